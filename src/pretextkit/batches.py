@@ -1,0 +1,52 @@
+"""What a pretext task's views look like: one named tuple per kind of batch.
+
+Letters in shapes: ``b`` batch, ``c`` channels, ``h w`` pixels, ``p`` patch pixels.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+__all__ = ["Labelled", "Masked", "PatchPair", "TwoViews"]
+
+
+class Labelled(NamedTuple):
+    """Images with the labels a task made for them (or a person did)."""
+
+    images: Tensor
+    """``b c h w``, float in [0, 1]."""
+    labels: Tensor
+    """``b``, int64."""
+
+
+class TwoViews(NamedTuple):
+    """Two random views of each image; row ``i`` of both shows the same image."""
+
+    a: Tensor
+    """``b c h w``, float in [0, 1]."""
+    b: Tensor
+    """``b c h w``, float in [0, 1]."""
+
+
+class PatchPair(NamedTuple):
+    """A centre patch, one of its eight neighbours, and which one it is."""
+
+    centre: Tensor
+    """``b c p p``."""
+    neighbour: Tensor
+    """``b c p p``."""
+    position: Tensor
+    """``b``, int64 in 0…7, row by row without the centre: 0 is above left, 7 below right."""
+
+
+class Masked(NamedTuple):
+    """Images with a hidden region, and what was there."""
+
+    visible: Tensor
+    """``b c h w``: the images with the hidden pixels replaced."""
+    mask: Tensor
+    """``b 1 h w``, bool: True where pixels are hidden."""
+    target: Tensor
+    """``b c h w``: the images as they were."""

@@ -1,0 +1,1 @@
+"""Images in: sources, folders, splits and the embedded sample."""

@@ -1,0 +1,79 @@
+"""The errors pretextkit raises: each says what was expected, what came, and what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = [
+    "CheckpointError",
+    "DataError",
+    "DivergenceError",
+    "DuplicateNameError",
+    "OptionError",
+    "PluginError",
+    "PretextkitError",
+    "ShapeError",
+    "UnknownNameError",
+]
+
+
+class PretextkitError(Exception):
+    """Base of every error raised on purpose by pretextkit.
+
+    Args:
+        expected: What was expected, as a noun phrase; on its own, the whole message.
+        got: What came instead.
+        fix: What to do about it, as a sentence.
+
+    Example:
+        >>> print(PretextkitError("a batch of at least 2", got=1, fix="Raise batch_size."))
+        Expected a batch of at least 2, but got 1. Raise batch_size.
+    """
+
+    def __init__(self, expected: str, *, got: object = None, fix: str = "") -> None:
+        super().__init__(expected)
+        self.expected, self.got, self.fix = expected, got, fix
+
+    def __str__(self) -> str:
+        if self.got is None and not self.fix:
+            return self.expected
+        return f"Expected {self.expected}, but got {self.got}. {self.fix}".rstrip()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.expected, self.got, self.fix)
+
+
+def _rebuild(kind: type[PretextkitError], expected: str, got: object, fix: str) -> PretextkitError:
+    return kind(expected, got=got, fix=fix)
+
+
+class ShapeError(PretextkitError, ValueError):
+    """A tensor has a shape the function cannot take."""
+
+
+class DataError(PretextkitError, ValueError):
+    """Images, labels or files hold something the function cannot use."""
+
+
+class OptionError(PretextkitError, ValueError):
+    """An option has a value outside its choices or range."""
+
+
+class UnknownNameError(PretextkitError, KeyError):
+    """A name is not known; the message suggests the nearest one."""
+
+
+class DuplicateNameError(PretextkitError, ValueError):
+    """Two things claim one name."""
+
+
+class PluginError(PretextkitError, ImportError):
+    """An installed plug-in could not be loaded."""
+
+
+class CheckpointError(PretextkitError, RuntimeError):
+    """A checkpoint is damaged, or belongs to another run."""
+
+
+class DivergenceError(PretextkitError, RuntimeError):
+    """Training produced a loss that is not finite."""

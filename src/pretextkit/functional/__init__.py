@@ -1,0 +1,1 @@
+"""What other code can use without any framework: pretraining, probes, fine-tuning, anomaly scores."""

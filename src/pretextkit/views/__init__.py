@@ -1,0 +1,1 @@
+"""Batched views: pure functions, one parameter draw per image."""
