@@ -1,0 +1,118 @@
+"""Every check of the project, each in an environment of its own: ``nox -s tests``, ``nox -s lint typing``, ...
+
+``nox --list`` shows them; what follows ``--`` goes to the command: ``nox -s tests -- -k rotation``.
+"""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.error_on_missing_interpreters = True
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "typing", "tests", "docs", "conformance", "examples", "package"]
+
+ROOT = Path(__file__).parent
+DIST = ROOT / "dist"
+IN_WHEEL = (
+    "pretextkit/py.typed",
+    "pretextkit/data/fashion_mnist_sample/train.png",
+    "pretextkit/data/fashion_mnist_sample/test.png",
+    "pretextkit/data/fashion_mnist_sample/LICENSE",
+    ".dist-info/licenses/LICENSE",
+)
+MINUTES_ALONE = ("quickstart.py",)  # takes minutes: the package session runs it, from the wheel
+
+
+def built_wheel() -> str:
+    """Find the one wheel in dist/."""
+    (wheel,) = DIST.glob("*.whl")
+    return str(wheel)
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    """Install pretextkit, editable so that doctests and tests see the same modules, with dependency groups."""
+    session.install("-e", ".", *(argument for group in groups for argument in ("--group", group)))
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests and every docstring's example."""
+    install(session, "test")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(venv_backend="uv", reuse_venv=False)
+def minimums(session: nox.Session) -> None:
+    """Run the tests with the oldest releases that pyproject.toml admits."""
+    session.install("--resolution", "lowest-direct", "-e", ".", "--group", "test")
+    session.run("uv", "pip", "list", external=True)
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting; ``ruff check --fix`` and ``ruff format`` repair most of it."""
+    session.install("--group", "lint")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Check types strictly, and that the checkers refuse what they should refuse."""
+    install(session, "typing")
+    session.run("mypy")
+    session.run("pytest", "typing_tests", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation into docs/_build; every warning and broken reference is an error."""
+    install(session, "docs")
+    session.run("sphinx-build", "-W", "-n", "--keep-going", "-b", "html", "docs", "docs/_build/html", *session.posargs)
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """Run the conformance kit over everything registered, and over an installed third-party plug-in."""
+    install(session, "test")
+    session.run("pytest", "tests/conformance", *session.posargs)
+    session.install("./examples/plugin_package")
+    session.run("pytest", "--rootdir", "examples/plugin_package", "examples/plugin_package/tests", *session.posargs)
+
+
+@nox.session
+def examples(session: nox.Session) -> None:
+    """Run every example in its short form."""
+    install(session)
+    session.install("matplotlib", "tqdm")
+    for script in sorted(ROOT.glob("examples/*.py")):
+        if script.name not in MINUTES_ALONE:
+            session.run("python", script, "--smoke", env={"MPLBACKEND": "Agg"})
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build the wheel and the sdist into dist/ and look inside."""
+    session.install("build", "twine")
+    shutil.rmtree(DIST, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", DIST, silent=True)
+    session.run("twine", "check", "--strict", *DIST.iterdir())
+    names = zipfile.ZipFile(built_wheel()).namelist()
+    missing = [wanted for wanted in IN_WHEEL if not any(name.endswith(wanted) for name in names)]
+    if missing:
+        session.error(f"The wheel lacks {', '.join(missing)}.")
+
+
+@nox.session(requires=["build"])
+def package(session: nox.Session) -> None:
+    """Install the wheel, without extras, and run the quickstart away from the source tree."""
+    session.install(built_wheel())
+    script = shutil.copy(ROOT / "examples" / "quickstart.py", session.create_tmp())
+    session.chdir(session.create_tmp())
+    session.run("python", script, *session.posargs)
