@@ -4,18 +4,30 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from torch import Tensor
+import torch
+from torch import Generator, Tensor
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
 
-__all__ = ["ImageBatch", "ImageSource"]
+from pretextkit.data.checks import check_images, check_labels, tensor_from_array
+from pretextkit.data.pixels import image_tensor
+from pretextkit.errors import DataError, ShapeError
+
+__all__ = ["DatasetImages", "ImageBatch", "ImageSource", "LoaderImages", "TensorImages", "as_source"]
+
+KINDS = (
+    "a tensor n c h w, an array n h w c, n h w or n c h w, (images, labels), a Dataset, a DataLoader, a folder, "
+    "an .npz file or an ImageSource"
+)
 
 
 class ImageBatch(NamedTuple):
     """Images and, where the source has them, labels."""
 
     images: Tensor
-    """``b c h w``, uint8 or float in [0, 1]."""
+    """``b c h w``, uint8 or float32 in [0, 1]."""
     labels: Tensor | None
     """``b``, int64, -1 where unlabelled; None when the source has no labels."""
 
@@ -30,3 +42,258 @@ class ImageSource(ABC):
     @abstractmethod
     def batches(self, order: Sequence[Tensor]) -> Iterator[ImageBatch]:
         """Read one batch for each tensor of indices in ``order``."""
+
+
+class TensorImages(ImageSource):
+    """Images in one tensor: no workers, no copy of the whole; memory-mapped tensors stay on disk.
+
+    Args:
+        images: ``n c h w``, uint8 (which stays uint8) or float in [0, 1]; checked once, here.
+        labels: ``n`` integers, -1 where unlabelled.
+
+    Raises:
+        ShapeError: The images are not ``n c h w``, or the labels not one for each.
+        DataError: The images or labels hold something else.
+
+    Example:
+        >>> source = TensorImages(torch.zeros(10, 1, 28, 28, dtype=torch.uint8), torch.arange(10))
+        >>> [batch.labels for batch in source.batches(torch.tensor([[3, 1], [4, 1]]))]
+        [tensor([3, 1]), tensor([4, 1])]
+    """
+
+    def __init__(self, images: Tensor, labels: Any = None) -> None:
+        check_images(images)
+        self.images = images
+        self.labels = None if labels is None else check_labels(labels, len(images)).to(images.device)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batches(self, order: Sequence[Tensor]) -> Iterator[ImageBatch]:
+        """Read one batch for each tensor of indices in ``order``."""
+        for indices in order:
+            rows = indices.to(self.images.device)
+            labels = None if self.labels is None else self.labels.index_select(0, rows)
+            yield ImageBatch(_uint8_or_float32(self.images.index_select(0, rows)), labels)
+
+
+class DatasetImages(ImageSource):
+    """Images of a map-style data set, read one by one, by worker processes if asked.
+
+    An item is an image, or a tuple of an image, an integer label and whatever else; an image is a tensor ``c h w``, an
+    array ``h w c`` or ``h w``, or a PIL image. All must have one size.
+
+    Args:
+        dataset: Has ``__len__`` and ``__getitem__``.
+        workers: Processes that read ahead; 0 reads in this one.
+
+    Raises:
+        DataError: The data set is empty, has no length, or gives something else. Batches are checked as they are read.
+
+    Example:
+        >>> from torch.utils.data import TensorDataset
+        >>> source = DatasetImages(TensorDataset(torch.rand(6, 3, 8, 8), torch.arange(6)))
+        >>> next(source.batches([torch.tensor([5, 0])])).labels
+        tensor([5, 0])
+    """
+
+    def __init__(self, dataset: Dataset[Any], workers: int = 0) -> None:
+        if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+            raise DataError(
+                "a map-style data set, with __len__ and __getitem__",
+                got=type(dataset).__name__,
+                fix="Read it into a tensor, or pass a DataLoader over a data set that has a length.",
+            )
+        self.dataset, self.workers, self._length = dataset, workers, len(dataset)
+        if self._length == 0:
+            raise DataError("at least one image", got=f"an empty {type(dataset).__name__}", fix="Check where it looks.")
+
+    def __len__(self) -> int:
+        return self._length
+
+    def batches(self, order: Sequence[Tensor]) -> Iterator[ImageBatch]:
+        """Read one batch for each tensor of indices in ``order``."""
+        indices = [rows.tolist() for rows in order]
+        # A DataLoader seeds its workers from the global generator unless it has its own. One seeded by the order
+        # repeats with it, and gives a data set with random transforms other draws in the next epoch.
+        seed = hash(tuple(indices[0])) % 2**63 if indices else 0
+        yield from DataLoader(
+            self.dataset,
+            batch_sampler=indices,
+            num_workers=self.workers,
+            collate_fn=_collate,
+            generator=Generator().manual_seed(seed),
+        )
+
+
+class LoaderImages(ImageSource):
+    """Images of a DataLoader, which decides their order.
+
+    Batch ``i`` has as many images as ``order[i]`` asks for, cut from the loader's batches in the loader's own order; the
+    indices mean nothing here. A loader that ends too early is started again. So, reading ``len(self)`` images reads
+    each once, whatever the loader's batch size; ask for batches of :attr:`batch_size` to get its batches as they are.
+
+    Args:
+        loader: Gives image tensors, or tuples of an image tensor, a label tensor and whatever else.
+
+    Raises:
+        DataError: The loader is empty, or does not know how many images it has.
+
+    Example:
+        >>> loader = DataLoader(torch.rand(10, 3, 8, 8), batch_size=4)
+        >>> [len(batch.images) for batch in LoaderImages(loader).batches(torch.arange(12).split(5))]
+        [5, 5, 2]
+    """
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        self.loader = loader
+        self._length = _count(loader)
+        if self._length == 0:
+            raise DataError("at least one image", got="an empty DataLoader", fix="Check its data set and drop_last.")
+
+    @property
+    def batch_size(self) -> int | None:
+        """Give the loader's own batch size; None where its sampler decides."""
+        return self.loader.batch_size
+
+    def __len__(self) -> int:
+        return self._length
+
+    def batches(self, order: Sequence[Tensor]) -> Iterator[ImageBatch]:
+        """Read one batch of ``len(indices)`` images for each ``indices`` in ``order``."""
+        stream = self._stream() if len(order) else iter(())
+        held: ImageBatch | None = None
+        for indices in order:
+            while held is None or len(held.images) < len(indices):
+                held = _join(held, next(stream))
+            labels = None if held.labels is None else held.labels[: len(indices)]
+            yield ImageBatch(held.images[: len(indices)], labels)
+            rest = held.images[len(indices) :]
+            held = ImageBatch(rest, None if held.labels is None else held.labels[len(indices) :]) if len(rest) else None
+
+    def _stream(self) -> Iterator[ImageBatch]:
+        while True:
+            empty = True
+            for item in self.loader:
+                empty = False
+                images, labels = _split_item(item)
+                check_images(images)
+                yield ImageBatch(
+                    _uint8_or_float32(images), None if labels is None else check_labels(labels, len(images))
+                )
+            if empty:
+                raise DataError("at least one batch", got="a DataLoader without any", fix="Check its sampler.")
+
+
+def as_source(images: Any, labels: Any = None, *, workers: int = 0) -> ImageSource:
+    """Read images from whatever holds them.
+
+    Args:
+        images: A tensor ``n c h w``; an array ``n h w c``, ``n h w`` or ``n c h w``; a pair (images, labels) of these;
+            a map-style ``Dataset``; a ``DataLoader``; the path of a folder of images or of an ``.npz`` file, of whose
+            splits the training one is taken; or an :class:`ImageSource`.
+        labels: ``n`` integers, -1 where unlabelled; only with a tensor or array.
+        workers: Processes that read a ``Dataset`` or folder; 0 reads in this one.
+
+    Raises:
+        ShapeError: The shape is not one of the above.
+        DataError: Something else is not as above, or the images hold what :func:`check_images` refuses.
+
+    Example:
+        >>> len(as_source(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), [0, 1, 0, 1]))
+        4
+    """
+    import numpy
+
+    if isinstance(images, tuple | list) and len(images) == 2 and labels is None:
+        images, labels = images
+    if isinstance(images, Tensor):
+        return TensorImages(images, labels)
+    if isinstance(images, numpy.ndarray):
+        return TensorImages(_channels_second(tensor_from_array(images)), labels)
+    if labels is not None:
+        raise DataError(
+            "labels beside a tensor or an array only",
+            got=f"labels beside {type(images).__name__}",
+            fix="Let the images bring their labels themselves.",
+        )
+    if isinstance(images, ImageSource):
+        return images
+    if isinstance(images, DataLoader):
+        return LoaderImages(images)
+    if isinstance(images, str | Path):
+        return _path_source(Path(images), workers)
+    if isinstance(images, Dataset) or (hasattr(images, "__getitem__") and not isinstance(images, tuple | list | dict)):
+        return DatasetImages(images, workers)
+    raise DataError(f"images as {KINDS}", got=type(images).__name__, fix="Stack single images with torch.stack.")
+
+
+def _path_source(path: Path, workers: int) -> ImageSource:
+    from pretextkit.data.folder import FolderImages
+    from pretextkit.data.load import load_npz
+
+    if path.is_file() and path.suffix == ".npz":
+        return TensorImages(*load_npz(path).train)
+    if path.is_dir():
+        split = path / "train" if (path / "train").is_dir() and (path / "test").is_dir() else path
+        return DatasetImages(FolderImages(split), workers)
+    raise DataError(
+        "the path of a folder of images or of an .npz file",
+        got=f"{str(path)!r}",
+        fix="Check the path." if not path.exists() else "Put image files in a folder and pass the folder.",
+    )
+
+
+def _channels_second(images: Tensor) -> Tensor:
+    """``n h w c``, ``n h w`` or ``n c h w`` to ``n c h w``, without a copy."""
+    if images.ndim == 3:
+        return images[:, None]
+    return images.permute(0, 3, 1, 2) if images.ndim == 4 and images.shape[3] in (1, 3) else images
+
+
+def _uint8_or_float32(images: Tensor) -> Tensor:
+    return images if images.dtype == torch.uint8 else images.float()
+
+
+def _split_item(item: Any) -> tuple[Any, Any]:
+    if isinstance(item, tuple | list):
+        return item[0], item[1] if len(item) > 1 else None
+    return item, None
+
+
+def _collate(items: list[Any]) -> ImageBatch:
+    pairs = [_split_item(item) for item in items]
+    images = [image_tensor(image) for image, _ in pairs]
+    sizes = sorted({tuple(image.shape) for image in images})
+    if len(sizes) > 1:
+        raise ShapeError(
+            "images c h w of one size in a data set",
+            got=" and ".join(map(str, sizes[:3])),
+            fix="Resize them in the data set, or read the folder with FolderImages(root, size=...).",
+        )
+    batch = torch.stack(images)
+    check_images(batch)
+    labels = None if pairs[0][1] is None else check_labels([label for _, label in pairs], len(batch))
+    return ImageBatch(_uint8_or_float32(batch), labels)
+
+
+def _join(held: ImageBatch | None, more: ImageBatch) -> ImageBatch:
+    if held is None:
+        return more
+    labels = None if held.labels is None or more.labels is None else torch.cat([held.labels, more.labels])
+    return ImageBatch(torch.cat([held.images, more.images]), labels)
+
+
+def _count(loader: DataLoader[Any]) -> int:
+    sampler = loader.batch_sampler
+    try:
+        if type(sampler) is BatchSampler:  # what a DataLoader makes of batch_size=, shuffle= and drop_last=
+            count = len(loader.sampler)  # type: ignore[arg-type]
+            return count - count % sampler.batch_size if sampler.drop_last else count
+        return len(loader.dataset)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise DataError(
+            "a DataLoader that knows how many images it has",
+            got=f"one over {type(loader.dataset).__name__}",
+            fix="Give its data set a __len__.",
+        ) from error

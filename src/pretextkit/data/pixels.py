@@ -1,0 +1,87 @@
+"""One image of any kind to a tensor ``c h w``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pretextkit.data.checks import tensor_from_array
+from pretextkit.errors import DataError, ShapeError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PilImage
+
+__all__ = ["image_tensor", "pil_tensor"]
+
+
+def image_tensor(image: Any) -> Tensor:
+    """Give ``c h w`` for a tensor ``c h w``, an array ``h w c`` or ``h w``, or a PIL image.
+
+    Raises:
+        ShapeError: A tensor or array has another shape.
+        DataError: It is something else.
+
+    Example:
+        >>> import numpy as np
+        >>> image_tensor(np.zeros((4, 6, 3), np.uint8)).shape
+        torch.Size([3, 4, 6])
+    """
+    import numpy
+    from PIL.Image import Image
+
+    if isinstance(image, Image):
+        return pil_tensor(image)
+    if isinstance(image, numpy.ndarray):
+        tensor = tensor_from_array(image)
+        tensor = tensor[None] if tensor.ndim == 2 else tensor.movedim(-1, 0)
+    elif isinstance(image, Tensor):
+        tensor = image
+    else:
+        raise DataError(
+            "an image as a tensor c h w, an array h w c or h w, or a PIL image",
+            got=type(image).__name__,
+            fix="Let the data set return an image, or a tuple (image, label).",
+        )
+    if tensor.ndim != 3 or tensor.shape[0] not in (1, 3):
+        raise ShapeError(
+            "an image c h w (tensor), h w c or h w (array) with 1 or 3 channels",
+            got=f"shape {tuple(image.shape)}",
+            fix="Convert the items in the data set.",
+        )
+    return tensor
+
+
+def pil_tensor(image: PilImage) -> Tensor:
+    """Convert a PIL image to uint8: ``1 h w`` where it is grey, else ``3 h w``.
+
+    Deep images keep their range (a 16-bit white is 255, where ``Image.convert`` clips), and transparent pixels show
+    white behind them, as on a page.
+
+    Example:
+        >>> from PIL import Image
+        >>> pil_tensor(Image.new("I;16", (2, 2), 65535)).flatten()
+        tensor([255, 255, 255, 255], dtype=torch.uint8)
+    """
+    import numpy
+    from PIL import Image
+
+    if image.mode.startswith("I"):  # 16 bit, which PIL opens as I;16 or, in some files, as I
+        return _from_16_bit(torch.from_numpy(numpy.array(image, dtype=numpy.int64)))[None]
+    if image.mode == "F":
+        raise DataError(
+            "an image of 8 or 16 bit", got="a floating-point image", fix="Convert it to a tensor in [0, 1]."
+        )
+    if image.mode in ("1", "L") and "transparency" not in image.info:
+        return torch.from_numpy(numpy.array(image.convert("L")))[None]
+    if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        page = Image.new("RGBA", rgba.size, "white")
+        image = Image.alpha_composite(page, rgba)
+    return torch.from_numpy(numpy.array(image.convert("RGB"))).permute(2, 0, 1)
+
+
+def _from_16_bit(values: Tensor) -> Tensor:
+    """Map 0…65535 to 0…255 with rounding."""
+    return ((values.clamp(0, 65535) * 255 + 32767) // 65535).to(torch.uint8)
