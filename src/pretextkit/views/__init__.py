@@ -1,1 +1,19 @@
 """Batched views: pure functions, one parameter draw per image."""
+
+from pretextkit.views.color import color_jitter, random_grayscale, to_grayscale
+from pretextkit.views.crop import random_horizontal_flip, random_resized_crop
+from pretextkit.views.patches import cut_patches, drop_colors, standardize_patches
+from pretextkit.views.rotate import all_rotations, rotate90
+
+__all__ = [
+    "all_rotations",
+    "color_jitter",
+    "cut_patches",
+    "drop_colors",
+    "random_grayscale",
+    "random_horizontal_flip",
+    "random_resized_crop",
+    "rotate90",
+    "standardize_patches",
+    "to_grayscale",
+]

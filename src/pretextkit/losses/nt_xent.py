@@ -1,0 +1,153 @@
+"""The normalised temperature-scaled cross entropy of SimCLR, and what its embeddings look like."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from pretextkit.errors import OptionError, ShapeError
+
+__all__ = ["alignment", "feature_spread", "nt_xent_loss", "uniformity"]
+
+_MAX_CELLS = 1 << 22
+"""Similarities held at once: 16 MiB in fp32."""
+
+
+def nt_xent_loss(z_a: Tensor, z_b: Tensor, *, temperature: float = 0.5) -> Tensor:
+    """Score how well each embedding finds its other view among all 2n - 1 others.
+
+    The loss of SimCLR (Chen et al. 2020, arXiv 2002.05709, equation 1), computed in fp32 (or fp64) whatever the
+    autocast. Loss and gradient are made together, a few rows of the similarity matrix at a time, so that memory grows
+    with the batch and not with its square. It can be differentiated once.
+
+    Args:
+        z_a: ``n d``: embeddings of one view; they are normalised here.
+        z_b: ``n d``: embeddings of the other view, row by row.
+        temperature: What similarities are divided by; smaller makes the nearest negatives count more.
+
+    Returns:
+        ``()``: mean over the 2n rows.
+
+    Raises:
+        ShapeError: The embeddings are not two equal ``n d``, or there is a single pair, which has no negatives.
+        OptionError: The temperature is not positive.
+
+    Example:
+        >>> z = torch.eye(4)
+        >>> nt_xent_loss(z, z, temperature=0.5)  # log(e^2 + 6 e^0) - 2
+        tensor(0.5944)
+    """
+    if z_a.ndim != 2 or z_a.shape != z_b.shape:
+        raise ShapeError(
+            "two embeddings of one shape n d",
+            got=f"{tuple(z_a.shape)} and {tuple(z_b.shape)}",
+            fix="Embed both views of the same images.",
+        )
+    if len(z_a) < 2:
+        raise ShapeError(
+            "a batch of at least 2 images, as the others are the negatives",
+            got=len(z_a),
+            fix="Raise the batch size, and drop a last batch of one.",
+        )
+    if not temperature > 0:
+        raise OptionError("a temperature above 0", got=temperature, fix="Usual values are 0.07 to 0.5.")
+    with torch.autocast(z_a.device.type, enabled=False):
+        z = torch.cat([z_a, z_b])
+        z = nn.functional.normalize(z if z.dtype == torch.float64 else z.float())
+        loss: Tensor = _NTXent.apply(z, temperature)
+    return loss
+
+
+class _NTXent(torch.autograd.Function):
+    """Mean cross entropy of each row of ``z z^T / temperature`` without its diagonal; ``z``: ``2n d``, normalised."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, temperature: float) -> Tensor:
+        rows = len(z)
+        partner = torch.arange(rows, device=z.device).roll(rows // 2)
+        gradient = torch.zeros_like(z)
+        total = z.new_zeros(())
+        for chunk in torch.split(torch.arange(rows, device=z.device), max(1, _MAX_CELLS // rows)):
+            here = torch.arange(len(chunk), device=z.device)
+            logits = z[chunk] @ z.T / temperature
+            logits[here, chunk] = -torch.inf
+            positive = logits[here, partner[chunk]]
+            normalizer = logits.logsumexp(1)
+            total += (normalizer - positive).sum()
+            slope = logits.sub_(normalizer[:, None]).exp_()  # d loss / d logits
+            slope[here, partner[chunk]] -= 1
+            gradient[chunk] += slope @ z
+            gradient.addmm_(slope.T, z[chunk])
+        ctx.save_for_backward(gradient / (rows * temperature))
+        return total / rows
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = ctx.saved_tensors
+        return upstream * gradient, None
+
+
+@torch.no_grad()
+def alignment(z_a: Tensor, z_b: Tensor) -> Tensor:
+    """Average the squared distance between the normalised embeddings of two views.
+
+    0 when views agree, 2 when they are unrelated (Wang & Isola 2020, arXiv 2005.10242).
+
+    Args:
+        z_a: ``n d``.
+        z_b: ``n d``.
+
+    Returns:
+        ``()``.
+
+    Example:
+        >>> alignment(torch.eye(3), torch.eye(3))
+        tensor(0.)
+    """
+    difference = nn.functional.normalize(z_a.float()) - nn.functional.normalize(z_b.float())
+    return difference.square().sum(1).mean()
+
+
+@torch.no_grad()
+def uniformity(z: Tensor) -> Tensor:
+    """Measure how evenly normalised embeddings cover the sphere: 0 when all are one point, about -4 at best.
+
+    The logarithm of the mean of ``exp(-2 |z_i - z_j|^2)`` over pairs (Wang & Isola 2020, arXiv 2005.10242).
+
+    Args:
+        z: ``n d``, at least two rows.
+
+    Returns:
+        ``()``.
+
+    Example:
+        >>> round(uniformity(torch.eye(4)).item(), 4)  # every pair at distance sqrt(2): log(exp(-4))
+        -4.0
+    """
+    squared = nn.functional.pdist(nn.functional.normalize(z.float())).square()
+    return squared.mul(-2).exp().mean().log()
+
+
+@torch.no_grad()
+def feature_spread(features: Tensor) -> Tensor:
+    """Measure how far normalised features are from collapse: 0 when all are one point, 1 when they cover the sphere.
+
+    The standard deviation of each coordinate, averaged and multiplied by the square root of ``d``.
+
+    Args:
+        features: ``n d``, at least two rows.
+
+    Returns:
+        ``()``.
+
+    Example:
+        >>> feature_spread(torch.ones(8, 4))
+        tensor(0.)
+    """
+    deviations = nn.functional.normalize(features.float()).std(0, correction=0)
+    return deviations.mean() * math.sqrt(features.shape[1])

@@ -1,0 +1,42 @@
+"""Two linear layers, as projection heads and small classifiers are."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from pretextkit.contracts import Head
+from pretextkit.registries import head
+
+__all__ = ["MLPHead"]
+
+
+@head("mlp")
+class MLPHead(Head):
+    """Features ``b d`` to ``b k``: linear, BatchNorm, ReLU, linear.
+
+    The projection head of SimCLR (Chen et al. 2020, arXiv 2002.05709). BatchNorm in the hidden layer needs at least
+    two rows in training.
+
+    Args:
+        in_dim: ``d``.
+        out_dim: ``k``.
+        hidden_dim: Width of the hidden layer; ``d`` by default.
+
+    Example:
+        >>> MLPHead(256, 128)(torch.rand(4, 256)).shape
+        torch.Size([4, 128])
+    """
+
+    def __init__(self, in_dim: int, out_dim: int, hidden_dim: int | None = None) -> None:
+        super().__init__()
+        hidden_dim = in_dim if hidden_dim is None else hidden_dim
+        self.layers = nn.Sequential(
+            nn.Linear(in_dim, hidden_dim, bias=False),
+            nn.BatchNorm1d(hidden_dim),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden_dim, out_dim),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        logits: Tensor = self.layers(features)
+        return logits

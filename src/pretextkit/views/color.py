@@ -1,0 +1,119 @@
+"""Random colours, one draw per image, computed for the whole batch at once."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Generator, Tensor
+
+from pretextkit.contracts import GREY_FROM_RGB
+from pretextkit.errors import OptionError
+from pretextkit.views.draw import chance, uniform
+
+__all__ = ["color_jitter", "random_grayscale", "to_grayscale"]
+
+# Columns I and Q of RGB -> YIQ span the colours of luma 0; turning in that plane changes the hue and keeps the luma.
+_YIQ_FROM_RGB = ((0.299, 0.587, 0.114), (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))
+
+
+def color_jitter(
+    images: Tensor,
+    *,
+    brightness: float = 0.4,
+    contrast: float = 0.4,
+    saturation: float = 0.4,
+    hue: float = 0.1,
+    p: float = 0.8,
+    generator: Generator,
+) -> Tensor:
+    """Change brightness, contrast, saturation and hue of each image at random.
+
+    All four are affine in the pixels, so that an image's whole jitter is one 3x3 matrix and an offset. It follows
+    Chen et al. 2020 (arXiv 2002.05709, appendix A) with these deviations from torchvision: the order is fixed
+    (saturation, hue, contrast, brightness), hue turns in YIQ rather than HSV, and values are clamped once, at the end.
+
+    Args:
+        images: ``b c h w`` in [0, 1]; of one channel, only brightness and contrast apply.
+        brightness: Factors are drawn from [1 - brightness, 1 + brightness], never below 0.
+        contrast: Likewise, about the image's mean luma.
+        saturation: Likewise, about each pixel's luma.
+        hue: Turns are drawn from [-hue, hue], 0.5 being half a turn.
+        p: Probability that an image is changed at all.
+        generator: Source of the draws.
+
+    Returns:
+        ``b c h w`` in [0, 1].
+
+    Raises:
+        OptionError: A strength is negative, or ``hue`` above 0.5.
+
+    Example:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> color_jitter(torch.rand(4, 3, 32, 32), generator=generator).shape
+        torch.Size([4, 3, 32, 32])
+    """
+    if min(brightness, contrast, saturation, hue) < 0 or hue > 0.5:
+        raise OptionError(
+            "jitter strengths of at least 0, hue at most 0.5",
+            got=f"brightness={brightness}, contrast={contrast}, saturation={saturation}, hue={hue}",
+            fix="Zero leaves that property alone.",
+        )
+
+    def factor(strength: float) -> Tensor:
+        return uniform(images, max(0.0, 1 - strength), 1 + strength, generator).to(images.dtype)[:, None, None, None]
+
+    bright, contrasted, saturated = factor(brightness), factor(contrast), factor(saturation)
+    angle = uniform(images, -hue, hue, generator).to(images.dtype) * (2 * math.pi)
+    changed = chance(images, p, generator)[:, None, None, None]
+    luma = to_grayscale(images)
+    jittered = images
+    if images.shape[1] == 3:
+        matrix = _hue_and_saturation(angle, saturated[:, :, 0, 0])
+        jittered = (matrix @ images.flatten(2)).view_as(images)
+    jittered = bright * (contrasted * jittered + (1 - contrasted) * luma.mean((1, 2, 3), keepdim=True))
+    return torch.where(changed, jittered.clamp(0, 1), images)
+
+
+def _hue_and_saturation(angle: Tensor, saturation: Tensor) -> Tensor:
+    """Colour matrices ``b 3 3`` that turn hue by ``angle`` (``b``) and scale chroma by ``saturation`` (``b 1``)."""
+    yiq = angle.new_tensor(_YIQ_FROM_RGB)
+    chroma = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1) * saturation
+    turn = torch.zeros(len(angle), 3, 3, dtype=angle.dtype, device=angle.device)
+    turn[:, 0, 0] = 1
+    turn[:, 1:, 1:] = chroma.view(-1, 2, 2)
+    back: Tensor = torch.linalg.inv(yiq)
+    return back @ turn @ yiq
+
+
+def to_grayscale(images: Tensor) -> Tensor:
+    """Reduce images ``b c h w`` to their luma ``b 1 h w``.
+
+    Example:
+        >>> to_grayscale(torch.ones(1, 3, 1, 1)).item()
+        1.0
+    """
+    if images.shape[1] == 1:
+        return images
+    return (images * images.new_tensor(GREY_FROM_RGB).view(1, 3, 1, 1)).sum(1, keepdim=True)
+
+
+def random_grayscale(images: Tensor, p: float = 0.2, *, generator: Generator) -> Tensor:
+    """Replace every channel of an image by its luma with probability ``p``.
+
+    Args:
+        images: ``b c h w``.
+        p: Probability.
+        generator: Source of the draws.
+
+    Returns:
+        ``b c h w``.
+
+    Example:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> grey = random_grayscale(torch.rand(1, 3, 2, 2), p=1.0, generator=generator)
+        >>> bool((grey[:, 0] == grey[:, 2]).all())
+        True
+    """
+    grey = chance(images, p, generator)
+    return torch.where(grey[:, None, None, None], to_grayscale(images), images)

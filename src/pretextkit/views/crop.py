@@ -1,0 +1,95 @@
+"""Random resized crops and flips, one draw per image, computed for the whole batch at once."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Generator, Tensor
+
+from pretextkit.errors import OptionError, ShapeError
+from pretextkit.views.draw import chance, uniform
+
+__all__ = ["random_horizontal_flip", "random_resized_crop"]
+
+
+def random_resized_crop(
+    images: Tensor,
+    size: int | tuple[int, int] | None = None,
+    *,
+    scale: tuple[float, float] = (0.2, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    generator: Generator,
+) -> Tensor:
+    """Cut a random box out of each image and resize it.
+
+    Bilinear resizing is linear in the pixels and separable, so a crop is two small matrices per image, and the batch
+    is two batched products; shrinking widens the filter and so does not alias (Szegedy et al. 2015,
+    arXiv 1409.4842, for the boxes). Unlike torchvision, a box that does not fit is narrowed rather than drawn again,
+    and its position is not rounded to whole pixels.
+
+    Args:
+        images: ``b c h w``.
+        size: Height and width of the result; those of the images by default.
+        scale: Smallest and largest share of the image's area.
+        ratio: Smallest and largest width / height, drawn on a logarithmic scale.
+        generator: Source of the draws.
+
+    Returns:
+        ``b c h' w'``.
+
+    Raises:
+        OptionError: ``scale`` or ``ratio`` is not an ordered pair in its range.
+
+    Example:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> random_resized_crop(torch.rand(4, 3, 40, 40), 32, generator=generator).shape
+        torch.Size([4, 3, 32, 32])
+    """
+    if not 0 < scale[0] <= scale[1] <= 1:
+        raise OptionError("scale as 0 < smallest <= largest <= 1", got=scale, fix="For example scale=(0.2, 1.0).")
+    if not 0 < ratio[0] <= ratio[1]:
+        raise OptionError("ratio as 0 < smallest <= largest", got=ratio, fix="For example ratio=(3 / 4, 4 / 3).")
+    if images.ndim != 4:
+        raise ShapeError("images b c h w", got=f"shape {tuple(images.shape)}", fix="Add a batch axis: images[None].")
+    height, width = images.shape[2:]
+    out_height, out_width = (height, width) if size is None else (size, size) if isinstance(size, int) else size
+    area = uniform(images, *scale, generator) * (height * width)
+    aspect = uniform(images, math.log(ratio[0]), math.log(ratio[1]), generator).exp()
+    box_width = (area * aspect).sqrt().clamp(max=width)
+    box_height = (area / aspect).sqrt().clamp(max=height)
+    left = uniform(images, 0, 1, generator) * (width - box_width)
+    top = uniform(images, 0, 1, generator) * (height - box_height)
+    rows = _resizing_matrix(top, box_height, height, out_height).to(images.dtype)
+    columns = _resizing_matrix(left, box_width, width, out_width).to(images.dtype)
+    return rows[:, None] @ images @ columns[:, None].mT
+
+
+def _resizing_matrix(start: Tensor, length: Tensor, size_in: int, size_out: int) -> Tensor:
+    """Weights ``b size_out size_in`` of the bilinear filter that maps a segment of a line to ``size_out`` pixels."""
+    steps = (torch.arange(size_out, device=start.device) + 0.5) / size_out
+    centres = start[:, None] + steps * length[:, None] - 0.5
+    support = (length / size_out).clamp(min=1)[:, None, None]
+    distance = (centres[:, :, None] - torch.arange(size_in, device=start.device)).abs()
+    weights = (1 - distance / support).clamp(min=0)
+    return weights / weights.sum(2, keepdim=True)
+
+
+def random_horizontal_flip(images: Tensor, p: float = 0.5, *, generator: Generator) -> Tensor:
+    """Mirror each image left to right with probability ``p``.
+
+    Args:
+        images: ``b c h w``.
+        p: Probability; 0 for digits and letters, whose mirror image is another thing.
+        generator: Source of the draws.
+
+    Returns:
+        ``b c h w``.
+
+    Example:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> random_horizontal_flip(torch.tensor([[[[1.0, 2.0]]]]), p=1.0, generator=generator)
+        tensor([[[[2., 1.]]]])
+    """
+    flipped = chance(images, p, generator)
+    return torch.where(flipped[:, None, None, None], images.flip(3), images)
