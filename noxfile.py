@@ -13,7 +13,6 @@ import nox
 
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_missing_interpreters = True
-nox.options.reuse_venv = "yes"
 nox.options.sessions = ["lint", "typing", "tests", "docs", "conformance", "examples", "package"]
 
 ROOT = Path(__file__).parent
@@ -46,7 +45,7 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *session.posargs)
 
 
-@nox.session(venv_backend="uv", reuse_venv=False)
+@nox.session(venv_backend="uv")
 def minimums(session: nox.Session) -> None:
     """Run the tests with the oldest releases that pyproject.toml admits."""
     session.install("--resolution", "lowest-direct", "-e", ".", "--group", "test")

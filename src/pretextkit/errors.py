@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 __all__ = [
     "CheckpointError",
     "DataError",
@@ -21,7 +19,7 @@ class PretextkitError(Exception):
     """Base of every error raised on purpose by pretextkit.
 
     Args:
-        expected: What was expected, as a noun phrase; on its own, the whole message.
+        expected: What was expected, as a noun phrase; without ``got``, a sentence that says what is wrong.
         got: What came instead.
         fix: What to do about it, as a sentence.
 
@@ -30,21 +28,13 @@ class PretextkitError(Exception):
         Expected a batch of at least 2, but got 1. Raise batch_size.
     """
 
-    def __init__(self, expected: str, *, got: object = None, fix: str = "") -> None:
+    def __init__(self, expected: str, *, got: object = ..., fix: str = "") -> None:
         super().__init__(expected)
         self.expected, self.got, self.fix = expected, got, fix
 
     def __str__(self) -> str:
-        if self.got is None and not self.fix:
-            return self.expected
-        return f"Expected {self.expected}, but got {self.got}. {self.fix}".rstrip()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.expected, self.got, self.fix)
-
-
-def _rebuild(kind: type[PretextkitError], expected: str, got: object, fix: str) -> PretextkitError:
-    return kind(expected, got=got, fix=fix)
+        problem = self.expected if self.got is ... else f"Expected {self.expected}, but got {self.got}."
+        return f"{problem} {self.fix}".rstrip()
 
 
 class ShapeError(PretextkitError, ValueError):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from pretextkit.contracts import Backbone, Head, PretextTask
 from pretextkit.errors import DuplicateNameError, OptionError, PluginError, UnknownNameError
@@ -14,12 +15,22 @@ __all__ = ["Registry", "backbone", "backbones", "head", "heads", "pretext_task",
 
 T = TypeVar("T")
 
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+"""One spelling only, so that ``Small_CNN`` and ``small-cnn`` cannot both exist."""
 
-def unknown_name(kind: str, name: object, known: list[str], fix: str = "") -> UnknownNameError:
-    """Build the error for a name that is not known, with the nearest known one and all of them."""
-    near = difflib.get_close_matches(str(name), known, n=1)
+
+def unknown_name(kind: str, name: object, known: Iterable[str], fix: str = "") -> UnknownNameError:
+    """Build the error for a name that is not known, with the nearest known one and all of them.
+
+    Example:
+        >>> print(unknown_name("precision", "FP_16", ["bf16", "fp16", "fp32"]))
+        Expected the name of a precision, but got 'FP_16'. Did you mean 'fp16'? Known: bf16, fp16, fp32.
+    """
+    known = list(known)
+    near = difflib.get_close_matches(str(name).lower().replace("_", "-"), known, n=1)
     hint = f"Did you mean {near[0]!r}? " if near else ""
-    return UnknownNameError(f"the name of a {kind}", got=repr(name), fix=f"{hint}Known: {', '.join(known)}. {fix}".rstrip())
+    fix = f"{hint}Known: {', '.join(known) or 'none'}. {fix}".rstrip()
+    return UnknownNameError(f"the name of a {kind}", got=repr(name), fix=fix)
 
 
 class Registry(Mapping[str, type[T]]):
@@ -52,34 +63,28 @@ class Registry(Mapping[str, type[T]]):
         Defining the same class again (a notebook cell run twice) replaces it.
 
         Raises:
-            OptionError: ``cls`` does not derive from the registry's base.
+            OptionError: ``name`` is not lowercase words joined by hyphens, or ``cls`` does not derive from the
+                registry's base or leaves some of its methods abstract.
             DuplicateNameError: Another class has the name.
         """
-        if not (isinstance(cls, type) and issubclass(cls, self.base)):
-            raise OptionError(
-                f"a subclass of {self.base.__name__} for the {self.kind} {name!r}",
-                got=repr(cls),
-                fix=f"Derive it from pretextkit.{self.base.__name__}.",
-            )
-        known = self._classes.get(name)
-        if known is not None and _identity(known) != _identity(cls):
-            raise DuplicateNameError(
-                f"one {self.kind} named {name!r}",
-                got=f"{_identity(known)} and {_identity(cls)}",
-                fix="Register one of them under another name.",
-            )
-        self._classes[name] = cls
+        self._register(name, cls, _path(cls))
 
     def create(self, name: str, *args: Any, **options: Any) -> T:
         """Build ``self[name](*args, **options)``, for names that come from a configuration or command line."""
         return self[name](*args, **options)
 
     def __getitem__(self, name: str) -> type[T]:
-        plugins = [point for point in entry_points(group=self.group) if point.name == name]
-        for point in plugins:
-            self.register(name, self._load(point))
+        points = [point for point in entry_points(group=self.group) if point.name == name]
+        if len(points) > 1:
+            raise DuplicateNameError(
+                f"one installed {self.kind} named {name!r}",
+                got=" and ".join(sorted(map(_source, points))),
+                fix="Uninstall all but one of them.",
+            )
+        for point in points:
+            self._register(name, self._load(point), _source(point))
         if name not in self._classes:
-            raise unknown_name(self.kind, name, list(self), f"Plug-ins register in the entry-point group {self.group!r}.")
+            raise unknown_name(self.kind, name, self, f"Plug-ins register in the entry-point group {self.group!r}.")
         return self._classes[name]
 
     def __contains__(self, name: object) -> bool:
@@ -94,20 +99,52 @@ class Registry(Mapping[str, type[T]]):
     def __repr__(self) -> str:
         return f"Registry({self.kind}: {', '.join(self)})"
 
+    def _register(self, name: str, cls: type[T], source: str) -> None:
+        if not NAME.fullmatch(name):
+            raise OptionError(
+                f"lowercase words joined by hyphens as the name of the {self.kind} {source}",
+                got=repr(name),
+                fix="Choose a name like 'small-cnn'.",
+            )
+        if not (isinstance(cls, type) and issubclass(cls, self.base)):
+            raise OptionError(
+                f"a subclass of {self.base.__name__} as the {self.kind} {name!r}",
+                got=source,
+                fix=f"Derive it from pretextkit.{self.base.__name__}.",
+            )
+        if missing := sorted(getattr(cls, "__abstractmethods__", ())):
+            raise OptionError(
+                f"a class that can be built as the {self.kind} {name!r}",
+                got=f"{source} without {' and '.join(missing)}",
+                fix="Define what is missing, or register the subclass that does.",
+            )
+        known = self._classes.get(name)
+        if known is not None and _path(known) != _path(cls):
+            raise DuplicateNameError(
+                f"one {self.kind} named {name!r}",
+                got=f"{_path(known)} and {source}",
+                fix="Give one of them another name.",
+            )
+        self._classes[name] = cls
+
     def _load(self, point: EntryPoint) -> Any:
         try:
             return point.load()
         except Exception as error:
-            origin = f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown distribution"
             raise PluginError(
-                f"the {self.kind} {point.name!r} to load from {point.value!r} of {origin}",
+                f"the {self.kind} {point.name!r} to load from {_source(point)}",
                 got=f"{type(error).__name__}: {error}",
                 fix="Repair, update or uninstall that distribution.",
             ) from error
 
 
-def _identity(cls: type[Any]) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"
+def _path(cls: object) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}" if isinstance(cls, type) else repr(cls)
+
+
+def _source(point: EntryPoint) -> str:
+    origin = f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown distribution"
+    return f"{point.value} of {origin}"
 
 
 pretext_tasks: Registry[PretextTask[Any, Any]] = Registry("pretext task", PretextTask, "pretextkit.pretext_tasks")
@@ -123,7 +160,22 @@ HeadT = TypeVar("HeadT", bound=Head)
 
 
 def pretext_task(name: str) -> Callable[[type[TaskT]], type[TaskT]]:
-    """Register the decorated :class:`~pretextkit.PretextTask` as ``name``."""
+    """Register the decorated :class:`~pretextkit.PretextTask` as ``name``.
+
+    Raises:
+        OptionError, DuplicateNameError: As in :meth:`Registry.register`.
+
+    Example:
+        >>> from pretextkit import Labelled, TaskOutput
+        >>> @pretext_task("spread")
+        ... class Spread(PretextTask[Labelled]):
+        ...     def views(self, images, generator):
+        ...         return Labelled(images, torch.arange(len(images)))
+        ...     def forward(self, batch):
+        ...         return TaskOutput(-self.backbone(batch.images).std(), {})
+        >>> pretext_tasks["spread"] is Spread
+        True
+    """
 
     def decorate(cls: type[TaskT]) -> type[TaskT]:
         pretext_tasks.register(name, cls)
@@ -133,7 +185,20 @@ def pretext_task(name: str) -> Callable[[type[TaskT]], type[TaskT]]:
 
 
 def backbone(name: str) -> Callable[[type[BackboneT]], type[BackboneT]]:
-    """Register the decorated :class:`~pretextkit.Backbone` as ``name``."""
+    """Register the decorated :class:`~pretextkit.Backbone` as ``name``.
+
+    Raises:
+        OptionError, DuplicateNameError: As in :meth:`Registry.register`.
+
+    Example:
+        >>> @backbone("channel-means")
+        ... class ChannelMeans(Backbone):
+        ...     feature_dim = 3
+        ...     def forward(self, images):
+        ...         return self.normalization(images).mean((2, 3))
+        >>> backbones.create("channel-means")(torch.rand(2, 1, 28, 28)).shape
+        torch.Size([2, 3])
+    """
 
     def decorate(cls: type[BackboneT]) -> type[BackboneT]:
         backbones.register(name, cls)
@@ -143,7 +208,19 @@ def backbone(name: str) -> Callable[[type[BackboneT]], type[BackboneT]]:
 
 
 def head(name: str) -> Callable[[type[HeadT]], type[HeadT]]:
-    """Register the decorated :class:`~pretextkit.Head` as ``name``."""
+    """Register the decorated :class:`~pretextkit.Head` as ``name``.
+
+    Raises:
+        OptionError, DuplicateNameError: As in :meth:`Registry.register`.
+
+    Example:
+        >>> @head("unit-length")
+        ... class UnitLength(Head):
+        ...     def forward(self, features):
+        ...         return torch.nn.functional.normalize(features)
+        >>> heads["unit-length"] is UnitLength
+        True
+    """
 
     def decorate(cls: type[HeadT]) -> type[HeadT]:
         heads.register(name, cls)
