@@ -1,11 +1,16 @@
 """Images in: sources, folders, splits and the embedded sample."""
 
 from pretextkit.data.checks import check_classes, check_images, check_labels
+from pretextkit.data.folder import FolderImages
+from pretextkit.data.load import ImageData, load
 from pretextkit.data.sources import DatasetImages, ImageBatch, ImageSource, LoaderImages, TensorImages, as_source
+from pretextkit.data.splits import keep_labels, stratified_split, stratified_subset
 
 __all__ = [
     "DatasetImages",
+    "FolderImages",
     "ImageBatch",
+    "ImageData",
     "ImageSource",
     "LoaderImages",
     "TensorImages",
@@ -13,4 +18,8 @@ __all__ = [
     "check_classes",
     "check_images",
     "check_labels",
+    "keep_labels",
+    "load",
+    "stratified_split",
+    "stratified_subset",
 ]

@@ -165,12 +165,9 @@ def _integers(labels: Any) -> Tensor:
     except (TypeError, ValueError, RuntimeError) as error:
         got = f"dtype {labels.dtype}" if isinstance(labels, numpy.ndarray) else repr(labels)
         raise DataError("integer labels", got=got[:80], fix="Map every class to an integer from 0.") from error
-    if tensor.is_floating_point() or tensor.is_complex():
-        # An empty list is a float tensor, and holds no float.
-        if tensor.numel() or tensor.ndim != 1:
-            raise DataError(
-                "integer labels", got=str(tensor.dtype), fix="Convert with labels.long() if they are classes."
-            )
+    empty = tensor.ndim == 1 and tensor.numel() == 0  # an empty list makes a float tensor, and holds no float
+    if (tensor.is_floating_point() or tensor.is_complex()) and not empty:
+        raise DataError("integer labels", got=str(tensor.dtype), fix="Convert with labels.long() if they are classes.")
     return tensor.long()
 
 

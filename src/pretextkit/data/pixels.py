@@ -13,7 +13,7 @@ from pretextkit.errors import DataError, ShapeError
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
 
-__all__ = ["image_tensor", "pil_tensor"]
+__all__ = ["channels_second", "image_tensor", "pil_tensor", "resize_and_crop"]
 
 
 def image_tensor(image: Any) -> Tensor:
@@ -57,7 +57,8 @@ def pil_tensor(image: PilImage) -> Tensor:
     """Convert a PIL image to uint8: ``1 h w`` where it is grey, else ``3 h w``.
 
     Deep images keep their range (a 16-bit white is 255, where ``Image.convert`` clips), and transparent pixels show
-    white behind them, as on a page.
+    white behind them, as on a page. torchvision's own decoders know fewer kinds of file and are deprecated since
+    torchvision 0.29, so that Pillow, which torchvision brings along, reads every file here.
 
     Example:
         >>> from PIL import Image
@@ -68,7 +69,11 @@ def pil_tensor(image: PilImage) -> Tensor:
     from PIL import Image
 
     if image.mode.startswith("I"):  # 16 bit, which PIL opens as I;16 or, in some files, as I
-        return _from_16_bit(torch.from_numpy(numpy.array(image, dtype=numpy.int64)))[None]
+        values: Tensor = torch.from_numpy(numpy.array(image, dtype=numpy.int64))[None]
+        low, high = int(values.min()), int(values.max())
+        if low < 0 or high > 65535:
+            raise DataError("an image of 8 or 16 bit", got=f"values from {low} to {high}", fix="Convert it to 8 bit.")
+        return ((values * 255 + 32767) // 65535).to(torch.uint8)
     if image.mode == "F":
         raise DataError(
             "an image of 8 or 16 bit", got="a floating-point image", fix="Convert it to a tensor in [0, 1]."
@@ -82,6 +87,21 @@ def pil_tensor(image: PilImage) -> Tensor:
     return torch.from_numpy(numpy.array(image.convert("RGB"))).permute(2, 0, 1)
 
 
-def _from_16_bit(values: Tensor) -> Tensor:
-    """Map 0…65535 to 0…255 with rounding."""
-    return ((values.clamp(0, 65535) * 255 + 32767) // 65535).to(torch.uint8)
+def channels_second(images: Tensor) -> Tensor:
+    """Turn ``n h w c``, ``n h w`` or ``n c h w`` into ``n c h w`` without a copy; leave anything else to the checks."""
+    if images.ndim == 3:
+        return images[:, None]
+    return images.permute(0, 3, 1, 2) if images.ndim == 4 and images.shape[3] in (1, 3) else images
+
+
+def resize_and_crop(images: Tensor, size: int) -> Tensor:
+    """Scale the shorter side of ``… c h w`` to ``size`` with antialiasing, and cut the middle ``… c size size``."""
+    from torchvision.transforms.v2 import functional
+
+    height, width = images.shape[-2:]
+    if (height, width) == (size, size):
+        return images
+    scale = size / min(height, width)
+    target = [max(size, round(height * scale)), max(size, round(width * scale))]
+    middle: Tensor = functional.center_crop(functional.resize(images, target, antialias=True), [size, size])
+    return middle

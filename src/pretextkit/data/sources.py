@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
 
 from pretextkit.data.checks import check_images, check_labels, tensor_from_array
-from pretextkit.data.pixels import image_tensor
+from pretextkit.data.pixels import channels_second, image_tensor
 from pretextkit.errors import DataError, ShapeError
 
 __all__ = ["DatasetImages", "ImageBatch", "ImageSource", "LoaderImages", "TensorImages", "as_source"]
@@ -129,8 +129,8 @@ class DatasetImages(ImageSource):
 class LoaderImages(ImageSource):
     """Images of a DataLoader, which decides their order.
 
-    Batch ``i`` has as many images as ``order[i]`` asks for, cut from the loader's batches in the loader's own order; the
-    indices mean nothing here. A loader that ends too early is started again. So, reading ``len(self)`` images reads
+    Batch ``i`` has as many images as ``order[i]`` asks for, cut from the loader's batches in the loader's own order;
+    the indices mean nothing here. A loader that ends too early is started again. So, reading ``len(self)`` images reads
     each once, whatever the loader's batch size; ask for batches of :attr:`batch_size` to get its batches as they are.
 
     Args:
@@ -210,7 +210,7 @@ def as_source(images: Any, labels: Any = None, *, workers: int = 0) -> ImageSour
     if isinstance(images, Tensor):
         return TensorImages(images, labels)
     if isinstance(images, numpy.ndarray):
-        return TensorImages(_channels_second(tensor_from_array(images)), labels)
+        return TensorImages(channels_second(tensor_from_array(images)), labels)
     if labels is not None:
         raise DataError(
             "labels beside a tensor or an array only",
@@ -230,10 +230,10 @@ def as_source(images: Any, labels: Any = None, *, workers: int = 0) -> ImageSour
 
 def _path_source(path: Path, workers: int) -> ImageSource:
     from pretextkit.data.folder import FolderImages
-    from pretextkit.data.load import load_npz
+    from pretextkit.data.npz import read_npz
 
     if path.is_file() and path.suffix == ".npz":
-        return TensorImages(*load_npz(path).train)
+        return TensorImages(*read_npz(path).train)
     if path.is_dir():
         split = path / "train" if (path / "train").is_dir() and (path / "test").is_dir() else path
         return DatasetImages(FolderImages(split), workers)
@@ -242,13 +242,6 @@ def _path_source(path: Path, workers: int) -> ImageSource:
         got=f"{str(path)!r}",
         fix="Check the path." if not path.exists() else "Put image files in a folder and pass the folder.",
     )
-
-
-def _channels_second(images: Tensor) -> Tensor:
-    """``n h w c``, ``n h w`` or ``n c h w`` to ``n c h w``, without a copy."""
-    if images.ndim == 3:
-        return images[:, None]
-    return images.permute(0, 3, 1, 2) if images.ndim == 4 and images.shape[3] in (1, 3) else images
 
 
 def _uint8_or_float32(images: Tensor) -> Tensor:

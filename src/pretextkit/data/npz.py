@@ -1,0 +1,77 @@
+"""Image sets in one ``.npz`` file."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pretextkit.batches import Labelled
+from pretextkit.data.checks import check_images, check_labels, tensor_from_array
+from pretextkit.data.pixels import channels_second
+from pretextkit.errors import DataError, ShapeError
+
+__all__ = ["NpzSplits", "read_npz"]
+
+
+class NpzSplits(NamedTuple):
+    """What an ``.npz`` file holds."""
+
+    train: Labelled
+    test: Labelled | None
+    class_names: tuple[str, ...]
+
+
+def read_npz(path: Path) -> NpzSplits:
+    """Read the splits of one file.
+
+    Args:
+        path: A file as ``numpy.savez`` writes it, with an array ``train_images`` and, where there are such,
+            ``train_labels``, ``test_images``, ``test_labels`` and ``class_names``. Images are ``n h w c``, ``n h w`` or
+            ``n c h w``, uint8 or float in [0, 1]; without labels, all are -1.
+
+    Raises:
+        DataError: The file is not such a file, or has no ``train_images``.
+        ShapeError: An array has another shape.
+    """
+    import numpy
+
+    try:
+        with numpy.load(path, allow_pickle=False) as archive:
+            if "train_images" not in archive:
+                raise DataError(
+                    f"an array train_images in {path}",
+                    got=", ".join(archive) or "no array",
+                    fix="Save with numpy.savez(path, train_images=..., train_labels=..., test_images=...).",
+                )
+            keys = [f"{split}_{part}" for split in ("train", "test") for part in ("images", "labels")]
+            arrays = {key: archive[key] for key in [*keys, "class_names"] if key in archive}
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        if isinstance(error, DataError):
+            raise
+        # An array of Python objects ends here too: reading one would run code from the file.
+        raise DataError(
+            f"an .npz file of plain arrays at {path}", got=f"{type(error).__name__}: {error}", fix="Write it anew."
+        ) from error
+    names = tuple(str(name) for name in arrays.get("class_names", ()))
+    test = _split(arrays, "test", path) if "test_images" in arrays else None
+    return NpzSplits(_split(arrays, "train", path), test, names)
+
+
+def as_uint8(images: Tensor) -> Tensor:
+    """Turn float images in [0, 1] to uint8."""
+    return images if images.dtype == torch.uint8 else (images * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+def _split(arrays: dict[str, Any], split: str, path: Path) -> Labelled:
+    images = channels_second(tensor_from_array(arrays[f"{split}_images"]))
+    labels = arrays.get(f"{split}_labels")
+    try:
+        check_images(images)
+        checked = torch.full((len(images),), -1) if labels is None else check_labels(labels, len(images))
+    except (DataError, ShapeError) as error:
+        raise type(error)(f"{error.expected} ({split} of {path})", got=error.got, fix=error.fix) from error
+    return Labelled(as_uint8(images).contiguous(), checked)
