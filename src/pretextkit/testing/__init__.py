@@ -1,1 +1,27 @@
-"""The conformance kit for plug-in authors."""
+"""The conformance kit: many tiny named checks of what the contract promises, for plug-ins and built-ins alike.
+
+``check_pretext_task``, ``check_backbone`` and ``check_head`` run all checks of what a factory makes and report
+together; ``parametrize_checks`` makes each check a pytest test of its own.
+"""
+
+from pretextkit.testing.backbone import backbone_checks, check_backbone
+from pretextkit.testing.head import check_head, head_checks
+from pretextkit.testing.runner import Check, ConformanceError, parametrize_checks, run_checks
+from pretextkit.testing.task import check_pretext_task, pretext_task_checks
+from pretextkit.testing.toys import TinyBackbone, noise_images, toy_images
+
+__all__ = [
+    "Check",
+    "ConformanceError",
+    "TinyBackbone",
+    "backbone_checks",
+    "check_backbone",
+    "check_head",
+    "check_pretext_task",
+    "head_checks",
+    "noise_images",
+    "parametrize_checks",
+    "pretext_task_checks",
+    "run_checks",
+    "toy_images",
+]
