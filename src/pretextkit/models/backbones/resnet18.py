@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 from torch import Tensor, nn
-from torchvision.models import resnet18
 
 from pretextkit.contracts import SpatialBackbone
 from pretextkit.errors import OptionError
@@ -59,6 +58,8 @@ class ResNet18(SpatialBackbone):
                 got=repr(stem),
                 fix="Use 'small' for images up to about 96x96 pixels, 'imagenet' for larger ones.",
             )
+        from torchvision.models import resnet18  # here, since it takes seconds to import
+
         self.trunk = resnet18(weights=None)
         self.trunk.fc = nn.Identity()
         if stem == "small":
