@@ -1,0 +1,122 @@
+"""The public names with their signatures are written down in ``docs/api-inventory.txt``, and change only on purpose.
+
+After a wanted change, ``python tests/test_api.py`` writes the file anew; a line in CHANGELOG.md goes with it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, get_origin
+
+from torch import nn
+
+import pretextkit
+
+INVENTORY = Path(__file__).parent.parent / "docs" / "api-inventory.txt"
+
+
+def public_modules() -> list[ModuleType]:
+    """The package, its sub-packages, and the modules beside them that define an ``__all__``."""
+    below = [importlib.import_module(f"pretextkit.{info.name}") for info in pkgutil.iter_modules(pretextkit.__path__)]
+    return [pretextkit, *(module for module in below if hasattr(module, "__all__"))]
+
+
+def public_names() -> Iterator[tuple[str, Any]]:
+    """Every public name once, under the shortest path that leads to it."""
+    seen = set()
+    for module in public_modules():
+        for name in sorted(module.__all__):
+            value = getattr(module, name)
+            if not isinstance(value, ModuleType) and id(value) not in seen:
+                seen.add(id(value))
+                yield f"{module.__name__}.{name}", value
+
+
+def members(cls: type) -> Iterator[tuple[str, Any]]:
+    """The public methods and properties that a class defines itself."""
+    for name, value in sorted(vars(cls).items()):
+        if not name.startswith("_") and (inspect.isroutine(value) or isinstance(value, property)):
+            yield name, value
+
+
+class Bare(str):
+    """An annotation that is shown without quotes."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+def signature(function: Any) -> str:
+    def bare(annotation: Any) -> Any:
+        annotation = getattr(annotation, "__forward_arg__", annotation)
+        return Bare(annotation) if isinstance(annotation, str) else annotation
+
+    found = inspect.signature(function)
+    parameters = [p.replace(annotation=bare(p.annotation)) for p in found.parameters.values()]
+    return str(found.replace(parameters=parameters, return_annotation=bare(found.return_annotation)))
+
+
+def constructor(cls: Any) -> str:
+    ours = hasattr(cls, "_fields") or getattr(cls.__init__, "__module__", "").startswith("pretextkit")
+    return signature(cls) if ours else ""  # torch's own constructors differ from release to release
+
+
+def lines() -> Iterator[str]:
+    for path, value in public_names():
+        if inspect.isclass(value):
+            yield f"{path}{constructor(value)}"
+            for name, member in members(value):
+                yield f"{path}.{name}{'' if isinstance(member, property) else signature(getattr(value, name))}"
+        elif inspect.isroutine(value):
+            yield f"{path}{signature(value)}"
+        else:
+            yield f"{path}: {value if get_origin(value) else type(value).__name__}"
+
+
+def test_the_public_api_is_the_one_written_down() -> None:
+    written, found = INVENTORY.read_text(encoding="utf-8").splitlines(), list(lines())
+    gone, new = sorted(set(written) - set(found)), sorted(set(found) - set(written))
+    assert not gone + new, f"gone: {gone}\nnew: {new}\nIf this is meant: python tests/test_api.py"
+    assert written == found
+
+
+def test_every_public_name_has_a_docstring() -> None:
+    bare = []
+    for path, value in public_names():
+        if inspect.isclass(value):
+            bare += [f"{path}.{name}" for name, _ in members(value) if not inspect.getdoc(getattr(value, name))]
+        if (inspect.isclass(value) or inspect.isroutine(value)) and not inspect.getdoc(value):
+            bare.append(path)
+    assert not bare
+
+
+def test_every_public_function_and_network_has_an_example() -> None:
+    without = [
+        path
+        for path, value in public_names()
+        if inspect.isroutine(value) or (inspect.isclass(value) and issubclass(value, nn.Module))
+        if ">>> " not in (value.__doc__ or "") and not inspect.isabstract(value)
+    ]
+    assert not without
+
+
+def test_what_a_package_imports_for_its_users_is_in_all() -> None:
+    for module in public_modules():
+        ours = {
+            name
+            for name, value in vars(module).items()
+            if not name.startswith("_")
+            and getattr(value, "__module__", "").startswith("pretextkit")
+            and hasattr(module, "__path__")
+        }
+        assert ours <= set(module.__all__), module.__name__
+        assert len(set(module.__all__)) == len(module.__all__), module.__name__
+
+
+if __name__ == "__main__":
+    INVENTORY.write_text("\n".join([*lines(), ""]), encoding="utf-8")
