@@ -81,8 +81,8 @@ def conformance(session: nox.Session) -> None:
     """Run the conformance kit over everything registered, and over an installed third-party plug-in."""
     install(session, "test")
     session.run("pytest", "tests/conformance", *session.posargs)
-    session.install("./examples/plugin_package")
-    session.run("pytest", "--rootdir", "examples/plugin_package", "examples/plugin_package/tests", *session.posargs)
+    session.install("--no-deps", "./examples/plugin_package")  # its one dependency is there
+    session.run("pytest", "examples/plugin_package/tests", *session.posargs)
 
 
 @nox.session

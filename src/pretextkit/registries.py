@@ -27,8 +27,9 @@ def unknown_name(kind: str, name: object, known: Iterable[str], fix: str = "") -
         Expected the name of a precision, but got 'FP_16'. Did you mean 'fp16'? Known: bf16, fp16, fp32.
     """
     known = list(known)
-    near = difflib.get_close_matches(str(name).lower().replace("_", "-"), known, n=1)
-    hint = f"Did you mean {near[0]!r}? " if near else ""
+    spellings = {_spelling(each): each for each in known}
+    near = difflib.get_close_matches(_spelling(name), spellings, n=1)
+    hint = f"Did you mean {spellings[near[0]]!r}? " if near else ""
     fix = f"{hint}Known: {', '.join(known) or 'none'}. {fix}".rstrip()
     return UnknownNameError(f"the name of a {kind}", got=repr(name), fix=fix)
 
@@ -136,6 +137,10 @@ class Registry(Mapping[str, type[T]]):
                 got=f"{type(error).__name__}: {error}",
                 fix="Repair, update or uninstall that distribution.",
             ) from error
+
+
+def _spelling(name: object) -> str:
+    return str(name).lower().replace("_", "-")
 
 
 def _path(cls: object) -> str:

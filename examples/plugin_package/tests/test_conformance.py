@@ -1,0 +1,9 @@
+"""The task keeps pretextkit's contract; every check is a test of its own."""
+
+import pretextkit as pk
+from pretextkit.testing import Check, TinyBackbone, parametrize_checks, pretext_task_checks
+
+
+@parametrize_checks(pretext_task_checks(lambda: pk.pretext_tasks["upside-down"](TinyBackbone())))
+def test_conformance(check: Check) -> None:
+    check.run()
