@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import gzip
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -22,21 +23,20 @@ SPLITS = {"train": ("train", 800, 100), "test": ("t10k", 200, 50)}
 """Split: its prefix among the original files, images of each class, tiles in a row."""
 
 
-def read_idx(path: Path) -> np.ndarray:
+def read_idx(path: Path) -> Any:
     """Read one gzipped IDX file of bytes."""
     content = gzip.decompress(path.read_bytes())
     rank = content[3]
-    shape = np.frombuffer(content, ">i4", rank, offset=4)
-    values: np.ndarray = np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)
-    return values
+    shape = np.frombuffer(content, ">i4", rank, offset=4).tolist()
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)
 
 
-def first_of_each_class(images: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
+def first_of_each_class(images: Any, labels: Any, count: int) -> Any:
     """Take the first ``count`` images of each class, class after class."""
     return np.concatenate([images[labels == label][:count] for label in range(10)])
 
 
-def sheet(tiles: np.ndarray, columns: int) -> np.ndarray:
+def sheet(tiles: np.ndarray[Any, Any], columns: int) -> Any:
     """Lay tiles ``n h w`` out row by row."""
     n, height, width = tiles.shape
     return tiles.reshape(n // columns, columns, height, width).swapaxes(1, 2).reshape(-1, columns * width)

@@ -198,7 +198,10 @@ def _check_range(images: Tensor) -> None:
             )
         low, high = min(low, chunk_low), max(high, chunk_high)
     if low < -ROUNDING or high > 1 + ROUNDING:
-        fix = "Divide by 255." if high <= 255 else "Divide by the highest value of their format."
-        if low < -ROUNDING:
+        if low > -0.25 and high < 1.25:
+            fix = "Clamp what a transform overshot (images.clamp(0, 1)), or undo a normalisation."
+        elif low < -ROUNDING:
             fix = "Undo their normalisation (images * std + mean): a backbone normalises by itself."
+        else:
+            fix = "Divide by 255." if high <= 255 else "Divide by the highest value of their format."
         raise DataError("float images in [0, 1]", got=f"values from {low:.4g} to {high:.4g}", fix=fix)

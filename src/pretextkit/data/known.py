@@ -14,8 +14,9 @@ from pretextkit.errors import DataError
 
 __all__ = ["KNOWN", "KnownSet", "read_known"]
 
+# Unpacked: torchvision takes these as they are, and the .gz files only with the very bytes first published.
 MNIST_FILES = tuple(
-    f"{part}-ubyte.gz" for part in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
+    f"{part}-ubyte" for part in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
 )
 
 
@@ -61,7 +62,7 @@ def read_known(name: str, root: Path, download: bool) -> tuple[Tensor, Tensor, T
         raise DataError(
             f"the files of {name} in {root / known.folder}",
             got=f"{type(error).__name__}: {reason}" if download else "none, and download=False",
-            fix=f"Put {', '.join(known.files)} there and call with download=True: files in place are not fetched.",
+            fix=f"Put {', '.join(known.files)} there and call again (download=True unpacks archives in place).",
         ) from error
     except ImportError as error:  # SVHN's files are MATLAB's
         raise DataError(

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pretextkit.data import check_classes, check_images, check_labels
+from pretextkit.data import checks as module
+from pretextkit.errors import DataError, ShapeError
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_usable_images_pass(channels: int, dtype: torch.dtype) -> None:
+    check_images(torch.ones(2, channels, 5, 4, dtype=dtype))
+
+
+@pytest.mark.parametrize(
+    ("shape", "fix"),
+    [
+        ((2, 8, 8, 3), r"Put channels second: images.permute\(0, 3, 1, 2\)."),
+        ((2, 8, 8, 1), r"Put channels second"),
+        ((2, 4, 8, 8), r"Drop the alpha channel: images\[:, :3\]."),
+        ((3, 8, 8), r"Add the missing axis: images\[None\] for one image, images\[:, None\] for grey images."),
+        ((8, 8), r"Pass grey \(c = 1\) or RGB \(c = 3\) images with channels second."),
+        ((2, 2, 8, 8), r"Pass grey"),
+    ],
+)
+def test_wrong_shapes_are_named(shape: tuple[int, ...], fix: str) -> None:
+    with pytest.raises(
+        ShapeError, match=r"Expected images b c h w with 1 or 3 channels, but got shape \(.*\)\. " + fix
+    ):
+        check_images(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 8, 8), (2, 3, 0, 8)])
+def test_no_image_or_no_pixel(shape: tuple[int, ...]) -> None:
+    with pytest.raises(DataError, match="Expected at least one image with at least one pixel, but got shape"):
+        check_images(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int8, torch.bool, torch.complex64])
+def test_other_dtypes(dtype: torch.dtype) -> None:
+    text = rf"Expected images of dtype uint8 \(0 to 255\) or floating-point \(0 to 1\), but got {dtype}\. Convert"
+    with pytest.raises(DataError, match=text):
+        check_images(torch.zeros(1, 3, 4, 4, dtype=dtype))
+
+
+def test_not_a_tensor() -> None:
+    not_a_tensor: Any = np.zeros((1, 3, 4, 4))
+    with pytest.raises(DataError, match="Expected a tensor of images b c h w, but got ndarray"):
+        check_images(not_a_tensor)
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([0.0, 255.0], r"values from 0 to 255\. Divide by 255\.$"),
+        ([0.0, 65535.0], r"values from 0 to 6\.55\de\+04\. Divide by the highest value of their format\.$"),
+        ([-2.1, 2.4], r"values from -2\.1 to 2\.4\. Undo their normalisation \(images \* std \+ mean\)"),
+        ([-0.1, 0.5], r"values from -0\.1 to 0\.5\. Clamp what a transform overshot \(images.clamp\(0, 1\)\), or undo"),
+        ([0.0, 1.01], r"values from 0 to 1\.01\. Clamp"),
+        ([-0.1, 200.0], r"values from -0\.1 to 200\. Undo"),
+    ],
+)
+def test_pixels_outside_the_range(values: list[float], text: str) -> None:
+    with pytest.raises(DataError, match=r"Expected float images in \[0, 1\], but got " + text):
+        check_images(torch.tensor(values).view(2, 1, 1, 1))
+
+
+def test_rounding_errors_of_interpolation_pass() -> None:
+    check_images(torch.tensor([-1e-6, 1 + 1e-6]).view(2, 1, 1, 1))
+
+
+@pytest.mark.parametrize(("value", "kind"), [(math.nan, "NaN"), (math.inf, "infinite"), (-math.inf, "infinite")])
+@pytest.mark.parametrize("image", [0, 6])
+@pytest.mark.parametrize("chunk", [1 << 24, 3 * 16 * 2])
+def test_pixels_that_are_not_finite_name_the_image(
+    value: float, kind: str, image: int, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CHUNK", chunk)
+    images = torch.full((7, 3, 4, 4), 0.5)
+    images[image, 1, 2, 3] = value
+    with pytest.raises(DataError, match=f"Expected finite pixels, but got {kind} pixels, first in image {image}"):
+        check_images(images)
+
+
+def test_range_is_that_of_all_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CHUNK", 1)
+    with pytest.raises(DataError, match="values from 0 to 9"):
+        check_images(torch.tensor([9.0, 0.0, 1.0]).view(3, 1, 1, 1))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        torch.tensor([2, -1, 0], dtype=torch.int32),
+        np.array([2, -1, 0], np.int8),
+        [2, -1, 0],
+        (2, -1, 0),
+        [torch.tensor(2), torch.tensor(-1), torch.tensor(0)],
+        np.array([0, -1, 2], ">i4")[::-1],
+    ],
+)
+def test_integer_labels_become_int64(labels: Any) -> None:
+    checked = check_labels(labels, 3)
+    assert checked.dtype == torch.int64
+    assert checked.tolist() == [2, -1, 0]
+
+
+def test_read_only_and_empty_labels() -> None:
+    array = np.arange(3)
+    array.flags.writeable = False
+    assert check_labels(array, 3).tolist() == [0, 1, 2]
+    assert check_labels([], 0).dtype == torch.int64
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "text"),
+    [
+        ([0.0, 1.0, 2.0], DataError, "Expected integer labels, but got torch.float32. Convert with labels.long"),
+        (torch.zeros(3, dtype=torch.complex64), DataError, "but got torch.complex64"),
+        (
+            ["cat", "dog", "cat"],
+            DataError,
+            "Expected integer labels, but got .*cat.* Map every class to an integer from 0",
+        ),
+        (np.array(["a", "b", "c"]), DataError, "Expected .*, but got dtype <U1"),
+        (None, DataError, "Expected integer labels, but got None"),
+        ([0, 1, -2], DataError, "Expected labels from 0 up, or -1 for unlabelled images, but got -2. Mark"),
+        (
+            [[0], [1], [2]],
+            ShapeError,
+            r"Expected labels of shape \(b,\), .* but got shape \(3, 1\). Use labels\[:, 0\].",
+        ),
+        (
+            torch.eye(3, dtype=torch.int64),
+            ShapeError,
+            r"but got shape \(3, 3\). If they are one-hot, use labels.argmax\(1\)",
+        ),
+        (
+            [0, 1],
+            ShapeError,
+            "Expected as many labels as images, but got 2 labels for 3 images. Pass one label for each",
+        ),
+    ],
+)
+def test_wrong_labels(labels: Any, error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        check_labels(labels, 3)
+
+
+@given(st.lists(st.integers(-1, 5), min_size=1, max_size=30))
+def test_classes_are_counted_or_refused(labels: list[int]) -> None:
+    known = {label for label in labels if label >= 0}
+    if len(known) >= 2 and known == set(range(len(known))):
+        assert check_classes(torch.tensor(labels)) == len(known)
+    else:
+        with pytest.raises(DataError):
+            check_classes(torch.tensor(labels))
+
+
+@pytest.mark.parametrize(
+    ("labels", "text"),
+    [
+        ([-1, -1], "Expected labelled images, but got labels that are all -1. Label at least one image of each class."),
+        ([3, 3, -1], "Expected at least 2 classes, but got class 3 only. Add images of another class."),
+        (
+            [1, 2, 5],
+            "Expected labels 0 to 2 for 3 classes, but got labels up to 5 without 0, 3, 4. "
+            "Remap them with torch.unique(labels, return_inverse=True)[1].",
+        ),
+        ([0, 9, 0], "but got labels up to 9 without 1, 2, 3, 4, 5, …. Remap"),
+    ],
+)
+def test_unusable_classes(labels: list[int], text: str) -> None:
+    with pytest.raises(DataError) as caught:
+        check_classes(torch.tensor(labels))
+    assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("values", [[1, 2, 5], [4, -1, 7, 7, -1]])
+def test_the_remapping_that_the_message_shows_works(values: list[int]) -> None:
+    labels = torch.tensor(values)
+    with pytest.raises(DataError) as caught:
+        check_classes(labels)
+    code = caught.value.fix.removeprefix("Remap them with ").removesuffix(".")
+    scope: dict[str, Any] = {"torch": torch, "labels": labels}
+    exec(code if " = " in code else f"labels = {code}", scope)
+    assert check_classes(scope["labels"]) == len({value for value in values if value >= 0})
+    assert (scope["labels"] < 0).tolist() == [value < 0 for value in values]
+
+
+def test_huge_labels_are_listed_in_no_time() -> None:
+    with pytest.raises(DataError, match="without 1, 2, 3, 4, 5, …"):
+        check_classes(torch.tensor([0, 2**60]))
