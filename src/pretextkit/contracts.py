@@ -34,6 +34,17 @@ class TaskOutput(NamedTuple):
     """Each ``()``, detached."""
 
 
+def _as_float(images: Tensor, dtype: torch.dtype) -> Tensor:
+    """Refuse what is not ``b c h w`` with 1 or 3 channels, and bring the rest to ``dtype`` in [0, 1]."""
+    if images.ndim != 4 or images.shape[1] not in (1, 3):
+        raise ShapeError(
+            "images b c h w with 1 or 3 channels",
+            got=f"shape {tuple(images.shape)}",
+            fix="Put channels second (images.permute(0, 3, 1, 2)) and add a batch axis to a single image.",
+        )
+    return images.to(dtype) if images.is_floating_point() else images.to(dtype) / 255
+
+
 class InputNormalization(nn.Module):
     """Bring raw images to the channels and the scale a backbone was trained on.
 
@@ -82,14 +93,7 @@ class InputNormalization(nn.Module):
 
     def adapt(self, images: Tensor) -> Tensor:
         """Make ``images`` float in [0, 1] with this backbone's number of channels."""
-        if images.ndim != 4 or images.shape[1] not in (1, 3):
-            raise ShapeError(
-                "images b c h w with 1 or 3 channels",
-                got=f"shape {tuple(images.shape)}",
-                fix="Put channels second (images.permute(0, 3, 1, 2)) and add a batch axis to a single image.",
-            )
-        if not images.is_floating_point():
-            images = images.float() / 255
+        images = _as_float(images, self.mean.dtype)
         if images.shape[1] == self.channels:
             return images
         if self.channels == 3:
@@ -177,13 +181,21 @@ class PretextTask(nn.Module, ABC, Generic[BatchT, BackboneT]):
     def forward(self, batch: BatchT) -> TaskOutput:
         """Score a batch: backbone, head, loss."""
 
-    def after_step(self) -> None:  # noqa: B027 - most tasks have nothing to move
+    def after_step(self) -> None:
         """Move what follows the weights (a momentum copy, a queue) once the optimiser has stepped."""
 
     @final
     def step(self, images: Tensor, generator: Generator) -> TaskOutput:
-        """Make views of ``images`` without gradient and score them."""
-        with torch.no_grad():
-            batch = self.views(images, generator)
+        """Make views of ``images`` (without gradient, in float32 whatever the autocast) and score them.
+
+        Args:
+            images: ``b c h w`` with 1 or 3 channels, uint8 or float in [0, 1].
+            generator: Source of all that is random in the views.
+
+        Raises:
+            ShapeError: The images have another rank or number of channels.
+        """
+        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+            batch = self.views(_as_float(images, torch.float32), generator)
         output: TaskOutput = self(batch)
         return output

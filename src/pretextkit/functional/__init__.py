@@ -1,1 +1,20 @@
 """What other code can use without any framework: pretraining, probes, fine-tuning, anomaly scores."""
+
+from pretextkit.functional.features import Features, extract_features
+from pretextkit.functional.knn import KNNResult, knn_probe
+from pretextkit.functional.pretrain import PretrainResult, pretrain
+from pretextkit.functional.probe import LayerScore, ProbeResult, linear_probe
+from pretextkit.losses import nt_xent_loss
+
+__all__ = [
+    "Features",
+    "KNNResult",
+    "LayerScore",
+    "PretrainResult",
+    "ProbeResult",
+    "extract_features",
+    "knn_probe",
+    "linear_probe",
+    "nt_xent_loss",
+    "pretrain",
+]

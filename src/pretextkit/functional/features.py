@@ -1,0 +1,187 @@
+"""Features of images, from one layer or many, in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pretextkit.contracts import SpatialBackbone
+from pretextkit.data import as_source
+from pretextkit.data.checks import check_labels
+from pretextkit.errors import DataError, OptionError, ShapeError
+from pretextkit.functional.untouched import evaluating, module_device
+from pretextkit.registries import unknown_name
+from pretextkit.training.hardware import Precision, resolve_precision
+
+__all__ = ["Features", "Layers", "Model", "extract_features"]
+
+Model = nn.Module | Callable[[Tensor], Tensor]
+"""Anything that maps images to features."""
+
+Layers = Literal["last", "all"] | Sequence[str]
+"""The model's output; every stage; or layers by their names."""
+
+
+class Features(NamedTuple):
+    """Features of the same images from each layer."""
+
+    layers: Mapping[str, Tensor]
+    """Layer name to ``n d``, float32 on the CPU."""
+    labels: Tensor | None
+    """``n``, int64, -1 where unlabelled."""
+
+
+def extract_features(
+    model: Model,
+    images: Any,
+    *,
+    layers: Layers = "last",
+    pool: int | Sequence[int] = 1,
+    batch_size: int = 256,
+    precision: Precision = "auto",
+) -> Features:
+    """Run a model over images once and keep what the chosen layers give.
+
+    The model is in evaluation mode meanwhile and comes back as it was. Maps ``b d h w`` are averaged over a grid and
+    flattened, tokens ``b t d`` are averaged.
+
+    Args:
+        model: Module or function from images ``b c h w`` in [0, 1] to features.
+        images: As for :func:`~pretextkit.functional.pretrain`, or a pair (images, labels); features ``n d`` in place of
+            images go to the model as they are.
+        layers: ``"last"``, the output; ``"all"``, every stage of a ``SpatialBackbone`` or every direct child of another
+            module; or names out of ``dict(model.named_modules())``.
+        pool: Side of the grid over which maps are averaged, 1 being the global average; several sides give several
+            features, called for example ``stage3 2x2``.
+        batch_size: Images at a time.
+        precision: As for :func:`~pretextkit.functional.pretrain`.
+
+    Returns:
+        Features and, where there are any, labels.
+
+    Raises:
+        UnknownNameError: The model has no layer of that name.
+        OptionError: Layers of something that is not a module were asked for.
+        DataError: Features are NaN or infinite.
+
+    Example:
+        >>> from pretextkit.models import SmallCNN
+        >>> features, _ = extract_features(SmallCNN(), torch.rand(4, 3, 32, 32), layers="all")
+        >>> {name: tuple(values.shape) for name, values in features.items()}
+        {'stage1': (4, 32), 'stage2': (4, 64), 'stage3': (4, 128), 'stage4': (4, 256)}
+    """
+    sides = [pool] if isinstance(pool, int) else list(pool)
+    if not sides or min(sides) < 1:
+        raise OptionError("pool as sides of at least 1", got=pool, fix="1 averages the whole map, 2 keeps quarters.")
+    device = module_device(model)
+    exact = resolve_precision(precision, device)
+    autocast = torch.autocast(device.type, torch.float16 if exact == "fp16" else torch.bfloat16, exact != "fp32")
+    kept: dict[str, list[Tensor]] = {}
+    labels: list[Tensor] = []
+    with evaluating(model), _reader(model, layers, max(sides) > 1) as read:
+        for inputs, targets in _batches(images, batch_size):
+            with autocast:
+                outputs = read(inputs.to(device))
+            for layer, output in outputs.items():
+                for side in sides:
+                    name = layer if len(sides) == 1 else f"{layer} {side}x{side}"
+                    kept.setdefault(name, []).append(_flatten(output, side, layer).float().cpu())
+            if targets is not None:
+                labels.append(targets.cpu())
+    features = {name: torch.cat(parts) for name, parts in kept.items()}
+    for name, values in features.items():
+        if not values.isfinite().all():
+            raise DataError(f"finite features from layer {name!r}", got="NaN or inf", fix="Check the model's weights.")
+    return Features(features, torch.cat(labels) if labels else None)
+
+
+def _batches(images: Any, batch_size: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Read float images, or features as they are, in their order."""
+    data, labels = images if isinstance(images, tuple) and len(images) == 2 else (images, None)
+    if getattr(data, "ndim", None) == 2:
+        values = torch.as_tensor(data)
+        targets = None if labels is None else check_labels(labels, len(values))
+        for rows in torch.split(torch.arange(len(values)), batch_size):
+            yield values[rows], None if targets is None else targets[rows]
+        return
+    source = as_source(images)
+    for batch in source.batches(torch.split(torch.arange(len(source)), batch_size)):
+        pixels = batch.images if batch.images.is_floating_point() else batch.images.float() / 255
+        yield pixels, batch.labels
+
+
+@contextmanager
+def _reader(model: Model, layers: Layers, maps: bool) -> Iterator[Callable[[Tensor], dict[str, Tensor]]]:
+    """Give a function from images to the outputs of the chosen layers."""
+    if layers == "last":
+        if isinstance(model, SpatialBackbone) and maps:
+            yield lambda images: {"last": model.feature_map(images)}
+        else:
+            yield lambda images: {"last": model(images)}
+    elif isinstance(model, SpatialBackbone) and layers == "all":
+        yield lambda images: {f"stage{i}": stage for i, stage in enumerate(model.stages(images), 1)}
+    elif isinstance(model, nn.Module):
+        with _hooked(model, layers) as read:
+            yield read
+    else:
+        raise OptionError(
+            "layers='last' for a function", got=repr(layers), fix="Pass an nn.Module to reach its inner layers."
+        )
+
+
+@contextmanager
+def _hooked(model: nn.Module, layers: Layers) -> Iterator[Callable[[Tensor], dict[str, Tensor]]]:
+    modules = dict(model.named_modules())
+    names = [name for name, _ in model.named_children()] if layers == "all" else list(layers)
+    if isinstance(layers, str) and layers != "all":
+        raise unknown_name("choice of layers", layers, ["last", "all"], "One layer's name goes into a list.")
+    for name in names:
+        if name not in modules:
+            raise unknown_name(f"layer of {type(model).__name__}", name, [known for known in modules if known])
+    seen: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            if isinstance(output, Tensor):
+                seen[name] = output
+
+        return hook
+
+    def read(images: Tensor) -> dict[str, Tensor]:
+        seen.clear()
+        model(images)
+        missing = [name for name in names if name not in seen and layers != "all"]
+        if missing:
+            raise OptionError(
+                f"layer {missing[0]!r} to run and give a tensor",
+                got="no tensor from it",
+                fix="Name a layer that the model's forward calls.",
+            )
+        return {name: seen[name] for name in names if name in seen}
+
+    handles = [modules[name].register_forward_hook(keep(name)) for name in names]
+    try:
+        yield read
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _flatten(output: Tensor, side: int, layer: str) -> Tensor:
+    if output.ndim == 4:
+        if side > 1 and min(output.shape[2:]) < side:
+            side = min(output.shape[2:])  # a smaller map has no finer grid than its own pixels
+        return nn.functional.adaptive_avg_pool2d(output.float(), side).flatten(1)
+    if output.ndim == 3:
+        return output.mean(1)
+    if output.ndim == 2:
+        return output
+    raise ShapeError(
+        f"features b d, tokens b t d or maps b d h w from layer {layer!r}",
+        got=f"shape {tuple(output.shape)}",
+        fix="Choose another layer, or flatten its output.",
+    )

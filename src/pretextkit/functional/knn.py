@@ -1,0 +1,106 @@
+"""The nearest-neighbour probe: do images with like features have like labels?"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pretextkit.data.checks import check_classes
+from pretextkit.errors import OptionError
+from pretextkit.functional.features import Model
+from pretextkit.functional.probe import labelled_features
+from pretextkit.training.hardware import Precision
+
+__all__ = ["KNNResult", "knn_probe"]
+
+CHUNK = 1024
+"""Queries compared at once."""
+
+
+@dataclass(frozen=True)
+class KNNResult:
+    """What a nearest-neighbour probe found."""
+
+    accuracy: float
+    """On test."""
+    k: int
+    """Neighbours that voted."""
+    predictions: Tensor = field(repr=False)
+    """``n`` test labels, as the neighbours see them."""
+    targets: Tensor = field(repr=False)
+    """``n`` true test labels."""
+    seconds: float = field(repr=False)
+    """Extraction included."""
+
+    def __str__(self) -> str:
+        return f"{self.k}-NN probe: {self.accuracy:.1%}"
+
+
+def knn_probe(
+    backbone: Model,
+    train: Any,
+    test: Any = None,
+    *,
+    k: int = 20,
+    temperature: float = 0.07,
+    batch_size: int = 256,
+    precision: Precision = "auto",
+) -> KNNResult:
+    """Classify each test image by its most similar training images.
+
+    Each of the ``k`` neighbours of highest cosine similarity votes for its label with the weight
+    ``exp(similarity / temperature)`` (Wu et al. 2018, arXiv 1805.01978). Nothing is trained and nothing chosen, so that
+    the figure is cheap and cannot be tuned. Similarities are made a thousand queries at a time.
+
+    Args:
+        backbone: Any module or function from images to features; features ``n d`` pass through ``nn.Identity()``.
+        train: Pair (images, labels), ``Dataset`` or ``DataLoader``; label -1 is unlabelled and left out.
+        test: Likewise; without it, or where it is ``train`` itself, every training image is classified by the others.
+        k: Neighbours; all of them where there are fewer.
+        temperature: Smaller lets the nearest count more.
+        batch_size: Images at a time.
+        precision: Of the extraction.
+
+    Returns:
+        Accuracy and predictions.
+
+    Raises:
+        DataError: No labels, one class only, or labels that are not 0…k-1.
+        OptionError: ``k`` or ``temperature`` is out of range.
+
+    Example:
+        >>> features, labels = torch.eye(4).repeat(2, 1), torch.arange(4).repeat(2)
+        >>> knn_probe(torch.nn.Identity(), (features, labels), k=1).accuracy
+        1.0
+    """
+    if k < 1 or not temperature > 0:
+        raise OptionError("k of at least 1 and a temperature above 0", got=f"k={k}, temperature={temperature}")
+    begun = time.monotonic()
+    options: dict[str, Any] = {"batch_size": batch_size, "precision": precision}
+    (known,), labels = _unpack(labelled_features(backbone, train, "train", **options))
+    alone = test is None or test is train
+    (queries,), targets = ((known,), labels) if alone else _unpack(labelled_features(backbone, test, "test", **options))
+    classes = check_classes(labels)
+    known, queries = nn.functional.normalize(known), nn.functional.normalize(queries)
+    k = min(k, len(known) - alone)
+    predictions = []
+    for rows in torch.split(torch.arange(len(queries)), CHUNK):
+        similarity = queries[rows] @ known.T
+        if alone:
+            similarity[torch.arange(len(rows)), rows] = -torch.inf
+        nearest, which = similarity.topk(k)
+        votes = torch.zeros(len(rows), classes)
+        votes.scatter_add_(1, labels[which], ((nearest - 1) / temperature).exp())
+        predictions.append(votes.argmax(1))
+    predicted = torch.cat(predictions)
+    accuracy = (predicted == targets).float().mean().item()
+    return KNNResult(accuracy, k, predicted, targets, time.monotonic() - begun)
+
+
+def _unpack(found: tuple[Any, Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
+    layers, labels = found
+    return tuple(layers.values()), labels

@@ -1,0 +1,189 @@
+"""Pretraining: images in, a backbone out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from pretextkit.contracts import PretextTask, TaskOutput
+from pretextkit.data import as_source
+from pretextkit.errors import OptionError
+from pretextkit.training.hardware import Precision
+from pretextkit.training.history import History
+from pretextkit.training.loop import Callback, Trainee, train
+from pretextkit.training.optim import OptimizerName, parameter_groups
+from pretextkit.training.settings import Settings
+
+__all__ = ["PretrainResult", "pretrain"]
+
+
+@dataclass(frozen=True)
+class PretrainResult:
+    """What pretraining did; the backbone itself is ``task.backbone``."""
+
+    history: History
+    """One row for each epoch."""
+    steps: int
+    """Steps of the whole run."""
+    resumed_at: int
+    """Steps that were done by earlier calls."""
+    seconds: float
+    """Of this call."""
+    images_per_second: float
+    """Images read, not views made; 0 when there was nothing left to do."""
+    device: str
+    """Where it ran."""
+    precision: str
+    """What it computed in."""
+
+    def __str__(self) -> str:
+        values = ", ".join(
+            f"{name} {value:.3f}"
+            for name, value in self.history.last.items()
+            if name not in ("epoch", "step", "learning_rate", "seconds")
+        )
+        return (
+            f"{self.steps} steps in {self.seconds:.1f} s ({self.images_per_second:,.0f} images/s, "
+            f"{self.precision} on {self.device}): {values}"
+        )
+
+
+def pretrain(
+    task: PretextTask[Any, Any],
+    images: Any,
+    *,
+    epochs: int | None = None,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    optimizer: OptimizerName = "adamw",
+    learning_rate: float | None = None,
+    weight_decay: float | None = None,
+    warmup: float = 0.05,
+    clip_norm: float | None = None,
+    precision: Precision = "auto",
+    device: str | torch.device = "auto",
+    channels_last: bool = True,
+    compile: bool = False,
+    workers: int = 0,
+    seed: int = 0,
+    checkpoint: str | Path | None = None,
+    progress: bool = True,
+    callbacks: Sequence[Callback] = (),
+) -> PretrainResult:
+    """Train a pretext task's backbone and head on images, in place.
+
+    The task moves to ``device`` and stays there, in the mode (training or evaluation) it was in. What a step draws
+    depends on ``seed`` and the step's number alone, so that a run that was stopped and repeated with the same call ends
+    as it would have without the stop. The initial weights are the caller's: seed them with ``torch.manual_seed``. An
+    input normalisation that has not been measured is set from the images first.
+
+    Args:
+        task: What is trained.
+        images: Tensor ``n c h w`` (uint8, or float in [0, 1]), numpy array, ``Dataset``, ``DataLoader`` or a folder's
+            path; labels, if there are any, are not looked at.
+        epochs: Passes over the images; either this or ``steps``.
+        steps: Optimiser steps.
+        batch_size: Images in a step; 256 by default, or what a ``DataLoader`` has. A last partial batch is left out.
+        optimizer: ``"adamw"``, ``"sgd"`` (momentum 0.9) or ``"lars"``, for batches of thousands.
+        learning_rate: At its highest; by default 0.001 for AdamW, and in proportion to the batch for the others.
+        weight_decay: Of matrices and filters; BatchNorm and biases never decay.
+        warmup: Share of the steps in which the rate rises, before it falls to zero on a cosine.
+        clip_norm: Longest gradient let through.
+        precision: ``"auto"`` is bf16 where the machine computes in it, fp16 with loss scaling on older NVIDIA GPUs,
+            else fp32.
+        device: ``"auto"`` is a GPU if there is one.
+        channels_last: Keep filters in the memory format that convolutions are fastest in.
+        compile: Compile the task with ``torch.compile``, which pays on long runs.
+        workers: Processes that read a ``Dataset`` or folder.
+        seed: Of the order of the images, the views and the layers' own randomness.
+        checkpoint: Folder of a checkpoint and ``history.csv``, written every half minute, on Ctrl-C or SIGTERM, and at
+            the end. Where it holds a checkpoint of the same call, training goes on from there.
+        progress: Show a bar on a terminal (extra ``progress``), or a line every ten seconds.
+        callbacks: Called with the newest row of the history after each epoch.
+
+    Returns:
+        What was measured on the way.
+
+    Raises:
+        OptionError: An option is out of range, or the batch has one image and the task BatchNorm.
+        DataError: The images hold something the task cannot use.
+        ShapeError: Their shape does not suit the task.
+        DivergenceError: The loss became NaN or infinite; the last good checkpoint stays.
+        CheckpointError: ``checkpoint`` holds that of another run.
+
+    Example:
+        >>> import pretextkit as pk
+        >>> task = pk.tasks.Rotation(pk.models.SmallCNN())
+        >>> result = pretrain(task, torch.rand(16, 3, 32, 32), epochs=2, batch_size=8, device="cpu", progress=False)
+        >>> result.steps, [round(row["epoch"]) for row in result.history.rows]
+        (4, [1, 2])
+    """
+    source = as_source(images, workers=workers)
+    if batch_size == 1 and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in task.modules()):
+        raise OptionError(
+            "a batch of at least 2, as the task has BatchNorm layers", got=batch_size, fix="Raise batch_size."
+        )
+    settings = Settings(
+        epochs=epochs,
+        steps=steps,
+        batch_size=batch_size,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        warmup=warmup,
+        clip_norm=clip_norm,
+        precision=precision,
+        device=device,
+        channels_last=channels_last,
+        compile=compile,
+        seed=seed,
+    )
+    title = type(task).__name__
+    modes = {module: module.training for module in task.modules()}
+    try:
+        run = train(
+            _TaskTrainee(task),
+            source,
+            settings,
+            title=title,
+            checkpoint=checkpoint,
+            progress=progress,
+            callbacks=callbacks,
+        )
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    return PretrainResult(
+        history=run.history,
+        steps=run.steps,
+        resumed_at=run.resumed_at,
+        seconds=run.seconds,
+        images_per_second=run.images_per_second,
+        device=str(run.device),
+        precision=run.precision,
+    )
+
+
+class _TaskTrainee(Trainee):
+    """A pretext task, which makes its own targets."""
+
+    def __init__(self, task: PretextTask[Any, Any]) -> None:
+        self.module: PretextTask[Any, Any] = task
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return parameter_groups(self.module)
+
+    def prepare(self, images: Tensor, labels: Tensor | None, generator: Generator) -> Any:
+        return self.module.views(images, generator)
+
+    def score(self, batch: Any) -> TaskOutput:
+        output: TaskOutput = self.module(batch)
+        return output
+
+    def after_step(self) -> None:
+        self.module.after_step()

@@ -1,0 +1,215 @@
+"""The linear probe: how much of the labels can be read off frozen features by a linear classifier?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pretextkit.data.checks import check_classes
+from pretextkit.data.splits import stratified_split
+from pretextkit.errors import DataError, OptionError, ShapeError
+from pretextkit.functional.features import Features, Layers, Model, extract_features
+from pretextkit.functional.logistic import fit_logistic
+from pretextkit.models.heads import LinearHead
+from pretextkit.training.hardware import Precision
+
+__all__ = ["LayerScore", "ProbeResult", "labelled_features", "linear_probe"]
+
+PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+FEW = 5000
+"""Up to so many labels the penalty is chosen by five-fold cross-validation, above by one split of a fifth."""
+
+
+class LayerScore(NamedTuple):
+    """How well a linear classifier reads one layer."""
+
+    accuracy: float
+    """On test."""
+    validation: float
+    """On the held-out split of train by which layer and penalty were chosen."""
+    penalty: float
+    """The chosen one."""
+    feature_dim: int
+    """``d``."""
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """What a linear probe found."""
+
+    accuracy: float
+    """On test, of the layer that was best on a split of train."""
+    layer: str
+    """That layer."""
+    layers: Mapping[str, LayerScore]
+    """Every layer that was probed."""
+    predictions: Tensor = field(repr=False)
+    """``n`` test labels, as that layer's classifier sees them."""
+    targets: Tensor = field(repr=False)
+    """``n`` true test labels."""
+    head: LinearHead = field(repr=False)
+    """That layer's classifier, from features as they are to logits."""
+    seconds: float = field(repr=False)
+    """Extraction included."""
+
+    def __str__(self) -> str:
+        rows = ", ".join(f"{name} {score.accuracy:.1%}" for name, score in self.layers.items())
+        return f"linear probe: {self.accuracy:.1%} at {self.layer} ({rows})"
+
+
+def linear_probe(
+    backbone: Model,
+    train: Any,
+    test: Any,
+    *,
+    layers: Layers = "last",
+    pool: int | Sequence[int] = 1,
+    penalties: Sequence[float] = PENALTIES,
+    batch_size: int = 256,
+    precision: Precision = "auto",
+    seed: int = 0,
+) -> ProbeResult:
+    """Fit a linear classifier on frozen features and score it on test.
+
+    Features are extracted once, standardised by their mean and deviation on train, and classified by multinomial
+    logistic regression, solved to convergence (Alain & Bengio 2016, arXiv 1610.01644, for probes of inner layers). The
+    penalty, and the layer if there are several, are chosen on held-out parts of *train*; test is looked at once, at
+    the end. Nothing about the backbone changes.
+
+    Args:
+        backbone: Any module or function from images to features.
+        train: Pair (images, labels), ``Dataset`` or ``DataLoader``; images ``n c h w`` uint8 or float in [0, 1], or
+            features ``n d``; labels 0…k-1, -1 being unlabelled and left out.
+        test: Likewise.
+        layers: ``"last"``, ``"all"`` stages, or names of layers; see :func:`extract_features`.
+        pool: Grid over which maps are averaged; several sides are compared like layers.
+        penalties: L2 penalties to choose from.
+        batch_size: Images at a time.
+        precision: Of the extraction.
+        seed: Of the split of train.
+
+    Returns:
+        Accuracy, the chosen layer, and every layer's scores.
+
+    Raises:
+        DataError: No labels, one class only, labels that are not 0…k-1, or test classes that train has not.
+        UnknownNameError: The model has no layer of that name.
+
+    Example:
+        >>> features, labels = torch.eye(4).repeat(5, 1), torch.arange(4).repeat(5)
+        >>> linear_probe(torch.nn.Identity(), (features, labels), (features, labels)).accuracy
+        1.0
+    """
+    if not penalties or min(penalties) <= 0:
+        raise OptionError("penalties above 0", got=list(penalties), fix="For example penalties=(1e-4, 1e-2, 1.0).")
+    begun = time.monotonic()
+    options = {"layers": layers, "pool": pool, "batch_size": batch_size, "precision": precision}
+    train_layers, train_labels = labelled_features(backbone, train, "train", **options)
+    test_layers, test_labels = labelled_features(backbone, test, "test", **options)
+    classes = check_classes(train_labels)
+    if int(test_labels.max()) >= classes:
+        raise DataError(
+            f"test labels 0 to {classes - 1}, the classes of train",
+            got=f"label {int(test_labels.max())}",
+            fix="Give train at least one image of every class.",
+        )
+    folds = list(_folds(train_labels, seed))
+    scores: dict[str, LayerScore] = {}
+    heads: dict[str, LinearHead] = {}
+    for name, features in train_layers.items():
+        if features.shape[1] != test_layers[name].shape[1]:
+            raise ShapeError(
+                f"features of one width from layer {name!r} on train and test",
+                got=f"{features.shape[1]} and {test_layers[name].shape[1]}",
+                fix="Resize the images to one size.",
+            )
+        mean, std = features.mean(0), features.std(0, correction=0)
+        std = torch.where(std > 1e-6 * (1 + mean.abs()), std, torch.ones_like(std))  # a constant feature stays at zero
+        grid = torch.tensor(penalties, dtype=torch.float32)
+        best, validation = _choose_penalty((features - mean) / std, train_labels, classes, grid, folds)
+        solution = fit_logistic((features - mean) / std, train_labels, classes, grid[best : best + 1])
+        heads[name] = _fold_in(solution.weight[0], solution.bias[0], mean, std)
+        predictions = _predict(heads[name], test_layers[name])
+        accuracy = (predictions == test_labels).float().mean().item()
+        scores[name] = LayerScore(accuracy, validation, penalties[best], features.shape[1])
+    chosen = max(scores, key=lambda name: scores[name].validation)
+    return ProbeResult(
+        accuracy=scores[chosen].accuracy,
+        layer=chosen,
+        layers=scores,
+        predictions=_predict(heads[chosen], test_layers[chosen]),
+        targets=test_labels,
+        head=heads[chosen],
+        seconds=time.monotonic() - begun,
+    )
+
+
+def labelled_features(model: Model, data: Any, what: str, **options: Any) -> tuple[Mapping[str, Tensor], Tensor]:
+    """Extract the features of the labelled images of ``data``.
+
+    Raises:
+        DataError: There are no labels.
+    """
+    features: Features = extract_features(model, data, **options)
+    if features.labels is None or not (features.labels >= 0).any():
+        raise DataError(
+            f"labels for {what}", got="none", fix="Pass a pair (images, labels), or a Dataset of (image, label)."
+        )
+    keep = features.labels >= 0
+    if keep.all():
+        return features.layers, features.labels
+    return {name: values[keep] for name, values in features.layers.items()}, features.labels[keep]
+
+
+def _folds(labels: Tensor, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Split train into parts to fit on and parts to choose on: five of them while labels are few."""
+    if len(labels) > FEW:
+        yield stratified_split(labels, 0.8, seed=seed)
+        return
+    fold = torch.empty_like(labels)
+    generator = torch.Generator().manual_seed(seed)
+    offset = 0
+    for label in torch.unique(labels):
+        rows = torch.nonzero(labels == label)[:, 0]
+        rows = rows[torch.randperm(len(rows), generator=generator)]
+        fold[rows] = (torch.arange(len(rows)) + offset) % 5
+        offset += len(rows)
+    for held in range(5):
+        if (fold == held).any() and (fold != held).any():
+            yield torch.nonzero(fold != held)[:, 0], torch.nonzero(fold == held)[:, 0]
+
+
+def _choose_penalty(
+    features: Tensor, labels: Tensor, classes: int, penalties: Tensor, folds: Sequence[tuple[Tensor, Tensor]]
+) -> tuple[int, float]:
+    """Give the index of the penalty of highest accuracy on the held-out parts, and that accuracy; lowest loss at a tie."""
+    correct = torch.zeros(len(penalties))
+    loss = torch.zeros(len(penalties))
+    count = 0
+    for fit, held in folds:
+        logits = fit_logistic(features[fit], labels[fit], classes, penalties).logits(features[held])
+        correct += (logits.argmax(2) == labels[held]).sum(1)
+        loss -= logits.log_softmax(2)[:, torch.arange(len(held)), labels[held]].sum(1)
+        count += len(held)
+    best = max(range(len(penalties)), key=lambda i: (correct[i].item(), -loss[i].item()))
+    return best, correct[best].item() / count
+
+
+def _fold_in(weight: Tensor, bias: Tensor, mean: Tensor, std: Tensor) -> LinearHead:
+    """Make a classifier of features as they are out of one of standardised features."""
+    head = LinearHead(*weight.shape).requires_grad_(False)
+    scaled = weight / std[:, None]
+    head.linear.weight.copy_(scaled.T)
+    head.linear.bias.copy_(bias - mean @ scaled)
+    return head
+
+
+@torch.no_grad()
+def _predict(head: LinearHead, features: Tensor) -> Tensor:
+    logits: Tensor = head(features)
+    return logits.argmax(1)

@@ -1,0 +1,34 @@
+"""Random numbers that depend on a seed, a purpose and a step, and on nothing that ran before."""
+
+from __future__ import annotations
+
+import hashlib
+
+from torch import Generator
+
+__all__ = ["derived_generator", "derived_seed"]
+
+
+def derived_seed(seed: int, purpose: str, step: int = 0) -> int:
+    """Mix a seed, what it is for and a counter into a 63-bit seed.
+
+    Since step 1,000 can be seeded without running the 999 before it, a resumed run draws what the uninterrupted run
+    would have drawn, and there is no generator state to save.
+
+    Example:
+        >>> derived_seed(0, "views", 7) == derived_seed(0, "views", 7) != derived_seed(0, "views", 8)
+        True
+    """
+    digest = hashlib.blake2b(f"{seed}/{purpose}/{step}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def derived_generator(seed: int, purpose: str, step: int = 0) -> Generator:
+    """Build a CPU generator from :func:`derived_seed`.
+
+    Example:
+        >>> one, other = (torch.rand(2, generator=derived_generator(0, "views", 7)) for _ in range(2))
+        >>> torch.equal(one, other)
+        True
+    """
+    return Generator().manual_seed(derived_seed(seed, purpose, step))

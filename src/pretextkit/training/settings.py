@@ -1,0 +1,92 @@
+"""How to train: the options of a run, and the defaults that depend on its data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from pretextkit.data.sources import ImageSource, LoaderImages
+from pretextkit.errors import OptionError
+from pretextkit.training.hardware import Precision
+from pretextkit.training.optim import OptimizerName, default_learning_rate
+
+__all__ = ["Plan", "Settings", "make_plan"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train; ``None`` stands for a default that depends on the data or the optimiser."""
+
+    epochs: int | None = None
+    steps: int | None = None
+    batch_size: int | None = None
+    optimizer: OptimizerName = "adamw"
+    learning_rate: float | None = None
+    weight_decay: float | None = None
+    warmup: float = 0.05
+    clip_norm: float | None = None
+    precision: Precision = "auto"
+    device: str | torch.device = "auto"
+    channels_last: bool = True
+    compile: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the settings mean for given data."""
+
+    batch_size: int
+    learning_rate: float
+    per_epoch: int
+    """Steps of an epoch: a last partial batch is left to the next shuffle."""
+    total: int
+    """Steps of the run."""
+    warmup: int
+    """Steps in which the learning rate rises."""
+
+
+def make_plan(settings: Settings, source: ImageSource) -> Plan:
+    """Put what depends on the data in place of the defaults.
+
+    Raises:
+        OptionError: A setting makes no sense, by itself or for this many images.
+
+    Example:
+        >>> from pretextkit.data.sources import TensorImages
+        >>> make_plan(Settings(epochs=10, batch_size=32), TensorImages(torch.rand(100, 1, 28, 28)))
+        Plan(batch_size=32, learning_rate=0.001, per_epoch=3, total=30, warmup=2)
+    """
+    count = len(source)
+    batch_size = settings.batch_size
+    if batch_size is None:
+        own = source.batch_size if isinstance(source, LoaderImages) else None
+        batch_size = min(own or 256, count)
+    if not 1 <= batch_size <= count:
+        raise OptionError(
+            f"a batch size of 1 to {count}, as there are {count} images", got=batch_size, fix="Lower batch_size."
+        )
+    if (settings.epochs is None) == (settings.steps is None):
+        raise OptionError(
+            "either epochs or steps",
+            got=f"epochs={settings.epochs}, steps={settings.steps}",
+            fix="Pass one of them, e.g. epochs=10.",
+        )
+    for name, low in (("epochs", 1), ("steps", 1), ("learning_rate", 0), ("weight_decay", 0), ("clip_norm", 0)):
+        value = getattr(settings, name)
+        if value is not None and not (math.isfinite(value) and value >= low):
+            raise OptionError(f"{name} of at least {low}", got=value, fix="Leave it out for the default.")
+    if not 0 <= settings.warmup <= 1:
+        raise OptionError("warmup as a share of all steps, 0 to 1", got=settings.warmup, fix="The default is 0.05.")
+    rate = settings.learning_rate
+    per_epoch = count // batch_size
+    total = settings.steps if settings.steps is not None else (settings.epochs or 0) * per_epoch
+    return Plan(
+        batch_size=batch_size,
+        learning_rate=default_learning_rate(settings.optimizer, batch_size) if rate is None else rate,
+        per_epoch=per_epoch,
+        total=total,
+        warmup=math.ceil(settings.warmup * total),
+    )
