@@ -25,7 +25,7 @@ def stratified_subset(labels: Any, count: int, *, seed: int = 0) -> Tensor:
         Indices ``count``, ascending.
 
     Raises:
-        DataError: ``count`` is below the number of classes or above the number of labelled images.
+        DataError: No image is labelled, or ``count`` is below the number of classes or above that of labelled images.
 
     Example:
         >>> labels = torch.tensor([0, 0, 0, 0, 1, 1, -1, 2])
@@ -72,8 +72,6 @@ def stratified_split(labels: Any, fraction: float, *, seed: int = 0) -> tuple[Te
         raise OptionError("a fraction between 0 and 1", got=fraction, fix="0.8 puts four fifths in the first part.")
     labels = check_labels(labels, len(labels))
     members = _members(labels)
-    if not members:
-        raise DataError("labelled images", got="labels that are all -1", fix="Label at least one image of each class.")
     counts = torch.tensor([max(1, round(len(rows) * fraction)) for rows in members])
     first = _draw(members, counts, seed)
     rest = labels >= 0
@@ -106,7 +104,10 @@ def keep_labels(labels: Any, count: int, *, seed: int = 0) -> Tensor:
 
 def _members(labels: Tensor) -> list[Tensor]:
     """Give the indices of each class, lowest label first."""
-    return [(labels == label).nonzero().flatten() for label in torch.unique(labels[labels >= 0])]
+    labels_there = torch.unique(labels[labels >= 0])
+    if len(labels_there) == 0:
+        raise DataError("labelled images", got="labels that are all -1", fix="Label at least one image of each class.")
+    return [(labels == label).nonzero().flatten() for label in labels_there]
 
 
 def _shares(sizes: Tensor, count: int) -> Tensor:
