@@ -109,7 +109,7 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image = resize_and_crop(self._decode(self.paths[index]), self.size)
+        image = resize_and_crop(self._decode(self.paths[index])[None], self.size)[0]
         return image.expand(3, -1, -1), self.labels[index]
 
     def __repr__(self) -> str:

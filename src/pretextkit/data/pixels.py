@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from pretextkit.data.checks import tensor_from_array
 from pretextkit.errors import DataError, ShapeError
@@ -95,13 +96,15 @@ def channels_second(images: Tensor) -> Tensor:
 
 
 def resize_and_crop(images: Tensor, size: int) -> Tensor:
-    """Scale the shorter side of ``… c h w`` to ``size`` with antialiasing, and cut the middle ``… c size size``."""
-    from torchvision.transforms.v2 import functional
+    """Scale the shorter side of uint8 ``b c h w`` to ``size`` with antialiasing, and cut the middle ``b c size size``.
 
-    height, width = images.shape[-2:]
-    if (height, width) == (size, size):
-        return images
-    scale = size / min(height, width)
-    target = [max(size, round(height * scale)), max(size, round(width * scale))]
-    middle: Tensor = functional.center_crop(functional.resize(images, target, antialias=True), [size, size])
-    return middle
+    Example:
+        >>> resize_and_crop(torch.zeros(2, 3, 40, 60, dtype=torch.uint8), 32).shape
+        torch.Size([2, 3, 32, 32])
+    """
+    short = min(images.shape[-2:])
+    if short != size:
+        target = [max(size, round(side * size / short)) for side in images.shape[-2:]]
+        images = interpolate(images, target, mode="bilinear", antialias=True)
+    top, left = ((side - size) // 2 for side in images.shape[-2:])
+    return images[..., top : top + size, left : left + size]
