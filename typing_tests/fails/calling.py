@@ -1,0 +1,24 @@
+"""What the functional layer refuses. Every marked line is an error, and no other line."""
+
+from __future__ import annotations
+
+import torch
+
+from pretextkit.functional import knn_probe, linear_probe, nt_xent_loss, pretrain
+from pretextkit.models import SmallCNN
+from pretextkit.tasks import Rotation
+
+backbone = SmallCNN()
+images, labels = torch.rand(4, 3, 32, 32), torch.tensor([0, 1, 0, 1])
+
+pretrain(backbone, images, epochs=1)  # E: a backbone is no task
+pretrain(Rotation(backbone), images, 8)  # E: keyword only
+pretrain(Rotation(backbone), images, epochs=1, optimizer="adamax")  # E
+pretrain(Rotation(backbone), images, epochs=1, precision="fp8")  # E
+print(pretrain(Rotation(backbone), images, epochs=1).accuracy)  # E: pretraining has none
+
+nt_xent_loss(images, images, 0.5)  # E: keyword only
+linear_probe(backbone, (images, labels))  # E: no test set
+linear_probe(backbone, (images, labels), (images, labels), "all")  # E: keyword only
+linear_probe(backbone, (images, labels), (images, labels), layers=3)  # E
+knn_probe(3, (images, labels), (images, labels))  # E: not callable

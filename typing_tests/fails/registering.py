@@ -1,0 +1,46 @@
+"""What registries and decorators refuse. Every marked line is an error, and no other line."""
+
+from __future__ import annotations
+
+from torch import Generator, Tensor, nn
+
+import pretextkit as pk
+from pretextkit.models import LinearHead, SmallCNN
+
+
+@pk.pretext_task("typed-task")
+class Task(pk.PretextTask[pk.Labelled]):
+    def __init__(self, backbone: pk.Backbone, *, angle: float = 90.0) -> None:
+        super().__init__(backbone)
+        self.angle = angle
+
+    def views(self, images: Tensor, generator: Generator) -> pk.Labelled:
+        return pk.Labelled(images, images.sum((1, 2, 3)).long())
+
+    def forward(self, batch: pk.Labelled) -> pk.TaskOutput:
+        return pk.TaskOutput(self.backbone(batch.images).mean(), {})
+
+
+# The decorated class kept its constructor.
+Task(SmallCNN(), angle="right")  # E
+Task(SmallCNN(), 180.0)  # E
+Task()  # E
+
+# Each decorator and registry takes its own kind.
+pk.pretext_task("linear")(nn.Linear)  # E
+pk.pretext_task("small-cnn")(SmallCNN)  # E
+pk.backbone("linear")(LinearHead)  # E
+pk.head("small-cnn")(SmallCNN)  # E
+pk.heads.register("small-cnn", SmallCNN)  # E
+pk.heads.register(LinearHead, "linear")  # E
+pk.pretext_task(Task)  # E
+
+# Each registry gives its own kind, and is no dictionary to write to.
+head: type[pk.Head] = pk.backbones["small-cnn"]  # E
+backbone: pk.Backbone = pk.heads.create("linear", 8, 2)  # E
+pk.backbones["mine"] = SmallCNN  # E
+del pk.backbones["small-cnn"]  # E
+
+# What is not there.
+print(pk.nothing)  # E
+print(pk.heads.nothing)  # E

@@ -1,0 +1,33 @@
+"""The functional layer takes any module or callable and gives results with types."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import assert_type
+
+from pretextkit import Labelled, data
+from pretextkit.functional import knn_probe, linear_probe, nt_xent_loss, pretrain
+from pretextkit.models import SmallCNN
+from pretextkit.tasks import Rotation
+
+
+def flat(batch: Tensor) -> Tensor:
+    return batch.flatten(1)
+
+
+backbone = SmallCNN()
+images, labels = torch.rand(4, 3, 32, 32), torch.tensor([0, 1, 0, 1])
+
+result = pretrain(Rotation(backbone), images, epochs=1, batch_size=2, optimizer="sgd", precision="fp32")
+assert_type(result.steps, int)
+
+assert_type(linear_probe(backbone, (images, labels), (images, labels)).accuracy, float)
+assert_type(linear_probe(nn.Identity(), (images, labels), (images, labels), layers="all").accuracy, float)
+assert_type(knn_probe(flat, (images, labels), (images, labels)).accuracy, float)
+assert_type(nt_xent_loss(images.flatten(1), images.flatten(1), temperature=0.2), Tensor)
+
+sample = data.load("sample")
+assert_type(sample.train, Labelled)
+assert_type(sample.test_images, Tensor)
+linear_probe(backbone, sample.train, sample.test)
