@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +17,9 @@ from pretextkit.data.pixels import channels_second
 from pretextkit.errors import DataError, ShapeError
 
 __all__ = ["NpzSplits", "read_npz"]
+
+
+KEYS = ("train_images", "train_labels", "test_images", "test_labels", "class_names")
 
 
 class NpzSplits(NamedTuple):
@@ -40,22 +45,23 @@ def read_npz(path: Path) -> NpzSplits:
     import numpy
 
     try:
-        with numpy.load(path, allow_pickle=False) as archive:
-            if "train_images" not in archive:
-                raise DataError(
-                    f"an array train_images in {path}",
-                    got=", ".join(archive) or "no array",
-                    fix="Save with numpy.savez(path, train_images=..., train_labels=..., test_images=...).",
-                )
-            keys = [f"{split}_{part}" for split in ("train", "test") for part in ("images", "labels")]
-            arrays = {key: archive[key] for key in [*keys, "class_names"] if key in archive}
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        if isinstance(error, DataError):
-            raise
-        # An array of Python objects ends here too: reading one would run code from the file.
+        # Opened here, since numpy leaves a damaged file open.
+        with path.open("rb") as file:
+            archive = numpy.load(file, allow_pickle=False)  # objects would be unpickled, which runs code from the file
+            if not isinstance(archive, Mapping):
+                raise TypeError("one array, not several by name")
+            arrays = {key: archive[key] for key in KEYS if key in archive}
+            found = ", ".join(archive) or "no array"
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
             f"an .npz file of plain arrays at {path}", got=f"{type(error).__name__}: {error}", fix="Write it anew."
         ) from error
+    if "train_images" not in arrays:
+        raise DataError(
+            f"an array train_images in {path}",
+            got=found,
+            fix="Save with numpy.savez(path, train_images=..., train_labels=..., test_images=...).",
+        )
     names = tuple(str(name) for name in arrays.get("class_names", ()))
     test = _split(arrays, "test", path) if "test_images" in arrays else None
     return NpzSplits(_split(arrays, "train", path), test, names)
