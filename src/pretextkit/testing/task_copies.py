@@ -33,10 +33,6 @@ def copies_follow_after_step(case: TaskCase) -> None:
     weights = _trainable(task)
     pairs = {name: [w for w, weight in weights.items() if _is_copy(copy, weight)] for name, copy in copies.items()}
     _step(case, task)
-    draws = generator(0)
-    with torch.no_grad():
-        for weight in weights.values():
-            weight.add_(torch.randn(weight.shape, generator=draws))
     before = {name: copy.clone() for name, copy in _named(task, copies).items()}
     task.after_step()
     for name, copy in _named(task, copies).items():
@@ -51,7 +47,7 @@ def after_step_leaves_weights_alone(case: TaskCase) -> None:
     """``after_step`` changes no trainable parameter."""
     task = case.task()
     _step(case, task)
-    before = {name: weight.clone() for name, weight in _trainable(task).items()}
+    before = {name: weight.detach().clone() for name, weight in _trainable(task).items()}
     task.after_step()
     for name, weight in _trainable(task).items():
         require(same(weight, before[name]), f"after_step changed {name}, which the optimiser trains; freeze the copy.")
@@ -80,8 +76,13 @@ def _is_copy(copy: Tensor, weight: Tensor) -> bool:
 
 
 def _step(case: TaskCase, task: Task) -> None:
+    """Score a batch, then move the weights by a lot, as an optimiser with a large step would."""
     with seeded(0):
         torch.autograd.backward(task.step(case.images(8), generator(0)).loss)
+    draws = generator(0)
+    with torch.no_grad():
+        for weight in _trainable(task).values():
+            weight.add_(torch.randn(weight.shape, generator=draws))
 
 
 CHECKS = (copies_have_their_own_memory, copies_follow_after_step, after_step_leaves_weights_alone)

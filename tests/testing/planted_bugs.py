@@ -1,0 +1,392 @@
+"""Bugs planted in the toy tasks, one method each, and a table of what catches them.
+
+``python -m tests.testing.planted_bugs`` writes docs/explanation/planted-bugs.md; it takes two minutes.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+from pretextkit import Backbone, PretextTask, TaskOutput
+from pretextkit.batches import Labelled, Masked, TwoViews
+from pretextkit.testing import TinyBackbone, pretext_task_checks
+from pretextkit.testing.runner import failure
+
+from .own_tests import fails, own_tests
+from .toy_tasks import OFFSETS, ToyContext, ToyContrast, ToyInpainting, ToyMomentum, ToyRotation
+
+BUGS: dict[type[PretextTask[Any, Any]], tuple[str, str]] = {}
+"""Each broken task, with what is wrong in words and what is sure to catch it."""
+
+
+def planted(wrong: str, *, caught_by: str) -> Callable[[type[Any]], type[Any]]:
+    def decorate(task: type[Any]) -> type[Any]:
+        BUGS[task] = wrong, caught_by
+        return task
+
+    return decorate
+
+
+@planted("the mask is never applied", caught_by="hidden_pixels_change_no_prediction")
+class MaskNeverApplied(ToyInpainting):
+    def hide(self, images: Tensor, mask: Tensor) -> Tensor:
+        return images
+
+
+@planted("the loss counts visible pixels too", caught_by="only_hidden_pixels_count")
+class LossOverAllPixels(ToyInpainting):
+    def error(self, prediction: Tensor, batch: Masked) -> Tensor:
+        return (prediction - batch.target).square().mean()
+
+
+@planted("NT-Xent compares each row with itself", caught_by="nt_xent_equals_a_loop")
+class UnmaskedDiagonal(ToyContrast):
+    def similarities(self, z: Tensor) -> Tensor:
+        return F.normalize(z) @ F.normalize(z).T / self.temperature
+
+
+@planted("rows and columns of the patch grid are swapped", caught_by="neighbours_lie_where_their_index_says")
+class WrongPatchIndex(ToyContext):
+    def corner(self, cells: Tensor, position: Tensor) -> Tensor:
+        return cells * (1 + OFFSETS[position].flip(1))
+
+
+@planted("patches overlap by a few pixels", caught_by="borders_tell_nothing")
+class OverlappingPatches(ToyContext):
+    growth = 4
+
+    def cut(self, images: Tensor, corners: Tensor, size: int) -> Tensor:
+        return super().cut(images, corners.clamp(max=images.shape[2] - size), size)
+
+
+@planted("patches reach over the edge and are padded with black", caught_by="borders_tell_nothing")
+class PaddedPatches(ToyContext):
+    def cut(self, images: Tensor, corners: Tensor, size: int) -> Tensor:
+        return super().cut(F.pad(images, (1, 1, 1, 1)), corners, size)
+
+
+@planted("one draw serves the whole batch", caught_by="views_draw_for_each_image")
+class SharedDraw(ToyContrast):
+    def view(self, images: Tensor, generator: Generator) -> Tensor:
+        b, c, h, w = images.shape
+        return super().view(images.reshape(1, b * c, h, w), generator).view(b, c, h, w)
+
+
+@planted("the global RNG is used", caught_by="views_leave_global_rng_alone")
+class GlobalRng(ToyContext):
+    def draw(self, b: int, generator: Generator) -> Tensor:
+        return torch.randint(8, (b,))
+
+
+@planted("Python's random draws the positions", caught_by="views_repeat_under_one_seed")
+class PythonRandom(ToyContext):
+    def draw(self, b: int, generator: Generator) -> Tensor:
+        return torch.tensor([random.randrange(8) for _ in range(b)])
+
+
+@planted("views make their own generator, always with one seed", caught_by="views_use_the_generator")
+class SeedIgnored(ToyContrast):
+    def view(self, images: Tensor, generator: Generator) -> Tensor:
+        return super().view(images, Generator().manual_seed(0))
+
+
+@planted("views change their input in place", caught_by="views_change_no_input")
+class InPlaceViews(ToyInpainting):
+    def hide(self, images: Tensor, mask: Tensor) -> Tensor:
+        return images.masked_fill_(mask, 0.5)
+
+
+@planted("views read the backbone's parameters", caught_by="views_read_no_parameter")
+class ViewsReadParameters(ToyContrast):
+    def view(self, images: Tensor, generator: Generator) -> Tensor:
+        return super().view(images, generator) + next(self.backbone.parameters()).mean()
+
+
+@planted("reshaping mixes the images of a batch", caught_by="views_keep_images_apart")
+class MixedImages(ToyContrast):
+    def view(self, images: Tensor, generator: Generator) -> Tensor:
+        b, c, h, w = images.shape
+        return super().view(images.permute(1, 0, 2, 3).reshape(b, c, h, w), generator)
+
+
+@planted("the backbone is detached", caught_by="backbone_gets_gradient")
+class DetachedBackbone(ToyRotation):
+    def features(self, images: Tensor) -> Tensor:
+        return super().features(images).detach()
+
+
+@planted("labels are shuffled against the images", caught_by="prefers_its_own_targets")
+class LabelsShuffled(ToyRotation):
+    def label(self, turns: Tensor) -> Tensor:
+        return turns.roll(1)
+
+
+@planted("labels name the opposite turn", caught_by="turning_back_gives_the_image")
+class LabelsOff(ToyRotation):
+    def label(self, turns: Tensor) -> Tensor:
+        return (4 - turns) % 4
+
+
+@planted("rotations are interpolated and leave black corners", caught_by="borders_tell_nothing")
+class BlackCorners(ToyRotation):
+    def turn(self, images: Tensor, turns: Tensor, generator: Generator) -> Tensor:
+        angle = turns * torch.pi / 2 + 0.2 * (turns > 0) * torch.rand(len(turns), generator=generator)
+        rows = torch.stack((angle.cos(), -angle.sin(), 0 * angle, angle.sin(), angle.cos(), 0 * angle), 1)
+        grid = F.affine_grid(rows.view(-1, 2, 3), list(images.shape), align_corners=False)
+        return F.grid_sample(images, grid.to(images.dtype), align_corners=False)
+
+
+@planted("the loss is not reduced", caught_by="loss_is_a_finite_scalar")
+class LossPerRow(ToyRotation):
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, reduction="none")
+
+
+@planted("the loss is a sum", caught_by="loss_is_a_mean")
+class LossIsASum(ToyRotation):
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, reduction="sum")
+
+
+@planted("softmax runs over the batch, not the classes", caught_by="cross_entropy_equals_a_loop")
+class SoftmaxOverBatch(ToyRotation):
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.nll_loss(logits.log_softmax(0), labels)
+
+
+@planted("the loss is negated", caught_by="accuracy_rises")
+class LossNegated(ToyRotation):
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return -super().loss(logits, labels)
+
+
+@planted("a gradient reversal is left in", caught_by="learns_on_unseen_images")
+class GradientReversed(ToyRotation):
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        loss = super().loss(logits, labels)
+        return 2 * loss.detach() - loss
+
+
+@planted("patches are divided by a standard deviation that may be 0", caught_by="takes_extreme_images")
+class DividesByZero(ToyContext):
+    def cut(self, images: Tensor, corners: Tensor, size: int) -> Tensor:
+        patches = super().cut(images, corners, size)
+        return 0.5 + 0.2 * (patches - patches.mean((1, 2, 3), keepdim=True)) / patches.std((1, 2, 3), keepdim=True)
+
+
+@planted("exp of similarities overflows at a low temperature", caught_by="loss_is_a_finite_scalar")
+class Overflows(ToyContrast):
+    temperature = 0.01
+
+    def loss(self, z: Tensor) -> Tensor:
+        scores = self.similarities(z).exp()
+        return -(scores[torch.arange(len(z)), torch.arange(len(z)).roll(len(z) // 2)] / scores.sum(1)).log().mean()
+
+
+@planted("no negatives: all images end in one point", caught_by="features_do_not_collapse")
+class Collapses(ToyContrast):
+    def loss(self, z: Tensor) -> Tensor:
+        a, b = z.chunk(2)
+        return (a - b).square().sum(1).mean()
+
+
+@planted("a layer of the head is never used", caught_by="every_parameter_gets_gradient")
+class UnusedLayer(ToyRotation):
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__(backbone)
+        self.projector = nn.Linear(backbone.feature_dim, 8)
+
+
+@planted("metrics carry the graph", caught_by="metrics_are_detached_scalars")
+class MetricsWithGraph(ToyContrast):
+    def metrics(self, z: Tensor) -> dict[str, Tensor]:
+        return {"spread": z.std(0, correction=0).mean()}
+
+
+@planted("what the loss needs is no buffer and not saved", caught_by="state_dict_round_trip")
+class StateNotSaved(ToyContrast):
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__(backbone)
+        self.centre = torch.randn(32)
+
+    def loss(self, z: Tensor) -> Tensor:
+        return super().loss(z - self.centre)
+
+
+@planted("the momentum copy shares the weights", caught_by="copies_have_their_own_memory")
+class CopySharesWeights(ToyMomentum):
+    def make_copy(self) -> nn.ModuleList:
+        return self.online()
+
+
+@planted("the momentum copy is another module over the same memory", caught_by="copies_have_their_own_memory")
+class CopySharesMemory(ToyMomentum):
+    def make_copy(self) -> nn.ModuleList:
+        lagging = super().make_copy()
+        lagging.load_state_dict(self.online().state_dict(), assign=True)
+        return lagging.requires_grad_(False)
+
+
+@planted("the momentum copy never moves", caught_by="copies_follow_after_step")
+class CopyNeverMoves(ToyMomentum):
+    def move(self, lagging: Tensor, leading: Tensor) -> None:
+        lagging = lagging.lerp(leading, 1 - self.momentum)
+
+
+@planted("after_step moves the weights towards the copy", caught_by="after_step_leaves_weights_alone")
+class CopyLeads(ToyMomentum):
+    def move(self, lagging: Tensor, leading: Tensor) -> None:
+        leading.lerp_(lagging, 1 - self.momentum)
+
+
+@planted("momentum weights copy and original the wrong way round", caught_by="copy_is_the_moving_average")
+class MomentumSwapped(ToyMomentum):
+    def move(self, lagging: Tensor, leading: Tensor) -> None:
+        lagging.lerp_(leading, self.momentum)
+
+
+@planted("the loss forgets the second view", caught_by="prefers_its_own_targets")
+class SecondViewForgotten(ToyMomentum):
+    def forward(self, batch: TwoViews) -> TaskOutput:
+        return super().forward(TwoViews(batch.a, batch.a))
+
+
+@planted("oblong images fail inside torch", caught_by="refuses_oblong_images_in_words")
+class OblongNotRefused(ToyRotation):
+    def views(self, images: Tensor, generator: Generator) -> Labelled:
+        turns = torch.randint(4, (len(images),), generator=generator)
+        return Labelled(self.turn(images, turns, generator), self.label(turns))
+
+
+@planted("small images fail inside torch", caught_by="refuses_small_images_in_words")
+class SmallNotRefused(ToyContrast):
+    def view(self, images: Tensor, generator: Generator) -> Tensor:
+        return F.avg_pool2d(super().view(images, generator), 2)
+
+
+@planted("only even batches work", caught_by="takes_odd_batches")
+class EvenBatchesOnly(ToyRotation):
+    def features(self, images: Tensor) -> Tensor:
+        halves = images.view(2, len(images) // 2, *images.shape[1:])
+        return torch.cat([self.backbone(half) for half in halves])
+
+
+@planted("the blue channel is taken for granted", caught_by="takes_grey_and_colour")
+class ColourOnly(ToyRotation):
+    def features(self, images: Tensor) -> Tensor:
+        return super().features(images[:, 2:])
+
+
+@planted("logits are divided by their deviation within the batch", caught_by="takes_or_refuses_one_image")
+class OneImageGivesNan(ToyRotation):
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return super().loss(logits / (logits.var(0) + 0.1).sqrt(), labels)
+
+
+@planted("a float32 buffer meets bfloat16", caught_by="takes_bfloat16_autocast")
+class Float32Only(ToyRotation):
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        kept = torch.zeros(len(logits), 4)
+        kept[torch.arange(len(logits))] = logits
+        return super().loss(kept, labels)
+
+
+@planted("views are made in float64", caught_by="views_are_float_tensors")
+class DoubleViews(ToyContrast):
+    def view(self, images: Tensor, generator: Generator) -> Tensor:
+        return super().view(images.double(), generator)
+
+
+@planted("views assume contiguous memory", caught_by="views_ignore_memory_layout")
+class ContiguousOnly(ToyContrast):
+    def view(self, images: Tensor, generator: Generator) -> Tensor:
+        return super().view(images.view(-1).view(images.shape), generator)
+
+
+@planted("forward normalises its batch in place", caught_by="forward_leaves_batch_alone")
+class InPlaceForward(ToyRotation):
+    def features(self, images: Tensor) -> Tensor:
+        return super().features(images.sub_(images.mean()).add_(0.5))
+
+
+@planted("a lambda cannot be pickled", caught_by="pickle_round_trip")
+class HoldsLambda(ToyContrast):
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__(backbone)
+        self.scale = lambda z: z / self.temperature
+
+
+@planted("a closure keeps the first task's head", caught_by="deepcopy_is_independent")
+class HoldsClosure(ToyRotation):
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__(backbone)
+        head = self.head
+        self.score: Callable[[Tensor], Tensor] = lambda features: head(features)
+
+    def forward(self, batch: Labelled) -> TaskOutput:
+        return TaskOutput(self.loss(self.score(self.features(batch.images)), batch.labels), {})
+
+
+def caught_by_kit(task: type[Any]) -> list[str]:
+    """Name the checks of the kit that fail for ``task``."""
+    return [check.name for check in pretext_task_checks(lambda: task(TinyBackbone())) if failure(check)]
+
+
+def caught_by_own_tests(task: type[Any]) -> list[str]:
+    """Name the task's own tests that fail for ``task``."""
+    return [test.__name__ for test in own_tests(task) if fails(test, build(task))]
+
+
+def build(task: type[Any]) -> Any:
+    """Make a task with seeded weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return task(TinyBackbone())
+
+
+def page() -> str:
+    """Run the whole kit and the tasks' own tests over every bug, and write what caught it."""
+    rows, kit, own = [], 0, 0
+    for task, (wrong, caught_by) in BUGS.items():
+        by_kit, by_own = caught_by_kit(task), caught_by_own_tests(task)
+        kit, own = kit + bool(by_kit), own + bool(by_kit or by_own)
+        rows.append(f"| {task.__bases__[0].__name__}: {wrong} | {_names(by_kit, caught_by)} | {_names(by_own)} |")
+    return "\n".join(
+        [
+            "# What the conformance kit catches, and what it cannot",
+            "",
+            "Written by `python -m tests.testing.planted_bugs`.",
+            "",
+            f"{len(BUGS)} bugs were planted in correct toy tasks, one at a time. The kit caught {kit}; the kit and the",
+            f"tasks' own tests together caught {own}. What the kit misses keeps the contract and still trains: only a",
+            "test that knows the task can tell that a target is not true. Write such tests for your own task: a",
+            "naive-loop twin of the loss, a closed-form value, a test that the target is true, a test that hidden",
+            "pixels change no prediction.",
+            "",
+            "| Bug | Checks of the kit that fail | The task's own tests that fail |",
+            "|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def _names(names: list[str], first: str = "") -> str:
+    """List up to three names, ``first`` first if it is there."""
+    ordered = sorted(names, key=lambda name: name != first)
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(f"`{name}`" for name in ordered[:3]) + more or "none"
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    target = Path(__file__).parents[2] / "docs" / "explanation" / "planted-bugs.md"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(page(), encoding="utf-8")
