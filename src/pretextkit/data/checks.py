@@ -33,7 +33,7 @@ def check_images(images: Tensor) -> None:
         DataError: There are no images, or they have another dtype, NaN or infinite pixels, or pixels outside [0, 1].
 
     Example:
-        >>> check_images(torch.rand(2, 3, 8, 8))
+        >>> check_images(torch.zeros(2, 3, 8, 8))
         >>> check_images(torch.tensor([0.0, 255.0]).view(2, 1, 1, 1))
         Traceback (most recent call last):
             ...
