@@ -246,7 +246,9 @@ def test_without_a_network_the_error_says_which_file_to_put_where(tmp_path: Path
         load(name.upper().replace("-", "_"), root=tmp_path, download=download)
     text = str(caught.value)
     assert f"Expected the files of {name} in {tmp_path / KNOWN[name].folder}, but got " in text
-    assert ("no network here" if download else "none, and download=False") in text
+    # torchvision 0.19 keeps the reason of some sets to itself
+    reasons = ("no network here", "Error downloading") if download else ("none, and download=False",)
+    assert any(reason in text for reason in reasons)
     assert f"Put {', '.join(KNOWN[name].files)} there and call again" in text
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
