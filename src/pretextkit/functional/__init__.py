@@ -1,20 +1,27 @@
 """What other code can use without any framework: pretraining, probes, fine-tuning, anomaly scores."""
 
+from pretextkit.functional.anomaly import AnomalyScores, reconstruction_anomaly_score
 from pretextkit.functional.features import Features, extract_features
+from pretextkit.functional.finetune import Classifier, FinetuneResult, freeze_and_finetune
 from pretextkit.functional.knn import KNNResult, knn_probe
 from pretextkit.functional.pretrain import PretrainResult, pretrain
 from pretextkit.functional.probe import LayerScore, ProbeResult, linear_probe
 from pretextkit.losses import nt_xent_loss
 
 __all__ = [
+    "AnomalyScores",
+    "Classifier",
     "Features",
+    "FinetuneResult",
     "KNNResult",
     "LayerScore",
     "PretrainResult",
     "ProbeResult",
     "extract_features",
+    "freeze_and_finetune",
     "knn_probe",
     "linear_probe",
     "nt_xent_loss",
     "pretrain",
+    "reconstruction_anomaly_score",
 ]

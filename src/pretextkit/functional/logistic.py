@@ -24,11 +24,11 @@ class LogisticModel(NamedTuple):
 
 
 def fit_logistic(features: Tensor, labels: Tensor, classes: int, penalties: Tensor) -> LogisticModel:
-    """Minimise mean cross entropy + penalty / 2 * |W|^2, to convergence, by L-BFGS.
+    """Minimise mean cross entropy + penalty / 2 * |W|^2 by L-BFGS, until a step gains less than a millionth.
 
     The problems for all penalties are solved together: one product with the features serves them all. The features are
-    first turned into the eigenvectors of their Gram matrix, and each direction is scaled by what the curvature there
-    is likely to be, so that a few dozen iterations suffice however correlated the features are.
+    first turned into the eigenvectors of their Gram matrix, and each direction is scaled by the most that the loss can
+    curve along it, so that correlated features cost no extra iterations.
 
     Args:
         features: ``n d``, float32, centred and of about unit variance.
@@ -49,32 +49,33 @@ def fit_logistic(features: Tensor, labels: Tensor, classes: int, penalties: Tens
     variances, directions = torch.linalg.eigh(features.T.double() @ features.double() / count)
     spanned = variances > variances[-1] * 1e-9  # the solution lies in the span of the rows: |W| is penalised
     variances, directions = variances[spanned], directions[:, spanned]
-    curvature = variances[:, None] / classes + penalties.double()
-    scale = curvature.rsqrt().float()[:, :, None]  # r g 1
+    # A half bounds the curvature of the softmax (Boehning 1992): in these units steps are safe in every direction.
+    scale = (variances[:, None] / 2 + penalties.double()).rsqrt().float()[:, :, None]  # r g 1
     turned = features @ directions.float()
-    target = nn.functional.one_hot(labels, classes).float()
+    target = nn.functional.one_hot(labels, classes).float()[:, None]  # n 1 k
     weight = torch.zeros(len(variances), grid, classes, requires_grad=True)
     bias = torch.zeros(grid, classes, requires_grad=True)
     optimizer: Any = torch.optim.LBFGS(
         [weight, bias],
-        max_iter=300,
+        max_iter=200,
         tolerance_grad=1e-5,
-        tolerance_change=1e-9,
+        tolerance_change=1e-6 * grid,
         history_size=10,
         line_search_fn="strong_wolfe",
     )
 
+    @torch.no_grad()
     def objective() -> Tensor:
-        optimizer.zero_grad()
         scaled = weight * scale
         logits = (turned @ scaled.flatten(1)).view(count, grid, classes) + bias
-        fit = (logits.logsumexp(2) - torch.einsum("n g k, n k -> n g", logits, target)).mean(0)
-        loss: Tensor = (fit + penalties / 2 * scaled.square().sum((0, 2))).sum()
-        torch.autograd.backward(loss)
-        return loss
+        normalizer = logits.logsumexp(2, keepdim=True)
+        losses = (normalizer[..., 0] - (logits * target).sum(2)).mean(0) + penalties / 2 * scaled.square().sum((0, 2))
+        slope = logits.sub_(normalizer).exp_().sub_(target).div_(count)  # d loss / d logits
+        gradient = (turned.T @ slope.flatten(1)).view_as(weight) + penalties[:, None] * scaled
+        weight.grad, bias.grad = gradient * scale, slope.sum(0)
+        total: Tensor = losses.sum()
+        return total
 
-    with torch.enable_grad():
-        optimizer.step(objective)
-    with torch.no_grad():
-        solution = torch.einsum("d r, r g k -> g d k", directions.float(), weight * scale)
+    optimizer.step(objective)
+    solution = torch.einsum("d r, r g k -> g d k", directions.float(), weight.detach() * scale)
     return LogisticModel(solution, bias.detach())

@@ -77,7 +77,7 @@ def linear_probe(
     """Fit a linear classifier on frozen features and score it on test.
 
     Features are extracted once, standardised by their mean and deviation on train, and classified by multinomial
-    logistic regression, solved to convergence (Alain & Bengio 2016, arXiv 1610.01644, for probes of inner layers). The
+    logistic regression by L-BFGS (Alain & Bengio 2016, arXiv 1610.01644, for probes of inner layers). The
     penalty, and the layer if there are several, are chosen on held-out parts of *train*; test is looked at once, at
     the end. Nothing about the backbone changes.
 
@@ -187,7 +187,7 @@ def _folds(labels: Tensor, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
 def _choose_penalty(
     features: Tensor, labels: Tensor, classes: int, penalties: Tensor, folds: Sequence[tuple[Tensor, Tensor]]
 ) -> tuple[int, float]:
-    """Give the index of the penalty of highest accuracy on the held-out parts, and that accuracy; lowest loss at a tie."""
+    """Give the index of the penalty most accurate on the held-out parts (lowest loss at a tie), and that accuracy."""
     correct = torch.zeros(len(penalties))
     loss = torch.zeros(len(penalties))
     count = 0

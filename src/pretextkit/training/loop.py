@@ -98,6 +98,7 @@ def train(
         module.to(memory_format=torch.channels_last)
     if settings.compile:
         module.compile()
+    trainee.train_mode()
     _measure_normalization(module, source, settings)
     optimizer = build_optimizer(
         settings.optimizer, trainee.parameter_groups(), plan.learning_rate, settings.weight_decay
@@ -132,7 +133,6 @@ def train(
     bar = progress_for(progress, title, total, start, plan.batch_size)
     begun = saved = time.monotonic()
     flush_every = 1 if device.type == "cpu" else 10  # reading a loss waits for the device
-    trainee.train_mode()
     devices = [device] if device.type == "cuda" else []
     with held_interrupts() as interrupt, torch.random.fork_rng(devices=devices):
         step = start
@@ -199,8 +199,8 @@ def train(
 
 
 def _measure_normalization(module: nn.Module, source: ImageSource, settings: Settings) -> None:
-    """Measure mean and std of some training images for every input normalisation that has none."""
-    unmeasured = [m for m in module.modules() if isinstance(m, InputNormalization) and not m.measured]
+    """Measure mean and std of some training images for every input normalisation in training that has none."""
+    unmeasured = [m for m in module.modules() if isinstance(m, InputNormalization) and m.training and not m.measured]
     if not unmeasured:
         return
     generator = derived_generator(settings.seed, "normalization")

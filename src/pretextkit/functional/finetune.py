@@ -1,0 +1,334 @@
+"""Fine-tuning: labels in, a classifier out, with as much of the backbone frozen as wished."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Generator, Tensor, nn
+
+from pretextkit.contracts import TaskOutput
+from pretextkit.data import as_source
+from pretextkit.data.checks import check_classes
+from pretextkit.data.sources import ImageBatch, ImageSource, TensorImages
+from pretextkit.errors import DataError, OptionError
+from pretextkit.functional.features import extract_features
+from pretextkit.functional.untouched import evaluating, module_device
+from pretextkit.registries import unknown_name
+from pretextkit.training.hardware import Precision, resolve_device
+from pretextkit.training.history import History
+from pretextkit.training.loop import Trainee
+from pretextkit.training.loop import train as run_training
+from pretextkit.training.optim import OptimizerName, parameter_groups
+from pretextkit.training.settings import Settings
+
+__all__ = ["Augmentation", "Classifier", "FinetuneResult", "freeze_and_finetune"]
+
+Augmentation = Callable[[Tensor, Generator], Tensor]
+"""From images ``b c h w`` and a generator to augmented images."""
+
+Trainable = Literal["none", "all"] | Sequence[str]
+"""What of the backbone trains beside the head."""
+
+
+class Classifier(nn.Module):
+    """A backbone and a head: images ``b c h w`` to logits ``b k``.
+
+    Example:
+        >>> from pretextkit.models import LinearHead, SmallCNN
+        >>> Classifier(SmallCNN(), LinearHead(256, 10))(torch.rand(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
+    """
+
+    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone, self.head = backbone, head
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.backbone(images))
+        return logits
+
+
+@dataclass(frozen=True)
+class FinetuneResult:
+    """What fine-tuning did."""
+
+    classifier: Classifier = field(repr=False)
+    """The backbone and the head, trained."""
+    accuracy: float | None
+    """On ``val`` after the last epoch: no epoch is picked by it."""
+    predictions: Tensor | None = field(repr=False)
+    """``n`` labels of ``val`` as the classifier sees them."""
+    history: History = field(repr=False)
+    """One row for each epoch; ``accuracy`` there is on the (augmented) training batches."""
+    seconds: float
+    """Of the training."""
+
+    def __str__(self) -> str:
+        shown = "not measured" if self.accuracy is None else f"{self.accuracy:.1%}"
+        return f"fine-tuned in {self.seconds:.1f} s: accuracy {shown}"
+
+
+def freeze_and_finetune(
+    backbone: nn.Module,
+    head: nn.Module,
+    train: Any,
+    val: Any = None,
+    *,
+    trainable: Trainable = "none",
+    epochs: int = 30,
+    head_epochs: int = 0,
+    batch_size: int = 64,
+    optimizer: OptimizerName = "adamw",
+    learning_rate: float | None = None,
+    weight_decay: float | None = None,
+    layer_decay: float = 1.0,
+    augment: Augmentation | None = None,
+    clip_norm: float | None = None,
+    precision: Precision = "auto",
+    device: str | torch.device = "auto",
+    seed: int = 0,
+    progress: bool = True,
+) -> FinetuneResult:
+    """Train a head on a backbone's features, and as much of the backbone as asked for, in place.
+
+    What is frozen stays in evaluation mode, BatchNorm statistics included, and is bit-identical afterwards. With
+    ``head_epochs`` the head first learns alone, so that its random start does not wreck the features that the rest
+    would then fine-tune (Kumar et al. 2022, arXiv 2202.10054).
+
+    Args:
+        backbone: Any module from images ``b c h w`` in [0, 1] to features ``b d``.
+        head: From ``b d`` to logits ``b k``.
+        train: Pair (images, labels), ``Dataset`` or ``DataLoader``; labels 0…k-1, -1 being unlabelled and left out.
+        val: Likewise; scored once, after the last epoch.
+        trainable: ``"none"`` of the backbone, ``"all"`` of it, or the names of the submodules that train.
+        epochs: Passes over the labelled images.
+        head_epochs: Passes in which only the head trains, before these.
+        batch_size: Images in a step; all of them where there are fewer.
+        optimizer: As for :func:`~pretextkit.functional.pretrain`.
+        learning_rate: Likewise.
+        weight_decay: Likewise.
+        layer_decay: Factor on the learning rate for each layer further from the head, 1 being none.
+        augment: Function from a batch and a generator to the batch that is trained on.
+        clip_norm: Longest gradient let through.
+        precision: As for :func:`~pretextkit.functional.pretrain`.
+        device: Likewise.
+        seed: Of the order, the augmentation and the layers' own randomness.
+        progress: Show how far it has come.
+
+    Returns:
+        The classifier and its accuracy.
+
+    Raises:
+        DataError: No labels, one class only, labels that are not 0…k-1 or more classes than the head has outputs.
+        UnknownNameError: The backbone has no submodule of that name.
+        OptionError: An option is out of range.
+
+    Example:
+        >>> from pretextkit.models import LinearHead, SmallCNN
+        >>> images, labels = torch.rand(16, 3, 32, 32), torch.arange(16) % 2
+        >>> result = freeze_and_finetune(
+        ...     SmallCNN(), LinearHead(256, 2), (images, labels), epochs=1, device="cpu", progress=False
+        ... )
+        >>> result.classifier(images).shape
+        torch.Size([16, 2])
+    """
+    if not 0 < layer_decay <= 1 or head_epochs < 0:
+        raise OptionError(
+            "layer_decay in (0, 1] and head_epochs of at least 0",
+            got=f"layer_decay={layer_decay}, head_epochs={head_epochs}",
+            fix="1 and 0 switch them off.",
+        )
+    source, classes = _labelled(train, "train")
+    if batch_size == 1 and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in head.modules()):
+        raise OptionError("a batch of at least 2, as the head has BatchNorm layers", got=1, fix="Raise batch_size.")
+    classifier = Classifier(backbone, head).to(resolve_device(device))
+    trained = _trained_modules(backbone, trainable)
+    phases = [(head_epochs, []), (epochs, trained)] if head_epochs and trained else [(epochs, trained)]
+    state = [(weight, weight.requires_grad) for weight in backbone.parameters()]
+    modes = [(module, module.training) for module in classifier.modules()]
+    rows: list[Any] = []
+    seconds = 0.0
+    try:
+        for number, (length, modules) in enumerate(phases):
+            trainee: Trainee
+            inputs: ImageSource
+            if modules or augment is not None:
+                trainee, inputs = _ClassifierTrainee(classifier, modules, augment, classes, layer_decay), source
+            else:  # the features never change: make them once
+                trainee, inputs = _HeadTrainee(head, classes), _features_of(backbone, source, precision)
+            run = run_training(
+                trainee,
+                inputs,
+                Settings(
+                    epochs=length,
+                    batch_size=min(batch_size, len(source)),
+                    optimizer=optimizer,
+                    learning_rate=learning_rate,
+                    weight_decay=weight_decay,
+                    clip_norm=clip_norm,
+                    precision=precision,
+                    device=device,
+                    seed=seed + number,
+                ),
+                title="Classifier",
+                progress=progress,
+            )
+            rows += run.history.rows
+            seconds += run.seconds
+    finally:
+        for weight, requires_grad in state:
+            weight.requires_grad_(requires_grad)
+        for module, mode in modes:
+            module.training = mode
+    accuracy, predictions = (None, None) if val is None else _score(classifier, val)
+    return FinetuneResult(classifier, accuracy, predictions, History(tuple(rows)), seconds)
+
+
+class _ClassifierTrainee(Trainee):
+    """A head, and those modules of the backbone that train with it."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        trained: Sequence[nn.Module],
+        augment: Augmentation | None,
+        classes: int,
+        layer_decay: float,
+    ) -> None:
+        self.module: Classifier = classifier
+        self.trained, self.augment, self.classes, self.layer_decay = trained, augment, classes, layer_decay
+        classifier.backbone.requires_grad_(False)
+        for module in trained:
+            module.requires_grad_(True)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        groups = parameter_groups(self.module.head)
+        for depth, layer in enumerate(reversed(_layers(self.module.backbone)), 1):
+            scale = self.layer_decay**depth
+            groups += [{**group, "scale": scale} for group in parameter_groups(layer)]
+        return groups
+
+    def train_mode(self) -> None:
+        self.module.eval()
+        self.module.head.train()
+        for module in self.trained:
+            module.train()
+
+    def prepare(self, images: Tensor, labels: Tensor | None, generator: Generator) -> Any:
+        assert labels is not None
+        return images if self.augment is None else self.augment(images, generator), labels
+
+    def score(self, batch: Any) -> TaskOutput:
+        images, labels = batch
+        return _cross_entropy(self.module(images), labels, self.classes)
+
+
+class _HeadTrainee(Trainee):
+    """A head on features that are there already."""
+
+    def __init__(self, head: nn.Module, classes: int) -> None:
+        self.module, self.classes = head, classes
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return parameter_groups(self.module)
+
+    def prepare(self, images: Tensor, labels: Tensor | None, generator: Generator) -> Any:
+        return images, labels
+
+    def score(self, batch: Any) -> TaskOutput:
+        features, labels = batch
+        return _cross_entropy(self.module(features), labels, self.classes)
+
+
+class _FeatureRows(ImageSource):
+    """Features in the place of images."""
+
+    def __init__(self, features: Tensor, labels: Tensor) -> None:
+        self.features, self.labels = features, labels
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def batches(self, order: Sequence[Tensor]) -> Iterator[ImageBatch]:
+        for rows in order:
+            yield ImageBatch(self.features[rows], self.labels[rows])
+
+
+def _features_of(backbone: nn.Module, source: ImageSource, precision: Precision) -> _FeatureRows:
+    features, labels = extract_features(backbone, source, precision=precision)
+    assert labels is not None
+    return _FeatureRows(features["last"], labels)
+
+
+def _cross_entropy(outputs: Tensor, labels: Tensor, classes: int) -> TaskOutput:
+    logits = outputs.float()
+    if logits.shape[1] < classes:
+        raise DataError(
+            f"at most {logits.shape[1]} classes, as the head has so many outputs",
+            got=f"{classes} classes",
+            fix="Give the head as many outputs as there are classes.",
+        )
+    loss = nn.functional.cross_entropy(logits, labels)
+    return TaskOutput(loss, {"accuracy": (logits.detach().argmax(1) == labels).float().mean()})
+
+
+def _labelled(data: Any, what: str) -> tuple[ImageSource, int]:
+    """Keep the labelled images of ``data``, in memory, and count their classes."""
+    source = as_source(data)
+    images, labels = [], []
+    for batch in source.batches(torch.split(torch.arange(len(source)), 256)):
+        if batch.labels is None:
+            raise DataError(
+                f"labels for {what}", got="none", fix="Pass a pair (images, labels), or a Dataset of (image, label)."
+            )
+        keep = batch.labels >= 0
+        images.append(batch.images[keep])
+        labels.append(batch.labels[keep])
+    targets = torch.cat(labels)
+    return TensorImages(torch.cat(images), targets), check_classes(targets)
+
+
+def _trained_modules(backbone: nn.Module, trainable: Trainable) -> list[nn.Module]:
+    if trainable == "none":
+        return []
+    if trainable == "all":
+        return [backbone]
+    modules = dict(backbone.named_modules())
+    if isinstance(trainable, str):
+        raise unknown_name(
+            "choice of what trains", trainable, ["none", "all"], "One submodule's name goes into a list."
+        )
+    for name in trainable:
+        if name not in modules:
+            raise unknown_name(f"submodule of {type(backbone).__name__}", name, [known for known in modules if known])
+    return [modules[name] for name in trainable]
+
+
+def _layers(backbone: nn.Module) -> list[nn.Module]:
+    """List the parts of a backbone from its input to its output: the children below which it first branches."""
+    children = [child for child in backbone.children() if next(child.parameters(), None) is not None]
+    direct = next(backbone.parameters(recurse=False), None) is not None
+    if direct or not children:
+        return [backbone]
+    return _layers(children[0]) if len(children) == 1 else children
+
+
+def _score(classifier: Classifier, data: Any) -> tuple[float, Tensor]:
+    source = as_source(data)
+    device = module_device(classifier)
+
+    def predictions() -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in source.batches(torch.split(torch.arange(len(source)), 256)):
+            if batch.labels is None:
+                raise DataError("labels for val", got="none", fix="Pass a pair (images, labels).")
+            keep = batch.labels >= 0
+            images = batch.images[keep].to(device)
+            images = images if images.is_floating_point() else images.float() / 255
+            yield classifier(images).argmax(1).cpu(), batch.labels[keep].cpu()
+
+    with evaluating(classifier):
+        predicted, targets = (torch.cat(parts) for parts in zip(*predictions(), strict=True))
+    return (predicted == targets).float().mean().item(), predicted
