@@ -1,8 +1,9 @@
 """What other code can use without any framework: pretraining, probes, fine-tuning, anomaly scores."""
 
 from pretextkit.functional.anomaly import AnomalyScores, reconstruction_anomaly_score
+from pretextkit.functional.classifier import Classifier
 from pretextkit.functional.features import Features, extract_features
-from pretextkit.functional.finetune import Classifier, FinetuneResult, freeze_and_finetune
+from pretextkit.functional.finetune import FinetuneResult, freeze_and_finetune
 from pretextkit.functional.knn import KNNResult, knn_probe
 from pretextkit.functional.pretrain import PretrainResult, pretrain
 from pretextkit.functional.probe import LayerScore, ProbeResult, linear_probe
