@@ -123,6 +123,7 @@ def test_read_only_and_empty_labels() -> None:
 @pytest.mark.parametrize(
     ("labels", "error", "text"),
     [
+        ([0, 1, 0, 1], ShapeError, "Expected as many labels as images, but got 4 labels for 3 images"),
         ([0.0, 1.0, 2.0], DataError, "Expected integer labels, but got torch.float32. Convert with labels.long"),
         (torch.zeros(3, dtype=torch.complex64), DataError, "but got torch.complex64"),
         (

@@ -73,6 +73,11 @@ def test_npz_of_every_form(tmp_path: Path, form: str) -> None:
     assert (data.name, len(data.test_images)) == ("set", 3)
 
 
+def test_float_pixels_are_rounded(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", train_images=np.full((5, 2, 2), 0.999))
+    assert load(tmp_path / "a.npz").train_images.unique().tolist() == [255]  # type: ignore[no-untyped-call]
+
+
 def test_npz_without_labels_or_names(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "a.npz", train_images=pixels(6, 5, 4), test_images=pixels(3, 5, 4), more=np.zeros(3))
     data = load(tmp_path / "a.npz")
