@@ -8,8 +8,8 @@ import torch
 from torch import Generator, Tensor
 
 from pretextkit.contracts import GREY_FROM_RGB
-from pretextkit.errors import OptionError
-from pretextkit.views.draw import chance, uniform
+from pretextkit.errors import OptionError, ShapeError
+from pretextkit.views.draw import chance, require_images, uniform
 
 __all__ = ["color_jitter", "random_grayscale", "to_grayscale"]
 
@@ -46,7 +46,8 @@ def color_jitter(
         ``b c h w`` in [0, 1].
 
     Raises:
-        OptionError: A strength is negative, or ``hue`` above 0.5.
+        OptionError: A strength is negative, ``hue`` above 0.5, or ``p`` not in [0, 1].
+        ShapeError: The images are not ``b c h w`` with 1 or 3 channels.
 
     Example:
         >>> generator = torch.Generator().manual_seed(0)
@@ -77,24 +78,30 @@ def color_jitter(
 
 def _hue_and_saturation(angle: Tensor, saturation: Tensor) -> Tensor:
     """Colour matrices ``b 3 3`` that turn hue by ``angle`` (``b``) and scale chroma by ``saturation`` (``b 1``)."""
-    yiq = angle.new_tensor(_YIQ_FROM_RGB)
+    yiq = torch.tensor(_YIQ_FROM_RGB, dtype=torch.float64)
+    back: Tensor = torch.linalg.inv(yiq)  # in float64, since half precision has no inverse
     chroma = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1) * saturation
     turn = torch.zeros(len(angle), 3, 3, dtype=angle.dtype, device=angle.device)
     turn[:, 0, 0] = 1
     turn[:, 1:, 1:] = chroma.view(-1, 2, 2)
-    back: Tensor = torch.linalg.inv(yiq)
-    return back @ turn @ yiq
+    return back.to(angle) @ turn @ yiq.to(angle)
 
 
 def to_grayscale(images: Tensor) -> Tensor:
     """Reduce images ``b c h w`` to their luma ``b 1 h w``.
 
+    Raises:
+        ShapeError: The images are not ``b c h w`` with 1 or 3 channels.
+
     Example:
         >>> to_grayscale(torch.ones(1, 3, 1, 1)).item()
         1.0
     """
+    require_images(images)
     if images.shape[1] == 1:
         return images
+    if images.shape[1] != 3:
+        raise ShapeError("images of 1 or 3 channels", got=images.shape[1], fix="Drop alpha: images[:, :3].")
     return (images * images.new_tensor(GREY_FROM_RGB).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
@@ -108,6 +115,10 @@ def random_grayscale(images: Tensor, p: float = 0.2, *, generator: Generator) ->
 
     Returns:
         ``b c h w``.
+
+    Raises:
+        OptionError: ``p`` is not in [0, 1].
+        ShapeError: The images are not ``b c h w`` with 1 or 3 channels.
 
     Example:
         >>> generator = torch.Generator().manual_seed(0)

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from pretextkit.errors import OptionError, ShapeError
-from pretextkit.views.draw import chance, uniform
+from pretextkit.errors import OptionError
+from pretextkit.views.draw import chance, require_images, uniform
 
 __all__ = ["random_horizontal_flip", "random_resized_crop"]
 
@@ -39,7 +39,8 @@ def random_resized_crop(
         ``b c h' w'``.
 
     Raises:
-        OptionError: ``scale`` or ``ratio`` is not an ordered pair in its range.
+        OptionError: ``scale`` or ``ratio`` is not an ordered pair in its range, or ``size`` is below 1.
+        ShapeError: The images are not ``b c h w``.
 
     Example:
         >>> generator = torch.Generator().manual_seed(0)
@@ -50,10 +51,11 @@ def random_resized_crop(
         raise OptionError("scale as 0 < smallest <= largest <= 1", got=scale, fix="For example scale=(0.2, 1.0).")
     if not 0 < ratio[0] <= ratio[1]:
         raise OptionError("ratio as 0 < smallest <= largest", got=ratio, fix="For example ratio=(3 / 4, 4 / 3).")
-    if images.ndim != 4:
-        raise ShapeError("images b c h w", got=f"shape {tuple(images.shape)}", fix="Add a batch axis: images[None].")
+    require_images(images)
     height, width = images.shape[2:]
     out_height, out_width = (height, width) if size is None else (size, size) if isinstance(size, int) else size
+    if min(out_height, out_width) < 1:
+        raise OptionError("size of at least 1 pixel", got=size, fix="Give one number, or height and width.")
     area = uniform(images, *scale, generator) * (height * width)
     aspect = uniform(images, math.log(ratio[0]), math.log(ratio[1]), generator).exp()
     box_width = (area * aspect).sqrt().clamp(max=width)
@@ -85,6 +87,10 @@ def random_horizontal_flip(images: Tensor, p: float = 0.5, *, generator: Generat
 
     Returns:
         ``b c h w``.
+
+    Raises:
+        OptionError: ``p`` is not in [0, 1].
+        ShapeError: The images are not ``b c h w``.
 
     Example:
         >>> generator = torch.Generator().manual_seed(0)

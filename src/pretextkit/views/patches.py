@@ -7,7 +7,7 @@ from einops import rearrange
 from torch import Generator, Tensor
 
 from pretextkit.errors import ShapeError
-from pretextkit.views.draw import chance, choice
+from pretextkit.views.draw import chance, choice, require_images
 
 __all__ = ["cut_patches", "drop_colors", "standardize_patches"]
 
@@ -25,7 +25,7 @@ def cut_patches(images: Tensor, top: Tensor, left: Tensor, size: int) -> Tensor:
         ``b c p p``.
 
     Raises:
-        ShapeError: A patch reaches over the image's edge.
+        ShapeError: A patch reaches over the image's edge, or there is not one corner for each image.
 
     Example:
         >>> images = torch.arange(16.0).view(1, 1, 4, 4)
@@ -33,6 +33,13 @@ def cut_patches(images: Tensor, top: Tensor, left: Tensor, size: int) -> Tensor:
         tensor([[[[ 6.,  7.],
                   [10., 11.]]]])
     """
+    require_images(images)
+    if not top.shape == left.shape == images.shape[:1]:
+        raise ShapeError(
+            "one top and one left for each image",
+            got=f"{tuple(top.shape)} tops and {tuple(left.shape)} lefts for {len(images)} images",
+            fix="Pass both of shape (b,).",
+        )
     height, width = images.shape[2:]
     if len(images) and not (
         int(top.min()) >= 0
@@ -67,6 +74,10 @@ def drop_colors(patches: Tensor, p: float, *, generator: Generator) -> Tensor:
     Returns:
         ``b c p p``.
 
+    Raises:
+        OptionError: ``p`` is not in [0, 1].
+        ShapeError: The patches are not ``b c p p``.
+
     Example:
         >>> generator = torch.Generator().manual_seed(0)
         >>> dropped = drop_colors(torch.rand(1, 3, 2, 2), p=1.0, generator=generator)
@@ -91,10 +102,14 @@ def standardize_patches(patches: Tensor) -> Tensor:
     Returns:
         ``b c p p`` in [0, 1]; a constant patch becomes 0.5 throughout.
 
+    Raises:
+        ShapeError: The patches are not ``b c p p``.
+
     Example:
         >>> standardize_patches(torch.tensor([[[[0.1, 0.3]]]]))
         tensor([[[[0.2500, 0.7500]]]])
     """
+    require_images(patches)
     centred = patches - patches.mean((1, 2, 3), keepdim=True)
     deviation = centred.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1 / 255)
     return (0.5 + 0.25 * centred / deviation).clamp(0, 1)
