@@ -100,7 +100,8 @@ def _top1(z_a: Tensor, z_b: Tensor) -> Tensor:
     """Share of rows of ``z_a`` whose most similar row, among all others of both views, is their partner in ``z_b``."""
     a, b = nn.functional.normalize(z_a), nn.functional.normalize(z_b)
     to_partner = (a * b).sum(1)
-    to_others = torch.cat([a @ a.T, a @ b.T], 1)
+    with torch.autocast(a.device.type, enabled=False):  # in half precision, near neighbours tie
+        to_others = torch.cat([a @ a.T, a @ b.T], 1)
     rows = torch.arange(len(a), device=a.device)
     to_others[rows, rows] = -torch.inf
     to_others[rows, rows + len(a)] = -torch.inf
