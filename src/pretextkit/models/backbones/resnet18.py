@@ -28,6 +28,10 @@ class ResNet18(SpatialBackbone):
         torchvision_model.load_state_dict(backbone.trunk.state_dict(), strict=False)  # "fc" stays as it was
         backbone.trunk.load_state_dict(torchvision_model.state_dict(), strict=False)  # "fc" is left out
 
+    That is with the ``"imagenet"`` stem and three channels; with others, give the torchvision model the same first
+    convolution before, ``torchvision_model.conv1 = copy.deepcopy(backbone.trunk.conv1)`` (and, for the ``"small"``
+    stem, ``torchvision_model.maxpool = nn.Identity()``).
+
     For weights that torchvision trained on ImageNet use the ``"imagenet"`` stem and set the normalisation they were
     trained with::
 

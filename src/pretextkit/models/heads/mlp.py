@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from pretextkit.contracts import Head
+from pretextkit.errors import ShapeError
 from pretextkit.registries import head
 
 __all__ = ["MLPHead"]
@@ -22,6 +23,9 @@ class MLPHead(Head):
         out_dim: ``k``.
         hidden_dim: Width of the hidden layer; ``d`` by default.
 
+    Raises:
+        ShapeError: In training there is a single row, which BatchNorm cannot normalise.
+
     Example:
         >>> MLPHead(256, 128)(torch.rand(4, 256)).shape
         torch.Size([4, 128])
@@ -38,5 +42,11 @@ class MLPHead(Head):
         )
 
     def forward(self, features: Tensor) -> Tensor:
+        if self.training and len(features) < 2:
+            raise ShapeError(
+                "at least 2 rows, as the head has BatchNorm",
+                got=len(features),
+                fix="Raise the batch size, or call eval() first.",
+            )
         logits: Tensor = self.layers(features)
         return logits
