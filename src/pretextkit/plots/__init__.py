@@ -1,1 +1,11 @@
-"""Figures, drawn with matplotlib (extra ``plot``)."""
+"""Figures of views, accuracies and training, drawn with matplotlib (extra ``plot``).
+
+Each function takes plain data and returns a ``matplotlib.figure.Figure``. Nothing is shown and pyplot is not used, so
+that they work without a screen: save a figure with ``figure.savefig("views.png")``, or let a notebook display it.
+"""
+
+from pretextkit.plots.comparison import comparison
+from pretextkit.plots.training_curves import training_curves
+from pretextkit.plots.views import views
+
+__all__ = ["comparison", "training_curves", "views"]

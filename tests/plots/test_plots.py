@@ -1,0 +1,255 @@
+"""Figures show what they are given, label it, and leave no trace."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Generator, Tensor
+
+import pretextkit as pk
+from pretextkit.errors import DataError, OptionError, PretextkitError
+from pretextkit.plots import comparison, training_curves, views
+from pretextkit.plots.views import POSITIONS
+from pretextkit.tasks.jigsaw_context import OFFSETS
+from pretextkit.testing import TinyBackbone, toy_images
+from pretextkit.training import History
+
+
+def shown(figure: Figure, place: int) -> Any:
+    """The pixels that axes number ``place`` of a figure shows."""
+    (image,) = figure.axes[place].images
+    return np.asarray(image.get_array())
+
+
+def drawn(figure: Figure) -> Image.Image:
+    """The figure as a picture; drawing it is the test."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return Image.open(file).convert("RGB")
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return toy_images(10, size=32, generator=Generator().manual_seed(0))
+
+
+def test_rotations_get_a_row_for_each_angle(images: Tensor) -> None:
+    batch = pk.tasks.Rotation(TinyBackbone()).views(images, Generator())
+    figure = views(batch, count=3, label_names=("0°", "90°", "180°", "270°"))
+    assert [axes.get_ylabel() for axes in figure.axes] == ["0°", "", "", "90°", "", "", "180°", "", "", "270°", "", ""]
+    for place in range(12):
+        turns, number = divmod(place, 3)
+        expected = images[number].rot90(turns, (1, 2)).permute(1, 2, 0).numpy()
+        np.testing.assert_allclose(shown(figure, place), expected)
+    assert all(axes.images[0].get_clim() == (0, 1) for axes in figure.axes)
+    drawn(figure)
+
+
+def test_labels_without_names_show_their_numbers_and_may_be_few() -> None:
+    batch = pk.Labelled(torch.rand(4, 1, 8, 8), torch.tensor([5, 2, 5, 5]))
+    figure = views(batch)
+    assert [axes.get_ylabel() for axes in figure.axes] == ["label 2", "label 5", "", ""]
+    np.testing.assert_array_equal(shown(figure, 0), batch.images[1, 0].numpy())  # grey: h w
+    drawn(figure)
+
+
+def test_two_views_of_an_image_lie_below_each_other(images: Tensor) -> None:
+    batch = pk.tasks.SimCLR(TinyBackbone()).views(images, Generator().manual_seed(0))
+    figure = views(batch)
+    assert len(figure.axes) == 16  # eight of the ten
+    assert [figure.axes[place].get_ylabel() for place in (0, 8)] == ["view a", "view b"]
+    np.testing.assert_allclose(shown(figure, 3), batch.a[3].permute(1, 2, 0).numpy())
+    np.testing.assert_allclose(shown(figure, 11), batch.b[3].permute(1, 2, 0).numpy())
+    above, below = (figure.axes[place].get_position() for place in (3, 11))
+    assert above.x0 == below.x0
+    assert above.y0 > below.y0
+    drawn(figure)
+
+
+@pytest.mark.parametrize("place", range(8))
+def test_a_neighbour_lies_where_its_position_says(place: int) -> None:
+    centre, neighbour = torch.full((1, 3, 4, 4), 0.5), torch.zeros(1, 3, 4, 4)
+    figure = views(pk.PatchPair(centre, neighbour, torch.tensor([place])))
+    (axes,) = figure.axes
+    assert axes.get_title() == POSITIONS[place]
+    down, right = OFFSETS[place]
+    words = {-1: "above", 1: "below", 0: ""}[down], {-1: "left", 1: "right", 0: ""}[right]
+    assert axes.get_title() == " ".join(word for word in words if word)
+    picture = shown(figure, 0)
+    assert picture.shape == (14, 14, 3)
+    dark = picture[..., 0] == 0
+    rows, columns = np.nonzero(dark)
+    assert (rows.min(), columns.min(), dark.sum()) == (5 + 5 * down, 5 + 5 * right, 16)
+    assert (picture[5:9, 5:9] == 0.5).all()
+    assert (picture == 1).sum() == 3 * (14 * 14 - 32)
+
+
+def test_patches_outside_0_to_1_are_stretched_and_titled_one_by_one(images: Tensor) -> None:
+    batch = pk.tasks.JigsawContext(TinyBackbone(), pairs=1).views(images, Generator().manual_seed(0))
+    batch = batch._replace(centre=4 * batch.centre - 2)
+    figure = views(batch, count=4)
+    assert [axes.get_title() for axes in figure.axes] == [POSITIONS[place] for place in batch.position[:4].tolist()]
+    patch = shown(figure, 0)[9:17, 9:17]
+    assert (patch.min(), patch.max()) == (0, 1)
+    drawn(figure)
+
+
+def test_fields_of_other_batches_get_a_row_each(images: Tensor) -> None:
+    mask = torch.zeros(10, 1, 32, 32, dtype=torch.bool)
+    mask[:, :, 8:24, 8:24] = True
+    figure = views(pk.Masked(images * ~mask, mask, images), count=2)
+    assert [axes.get_ylabel() for axes in figure.axes] == ["visible", "", "mask", "", "target", ""]
+    np.testing.assert_array_equal(shown(figure, 3), mask[1, 0].float().numpy())
+    drawn(figure)
+
+
+def test_views_change_nothing_and_take_tensors_with_gradient(images: Tensor) -> None:
+    batch = pk.TwoViews(images.clone().requires_grad_(), images * 3 - 1)
+    kept = [view.detach().clone() for view in batch]
+    drawn(views(batch))
+    assert all(torch.equal(view, before) for view, before in zip(batch, kept, strict=True))
+
+
+class Words(NamedTuple):
+    said: str
+
+
+@pytest.mark.parametrize("batch", [torch.rand(2, 3, 8, 8), Words("hello"), pk.TaskOutput(torch.tensor(1.0), {})])
+def test_views_of_something_else_are_refused(batch: Any) -> None:
+    message = f"Expected a named tuple with images b c h w of 1 or 3 channels, but got {type(batch).__name__}. "
+    with pytest.raises(DataError) as error:
+        views(batch)
+    assert str(error.value) == message + "Pass what a task's views(images, generator) gives."
+
+
+def test_views_refuse_bad_options() -> None:
+    batch = pk.Labelled(torch.rand(2, 3, 8, 8), torch.tensor([0, 2]))
+    with pytest.raises(OptionError, match=r"Expected a count of at least 1, but got 0\. The default is 8\."):
+        views(batch, count=0)
+    with pytest.raises(OptionError, match=r"label_names for labels up to 2, but got 2 names\. Name every label\."):
+        views(batch, label_names=("a", "b"))
+
+
+def test_bars_are_as_long_as_mean_accuracies() -> None:
+    rows: dict[str, float | list[float]] = {"random init": [0.6, 0.62, 0.64], "rotation": 0.8, "all labels": [1.0, 1.0]}
+    figure = comparison(rows, title="Linear probe")
+    (axes,) = figure.axes
+    bars: Any = axes.patches
+    assert [bar.get_width() for bar in bars] == pytest.approx([62, 80, 100])
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(rows)
+    tops = [bar.get_y() for bar in bars]
+    assert axes.yaxis_inverted()
+    assert tops == sorted(tops)
+    assert [text.get_text() for text in axes.texts] == ["62.0 ± 2.0", "80.0", "100.0 ± 0.0"]
+    assert axes.get_title() == "Linear probe"
+    assert axes.get_xlabel() == "accuracy in %, mean and standard deviation over seeds"
+    assert axes.get_xlim()[0] == 0
+    (errors,) = [each for each in axes.collections if isinstance(each, LineCollection)]
+    first = errors.get_segments()[0]
+    assert first[:, 0].tolist() == pytest.approx([60, 64])
+    drawn(figure)
+
+
+def test_single_accuracies_carry_no_error_bar() -> None:
+    figure = comparison({"a": 0.5, "b": [0.25]})
+    (axes,) = figure.axes
+    assert not axes.collections
+    assert axes.get_xlabel() == "accuracy in %"
+    assert [text.get_text() for text in axes.texts] == ["50.0", "25.0"]
+
+
+def test_numbers_beside_full_bars_stay_in_the_picture() -> None:
+    figure = comparison({"a": [0.9, 1.0], "b": 1.0})
+    figure.draw_without_rendering()
+    for text in figure.axes[0].texts:
+        assert text.get_window_extent().x1 <= figure.bbox.x1
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ({}, "Expected at least one row to compare, but got none. Pass a mapping from names to accuracies."),
+        ({"a": []}, "Expected accuracies of 'a' in [0, 1], but got none. Pass shares, not percentages."),
+        ({"a": 71.3}, "Expected accuracies of 'a' in [0, 1], but got 71.3. Pass shares, not percentages."),
+        (
+            {"b": [0.5, float("nan")]},
+            "Expected accuracies of 'b' in [0, 1], but got nan. Pass shares, not percentages.",
+        ),
+    ],
+)
+def test_comparisons_of_no_accuracies_are_refused(rows: Any, message: str) -> None:
+    with pytest.raises(DataError) as error:
+        comparison(rows)
+    assert str(error.value) == message
+
+
+def history(epochs: int) -> History:
+    return History(
+        tuple(
+            {
+                "epoch": float(epoch),
+                "step": epoch * 10.0,
+                "loss": 1 / epoch,
+                "top1": 0.1 * epoch,
+                "accuracy": 0.2 * epoch,
+                "accuracy_0": 0.3,
+                "uniformity": -2.0,
+                "learning_rate": 0.001,
+                "seconds": 1.0,
+            }
+            for epoch in range(1, epochs + 1)
+        )
+    )
+
+
+def test_every_metric_has_a_panel_and_variants_share_one() -> None:
+    figure = training_curves(history(3), title="rotation")
+    assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "top1", "accuracy", "uniformity"]
+    assert {axes.get_xlabel() for axes in figure.axes} == {"epoch"}
+    assert figure.get_suptitle() == "rotation"
+    loss, _, accuracy, _ = figure.axes
+    assert loss.lines[0].get_xydata().tolist() == [[1, 1], [2, 1 / 2], [3, 1 / 3]]  # type: ignore[union-attr]
+    assert [line.get_label() for line in accuracy.lines] == ["accuracy", "accuracy_0"]
+    assert accuracy.get_legend() is not None
+    assert loss.get_legend() is None
+    drawn(figure)
+    for axes in figure.axes:
+        assert all(tick == round(tick) for tick in axes.get_xticks())
+
+
+def test_a_single_epoch_can_be_seen() -> None:
+    figure = training_curves(history(1))
+    assert figure.axes[0].lines[0].get_marker() == "."
+    drawn(figure)
+
+
+def test_an_empty_history_is_refused() -> None:
+    with pytest.raises(DataError) as error:
+        training_curves(History())
+    assert str(error.value) == "Expected a history of at least one epoch, but got an empty one. Train first."
+
+
+def test_without_matplotlib_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(PretextkitError) as error:
+        comparison({"a": 0.5})
+    message = 'Plots need matplotlib, which is not installed. Run: pip install "pretextkit[plot]"'
+    assert str(error.value) == message
+
+
+def test_pyplot_is_never_imported() -> None:
+    # pyplot keeps every figure alive, chooses a backend and may open a window.
+    code = (
+        "import io, sys; from pretextkit.plots import comparison; assert 'matplotlib' not in sys.modules; "
+        "comparison({'a': 0.5}).savefig(io.BytesIO()); assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
