@@ -31,7 +31,8 @@ def unknown_name(kind: str, name: object, known: Iterable[str], fix: str = "") -
     near = difflib.get_close_matches(_spelling(name), spellings, n=1)
     hint = f"Did you mean {spellings[near[0]]!r}? " if near else ""
     fix = f"{hint}Known: {', '.join(known) or 'none'}. {fix}".rstrip()
-    return UnknownNameError(f"the name of a {kind}", got=repr(name), fix=fix)
+    article = "an" if kind[0] in "aeiou" else "a"
+    return UnknownNameError(f"the name of {article} {kind}", got=repr(name), fix=fix)
 
 
 class Registry(Mapping[str, type[T]]):

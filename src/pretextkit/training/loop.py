@@ -23,7 +23,7 @@ from pretextkit.training.optim import build_optimizer, warmup_cosine
 from pretextkit.training.order import Order
 from pretextkit.training.progress import progress_for
 from pretextkit.training.recorder import Recorder, diverged
-from pretextkit.training.seeds import derived_generator, derived_seed
+from pretextkit.training.seeds import derived_generator, derived_seed, seed_layers
 from pretextkit.training.settings import Plan, Settings, make_plan
 
 __all__ = ["Callback", "Trainee", "TrainingRun", "train"]
@@ -99,7 +99,6 @@ def train(
     if settings.compile:
         module.compile()
     trainee.train_mode()
-    _measure_normalization(module, source, settings)
     optimizer = build_optimizer(
         settings.optimizer, trainee.parameter_groups(), plan.learning_rate, settings.weight_decay
     )
@@ -113,6 +112,8 @@ def train(
         scaler.load_state_dict(state["scaler"])
         recorder = Recorder(state["rows"], state["open"])
         start = state["step"]
+    unmeasured = _unmeasured_normalizations(module)
+    sample = _sample(source, settings.seed) if unmeasured else torch.empty(0)
 
     def save(done: int) -> None:
         if checkpoint is None:
@@ -141,7 +142,7 @@ def train(
                 factor = warmup_cosine(step, total, plan.warmup)
                 for group in optimizer.param_groups:
                     group["lr"] = plan.learning_rate * factor * group.get("scale", 1.0)
-                torch.manual_seed(derived_seed(settings.seed, "layers", step))  # dropout and the like
+                seed_layers(device, settings.seed, step)
                 images = _to_float(images.to(device, non_blocking=True))
                 with torch.no_grad():
                     batch = trainee.prepare(
@@ -149,6 +150,8 @@ def train(
                         None if labels is None else labels.to(device, non_blocking=True),
                         derived_generator(settings.seed, "views", step),
                     )
+                while unmeasured:  # only now, that images which the task refuses leave no trace
+                    unmeasured.pop().measure(sample.to(device))
                 with torch.autocast(
                     device.type, torch.float16 if precision == "fp16" else torch.bfloat16, precision != "fp32"
                 ):
@@ -198,16 +201,16 @@ def train(
     )
 
 
-def _measure_normalization(module: nn.Module, source: ImageSource, settings: Settings) -> None:
-    """Measure mean and std of some training images for every input normalisation in training that has none."""
-    unmeasured = [m for m in module.modules() if isinstance(m, InputNormalization) and m.training and not m.measured]
-    if not unmeasured:
-        return
-    generator = derived_generator(settings.seed, "normalization")
-    order = torch.randperm(len(source), generator=generator)[:MEASURED_IMAGES]
-    images = torch.cat([batch.images for batch in source.batches(torch.split(order, 256))])
-    for normalization in unmeasured:
-        normalization.measure(images.to(normalization.mean.device))
+def _unmeasured_normalizations(module: nn.Module) -> list[InputNormalization]:
+    return [m for m in module.modules() if isinstance(m, InputNormalization) and m.training and not m.measured]
+
+
+def _sample(source: ImageSource, seed: int) -> Tensor:
+    """Read the images from which input normalisations are measured."""
+    order = torch.randperm(len(source), generator=derived_generator(seed, "normalization"))[:MEASURED_IMAGES]
+    with torch.random.fork_rng(devices=[]):  # a loader draws from the global generator
+        torch.default_generator.manual_seed(derived_seed(seed, "normalization"))
+        return torch.cat([batch.images for batch in source.batches(torch.split(order, 256))])
 
 
 def _to_float(images: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -101,11 +101,14 @@ def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
 def default_learning_rate(name: OptimizerName, batch_size: int) -> float:
     """Give AdamW 0.001; SGD and LARS a rate in proportion to the batch (Goyal et al. 2017, arXiv 1706.02677).
 
+    Raises:
+        UnknownNameError: There is no optimiser of that name.
+
     Example:
         >>> default_learning_rate("lars", 1024)
         1.2
     """
-    rate, _ = _DEFAULTS[name]
+    rate, _ = _defaults(name)
     return rate if name == "adamw" else rate * batch_size / 256
 
 
@@ -124,9 +127,8 @@ def build_optimizer(
         >>> build_optimizer("sgd", parameter_groups(nn.Linear(2, 2)), 0.1).param_groups[1]["weight_decay"]
         0.0
     """
-    if name not in get_args(OptimizerName):
-        raise unknown_name("optimizer", name, list(get_args(OptimizerName)))
-    decay = _DEFAULTS[name][1] if weight_decay is None else weight_decay
+    _, usual = _defaults(name)
+    decay = usual if weight_decay is None else weight_decay
     if name == "lars":
         return LARS(groups, learning_rate, weight_decay=decay)
     fused = all(weight.device.type in ("cpu", "cuda") for group in groups for weight in group["params"])
@@ -145,3 +147,9 @@ def warmup_cosine(step: int, steps: int, warmup: int) -> float:
     if step < warmup:
         return (step + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def _defaults(name: OptimizerName) -> tuple[float, float]:
+    if name not in _DEFAULTS:
+        raise unknown_name("optimizer", name, list(_DEFAULTS))
+    return _DEFAULTS[name]

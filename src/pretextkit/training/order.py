@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from pretextkit.data.sources import ImageBatch, ImageSource, LoaderImages
-from pretextkit.training.seeds import derived_generator
+from pretextkit.data.sources import ImageSource, LoaderImages
+from pretextkit.training.seeds import derived_generator, derived_seed
 
 __all__ = ["Order"]
 
@@ -21,18 +20,22 @@ class Order:
         self.source, self.batch_size, self.per_epoch, self.seed = source, batch_size, per_epoch, seed
 
     def batches(self, start: int, total: int) -> Iterator[tuple[int, Tensor, Tensor | None]]:
-        """Read the batches of steps ``start`` to ``total``, each with its step."""
+        """Read the batches of steps ``start`` to ``total``, each with its step.
+
+        Every read is preceded by seeding the global generator, for data sets and loaders that draw from it (random
+        transforms, ``shuffle=True``): they repeat under one seed, and go on as they would have. Fork it around this.
+        """
         step = start
         while step < total:
             epoch, position = divmod(step, self.per_epoch)
             generator = derived_generator(self.seed, "order", epoch)
             order = torch.split(torch.randperm(len(self.source), generator=generator), self.batch_size)
-            count = min(self.per_epoch - position, total - step)
-            for images, labels in islice(self._read(order[: self.per_epoch], position), count):
-                yield step, images, labels
-                step += 1
-
-    def _read(self, order: Sequence[Tensor], position: int) -> Iterator[ImageBatch]:
-        if isinstance(self.source, LoaderImages):  # which decides its own order: pass over what was seen
-            return islice(self.source.batches(order), position, None)
-        return self.source.batches(order[position:])
+            # A loader decides its own order: read from the start, and pass over what was seen.
+            first = 0 if isinstance(self.source, LoaderImages) else position
+            stream = self.source.batches(order[first : self.per_epoch])
+            for place in range(first, min(self.per_epoch, position + total - step)):
+                torch.default_generator.manual_seed(derived_seed(self.seed, "reading", epoch * self.per_epoch + place))
+                images, labels = next(stream)
+                if place >= position:
+                    yield step, images, labels
+                    step += 1

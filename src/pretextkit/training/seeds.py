@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 
+import torch
 from torch import Generator
 
-__all__ = ["derived_generator", "derived_seed"]
+__all__ = ["derived_generator", "derived_seed", "seed_layers"]
 
 
 def derived_seed(seed: int, purpose: str, step: int = 0) -> int:
@@ -32,3 +33,21 @@ def derived_generator(seed: int, purpose: str, step: int = 0) -> Generator:
         True
     """
     return Generator().manual_seed(derived_seed(seed, purpose, step))
+
+
+def seed_layers(device: torch.device, seed: int, step: int) -> None:
+    """Seed the global generators of the CPU and of ``device``, from which dropout and the like draw.
+
+    Those of other devices are left alone, unlike by ``torch.manual_seed``. Fork the generators around this.
+
+    Example:
+        >>> with torch.random.fork_rng(devices=[]):
+        ...     seed_layers(torch.device("cpu"), seed=0, step=7)
+    """
+    number = derived_seed(seed, "layers", step)
+    torch.default_generator.manual_seed(number)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(number)
+    elif device.type == "mps":
+        torch.mps.manual_seed(number)

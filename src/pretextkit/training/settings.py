@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import dataclass
 
 import torch
@@ -53,6 +54,7 @@ def make_plan(settings: Settings, source: ImageSource) -> Plan:
 
     Raises:
         OptionError: A setting makes no sense, by itself or for this many images.
+        UnknownNameError: There is no optimiser of that name.
 
     Example:
         >>> from pretextkit.data.sources import TensorImages
@@ -64,9 +66,11 @@ def make_plan(settings: Settings, source: ImageSource) -> Plan:
     if batch_size is None:
         own = source.batch_size if isinstance(source, LoaderImages) else None
         batch_size = min(own or 256, count)
-    if not 1 <= batch_size <= count:
+    if not (_is_whole(batch_size) and 1 <= batch_size <= count):
         raise OptionError(
-            f"a batch size of 1 to {count}, as there are {count} images", got=batch_size, fix="Lower batch_size."
+            f"a batch size of 1 to {count}, as there are {count} images",
+            got=batch_size,
+            fix=f"Use batch_size={min(256, count)}.",
         )
     if (settings.epochs is None) == (settings.steps is None):
         raise OptionError(
@@ -74,10 +78,14 @@ def make_plan(settings: Settings, source: ImageSource) -> Plan:
             got=f"epochs={settings.epochs}, steps={settings.steps}",
             fix="Pass one of them, e.g. epochs=10.",
         )
-    for name, low in (("epochs", 1), ("steps", 1), ("learning_rate", 0), ("weight_decay", 0), ("clip_norm", 0)):
+    for name in ("epochs", "steps"):
         value = getattr(settings, name)
-        if value is not None and not (math.isfinite(value) and value >= low):
-            raise OptionError(f"{name} of at least {low}", got=value, fix="Leave it out for the default.")
+        if value is not None and not (_is_whole(value) and value >= 1):
+            raise OptionError(f"{name} as a whole number of at least 1", got=value, fix=f"For example {name}=10.")
+    for name in ("learning_rate", "weight_decay", "clip_norm"):
+        value = getattr(settings, name)
+        if value is not None and not 0 <= value < math.inf:
+            raise OptionError(f"{name} of at least 0", got=value, fix="Leave it out for the default.")
     if not 0 <= settings.warmup <= 1:
         raise OptionError("warmup as a share of all steps, 0 to 1", got=settings.warmup, fix="The default is 0.05.")
     rate = settings.learning_rate
@@ -90,3 +98,7 @@ def make_plan(settings: Settings, source: ImageSource) -> Plan:
         total=total,
         warmup=math.ceil(settings.warmup * total),
     )
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
