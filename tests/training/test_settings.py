@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+from pretextkit.data.sources import LoaderImages, TensorImages
+from pretextkit.errors import OptionError, UnknownNameError
+from pretextkit.training.settings import Settings, make_plan
+
+
+def of(count: int) -> TensorImages:
+    return TensorImages(torch.zeros(count, 1, 1, 1))
+
+
+@given(st.integers(1, 60), st.data())
+def test_every_plan_is_consistent(count: int, data: Any) -> None:
+    batch_size = data.draw(st.integers(1, count))
+    epochs = data.draw(st.integers(1, 50))
+    warmup = data.draw(st.floats(0, 1))
+    plan = make_plan(Settings(epochs=epochs, batch_size=batch_size, warmup=warmup), of(count))
+    assert plan.per_epoch * batch_size <= count < (plan.per_epoch + 1) * batch_size
+    assert plan.total == epochs * plan.per_epoch
+    assert warmup * plan.total <= plan.warmup <= min(warmup * plan.total + 1, plan.total)
+
+
+def test_steps_are_taken_as_they_are() -> None:
+    assert make_plan(Settings(steps=7, batch_size=5), of(20)).total == 7
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(10, 10), (256, 256), (1000, 256)])
+def test_default_batch_is_256_or_what_there_is(count: int, batch_size: int) -> None:
+    assert make_plan(Settings(epochs=1), of(count)).batch_size == batch_size
+
+
+def test_a_loader_brings_its_batch_size() -> None:
+    loader: DataLoader[Any] = DataLoader(list(torch.rand(10, 1, 2, 2)), batch_size=4)  # type: ignore[arg-type]
+    assert make_plan(Settings(epochs=1), LoaderImages(loader)).batch_size == 4
+    assert make_plan(Settings(epochs=1, batch_size=3), LoaderImages(loader)).batch_size == 3
+
+
+@pytest.mark.parametrize(("optimizer", "rate"), [("adamw", 1e-3), ("sgd", 0.03), ("lars", 0.15)])
+def test_default_rate_is_that_of_the_optimizer_and_the_batch(optimizer: Any, rate: float) -> None:
+    plan = make_plan(Settings(epochs=1, optimizer=optimizer, batch_size=128), of(128))
+    assert plan.learning_rate == pytest.approx(rate)
+    own = Settings(epochs=1, optimizer=optimizer, batch_size=128, learning_rate=0.5)
+    assert make_plan(own, of(128)).learning_rate == 0.5
+
+
+def test_a_rate_of_zero_is_not_taken_for_the_default() -> None:
+    assert make_plan(Settings(epochs=1, learning_rate=0.0), of(4)).learning_rate == 0.0
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 11, 2.5, True])
+def test_batch_sizes_out_of_range(batch_size: Any) -> None:
+    with pytest.raises(OptionError) as caught:
+        make_plan(Settings(epochs=1, batch_size=batch_size), of(10))
+    assert str(caught.value) == (
+        f"Expected a batch size of 1 to 10, as there are 10 images, but got {batch_size}. Use batch_size=10."
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"epochs": 1, "steps": 1}])
+def test_either_epochs_or_steps(options: dict[str, int]) -> None:
+    with pytest.raises(OptionError) as caught:
+        make_plan(Settings(**options), of(10))  # type: ignore[arg-type]
+    assert str(caught.value) == (
+        f"Expected either epochs or steps, but got epochs={options.get('epochs')}, steps={options.get('steps')}. "
+        "Pass one of them, e.g. epochs=10."
+    )
+
+
+@pytest.mark.parametrize("name", ["epochs", "steps"])
+@pytest.mark.parametrize("value", [0, -3, 1.5, math.nan, math.inf, True])
+def test_counts_are_whole_and_above_zero(name: str, value: Any) -> None:
+    with pytest.raises(OptionError) as caught:
+        make_plan(Settings(**{name: value}), of(10))
+    assert (
+        str(caught.value) == f"Expected {name} as a whole number of at least 1, but got {value}. For example {name}=10."
+    )
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "weight_decay", "clip_norm"])
+@pytest.mark.parametrize("value", [-1e-9, math.nan, math.inf])
+def test_numbers_are_finite_and_not_negative(name: str, value: float) -> None:
+    with pytest.raises(OptionError) as caught:
+        make_plan(Settings(epochs=1, **{name: value}), of(10))  # type: ignore[arg-type]
+    assert str(caught.value) == f"Expected {name} of at least 0, but got {value}. Leave it out for the default."
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
+def test_warmup_is_a_share(value: float) -> None:
+    with pytest.raises(OptionError) as caught:
+        make_plan(Settings(epochs=1, warmup=value), of(10))
+    assert str(caught.value) == (
+        f"Expected warmup as a share of all steps, 0 to 1, but got {value}. The default is 0.05."
+    )
+
+
+def test_an_unknown_optimizer_is_named_before_its_rate_is_looked_up() -> None:
+    with pytest.raises(UnknownNameError, match="name of an optimizer, but got 'adam'") as caught:
+        make_plan(Settings(epochs=1, optimizer="adam"), of(10))  # type: ignore[arg-type]
+    assert "Did you mean 'adamw'? Known: adamw, sgd, lars." in str(caught.value)
