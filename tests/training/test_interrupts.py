@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from pretextkit.training.interrupts import Interrupt, held_interrupts
+
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_first_signal_is_held_and_the_handlers_come_back(number: signal.Signals) -> None:
+    before = [signal.getsignal(each) for each in SIGNALS]
+    with held_interrupts() as interrupt:
+        assert interrupt.signal is None
+        os.kill(os.getpid(), number)
+        assert interrupt.signal == number
+    assert [signal.getsignal(each) for each in SIGNALS] == before
+
+
+def test_the_second_ctrl_c_acts_at_once() -> None:
+    before = [signal.getsignal(each) for each in SIGNALS]
+    reached = False
+    with pytest.raises(KeyboardInterrupt), held_interrupts():  # noqa: PT012 - the place where it raises is the point
+        os.kill(os.getpid(), signal.SIGINT)
+        reached = True
+        os.kill(os.getpid(), signal.SIGINT)
+        reached = False
+    assert reached
+    assert [signal.getsignal(each) for each in SIGNALS] == before
+
+
+def test_the_callers_own_handler_gets_the_second_signal() -> None:
+    got: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: got.append(number))
+    try:
+        with held_interrupts():
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert got == []
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert got == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_handlers_come_back_after_an_error() -> None:
+    before = [signal.getsignal(each) for each in SIGNALS]
+    with pytest.raises(ZeroDivisionError), held_interrupts():
+        raise ZeroDivisionError
+    assert [signal.getsignal(each) for each in SIGNALS] == before
+
+
+def test_raising_ends_as_the_signal_would_have() -> None:
+    interrupt = Interrupt()
+    interrupt.raise_now()
+    interrupt.signal = signal.SIGINT
+    with pytest.raises(KeyboardInterrupt):
+        interrupt.raise_now()
+    interrupt.signal = signal.SIGTERM
+    with pytest.raises(SystemExit) as caught:
+        interrupt.raise_now()
+    assert caught.value.code == 143
+
+
+def test_another_thread_holds_nothing_and_does_not_fail() -> None:
+    found: list[object] = []
+
+    def work() -> None:
+        before = [signal.getsignal(each) for each in SIGNALS]
+        with held_interrupts() as interrupt:
+            found.append([signal.getsignal(each) for each in SIGNALS] == before)
+        found.append(interrupt.signal)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [True, None]

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import importlib.util
+import io
+import sys
+from typing import Any
+
+import pytest
+
+from pretextkit.training import progress as module
+from pretextkit.training.progress import BarProgress, LineProgress, NoProgress, progress_for
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class Clock:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        monkeypatch.setattr(module.time, "monotonic", lambda: self.now)
+
+
+def test_a_line_tells_step_loss_metric_speed_and_time_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = Clock(monkeypatch)
+    lines = LineProgress("Rotation", total=100, start=0, images_per_step=256)
+    clock.now += 20
+    lines.update(40, {"loss": 0.51249, "accuracy": 0.75})
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == ("Rotation: step 40/100, loss 0.512, accuracy 0.750, 512 images/s, 20 s gone, 30 s left\n")
+
+
+def test_a_resumed_run_does_not_count_what_was_done_before(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = Clock(monkeypatch)
+    lines = LineProgress("Rotation", total=100, start=90, images_per_step=10)
+    clock.now += 10
+    lines.update(95, {"loss": 1.0})
+    assert capsys.readouterr().err == "Rotation: step 95/100, loss 1.000, 5 images/s, 10 s gone, 10 s left\n"
+
+
+def test_lines_come_every_ten_seconds_and_the_last_one_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = Clock(monkeypatch)
+    lines = LineProgress("Rotation", total=50, start=0, images_per_step=1)
+    for step in range(1, 51):
+        clock.now += 0.5
+        lines.update(step, {})
+    lines.close()
+    lines.close()
+    steps = [line.split(",")[0] for line in capsys.readouterr().err.splitlines()]
+    assert steps == ["Rotation: step 20/50", "Rotation: step 40/50", "Rotation: step 50/50"]
+
+
+def test_a_step_in_no_time_divides_by_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Clock(monkeypatch)
+    lines = LineProgress("Rotation", total=2, start=1, images_per_step=1)
+    lines.update(1, {})
+    lines.close()
+    assert "inf s left" in capsys.readouterr().err
+
+
+def test_closing_without_a_step_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    LineProgress("Rotation", total=2, start=0, images_per_step=1).close()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_terminal_shows_a_bar_with_the_same_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tqdm")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    bar = progress_for(True, "Rotation", total=10, start=2, images_per_step=256)
+    assert isinstance(bar, BarProgress)
+    bar.update(6, {"loss": 0.51249, "accuracy": 0.75})
+    assert (bar.bar.n, bar.bar.total, bar.bar.initial) == (6 * 256, 2560, 512)
+    bar.bar.refresh()
+    last = terminal.getvalue().split("\r")[-1]
+    assert last.startswith("Rotation:  60%")
+    assert "1.54k/2.56k" in last
+    assert "images/s" in last
+    assert "<" in last  # time gone < time left
+    assert last.rstrip().endswith(", loss 0.512, accuracy 0.750]")
+    bar.update(10, {"loss": 0.5})
+    bar.close()
+    assert "100%" in terminal.getvalue().split("\r")[-1]
+
+
+def test_without_tqdm_a_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tqdm" else find(name))
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    assert isinstance(progress_for(True, "Rotation", 10, 0, 256), LineProgress)
+
+
+def test_without_a_terminal_there_are_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert isinstance(progress_for(True, "Rotation", 10, 0, 256), LineProgress)
+
+
+def test_nothing_is_shown_when_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    nothing: Any = progress_for(False, "Rotation", 10, 0, 256)
+    assert isinstance(nothing, NoProgress)
+    nothing.update(3, {"loss": 1.0})
+    nothing.close()
+    assert terminal.getvalue() == ""
