@@ -24,6 +24,7 @@ IN_WHEEL = (
     "pretextkit/data/fashion_mnist_sample/LICENSE",
     ".dist-info/licenses/LICENSE",
 )
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # the tests' tensors are small: more threads only wait for one another
 MINUTES_ALONE = ("quickstart.py",)  # takes minutes: the package session runs it, from the wheel
 
 
@@ -42,7 +43,7 @@ def install(session: nox.Session, *groups: str) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests and every docstring's example."""
     install(session, "test")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *session.posargs, env=ONE_THREAD)
 
 
 @nox.session(venv_backend="uv")
@@ -50,7 +51,7 @@ def minimums(session: nox.Session) -> None:
     """Run the tests with the oldest releases that pyproject.toml admits."""
     session.install("--resolution", "lowest-direct", "-e", ".", "--group", "test")
     session.run("uv", "pip", "list", external=True)
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *session.posargs, env=ONE_THREAD)
 
 
 @nox.session
@@ -80,9 +81,9 @@ def docs(session: nox.Session) -> None:
 def conformance(session: nox.Session) -> None:
     """Run the conformance kit over everything registered, and over an installed third-party plug-in."""
     install(session, "test")
-    session.run("pytest", "tests/conformance", *session.posargs)
+    session.run("pytest", "tests/conformance", *session.posargs, env=ONE_THREAD)
     session.install("--no-deps", "./examples/plugin_package")  # its one dependency is there
-    session.run("pytest", "examples/plugin_package/tests", *session.posargs)
+    session.run("pytest", "examples/plugin_package/tests", *session.posargs, env=ONE_THREAD)
 
 
 @nox.session
