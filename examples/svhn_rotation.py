@@ -1,0 +1,77 @@
+"""Pretrain rotation with a ResNet-18 on street digits, and read the digits off every stage.
+
+    python examples/svhn_rotation.py --data data/svhn.npz --stem small --epochs 3
+
+``--data`` takes anything that ``pretextkit.data.load`` takes: an ``.npz`` file with ``train_images`` and so on, a
+folder, or ``svhn``, which torchvision downloads. Repeat the command to go on where a run was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from torchvision.utils import make_grid, save_image
+
+import pretextkit as pk
+from pretextkit.functional import linear_probe, pretrain
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="svhn")
+    parser.add_argument("--stem", choices=["small", "imagenet"], default="small")
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--labels", type=int, default=732, help="labelled images for the probe")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("out/svhn-rotation"))
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+
+    data = pk.data.load(options.data)
+    print(data)
+    chosen = pk.data.stratified_subset(data.train_labels, options.labels, seed=options.seed)
+    few = (data.train_images[chosen], data.train_labels[chosen])
+
+    torch.manual_seed(options.seed)
+    backbone = pk.models.ResNet18(stem=options.stem)
+    backbone.normalization.measure(data.train_images)
+    task = pk.tasks.Rotation(backbone)
+    views = task.views(data.train_images[:8].float() / 255, torch.Generator())
+    save_image(make_grid(views.images, nrow=8, pad_value=1.0), options.out / "views.png")
+
+    random_init = linear_probe(backbone, few, data.test, layers="all", pool=[1, 2])
+    print(f"random init, {random_init}")
+    result = pretrain(
+        task, data.train_images, epochs=options.epochs, batch_size=64, seed=options.seed, checkpoint=options.out / "run"
+    )
+    print(result)
+    probe = linear_probe(backbone, few, data.test, layers="all", pool=[1, 2])
+    print(f"rotation, {probe}")
+
+    with torch.no_grad():
+        task.eval()
+        test_views = task.views(data.test_images.float() / 255, torch.Generator())
+        logits = torch.cat([task.head(backbone(images)) for images in test_views.images.split(256)])
+        held_out = (logits.argmax(1) == test_views.labels).float().mean().item()
+    print(f"rotation accuracy on test images: {held_out:.1%}")
+    report = {
+        "data": str(data),
+        "stem": options.stem,
+        "epochs": options.epochs,
+        "labels": options.labels,
+        "seed": options.seed,
+        "seconds": result.history.last["seconds"],
+        "rotation_accuracy_on_test": held_out,
+        "random_init": {name: score.accuracy for name, score in random_init.layers.items()},
+        "rotation": {name: score.accuracy for name, score in probe.layers.items()},
+        "random_init_chosen": {"layer": random_init.layer, "accuracy": random_init.accuracy},
+        "rotation_chosen": {"layer": probe.layer, "accuracy": probe.accuracy},
+    }
+    (options.out / f"svhn-rotation-{options.stem}.json").write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
