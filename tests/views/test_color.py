@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Generator, Tensor
+from torchvision.transforms import functional as torchvision
+
+from pretextkit.errors import OptionError, ShapeError
+from pretextkit.views import color_jitter, random_grayscale, to_grayscale
+
+ROUNDING = 3e-4
+"""torchvision's luma weight of red is 0.2989, ours 0.299."""
+OTHERS = ("brightness", "contrast", "saturation", "hue")
+
+
+def generator(seed: int = 0) -> Generator:
+    return Generator().manual_seed(seed)
+
+
+def some_images(n: int = 4, low: float = 0.0, high: float = 1.0) -> Tensor:
+    return low + (high - low) * torch.rand(n, 3, 6, 7, generator=generator(99))
+
+
+def jitter(images: Tensor, *, p: float = 1.0, **strengths: float) -> Tensor:
+    """Jitter by the strengths named and no other."""
+    return color_jitter(images, **{**dict.fromkeys(OTHERS, 0.0), **strengths}, p=p, generator=generator())
+
+
+ADJUST: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "brightness": torchvision.adjust_brightness,
+    "contrast": torchvision.adjust_contrast,
+    "saturation": torchvision.adjust_saturation,
+}
+each_property = pytest.mark.parametrize("name", ADJUST)
+
+
+@each_property
+@pytest.mark.parametrize("strength", [0.3, 0.8, 1.5])
+def test_one_property_changes_as_in_torchvision(
+    name: str, strength: float, extreme_factor: Callable[[float], float]
+) -> None:
+    images = some_images()
+    expected = torch.stack([ADJUST[name](image, extreme_factor(strength)) for image in images])
+    torch.testing.assert_close(jitter(images, **{name: strength}), expected, atol=ROUNDING, rtol=0)
+
+
+def test_all_properties_follow_one_another_in_the_documented_order(extreme_factor: Callable[[float], float]) -> None:
+    images = some_images(low=0.4, high=0.6)  # far from black and white, so that no step clamps
+    strengths = {"brightness": 0.1, "contrast": 0.4, "saturation": 0.6}
+    turned = jitter(torchvision.adjust_saturation(images, extreme_factor(0.6)), hue=0.15)
+    contrasted = torch.stack([torchvision.adjust_contrast(image, extreme_factor(0.4)) for image in turned])
+    expected = torchvision.adjust_brightness(contrasted, extreme_factor(0.1))
+    torch.testing.assert_close(jitter(images, **strengths, hue=0.15), expected, atol=ROUNDING, rtol=0)
+
+
+def chroma(pixel: Tensor) -> complex:
+    """I and Q of YIQ, as written in the standard of 1953, without a matrix."""
+    r, g, b = pixel.tolist()
+    luma = 0.299 * r + 0.587 * g + 0.114 * b
+    return complex(0.7355 * (r - luma) - 0.2684 * (b - luma), 0.4778 * (r - luma) + 0.4133 * (b - luma))
+
+
+@pytest.mark.parametrize("hue", [0.05, 0.25, 0.5])
+def test_hue_turns_the_chroma_of_each_pixel_and_keeps_its_luma(
+    hue: float, extreme_factor: Callable[[float], float]
+) -> None:
+    images = some_images(low=0.4, high=0.6)
+    turned = jitter(images, hue=hue)
+    torch.testing.assert_close(to_grayscale(turned), to_grayscale(images), atol=1e-5, rtol=0)
+    for before, after in zip(images[0].flatten(1).T, turned[0].flatten(1).T, strict=True):
+        turn = chroma(after) / chroma(before)
+        assert abs(turn) == pytest.approx(1, abs=0.02)
+        assert turn.real == pytest.approx(torch.tensor(2 * torch.pi * hue).cos().item(), abs=0.02)
+        assert abs(turn.imag) == pytest.approx(torch.tensor(2 * torch.pi * hue).sin().abs().item(), abs=0.02)
+
+
+def test_hues_turn_either_way_up_to_the_limit() -> None:
+    image = some_images(1, low=0.4, high=0.6)
+    views = jitter(image.expand(200, -1, -1, -1), hue=0.1)
+    turns = torch.tensor([(chroma(view[:, 0, 0]) / chroma(image[0, :, 0, 0])).imag for view in views])
+    limit = torch.tensor(0.2 * torch.pi).sin().item()
+    assert turns.min() == pytest.approx(-limit, abs=0.04)
+    assert turns.max() == pytest.approx(limit, abs=0.04)
+    assert abs(turns.mean()) < 0.1
+
+
+@pytest.mark.usefixtures("extreme_factor")
+def test_half_turns_of_the_hue_mirror_colours_about_their_luma_and_two_are_none() -> None:
+    images = some_images(low=0.3, high=0.7)
+    half = jitter(images, hue=0.5)
+    torch.testing.assert_close(half, 2 * to_grayscale(images) - images, atol=1e-5, rtol=0)
+    torch.testing.assert_close(jitter(half, hue=0.5), images, atol=1e-5, rtol=0)
+
+
+@each_property
+def test_factors_fill_their_range_and_differ_between_images(name: str) -> None:
+    image = some_images(1, low=0.3, high=0.6)
+    views = jitter(image.expand(500, -1, -1, -1), **{name: 0.4})
+    if name == "brightness":
+        factors = views[:, 0, 0, 0] / image[0, 0, 0, 0]
+    elif name == "contrast":
+        factors = (views[:, 0, 0, 0] - views[:, 0, 1, 1]) / (image[0, 0, 0, 0] - image[0, 0, 1, 1])
+    else:
+        factors = (views[:, 0, 0, 0] - views[:, 1, 0, 0]) / (image[0, 0, 0, 0] - image[0, 1, 0, 0])
+    assert factors.min() == pytest.approx(0.6, abs=0.01)
+    assert factors.max() == pytest.approx(1.4, abs=0.01)
+    assert factors.mean() == pytest.approx(1, abs=0.04)
+
+
+def test_properties_are_drawn_independently() -> None:
+    image = some_images(1, low=0.35, high=0.65)
+    views = jitter(image.expand(500, -1, -1, -1), brightness=0.3, contrast=0.3)
+    bright = to_grayscale(views).mean((1, 2, 3)) / to_grayscale(image).mean()
+    contrast = (views[:, 0, 0, 0] - views[:, 0, 1, 1]) / (image[0, 0, 0, 0] - image[0, 0, 1, 1]) / bright
+    assert abs(torch.corrcoef(torch.stack([bright, contrast]))[0, 1]) < 0.15
+
+
+def test_strong_jitter_never_gives_a_negative_factor() -> None:
+    views = jitter(some_images(1).expand(200, -1, -1, -1), brightness=3.0)
+    assert views.flatten(1).any(1).all()  # a negative factor would be clamped to black
+
+
+@pytest.mark.parametrize("p", [0.0, 0.3, 0.8, 1.0])
+def test_images_are_changed_with_their_probability_and_else_not_at_all(p: float) -> None:
+    images = some_images(1000)
+    changed = (color_jitter(images, p=p, generator=generator()) != images).flatten(1).any(1).float().mean().item()
+    assert changed == p if p in (0, 1) else abs(changed - p) < 0.06
+
+
+def test_unchanged_images_may_lie_outside_the_range() -> None:
+    images = 3 * some_images()
+    assert torch.equal(jitter(images, p=0, brightness=0.4), images)
+    assert jitter(images, brightness=0.4).max() == 1
+
+
+def test_no_strength_is_the_identity() -> None:
+    torch.testing.assert_close(jitter(some_images()), some_images(), atol=1e-6, rtol=0)
+
+
+def test_colourless_images_stay_colourless() -> None:
+    grey = some_images()[:, :1]
+    as_colour = jitter(grey.expand(-1, 3, -1, -1), brightness=0.3, contrast=0.3, saturation=0.9, hue=0.5)
+    torch.testing.assert_close(as_colour[:, :1], as_colour[:, 2:], atol=1e-5, rtol=0)
+    as_grey = jitter(grey, brightness=0.3, contrast=0.3, saturation=0.9, hue=0.5)
+    torch.testing.assert_close(as_colour[:, :1], as_grey, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "strengths", [{"brightness": -0.1}, {"contrast": -1.0}, {"saturation": -1.0}, {"hue": -0.1}, {"hue": 0.6}]
+)
+def test_strengths_out_of_range_are_refused(strengths: dict[str, float]) -> None:
+    values = {**dict.fromkeys(OTHERS, 0.0), **strengths}
+    with pytest.raises(OptionError) as caught:
+        jitter(some_images(), **strengths)
+    assert str(caught.value) == (
+        "Expected jitter strengths of at least 0, hue at most 0.5, but got "
+        f"{', '.join(f'{name}={value}' for name, value in values.items())}. Zero leaves that property alone."
+    )
+
+
+def test_luma_is_that_of_torchvision() -> None:
+    images = some_images()
+    torch.testing.assert_close(to_grayscale(images), torchvision.rgb_to_grayscale(images), atol=ROUNDING, rtol=0)
+    assert to_grayscale(images[:, :1]).equal(images[:, :1])
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_other_numbers_of_channels_are_refused(channels: int) -> None:
+    text = f"Expected images of 1 or 3 channels, but got {channels}. Drop alpha: images[:, :3]."
+    images = torch.zeros(2, channels, 4, 4)
+    for view in (to_grayscale, jitter, lambda images: random_grayscale(images, generator=generator())):
+        with pytest.raises(ShapeError) as caught:
+            view(images)
+        assert str(caught.value) == text
+
+
+@pytest.mark.parametrize("p", [0.0, 0.2, 1.0])
+def test_images_turn_grey_with_their_probability(p: float) -> None:
+    images = some_images(1500)
+    result = random_grayscale(images, p, generator=generator())
+    grey = torchvision.rgb_to_grayscale(images, num_output_channels=3)
+    is_grey = ((result - grey).abs() < ROUNDING).flatten(1).all(1)
+    is_same = (result == images).flatten(1).all(1)
+    assert (is_grey != is_same).all()
+    rate = is_grey.float().mean().item()
+    assert rate == p if p in (0, 1) else abs(rate - p) < 0.05
