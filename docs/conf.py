@@ -1,0 +1,36 @@
+"""Sphinx configuration; ``nox -s docs`` builds into ``docs/_build/html``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import pretextkit
+
+project = "pretextkit"
+author = "the pretextkit authors"
+release = version = pretextkit.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "reference_pages"]
+exclude_patterns = ["_build", "figures"]
+html_theme = "furo"
+html_title = "pretextkit"
+
+myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+python_use_unqualified_type_names = True
+
+# There is no network at build time, so that classes of other packages have no target; all of ours must have one.
+nitpick_ignore_regex = [
+    ("py:class", r"(torch|collections|pathlib|abc|pytest)\..*"),
+    ("py:class", r"Tensor|Module|Figure"),
+    ("py:.*", r"pretextkit\.(contracts|registries)\.\w*T"),  # type variables
+]

@@ -1,0 +1,111 @@
+"""A Sphinx extension: one reference page for each public module, and a table of all that is registered.
+
+The pages are written from the live package at each build, so that none can be forgotten or out of date.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+
+import pretextkit
+from pretextkit.registries import Registry
+
+REGISTRIES = {"pretext_tasks": "Pretext tasks", "backbones": "Backbones", "heads": "Heads"}
+
+
+def public_modules() -> list[ModuleType]:
+    """The package, its sub-packages, and the modules beside them that define an ``__all__``."""
+    below = [importlib.import_module(f"pretextkit.{info.name}") for info in pkgutil.iter_modules(pretextkit.__path__)]
+    return [pretextkit, *(module for module in below if hasattr(module, "__all__"))]
+
+
+def page(module: ModuleType, homes: dict[int, str]) -> str:
+    """Write the page of a module; names that an earlier page documents are linked there."""
+    name = module.__name__
+    parts = [name, "=" * len(name), "", f".. module:: {name}", "", inspect.getdoc(module) or "", ""]
+    elsewhere = []
+    for each in sorted(module.__all__, key=lambda each: (not each[0].isupper(), each)):
+        value = getattr(module, each)
+        if isinstance(value, ModuleType):
+            elsewhere.append(f"- :mod:`{value.__name__}`")
+        elif isinstance(value, Registry):
+            elsewhere.append(f"- ``{each}``: see :doc:`registries`")
+        elif id(value) in homes:
+            elsewhere.append(f"- :py:obj:`{homes[id(value)]}`")
+        else:
+            homes[id(value)] = f"{name}.{each}"
+            parts += [*directive(each, value), ""]
+    if elsewhere:
+        parts += [".. rubric:: Also here", "", *elsewhere, ""]
+    return "\n".join(parts)
+
+
+def directive(name: str, value: Any) -> list[str]:
+    if inspect.isclass(value):
+        return [f".. autoclass:: {name}", "   :members:", "   :show-inheritance:"]
+    return [f".. autofunction:: {name}"] if callable(value) and inspect.isfunction(value) else [f".. autodata:: {name}"]
+
+
+def registries_page() -> str:
+    """Write a table of each registry, from the registry."""
+    parts = ["Registries", "==========", ""]
+    for attribute, title in REGISTRIES.items():
+        registry = getattr(pretextkit, attribute)
+        parts += [title, "-" * len(title), "", f"``pretextkit.{attribute}``; plug-ins join it through the entry-point"]
+        parts += [f"group ``{registry.group}``.", "", ".. list-table::", "   :header-rows: 1", ""]
+        parts += ["   * - Name", "     - Class", "     - What it is"]
+        for name, cls in registry.items():
+            if cls.__module__.startswith("pretextkit."):
+                summary = (inspect.getdoc(cls) or "").splitlines()[0]
+                parts += [f"   * - ``{name}``", f"     - :py:class:`{cls.__name__}`", f"     - {summary}"]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def write_pages(app: Sphinx) -> None:
+    folder = Path(app.srcdir) / "reference" / "generated"
+    folder.mkdir(parents=True, exist_ok=True)
+    homes: dict[int, str] = {}
+    pages = {module.__name__: page(module, homes) for module in public_modules()}
+    pages["registries"] = registries_page()
+    for stale in set(folder.glob("*.rst")) - {folder / f"{name}.rst" for name in pages}:
+        stale.unlink()
+    for name, text in pages.items():
+        path = folder / f"{name}.rst"
+        if not path.exists() or path.read_text(encoding="utf-8") != text:  # else Sphinx need not read it again
+            path.write_text(text, encoding="utf-8")
+
+
+def link_by_last_name(
+    app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, content: nodes.TextElement
+) -> nodes.reference | None:
+    """Find a public name by its last part: docstrings name things as the modules that they are written in do."""
+    if node.get("refdomain") != "py":
+        return None
+    domain = env.domains.python_domain
+    last = node["reftarget"].rpartition(".")[2]
+    found = [
+        full
+        for full, entry in domain.objects.items()
+        if full.rpartition(".")[2] == last and full.startswith("pretextkit.") and not entry.aliased
+    ]
+    if len(found) != 1:
+        return None
+    return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", found[0], node, content)  # type: ignore[return-value]
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.connect("builder-inited", write_pages)
+    app.connect("missing-reference", link_by_last_name)
+    return {"parallel_read_safe": True}
