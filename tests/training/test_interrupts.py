@@ -17,7 +17,8 @@ def test_the_first_signal_is_held_and_the_handlers_come_back(number: signal.Sign
     with held_interrupts() as interrupt:
         assert interrupt.signal is None
         os.kill(os.getpid(), number)
-        assert interrupt.signal == number
+        held: object = interrupt.signal
+        assert held == number
     assert [signal.getsignal(each) for each in SIGNALS] == before
 
 

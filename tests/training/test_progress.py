@@ -3,11 +3,11 @@ from __future__ import annotations
 import importlib.util
 import io
 import sys
+import time
 from typing import Any
 
 import pytest
 
-from pretextkit.training import progress as module
 from pretextkit.training.progress import BarProgress, LineProgress, NoProgress, progress_for
 
 
@@ -19,7 +19,7 @@ class Terminal(io.StringIO):
 class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
-        monkeypatch.setattr(module.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
 
 
 def test_a_line_tells_step_loss_metric_speed_and_time_left(

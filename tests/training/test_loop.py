@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Generator, Tensor, nn
+
+from pretextkit.contracts import TaskOutput
+from pretextkit.data.sources import TensorImages
+from pretextkit.errors import CheckpointError, DivergenceError
+from pretextkit.training import Settings, Trainee, TrainingRun, parameter_groups, train, warmup_cosine
+
+IMAGES = TensorImages(torch.rand(12, 1, 2, 2, generator=Generator().manual_seed(0)), torch.arange(12) % 2)
+
+
+class Toy(Trainee):
+    """Logistic regression that notes what happens to it."""
+
+    def __init__(self, after: Callable[[int], None] = lambda step: None) -> None:
+        self.linear = nn.Linear(4, 2)
+        self.module = nn.Sequential(nn.Flatten(), self.linear)
+        with torch.no_grad():
+            self.linear.weight.copy_(torch.arange(8.0).view(2, 4) / 10)
+            self.linear.bias.zero_()
+        self.after = after
+        self.steps = 0
+        self.batches: list[Tensor] = []
+        self.draws: list[float] = []
+        self.dtypes: set[torch.dtype] = set()
+        self.modes: set[bool] = set()
+        self.loss_scale = 1.0
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return [{**group, "scale": 0.5 if "trust" in group else 1.0} for group in parameter_groups(self.module)]
+
+    def prepare(self, images: Tensor, labels: Tensor | None, generator: Generator) -> Any:
+        assert not torch.is_grad_enabled()
+        assert not torch.is_autocast_enabled("cpu")
+        assert images.dtype == torch.float32
+        self.batches.append(images)
+        self.draws.append(torch.rand((), generator=generator).item())
+        return images, labels
+
+    def score(self, batch: Any) -> TaskOutput:
+        images, labels = batch
+        outputs = self.module(images)
+        self.modes.add(self.module.training)
+        self.dtypes.add(outputs.dtype)
+        loss = nn.functional.cross_entropy(outputs.float(), labels) * self.loss_scale
+        return TaskOutput(loss, {"noise": torch.rand(())})
+
+    def after_step(self) -> None:
+        self.steps += 1
+        self.after(self.steps)
+
+
+def run(trainee: Toy, **options: Any) -> TrainingRun:
+    rest = {name: options.pop(name) for name in ("checkpoint", "callbacks", "checkpoint_seconds") if name in options}
+    settings = Settings(**{"epochs": 3, "batch_size": 4, "device": "cpu", "precision": "fp32", **options})
+    return train(trainee, IMAGES, settings, title="Toy", progress=False, **rest)
+
+
+class Crash(Exception):
+    pass
+
+
+def crash_at(step: int) -> Callable[[int], None]:
+    def after(done: int) -> None:
+        if done == step:
+            raise Crash
+
+    return after
+
+
+def spy_on_rates(monkeypatch: pytest.MonkeyPatch) -> list[list[float]]:
+    rates: list[list[float]] = []
+    step = torch.optim.SGD.step
+
+    def spy(self: torch.optim.SGD, *args: Any, **kwargs: Any) -> Any:
+        rates.append([group["lr"] for group in self.param_groups])
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", spy)
+    return rates
+
+
+def test_rates_follow_the_schedule_and_each_groups_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = spy_on_rates(monkeypatch)
+    run(Toy(), optimizer="sgd", learning_rate=0.3, warmup=0.25)
+    factors = [warmup_cosine(step, 9, 3) for step in range(9)]
+    assert rates == [pytest.approx([0.3 * f, 0.15 * f]) for f in factors]
+
+
+def test_sgd_is_torchs_sgd_on_the_same_batches() -> None:
+    trainee, twin = Toy(), Toy()
+    run(trainee, optimizer="sgd", learning_rate=0.5, weight_decay=0.1, epochs=2, warmup=0.0)
+    weight, bias = twin.linear.weight, twin.linear.bias
+    velocity = [torch.zeros_like(weight), torch.zeros_like(bias)]
+    lookup = {tuple(image.flatten().tolist()): i for i, image in enumerate(IMAGES.images)}
+    for step, images in enumerate(trainee.batches):
+        labels = torch.tensor([lookup[tuple(image.flatten().tolist())] % 2 for image in images])
+        loss = nn.functional.cross_entropy(twin.module(images), labels)
+        gradients = torch.autograd.grad(loss, [weight, bias])
+        rate = 0.5 * 0.5 * (1 + math.cos(math.pi * step / 6))
+        with torch.no_grad():
+            for i, (value, gradient) in enumerate(zip((weight, bias), gradients, strict=True)):
+                velocity[i] = 0.9 * velocity[i] + gradient + (0.1 * value if i == 0 else 0.0)
+                value -= rate * (1.0 if i == 0 else 0.5) * velocity[i]
+    torch.testing.assert_close(trainee.module.state_dict(), twin.module.state_dict())
+
+
+def test_what_a_step_draws_depends_on_seed_and_step_alone() -> None:
+    one, two, other = Toy(), Toy(), Toy()
+    history = run(one).history
+    assert run(two).history.column("noise") == history.column("noise")
+    assert one.draws == two.draws
+    assert len(set(one.draws)) == 9
+    assert run(other, seed=1).history.column("noise") != history.column("noise")
+    assert other.draws != one.draws
+
+
+def test_epochs_and_steps_are_recorded() -> None:
+    seen: list[Any] = []
+    result = run(Toy(), epochs=None, steps=8, callbacks=[seen.append, lambda row: seen.append(row["step"])])
+    assert result.history.column("epoch") == pytest.approx([1, 2, 8 / 3])
+    assert result.history.column("step") == [3, 6, 8]
+    assert seen == [each for row in result.history.rows for each in (row, row["step"])]
+    assert set(result.history.last) == {"epoch", "step", "loss", "noise", "learning_rate", "seconds"}
+    assert (result.steps, result.resumed_at, result.precision, str(result.device)) == (8, 0, "fp32", "cpu")
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_precision_is_what_the_network_computes_in(precision: str, dtype: torch.dtype) -> None:
+    trainee = Toy()
+    result = run(trainee, precision=precision)
+    assert trainee.dtypes == {dtype}
+    assert result.precision == precision
+    assert {weight.dtype for weight in trainee.module.parameters()} == {torch.float32}
+    assert trainee.modes == {True}
+
+
+@pytest.mark.parametrize("clip_norm", [0.01, 100.0])
+def test_clipping_bounds_the_gradient_the_optimizer_sees(monkeypatch: pytest.MonkeyPatch, clip_norm: float) -> None:
+    norms: list[list[float]] = [[], []]
+    step = torch.optim.SGD.step
+
+    def spy(self: torch.optim.SGD, *args: Any, **kwargs: Any) -> Any:
+        gradients = [weight.grad for group in self.param_groups for weight in group["params"]]
+        norms[-1].append(torch.cat([gradient.flatten() for gradient in gradients]).norm().item())
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", spy)
+    for clip in (None, clip_norm):
+        norms.append([])
+        run(Toy(), optimizer="sgd", learning_rate=0.0, clip_norm=clip)
+    free, clipped = norms[-2:]
+    assert min(free) > 0.01  # or nothing would be clipped
+    assert clipped == pytest.approx([min(norm, clip_norm) for norm in free], rel=1e-4)
+
+
+def test_a_run_goes_on_after_a_crash_from_the_last_checkpoint(tmp_path: Path) -> None:
+    whole = Toy()
+    expected = run(whole)
+    stopped = Toy(after=crash_at(6))
+    with pytest.raises(Crash):
+        run(stopped, checkpoint=tmp_path, checkpoint_seconds=-1.0)
+    resumed = Toy()
+    result = run(resumed, checkpoint=tmp_path)
+    assert result.resumed_at == 5
+    assert resumed.steps == 4
+    assert all(torch.equal(a, b) for a, b in zip(resumed.batches, whole.batches[5:], strict=True))
+    for name, value in whole.module.state_dict().items():
+        assert torch.equal(value, resumed.module.state_dict()[name])
+    for row, other in zip(expected.history.rows, result.history.rows, strict=True):
+        assert {**row, "seconds": 0} == {**other, "seconds": 0}
+
+
+def test_between_checkpoints_nothing_is_written(tmp_path: Path) -> None:
+    with pytest.raises(Crash):
+        run(Toy(after=crash_at(6)), checkpoint=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_run_is_not_repeated(tmp_path: Path) -> None:
+    done = Toy()
+    first = run(done, checkpoint=tmp_path)
+    again = Toy()
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    result = run(again, checkpoint=tmp_path)
+    assert (again.steps, result.resumed_at, result.images_per_second) == (0, 9, 0.0)
+    assert result.history == first.history
+    assert torch.equal(again.linear.weight, done.linear.weight)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
+def test_another_run_is_refused_before_anything_changes(tmp_path: Path) -> None:
+    run(Toy(), checkpoint=tmp_path)
+    trainee = Toy()
+    before = {name: value.clone() for name, value in trainee.module.state_dict().items()}
+    options: list[tuple[dict[str, Any], str]] = [
+        ({"seed": 1}, "seed: 0 there, 1 here"),
+        ({"epochs": 4}, "epochs: 3 there, 4 here; total: 9 there, 12 here"),
+        ({"learning_rate": 0.5}, "learning_rate: 0.001 there, 0.5 here"),
+        ({"precision": "bf16"}, "precision: 'fp32' there, 'bf16' here"),
+    ]
+    for option, text in options:
+        with pytest.raises(CheckpointError, match=text):
+            run(trainee, checkpoint=tmp_path, **option)
+    assert all(torch.equal(value, before[name]) for name, value in trainee.module.state_dict().items())
+    trainee.module = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+    with pytest.raises(CheckpointError, match=r"network: \d+ there, \d+ here"):
+        run(trainee, checkpoint=tmp_path)
+    assert trainee.steps == 0
+
+
+def test_a_loss_that_is_not_finite_stops_at_its_step_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    trainee = Toy()
+
+    def after(done: int) -> None:
+        trainee.loss_scale = math.nan if done == 4 else 1.0
+
+    trainee.after = after
+    with pytest.raises(DivergenceError, match="Expected a finite loss, but got nan at step 5"):
+        run(trainee, checkpoint=tmp_path, checkpoint_seconds=-1.0)
+    good = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["state"]
+    assert good["step"] == 4
+    assert all(value.isfinite().all() for value in good["module"].values())
+    resumed = Toy()
+    assert run(resumed, checkpoint=tmp_path).resumed_at == 4
+    assert resumed.steps == 5
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
+    trainee = Toy()
+
+    def after(done: int) -> None:
+        if done == 9:  # the last: no later loss could tell
+            nn.init.constant_(trainee.linear.weight[0, :1], math.inf)
+
+    trainee.after = after
+    with pytest.raises(DivergenceError, match=r"Expected a finite weight '1.weight', but got nan or inf at step 9"):
+        run(trainee, checkpoint=tmp_path, checkpoint_seconds=-1.0)
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["state"]["step"] == 8
+
+
+def test_the_history_lies_beside_the_checkpoint(tmp_path: Path) -> None:
+    run(Toy(), checkpoint=tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt", "history.csv"]
+    lines = (tmp_path / "history.csv").read_text().splitlines()
+    assert lines[0] == "epoch,step,loss,noise,learning_rate,seconds"
+    assert [line.split(",")[:2] for line in lines[1:]] == [["1.0", "3"], ["2.0", "6"], ["3.0", "9"]]
+
+
+def test_the_global_generator_is_left_alone_also_by_a_crash() -> None:
+    healthy, crashing = Toy(), Toy(after=crash_at(2))
+    state = torch.get_rng_state()
+    run(healthy)
+    with pytest.raises(Crash):
+        run(crashing)
+    assert torch.equal(torch.get_rng_state(), state)
