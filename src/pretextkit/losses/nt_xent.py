@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-from pretextkit.errors import OptionError, ShapeError
+from pretextkit.errors import OptionError, PretextkitError, ShapeError
 
 __all__ = ["alignment", "feature_spread", "nt_xent_loss", "uniformity"]
 
@@ -35,6 +34,7 @@ def nt_xent_loss(z_a: Tensor, z_b: Tensor, *, temperature: float = 0.5) -> Tenso
     Raises:
         ShapeError: The embeddings are not two equal ``n d``, or there is a single pair, which has no negatives.
         OptionError: The temperature is not positive.
+        PretextkitError: The gradient is to be differentiated in its turn (``create_graph=True``).
 
     Example:
         >>> z = torch.eye(4)
@@ -86,8 +86,12 @@ class _NTXent(torch.autograd.Function):
         return total / rows
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
+        if torch.is_grad_enabled():  # once_differentiable lets this pass, and second derivatives would be wrong
+            raise PretextkitError(
+                "nt_xent_loss can be differentiated once.",
+                fix="Leave create_graph=True out, or write the loss in torch.",
+            )
         (gradient,) = ctx.saved_tensors
         return upstream * gradient, None
 
