@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+from pretextkit.errors import OptionError, PretextkitError, ShapeError
+from pretextkit.losses import alignment, feature_spread, nt_xent, nt_xent_loss, uniformity
+
+Loss = Callable[..., Tensor]
+
+
+def embeddings(n: int, d: int = 5, *, seed: int = 0, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    z = torch.randn(2, n, d, generator=Generator().manual_seed(seed), dtype=dtype)
+    return z[0].requires_grad_(), z[1].requires_grad_()
+
+
+def naive(z_a: Tensor, z_b: Tensor, temperature: float) -> Tensor:
+    """Equation 1 of Chen et al. 2020, one pair after another; differentiated by autograd."""
+    z = [row / row.square().sum().sqrt() for row in (*z_a, *z_b)]
+    n, terms = len(z_a), []
+    for i in range(2 * n):
+        partner = i + n if i < n else i - n
+        scores = [(z[i] * z[k]).sum() / temperature for k in range(2 * n)]
+        others = torch.stack([scores[k].exp() for k in range(2 * n) if k != i])
+        terms.append(others.sum().log() - scores[partner])
+    return torch.stack(terms).mean()
+
+
+def values_and_gradients(loss: Loss, z_a: Tensor, z_b: Tensor, **options: float) -> tuple[Tensor, ...]:
+    value = 3 * loss(z_a, z_b, **options)  # times 3, so that an upstream gradient forgotten would show
+    return (value.detach(), *torch.autograd.grad(value, (z_a, z_b)))
+
+
+@pytest.fixture(params=[1 << 22, 37, 1], ids=["whole", "chunks", "rows"])
+def cells(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, in chunks of uneven length, and row by row."""
+    monkeypatch.setattr(nt_xent, "_MAX_CELLS", request.param)
+
+
+@pytest.mark.usefixtures("cells")
+@pytest.mark.parametrize("temperature", [0.05, 0.2, 0.5, 2.0])
+@pytest.mark.parametrize("n", [2, 3, 8])
+def test_loss_and_both_gradients_equal_a_loop(n: int, temperature: float) -> None:
+    ours = values_and_gradients(nt_xent_loss, *embeddings(n), temperature=temperature)
+    loop = values_and_gradients(naive, *embeddings(n), temperature=temperature)
+    for one, other in zip(ours, loop, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-10, rtol=1e-8)
+
+
+@pytest.mark.usefixtures("cells")
+def test_gradient_is_the_slope_of_the_loss() -> None:
+    z_a, z_b = embeddings(3, 4)
+    assert torch.autograd.gradcheck(lambda a, b: nt_xent_loss(a, b, temperature=0.3), (z_a, z_b))
+
+
+@pytest.mark.usefixtures("cells")
+@pytest.mark.parametrize("n", [2, 5])
+def test_equal_embeddings_leave_a_guess_among_all_others(n: int) -> None:
+    z = torch.ones(n, 3)
+    assert nt_xent_loss(z, z).item() == pytest.approx(math.log(2 * n - 1), rel=1e-6)
+
+
+@pytest.mark.usefixtures("cells")
+@pytest.mark.parametrize("temperature", [0.1, 1.0])
+@pytest.mark.parametrize("n", [2, 6])
+def test_orthogonal_pairs(n: int, temperature: float) -> None:
+    """A partner at cosine 1 and 2n - 2 others at 0: log(e^(1/T) + 2n - 2) - 1/T."""
+    z = torch.eye(n)
+    expected = math.log(math.exp(1 / temperature) + 2 * n - 2) - 1 / temperature
+    assert nt_xent_loss(z, z, temperature=temperature).item() == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
+def test_partners_opposite_and_others_alike_is_the_worst() -> None:
+    """a is e for all, b is -e for all: partner at -1, n - 1 others at 1 and n - 1 at -1."""
+    z = torch.tensor([[1.0, 0.0]]).expand(4, -1)
+    expected = math.log(3 * math.e + 4 / math.e) + 1
+    assert nt_xent_loss(z, -z, temperature=1).item() == pytest.approx(expected, rel=1e-6)
+
+
+@given(st.integers(2, 9), st.integers(1, 9), st.integers(0, 99))
+def test_views_may_be_swapped_images_reordered_and_embeddings_scaled(n: int, d: int, seed: int) -> None:
+    z_a, z_b = embeddings(n, d, seed=seed)
+    loss = nt_xent_loss(z_a, z_b)
+    order = torch.randperm(n, generator=Generator().manual_seed(seed))
+    scales = torch.rand(n, 1, generator=Generator().manual_seed(seed)) + 0.1
+    for twin in (nt_xent_loss(z_b, z_a), nt_xent_loss(z_a[order], z_b[order]), nt_xent_loss(scales * z_a, 7 * z_b)):
+        torch.testing.assert_close(twin, loss)
+
+
+def test_pairing_matters() -> None:
+    z, _ = embeddings(8)
+    assert nt_xent_loss(z, z.roll(1, 0)) > nt_xent_loss(z, z) + 0.5
+
+
+def test_high_temperatures_leave_a_guess() -> None:
+    z_a, z_b = embeddings(5)
+    assert nt_xent_loss(z_a, z_b, temperature=1e6).item() == pytest.approx(math.log(9), rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("temperature", [0.05, 0.005])
+def test_low_precision_inputs_at_low_temperatures(dtype: torch.dtype, temperature: float) -> None:
+    """exp(1 / 0.05) is infinite in fp16: similarities are made in fp32, inside autocast too."""
+    z_a, z_b = (z.detach().to(dtype).requires_grad_() for z in embeddings(16))
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = nt_xent_loss(z_a, z_b, temperature=temperature)
+    exact = naive(z_a.detach().double(), z_b.detach().double(), temperature)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss.double(), exact, rtol=1e-5, atol=1e-5)
+    for gradient, z in zip(torch.autograd.grad(loss, (z_a, z_b)), (z_a, z_b), strict=True):
+        assert gradient.dtype == z.dtype
+        assert gradient.isfinite().all()
+        assert gradient.any()
+
+
+def test_one_view_may_be_without_gradient() -> None:
+    z_a, z_b = embeddings(4)
+    (alone,) = torch.autograd.grad(nt_xent_loss(z_a, z_b.detach()), z_a)
+    torch.testing.assert_close(alone, torch.autograd.grad(nt_xent_loss(z_a, z_b), (z_a, z_b))[0])
+    assert not nt_xent_loss(z_a.detach(), z_b.detach()).requires_grad
+
+
+def test_double_gradients_are_refused_rather_than_wrong() -> None:
+    z_a, z_b = embeddings(4)
+    with pytest.raises(PretextkitError) as caught:
+        torch.autograd.grad(nt_xent_loss(z_a, z_b), z_a, create_graph=True)
+    assert str(caught.value) == (
+        "nt_xent_loss can be differentiated once. Leave create_graph=True out, or write the loss in torch."
+    )
+
+
+def test_embeddings_are_left_as_they_were() -> None:
+    z_a, z_b = embeddings(4)
+    before = z_a.detach().clone(), z_b.detach().clone()
+    nt_xent_loss(z_a, z_b).backward()  # type: ignore[no-untyped-call]
+    assert torch.equal(z_a, before[0])
+    assert torch.equal(z_b, before[1])
+
+
+def test_embeddings_of_nothing_give_finite_numbers() -> None:
+    z = torch.zeros(3, 4, requires_grad=True)
+    loss = nt_xent_loss(z, z)
+    assert loss.item() == pytest.approx(math.log(5))
+    assert torch.autograd.grad(loss, z)[0].isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("shape_a", "shape_b"), [((4, 2), (3, 2)), ((4, 2), (4, 3)), ((4,), (4,)), ((4, 2, 1), (4, 2, 1))]
+)
+def test_unequal_shapes_are_refused(shape_a: tuple[int, ...], shape_b: tuple[int, ...]) -> None:
+    with pytest.raises(ShapeError) as caught:
+        nt_xent_loss(torch.zeros(shape_a), torch.zeros(shape_b))
+    assert str(caught.value) == (
+        f"Expected two embeddings of one shape n d, but got {shape_a} and {shape_b}. "
+        "Embed both views of the same images."
+    )
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_a_single_pair_has_no_negatives(n: int) -> None:
+    with pytest.raises(ShapeError) as caught:
+        nt_xent_loss(torch.ones(n, 2), torch.ones(n, 2))
+    assert str(caught.value) == (
+        f"Expected a batch of at least 2 images, as the others are the negatives, but got {n}. "
+        "Raise the batch size, and drop a last batch of one."
+    )
+
+
+@pytest.mark.parametrize("temperature", [0, -0.5, float("nan")])
+def test_temperatures_are_positive(temperature: float) -> None:
+    with pytest.raises(OptionError) as caught:
+        nt_xent_loss(torch.ones(2, 2), torch.ones(2, 2), temperature=temperature)
+    assert str(caught.value) == f"Expected a temperature above 0, but got {temperature}. Usual values are 0.07 to 0.5."
+
+
+def unit(row: Tensor) -> list[float]:
+    length = math.sqrt(sum(x * x for x in row.tolist()))
+    return [x / length for x in row.tolist()]
+
+
+def squared_distance(one: Tensor, other: Tensor) -> float:
+    return sum((x - y) ** 2 for x, y in zip(unit(one), unit(other), strict=True))
+
+
+def test_alignment_and_uniformity_equal_loops() -> None:
+    z_a, z_b = embeddings(7)
+    pairs = [squared_distance(one, other) for one, other in zip(z_a, z_b, strict=True)]
+    assert alignment(z_a, z_b).item() == pytest.approx(sum(pairs) / 7, rel=1e-5)
+    close = [math.exp(-2 * squared_distance(z_a[i], z_a[j])) for i in range(7) for j in range(i)]
+    assert uniformity(z_a).item() == pytest.approx(math.log(sum(close) / len(close)), rel=1e-5)
+
+
+def test_spread_equals_a_loop() -> None:
+    z, _ = embeddings(7, 3)
+    columns = list(zip(*(unit(row) for row in z), strict=True))
+    means = [sum(column) / 7 for column in columns]
+    deviations = [
+        math.sqrt(sum((x - mean) ** 2 for x in column) / 7) for column, mean in zip(columns, means, strict=True)
+    ]
+    assert feature_spread(z).item() == pytest.approx(sum(deviations) / 3 * math.sqrt(3), rel=1e-5)
+
+
+def test_alignment_of_equal_opposite_and_orthogonal_views() -> None:
+    z = torch.eye(4)
+    assert alignment(z, 3 * z).item() == pytest.approx(0, abs=1e-6)
+    assert alignment(z, -z).item() == pytest.approx(4)
+    assert alignment(z, z.roll(1, 0)).item() == pytest.approx(2)
+
+
+def test_uniformity_of_a_point_and_of_the_sphere() -> None:
+    assert uniformity(torch.ones(5, 3)).item() == pytest.approx(0, abs=1e-5)
+    z = torch.randn(2000, 64, generator=Generator().manual_seed(0))
+    assert uniformity(z).item() == pytest.approx(-4 + 8 / 64, abs=0.02)  # variance of 4 cos is 16/64, halved
+
+
+def test_spread_of_a_point_and_of_the_sphere() -> None:
+    assert feature_spread(torch.ones(5, 3) * torch.arange(1, 6)[:, None]).item() == pytest.approx(0, abs=1e-5)
+    z = torch.randn(4000, 64, generator=Generator().manual_seed(0))
+    assert feature_spread(z).item() == pytest.approx(1, abs=0.01)
+    assert feature_spread(10 + z).item() < 0.2
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [lambda z: alignment(z, z.flip(0)), uniformity, feature_spread],
+    ids=["alignment", "uniformity", "spread"],
+)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
+def test_measures_are_detached_fp32_scalars_under_autocast(
+    measure: Callable[[Tensor], Tensor], dtype: torch.dtype
+) -> None:
+    z = embeddings(6)[0].detach().to(dtype).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        value = measure(z)
+    assert value.shape == ()
+    assert value.dtype == torch.float32
+    assert not value.requires_grad
+    torch.testing.assert_close(value, measure(z.float()), rtol=1e-5, atol=1e-6)
+
+
+def test_normalisation_is_that_of_torch() -> None:
+    z_a, z_b = embeddings(4, dtype=torch.float32)
+    normal = F.normalize(z_a), F.normalize(z_b)
+    torch.testing.assert_close(nt_xent_loss(*normal), nt_xent_loss(z_a, z_b))

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import copy
+from typing import Any, get_args
+
+import pytest
+import torch
+from torch import Generator, Tensor, nn
+from torchvision.models import resnet18
+
+from pretextkit.errors import OptionError
+from pretextkit.models.backbones.resnet18 import ResNet18, Stem
+
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+
+def some_images(height: int = 32, width: int = 32, channels: int = 3) -> Tensor:
+    return torch.rand(2, channels, height, width, generator=Generator().manual_seed(0))
+
+
+def restless(network: nn.Module) -> nn.Module:
+    """Give BatchNorm statistics and scales that a new network has not, so that forgetting them would show."""
+    generator = Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, value in network.state_dict().items():
+            if "bn" in name or "downsample.1" in name:
+                value.copy_(torch.rand(value.shape, generator=generator) + 0.5)
+    return network.eval()
+
+
+def parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_parameters_are_those_of_torchvision_without_classifier() -> None:
+    torchvision_model = resnet18()
+    assert parameters(ResNet18(stem="imagenet")) == parameters(torchvision_model) - parameters(torchvision_model.fc)
+    fewer = 64 * 3 * (7 * 7 - 3 * 3)
+    assert parameters(ResNet18()) == parameters(ResNet18(stem="imagenet")) - fewer == 11_168_832
+
+
+@pytest.mark.parametrize(
+    ("stem", "size", "sides"),
+    [
+        ("small", (28, 28), [(28, 28), (14, 14), (7, 7), (4, 4)]),
+        ("small", (33, 40), [(33, 40), (17, 20), (9, 10), (5, 5)]),
+        ("imagenet", (28, 28), [(7, 7), (4, 4), (2, 2), (1, 1)]),
+        ("imagenet", (97, 64), [(25, 16), (13, 8), (7, 4), (4, 2)]),
+    ],
+)
+@pytest.mark.parametrize("in_channels", [1, 3])
+def test_stages(stem: Stem, size: tuple[int, int], sides: list[tuple[int, int]], in_channels: int) -> None:
+    backbone = ResNet18(stem=stem, in_channels=in_channels).eval()
+    with torch.no_grad():
+        stages = backbone.stages(some_images(*size, channels=4 - in_channels))
+    assert [tuple(stage.shape) for stage in stages] == [
+        (2, channels, *side) for channels, side in zip((64, 128, 256, 512), sides, strict=True)
+    ]
+
+
+def test_features_are_those_of_torchvision() -> None:
+    """Backbone weights into torchvision's model by the documented line; the classifier stays as it was."""
+    backbone = restless(ResNet18(stem="imagenet"))
+    assert isinstance(backbone, ResNet18)
+    torchvision_model = resnet18()
+    classifier = copy.deepcopy(torchvision_model.fc.state_dict())
+    keys = torchvision_model.load_state_dict(backbone.trunk.state_dict(), strict=False)
+    assert set(keys.missing_keys) == {"fc.weight", "fc.bias"}
+    assert keys.unexpected_keys == []
+    assert all(torch.equal(torchvision_model.fc.state_dict()[name], value) for name, value in classifier.items())
+    torchvision_model.fc = nn.Identity()
+    assert_same_features(backbone, torchvision_model.eval())
+
+
+def test_weights_come_from_torchvision() -> None:
+    torchvision_model = restless(resnet18())
+    backbone = ResNet18(stem="imagenet").eval()
+    keys = backbone.trunk.load_state_dict(torchvision_model.state_dict(), strict=False)
+    assert set(keys.unexpected_keys) == {"fc.weight", "fc.bias"}
+    assert keys.missing_keys == []
+    torchvision_model.fc = nn.Identity()
+    assert_same_features(backbone, torchvision_model)
+
+
+@pytest.mark.parametrize("in_channels", [1, 3])
+def test_weights_of_the_small_stem_go_to_a_model_with_that_stem(in_channels: int) -> None:
+    backbone = restless(ResNet18(in_channels=in_channels))
+    assert isinstance(backbone, ResNet18)
+    torchvision_model = resnet18().eval()
+    torchvision_model.conv1 = copy.deepcopy(backbone.trunk.conv1)
+    torchvision_model.maxpool = nn.Identity()
+    torchvision_model.load_state_dict(backbone.trunk.state_dict(), strict=False)
+    torchvision_model.fc = nn.Identity()
+    assert_same_features(backbone, torchvision_model)
+
+
+def assert_same_features(backbone: Any, torchvision_model: Any) -> None:
+    channels = backbone.normalization.channels
+    mean, std = torch.tensor(MEAN)[:channels], torch.tensor(STD)[:channels]
+    backbone.normalization.set(mean, std)
+    images = some_images(64, 64, channels)
+    normal = (images - mean.view(1, -1, 1, 1)) / std.view(1, -1, 1, 1)
+    with torch.no_grad():
+        expected = torchvision_model(normal)
+        torch.testing.assert_close(backbone(images), expected, atol=1e-4, rtol=1e-4)
+    assert expected.std() > 1e-3
+
+
+@pytest.mark.parametrize("stem", get_args(Stem))
+def test_the_stem_is_initialised_as_torchvision_initialises(stem: Stem) -> None:
+    """Kaiming's normal of fan-out: a deviation of sqrt(2 / (64 k k))."""
+    weight = ResNet18(stem=stem).trunk.conv1.weight.detach()
+    expected = (2 / (64 * weight.shape[-1] ** 2)) ** 0.5
+    assert weight.std().item() == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize("stem", ["large", None, 7])
+def test_unknown_stems_are_refused(stem: Any) -> None:
+    with pytest.raises(OptionError) as caught:
+        ResNet18(stem=stem)
+    assert str(caught.value) == (
+        f"Expected stem to be 'small' or 'imagenet', but got {stem!r}. "
+        "Use 'small' for images up to about 96x96 pixels, 'imagenet' for larger ones."
+    )
