@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 Task = PretextTask[Any, Any]
-STEPS, BATCH = 60, 48
+STEPS, BATCH = 80, 48
 """Length of the short training: enough for TinyBackbone on toy images, and about two seconds."""
 
 
@@ -147,7 +147,7 @@ class TaskCase:
 
     def train(self, task: Task, steps: int = STEPS) -> Iterator[TaskOutput]:
         """Train ``task`` on new toy images at every step; yield between the gradient and the optimiser's step."""
-        optimizer = torch.optim.AdamW([p for p in task.parameters() if p.requires_grad], lr=3e-3)
+        optimizer = torch.optim.AdamW([p for p in task.parameters() if p.requires_grad], lr=1e-3)
         draws = generator(1)
         for step in range(steps):
             with seeded(step):
@@ -160,7 +160,7 @@ class TaskCase:
 
     def unseen(self, task: Task) -> list[Any]:
         """Make batches of images that training does not see."""
-        return [self.batch(task, n=BATCH, seed=seed) for seed in range(8)]
+        return [self.batch(task, n=BATCH, seed=seed) for seed in range(16)]
 
     @cached_property
     def trained(self) -> Trained:

@@ -16,8 +16,8 @@ from pretextkit.testing.toys import noise_images
 
 __all__ = ["CHECKS"]
 
-MIN_SPREAD = 0.025
-"""Honest tasks leave TinyBackbone with 0.06 to 0.5, collapsing ones with 0.015 or less."""
+MIN_SPREAD = 0.04
+"""Honest tasks leave TinyBackbone with 0.07 to 0.5, collapsing ones with 0.03 or less."""
 
 
 def learns_on_unseen_images(case: TaskCase) -> None:

@@ -47,7 +47,7 @@ def toy_images(n: int, *, size: int | tuple[int, int] = 32, channels: int = 3, g
     distance = (x - draw(0.45, 0.55)).square() + (y - draw(0.45, 0.55)).square()
     images = images + draw(0.3, 0.5) * (-distance / 0.1).exp()
     angle, waves = draw(0, math.pi), draw(2, 8)
-    images = images + draw(0, 0.2) * (2 * math.pi * waves * (x * angle.cos() + y * angle.sin())).sin()
+    images = images + draw(0.15, 0.3) * (2 * math.pi * waves * (x * angle.cos() + y * angle.sin())).sin()
     for _ in range(3):
         across = (x - draw(0.1, 0.9)).abs() / draw(0.06, 0.18)
         down = (y - draw(0.3, 0.9)).abs() / draw(0.06, 0.18)
