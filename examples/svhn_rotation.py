@@ -24,6 +24,7 @@ def main() -> None:
     parser.add_argument("--data", default="svhn")
     parser.add_argument("--stem", choices=["small", "imagenet"], default="small")
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--images", type=int, help="pretrain on so many images only")
     parser.add_argument("--labels", type=int, default=732, help="labelled images for the probe")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("out/svhn-rotation"))
@@ -45,7 +46,12 @@ def main() -> None:
     random_init = linear_probe(backbone, few, data.test, layers="all", pool=[1, 2])
     print(f"random init, {random_init}")
     result = pretrain(
-        task, data.train_images, epochs=options.epochs, batch_size=64, seed=options.seed, checkpoint=options.out / "run"
+        task,
+        data.train_images[: options.images],
+        epochs=options.epochs,
+        batch_size=64,
+        seed=options.seed,
+        checkpoint=options.out / "run",
     )
     print(result)
     probe = linear_probe(backbone, few, data.test, layers="all", pool=[1, 2])
@@ -54,7 +60,7 @@ def main() -> None:
     with torch.no_grad():
         task.eval()
         test_views = task.views(data.test_images.float() / 255, torch.Generator())
-        logits = torch.cat([task.head(backbone(images)) for images in test_views.images.split(256)])
+        logits = torch.cat([task.head(backbone(images)) for images in torch.split(test_views.images, 256)])
         held_out = (logits.argmax(1) == test_views.labels).float().mean().item()
     print(f"rotation accuracy on test images: {held_out:.1%}")
     report = {
