@@ -100,6 +100,13 @@ def examples(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """Time what a user waits for; on a quiet machine. Writes benchmarks/results/cpu.json."""
+    install(session)
+    session.run("python", "benchmarks/speed.py", *session.posargs)
+
+
+@nox.session
 def build(session: nox.Session) -> None:
     """Build the wheel and the sdist into dist/ and look inside."""
     session.install("build", "twine")
