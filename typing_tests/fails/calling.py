@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import torch
 
-from pretextkit.functional import knn_probe, linear_probe, nt_xent_loss, pretrain
-from pretextkit.models import SmallCNN
+from pretextkit.functional import (
+    freeze_and_finetune,
+    knn_probe,
+    linear_probe,
+    nt_xent_loss,
+    pretrain,
+    reconstruction_anomaly_score,
+)
+from pretextkit.models import LinearHead, SmallCNN
 from pretextkit.tasks import Rotation
 
 backbone = SmallCNN()
@@ -22,3 +29,9 @@ linear_probe(backbone, (images, labels))  # E: no test set
 linear_probe(backbone, (images, labels), (images, labels), "all")  # E: keyword only
 linear_probe(backbone, (images, labels), (images, labels), layers=3)  # E
 knn_probe(3, (images, labels), (images, labels))  # E: not callable
+
+head = LinearHead(backbone.feature_dim, 2)
+freeze_and_finetune(backbone, (images, labels))  # E: no head
+freeze_and_finetune(backbone, head, (images, labels), trainable=4)  # E
+reconstruction_anomaly_score(images, images)  # E: not callable
+reconstruction_anomaly_score(head, images, error="l3")  # E

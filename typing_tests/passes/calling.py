@@ -7,8 +7,17 @@ from torch import Tensor, nn
 from typing_extensions import assert_type
 
 from pretextkit import Labelled, data
-from pretextkit.functional import knn_probe, linear_probe, nt_xent_loss, pretrain
-from pretextkit.models import SmallCNN
+from pretextkit.functional import (
+    AnomalyScores,
+    FinetuneResult,
+    freeze_and_finetune,
+    knn_probe,
+    linear_probe,
+    nt_xent_loss,
+    pretrain,
+    reconstruction_anomaly_score,
+)
+from pretextkit.models import LinearHead, SmallCNN
 from pretextkit.tasks import Rotation
 
 
@@ -26,6 +35,11 @@ assert_type(linear_probe(backbone, (images, labels), (images, labels)).accuracy,
 assert_type(linear_probe(nn.Identity(), (images, labels), (images, labels), layers="all").accuracy, float)
 assert_type(knn_probe(flat, (images, labels), (images, labels)).accuracy, float)
 assert_type(nt_xent_loss(images.flatten(1), images.flatten(1), temperature=0.2), Tensor)
+
+head = LinearHead(backbone.feature_dim, 2)
+assert_type(freeze_and_finetune(backbone, head, (images, labels), trainable=["stage4"], epochs=1), FinetuneResult)
+assert_type(reconstruction_anomaly_score(nn.Identity(), images), AnomalyScores)
+assert_type(reconstruction_anomaly_score(flat, images).maps, Tensor)
 
 sample = data.load("sample")
 assert_type(sample.train, Labelled)
