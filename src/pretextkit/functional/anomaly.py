@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pretextkit.data import as_source
-from pretextkit.errors import OptionError, ShapeError
+from pretextkit.errors import DataError, OptionError, ShapeError
 from pretextkit.functional.untouched import evaluating, module_device
 from pretextkit.registries import unknown_name
 
@@ -18,6 +18,9 @@ __all__ = ["AnomalyScores", "reconstruction_anomaly_score"]
 
 ErrorName = Literal["l1", "l2", "ssim"]
 Reduction = Literal["mean", "max", "top1%"]
+
+SSIM_WINDOW = 11
+"""Side of the Gaussian window of the original SSIM, with a standard deviation of 1.5 pixels."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,10 @@ def reconstruction_anomaly_score(
 
     Raises:
         UnknownNameError: There is no error or reduction of that name.
-        ShapeError: The reconstruction has another shape than the images.
+        OptionError: ``batch_size`` is below 1.
+        ShapeError: The reconstruction has another shape than the images, or they are smaller than the 11 pixels over
+            which ``"ssim"`` looks.
+        DataError: The reconstruction has NaN or infinite pixels.
 
     Example:
         >>> images = torch.zeros(2, 1, 8, 8)
@@ -90,6 +96,8 @@ def reconstruction_anomaly_score(
                     got=tuple(outputs.shape),
                     fix="Make reconstruct return images: decoder(encoder(images)).",
                 )
+            if not outputs.isfinite().all():
+                raise DataError("finite reconstructions", got="NaN or inf", fix="Check the model's weights.")
             maps.append(_error_map(inputs, outputs.float(), error).cpu())
     errors = torch.cat(maps)
     return AnomalyScores(_reduce(errors, reduction), errors)
@@ -100,6 +108,13 @@ def _error_map(images: Tensor, reconstructions: Tensor, error: ErrorName) -> Ten
         return (images - reconstructions).abs().mean(1)
     if error == "l2":
         return (images - reconstructions).square().mean(1)
+    height, width = images.shape[2:]
+    if min(height, width) < SSIM_WINDOW:
+        raise ShapeError(
+            f"images of at least {SSIM_WINDOW}x{SSIM_WINDOW} pixels for error='ssim'",
+            got=f"{height}x{width}",
+            fix="Use error='l2', or resize them.",
+        )
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     _, similarity = structural_similarity_index_measure(

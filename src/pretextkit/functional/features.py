@@ -65,7 +65,8 @@ def extract_features(
 
     Raises:
         UnknownNameError: The model has no layer of that name.
-        OptionError: Layers of something that is not a module were asked for.
+        OptionError: Layers of something that is not a module were asked for, or a number is out of range.
+        ShapeError: A layer gives something other than features, tokens or maps.
         DataError: Features are NaN or infinite.
 
     Example:
@@ -77,6 +78,8 @@ def extract_features(
     sides = [pool] if isinstance(pool, int) else list(pool)
     if not sides or min(sides) < 1:
         raise OptionError("pool as sides of at least 1", got=pool, fix="1 averages the whole map, 2 keeps quarters.")
+    if batch_size < 1:
+        raise OptionError("a batch size of at least 1", got=batch_size, fix="The default is 256.")
     device = module_device(model)
     exact = resolve_precision(precision, device)
     autocast = torch.autocast(device.type, torch.float16 if exact == "fp16" else torch.bfloat16, exact != "fp32")
@@ -147,7 +150,7 @@ def _hooked(model: nn.Module, layers: Layers) -> Iterator[Callable[[Tensor], dic
     def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
             if isinstance(output, Tensor):
-                seen[name] = output
+                seen[name] = output.clone()  # the next layer may work in place, as ReLU(inplace=True) does
 
         return hook
 
@@ -172,6 +175,12 @@ def _hooked(model: nn.Module, layers: Layers) -> Iterator[Callable[[Tensor], dic
 
 
 def _flatten(output: Tensor, side: int, layer: str) -> Tensor:
+    if not isinstance(output, Tensor):
+        raise ShapeError(
+            f"a tensor of features from layer {layer!r}",
+            got=type(output).__name__,
+            fix="Wrap the model in a function that returns one tensor.",
+        )
     if output.ndim == 4:
         if side > 1 and min(output.shape[2:]) < side:
             side = min(output.shape[2:])  # a smaller map has no finer grid than its own pixels

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from pretextkit.data.sources import ImageSource, TensorImages
 from pretextkit.errors import DataError, OptionError
 from pretextkit.functional.classifier import Augmentation, Classifier, ClassifierTrainee, FeatureRows, HeadTrainee
 from pretextkit.functional.features import extract_features
+from pretextkit.functional.probe import check_known
 from pretextkit.functional.untouched import evaluating, module_device
 from pretextkit.registries import unknown_name
 from pretextkit.training.hardware import Precision, resolve_device
@@ -120,7 +121,11 @@ def freeze_and_finetune(
             got=f"layer_decay={layer_decay}, head_epochs={head_epochs}",
             fix="1 and 0 switch them off.",
         )
-    source, classes = _labelled(train, "train")
+    source, labels = _labelled(train, "train")
+    classes = check_classes(labels)
+    held = None if val is None else _labelled(val, "val")  # read now: an error after the training would come late
+    if held is not None:
+        check_known(held[1], classes, "val")
     if batch_size == 1 and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in head.modules()):
         raise OptionError("a batch of at least 2, as the head has BatchNorm layers", got=1, fix="Raise batch_size.")
     classifier = Classifier(backbone, head).to(resolve_device(device))
@@ -162,7 +167,7 @@ def freeze_and_finetune(
             weight.requires_grad_(requires_grad)
         for module, mode in modes:
             module.training = mode
-    accuracy, predictions = (None, None) if val is None else _score(classifier, val)
+    accuracy, predictions = (None, None) if held is None else _score(classifier, *held)
     return FinetuneResult(classifier, accuracy, predictions, History(tuple(rows)), seconds)
 
 
@@ -172,8 +177,8 @@ def _features_of(backbone: nn.Module, source: ImageSource, precision: Precision)
     return FeatureRows(features["last"], labels)
 
 
-def _labelled(data: Any, what: str) -> tuple[ImageSource, int]:
-    """Keep the labelled images of ``data``, in memory, and count their classes."""
+def _labelled(data: Any, what: str) -> tuple[TensorImages, Tensor]:
+    """Keep the labelled images of ``data``, in memory, and give their labels too."""
     source = as_source(data)
     images, labels = [], []
     for batch in source.batches(torch.split(torch.arange(len(source)), 256)):
@@ -185,7 +190,9 @@ def _labelled(data: Any, what: str) -> tuple[ImageSource, int]:
         images.append(batch.images[keep])
         labels.append(batch.labels[keep])
     targets = torch.cat(labels)
-    return TensorImages(torch.cat(images), targets), check_classes(targets)
+    if not len(targets):
+        raise DataError(f"labelled images for {what}", got="labels that are all -1", fix="Label some of them.")
+    return TensorImages(torch.cat(images), targets), targets
 
 
 def _trained_modules(backbone: nn.Module, trainable: Trainable) -> list[nn.Module]:
@@ -204,19 +211,13 @@ def _trained_modules(backbone: nn.Module, trainable: Trainable) -> list[nn.Modul
     return [modules[name] for name in trainable]
 
 
-def _score(classifier: Classifier, data: Any) -> tuple[float, Tensor]:
-    source = as_source(data)
+def _score(classifier: Classifier, images: TensorImages, targets: Tensor) -> tuple[float, Tensor]:
     device = module_device(classifier)
-
-    def predictions() -> Iterator[tuple[Tensor, Tensor]]:
-        for batch in source.batches(torch.split(torch.arange(len(source)), 256)):
-            if batch.labels is None:
-                raise DataError("labels for val", got="none", fix="Pass a pair (images, labels).")
-            keep = batch.labels >= 0
-            images = batch.images[keep].to(device)
-            images = images if images.is_floating_point() else images.float() / 255
-            yield classifier(images).argmax(1).cpu(), batch.labels[keep].cpu()
-
+    found = []
     with evaluating(classifier):
-        predicted, targets = (torch.cat(parts) for parts in zip(*predictions(), strict=True))
-    return (predicted == targets).float().mean().item(), predicted
+        for batch in images.batches(torch.split(torch.arange(len(images)), 256)):
+            pixels = batch.images.to(device)
+            pixels = pixels if pixels.is_floating_point() else pixels.float() / 255
+            found.append(classifier(pixels).argmax(1).cpu())
+    predictions = torch.cat(found)
+    return (predictions == targets.cpu()).float().mean().item(), predictions

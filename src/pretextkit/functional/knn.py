@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pretextkit.data.checks import check_classes
 from pretextkit.errors import OptionError
 from pretextkit.functional.features import Model
-from pretextkit.functional.probe import labelled_features
+from pretextkit.functional.probe import check_known, labelled_features
 from pretextkit.training.hardware import Precision
 
 __all__ = ["KNNResult", "knn_probe"]
@@ -59,7 +59,8 @@ def knn_probe(
     Args:
         backbone: Any module or function from images to features; features ``n d`` pass through ``nn.Identity()``.
         train: Pair (images, labels), ``Dataset`` or ``DataLoader``; label -1 is unlabelled and left out.
-        test: Likewise; without it, or where it is ``train`` itself, every training image is classified by the others.
+        test: Likewise; without it, or where it is ``train`` itself or a pair of the same two, every training image is
+            classified by the others.
         k: Neighbours; all of them where there are fewer.
         temperature: Smaller lets the nearest count more.
         batch_size: Images at a time.
@@ -69,7 +70,7 @@ def knn_probe(
         Accuracy and predictions.
 
     Raises:
-        DataError: No labels, one class only, or labels that are not 0…k-1.
+        DataError: No labels, one class only, labels that are not 0…k-1, or test classes that train has not.
         OptionError: ``k`` or ``temperature`` is out of range.
 
     Example:
@@ -77,14 +78,19 @@ def knn_probe(
         >>> knn_probe(torch.nn.Identity(), (features, labels), k=1).accuracy
         1.0
     """
-    if k < 1 or not temperature > 0:
-        raise OptionError("k of at least 1 and a temperature above 0", got=f"k={k}, temperature={temperature}")
+    if k < 1 or not 0 < temperature < torch.inf:
+        raise OptionError(
+            "k of at least 1 and a temperature above 0",
+            got=f"k={k}, temperature={temperature}",
+            fix="The defaults are 20 and 0.07.",
+        )
     begun = time.monotonic()
     options: dict[str, Any] = {"batch_size": batch_size, "precision": precision}
     (known,), labels = _unpack(labelled_features(backbone, train, "train", **options))
-    alone = test is None or test is train
+    alone = test is None or _same(train, test)
     (queries,), targets = ((known,), labels) if alone else _unpack(labelled_features(backbone, test, "test", **options))
     classes = check_classes(labels)
+    check_known(targets, classes)
     known, queries = nn.functional.normalize(known), nn.functional.normalize(queries)
     k = min(k, len(known) - alone)
     predictions = []
@@ -94,7 +100,7 @@ def knn_probe(
             similarity[torch.arange(len(rows)), rows] = -torch.inf
         nearest, which = similarity.topk(k)
         votes = torch.zeros(len(rows), classes)
-        votes.scatter_add_(1, labels[which], ((nearest - 1) / temperature).exp())
+        votes.scatter_add_(1, labels[which], ((nearest - nearest[:, :1]) / temperature).exp())
         predictions.append(votes.argmax(1))
     predicted = torch.cat(predictions)
     accuracy = (predicted == targets).float().mean().item()
@@ -104,3 +110,9 @@ def knn_probe(
 def _unpack(found: tuple[Any, Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
     layers, labels = found
     return tuple(layers.values()), labels
+
+
+def _same(train: Any, test: Any) -> bool:
+    if isinstance(train, tuple) and isinstance(test, tuple):
+        return len(train) == len(test) and all(one is other for one, other in zip(train, test, strict=True))
+    return test is train

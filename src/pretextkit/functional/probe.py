@@ -18,7 +18,7 @@ from pretextkit.functional.logistic import fit_logistic
 from pretextkit.models.heads import LinearHead
 from pretextkit.training.hardware import Precision
 
-__all__ = ["LayerScore", "ProbeResult", "labelled_features", "linear_probe"]
+__all__ = ["LayerScore", "ProbeResult", "check_known", "labelled_features", "linear_probe"]
 
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 FEW = 5000
@@ -105,19 +105,14 @@ def linear_probe(
         >>> linear_probe(torch.nn.Identity(), (features, labels), (features, labels)).accuracy
         1.0
     """
-    if not penalties or min(penalties) <= 0:
+    if not penalties or not all(0 < penalty < torch.inf for penalty in penalties):
         raise OptionError("penalties above 0", got=list(penalties), fix="For example penalties=(1e-4, 1e-2, 1.0).")
     begun = time.monotonic()
     options = {"layers": layers, "pool": pool, "batch_size": batch_size, "precision": precision}
     train_layers, train_labels = labelled_features(backbone, train, "train", **options)
     test_layers, test_labels = labelled_features(backbone, test, "test", **options)
     classes = check_classes(train_labels)
-    if int(test_labels.max()) >= classes:
-        raise DataError(
-            f"test labels 0 to {classes - 1}, the classes of train",
-            got=f"label {int(test_labels.max())}",
-            fix="Give train at least one image of every class.",
-        )
+    check_known(test_labels, classes)
     folds = list(_folds(train_labels, seed))
     scores: dict[str, LayerScore] = {}
     heads: dict[str, LinearHead] = {}
@@ -164,6 +159,20 @@ def labelled_features(model: Model, data: Any, what: str, **options: Any) -> tup
     if keep.all():
         return features.layers, features.labels
     return {name: values[keep] for name, values in features.layers.items()}, features.labels[keep]
+
+
+def check_known(labels: Tensor, classes: int, what: str = "test") -> None:
+    """Refuse labels of classes that train has not.
+
+    Raises:
+        DataError: A label is ``classes`` or more.
+    """
+    if int(labels.max()) >= classes:
+        raise DataError(
+            f"{what} labels 0 to {classes - 1}, the classes of train",
+            got=f"label {int(labels.max())}",
+            fix="Give train at least one image of every class.",
+        )
 
 
 def _folds(labels: Tensor, seed: int) -> Iterator[tuple[Tensor, Tensor]]:

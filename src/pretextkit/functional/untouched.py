@@ -16,6 +16,8 @@ __all__ = ["evaluating", "module_device"]
 def evaluating(model: Any) -> Iterator[None]:
     """Put a module into evaluation mode without gradient, and put mode and buffers back afterwards, bit by bit.
 
+    So it is with the global random generators, from which a data loader or the model may draw meanwhile.
+
     BatchNorm's running statistics move under ``no_grad`` and with frozen parameters; evaluation mode holds them, and
     what other layers keep in buffers is restored. Other callables are left alone.
 
@@ -37,7 +39,8 @@ def evaluating(model: Any) -> Iterator[None]:
     try:
         for module in modules:
             module.training = False
-        with torch.no_grad():
+        device = module_device(model)
+        with torch.no_grad(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             yield
     finally:
         for module, mode in modes:
