@@ -1,0 +1,293 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Generator, Tensor, nn
+
+from pretextkit.batches import PatchPair
+from pretextkit.contracts import Backbone
+from pretextkit.errors import OptionError, ShapeError
+from pretextkit.tasks import JigsawContext, PatchLayout, jigsaw_context
+from pretextkit.testing import TinyBackbone
+
+CHANCE = 1 / 8
+SIDES = [(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)]
+"""Down and right from the centre, row by row."""
+
+Plain = Callable[[], None]
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> Plain:
+    """Call to leave patches as they are cut, so that their pixels tell where they come from."""
+    return lambda: monkeypatch.setattr(jigsaw_context, "standardize_patches", lambda patches: patches)
+
+
+def views(images: Tensor, *, seed: int = 0, **options: object) -> PatchPair:
+    task = JigsawContext(TinyBackbone(), **options)  # type: ignore[arg-type]
+    return task.views(images, Generator().manual_seed(seed))
+
+
+def coordinates(n: int, height: int, width: int) -> Tensor:
+    """Images of three channels: each pixel's row, its column, and the number of its image."""
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    numbers = torch.arange(n).view(n, 1, 1).expand(n, height, width)
+    return torch.stack([rows.expand(n, -1, -1), columns.expand(n, -1, -1), numbers], 1).float()
+
+
+def corners(patches: Tensor) -> tuple[Tensor, Tensor]:
+    """Read where patches of :func:`coordinates` begin, having made sure that each is one piece of one image."""
+    size = patches.shape[2]
+    first = patches[:, :, 0, 0]
+    piece = coordinates(1, size, size)[:, :2]
+    assert torch.equal(patches[:, :2], first[:, :2, None, None] + piece)
+    assert torch.equal(patches[:, 2], first[:, 2, None, None].expand(-1, size, size))
+    return first[:, :2].long(), first[:, 2].long()
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "layout"),
+    [
+        (26, 26, None),
+        (32, 32, None),
+        (64, 96, None),
+        (40, 60, PatchLayout(patch=7, gap=4, jitter=2)),
+        (33, 26, PatchLayout(patch=8, gap=1, jitter=0)),
+    ],
+)
+def test_targets_are_true(height: int, width: int, layout: PatchLayout | None, plain: Plain) -> None:
+    """Patches begin where their target says, up to the jitter of both; no jitter of one tells that of the other."""
+    plain()
+    n, pairs = 64, 16
+    batch = views(coordinates(n, height, width), layout=layout, pairs=pairs, color_drop=0)
+    patch, gap, jitter = layout or PatchLayout.fitting(min(height, width))
+    assert batch.position.dtype == torch.int64
+    (centre, image), (neighbour, other) = corners(batch.centre), corners(batch.neighbour)
+    assert torch.equal(image, torch.arange(n).repeat_interleave(pairs))
+    assert torch.equal(other, image)
+    moved = neighbour - centre - (patch + gap) * torch.tensor(SIDES)[batch.position]
+    for axis in range(2):
+        assert set(moved[:, axis].tolist()) == set(range(-2 * jitter, 2 * jitter + 1))
+    if jitter:
+        assert abs(torch.corrcoef(moved.T.float())[0, 1]) < 0.15
+    counts = torch.bincount(batch.position, minlength=8) / (n * pairs)
+    assert (counts - CHANCE).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("layout", [None, PatchLayout(patch=7, gap=4, jitter=2), PatchLayout(patch=6, gap=2, jitter=1)])
+def test_patches_of_a_pair_never_overlap(layout: PatchLayout | None, plain: Plain) -> None:
+    """With the layout fitted to the image they do not touch either."""
+    plain()
+    batch = views(coordinates(300, 40, 45), layout=layout, color_drop=0)
+    patch = batch.centre.shape[2]
+    apart = (corners(batch.neighbour)[0] - corners(batch.centre)[0]).abs().amax(1)
+    assert apart.min() >= patch + (layout is None)
+
+
+def test_the_grid_lies_anywhere_in_a_larger_image(plain: Plain) -> None:
+    plain()
+    layout = PatchLayout(patch=7, gap=4, jitter=2)
+    batch = views(coordinates(1500, 37, 60), layout=layout, color_drop=0)
+    for patches, margin in ((batch.neighbour, 0), (batch.centre, layout.patch + layout.gap)):
+        begins, _ = corners(patches)
+        for axis, side in enumerate((37, 60)):
+            assert begins[:, axis].min() == margin
+            assert begins[:, axis].max() == side - layout.patch - margin
+    columns = corners(batch.centre)[0][:, 1].float()
+    assert abs(columns.mean() - (60 - 7) / 2) < 0.5
+
+
+def test_pairs_of_one_image_are_drawn_independently(plain: Plain) -> None:
+    plain()
+    batch = views(coordinates(400, 64, 64), pairs=2, color_drop=0)
+    first, second = batch.position[0::2], batch.position[1::2]
+    assert abs((first == second).float().mean() - CHANCE) < 0.06
+    begins, _ = corners(batch.centre)
+    assert abs(torch.corrcoef(torch.stack([begins[0::2, 0], begins[1::2, 0]]).float())[0, 1]) < 0.15
+
+
+@pytest.mark.parametrize("size", range(26, 257))
+def test_fitted_layouts_fill_the_image_and_keep_patches_apart(size: int) -> None:
+    patch, gap, jitter = layout = PatchLayout.fitting(size)
+    assert jitter >= 1
+    assert gap - 2 * jitter >= 1
+    assert patch >= 6
+    assert layout.span == 3 * patch + 2 * gap + 2 * jitter
+    assert size - 3 < layout.span <= size
+
+
+@pytest.mark.parametrize("size", [26, 27, 28, 32, 33, 63, 64, 65, 96, 97, 224, 256])
+def test_every_size_gives_views(size: int) -> None:
+    batch = views(torch.zeros(2, 3, size, size), pairs=2)
+    patch = PatchLayout.fitting(size).patch
+    assert batch.centre.shape == batch.neighbour.shape == (4, 3, patch, patch)
+    assert batch.position.shape == (4,)
+
+
+@pytest.mark.parametrize(("height", "width"), [(25, 25), (25, 64), (64, 8), (1, 1)])
+def test_images_too_small_are_refused(height: int, width: int) -> None:
+    with pytest.raises(ShapeError) as caught:
+        JigsawContext(TinyBackbone()).step(torch.zeros(2, 3, height, width), Generator())
+    assert str(caught.value) == (
+        "Expected images of at least 26 pixels, for a 3x3 grid of 6-pixel patches, "
+        f"but got {min(height, width)} pixels. Enlarge them, or pass layout=PatchLayout(patch, gap, jitter)."
+    )
+
+
+def test_the_shorter_side_decides_the_layout() -> None:
+    assert views(torch.zeros(1, 3, 32, 99)).centre.shape == views(torch.zeros(1, 3, 99, 32)).centre.shape
+    assert views(torch.zeros(1, 3, 32, 99)).centre.shape[2] == 8
+
+
+@pytest.mark.parametrize(("height", "width"), [(31, 40), (40, 31)])
+def test_a_layout_too_large_is_refused(height: int, width: int) -> None:
+    layout = PatchLayout(patch=6, gap=5, jitter=2)
+    assert layout.span == 32
+    with pytest.raises(ShapeError) as caught:
+        views(torch.zeros(2, 3, height, width), layout=layout)
+    assert str(caught.value) == (
+        "Expected images of at least 32 pixels a side, for PatchLayout(patch=6, gap=5, jitter=2), "
+        f"but got {height}x{width}. Enlarge the images, or choose a smaller layout."
+    )
+    assert views(torch.zeros(2, 3, 32, 32), layout=layout).centre.shape[2] == 6
+
+
+@pytest.mark.parametrize("layout", [PatchLayout(0, 6, 2), PatchLayout(8, 3, 2), PatchLayout(8, 0, -1)])
+def test_layouts_that_overlap_are_refused(layout: PatchLayout) -> None:
+    with pytest.raises(OptionError) as caught:
+        JigsawContext(TinyBackbone(), layout=layout)
+    assert str(caught.value) == (
+        "Expected a patch of at least 1 pixel and a gap of at least twice the jitter, "
+        f"so that neighbours do not overlap, but got {layout}. For example PatchLayout(patch=16, gap=6, jitter=2)."
+    )
+
+
+@pytest.mark.parametrize(("pairs", "color_drop"), [(0, 0.5), (-1, 0.5), (4, -0.1), (4, 1.1), (4, math.nan)])
+def test_options_out_of_range_are_refused(pairs: int, color_drop: float) -> None:
+    with pytest.raises(OptionError) as caught:
+        JigsawContext(TinyBackbone(), pairs=pairs, color_drop=color_drop)
+    assert str(caught.value) == (
+        f"Expected pairs of at least 1 and color_drop in [0, 1], but got pairs={pairs}, color_drop={color_drop}. "
+        "The defaults are 4 and 0.66."
+    )
+
+
+def test_colours_are_dropped_from_each_patch_by_itself() -> None:
+    images = torch.rand(500, 3, 32, 32, generator=Generator().manual_seed(0))
+    batch = views(images)
+    grey = [(patches == patches[:, :1]).flatten(1).all(1).float() for patches in (batch.centre, batch.neighbour)]
+    for share in grey:
+        assert abs(share.mean() - 0.66) < 0.05
+    assert abs(torch.corrcoef(torch.stack(grey))[0, 1]) < 0.1
+
+
+def test_every_patch_is_standardised() -> None:
+    batch = views(0.2 + 0.1 * torch.rand(16, 3, 32, 32, generator=Generator().manual_seed(0)))
+    for patches in (batch.centre, batch.neighbour):
+        assert (patches.mean((1, 2, 3)) - 0.5).abs().max() < 0.01
+        assert (patches.std((1, 2, 3)) - 0.25).abs().max() < 0.01
+        assert patches.min() >= 0
+        assert patches.max() <= 1
+
+
+def readable(features: Tensor, position: Tensor) -> float:
+    """Accuracy of a linear model fitted on the first half, on the second."""
+    features = torch.cat([features, torch.ones(len(features), 1)], 1).double()
+    half = len(features) // 2
+    targets = nn.functional.one_hot(position, 8).double()
+    weights = torch.linalg.pinv(features[:half]) @ targets[:half]
+    return float(((features[half:] @ weights).argmax(1) == position[half:]).double().mean())
+
+
+def fringed(n: int, size: int = 64) -> Tensor:
+    """Textures whose red is drawn larger and whose blue smaller about the middle, as bad lenses draw them."""
+    generator = Generator().manual_seed(0)
+    waves = 0.5 * torch.randn(n, 2, 12, generator=generator)
+    phases = 2 * math.pi * torch.rand(n, 12, generator=generator)
+    middle = torch.arange(size) - (size - 1) / 2
+    place = torch.stack(torch.meshgrid(middle, middle, indexing="ij"), 2)
+    channels = [
+        (torch.einsum("y x a, n a w -> n y x w", zoom * place, waves) + phases[:, None, None]).sin().mean(3)
+        for zoom in (1.05, 1.0, 0.95)
+    ]
+    return 0.5 + 0.4 * torch.stack(channels, 1)
+
+
+def fringes(patches: Tensor) -> Tensor:
+    """By how much red and blue are shifted against each other, down and right: ``b 2``."""
+    green, difference = patches[:, 1], (patches[:, 0] - patches[:, 2])[:, 1:-1, 1:-1]
+    slopes = ((green[:, 2:, 1:-1] - green[:, :-2, 1:-1]) / 2, (green[:, 1:-1, 2:] - green[:, 1:-1, :-2]) / 2)
+    return torch.stack([(difference * slope).mean((1, 2)) / slope.square().mean((1, 2)) for slope in slopes], 1)
+
+
+def test_colour_fringes_tell_the_position_unless_colours_are_dropped() -> None:
+    images = fringed(300)
+    found = {}
+    for color_drop in (0.0, 1.0):
+        batch = views(images, color_drop=color_drop)
+        shifts = torch.cat([fringes(batch.centre), fringes(batch.neighbour)], 1)
+        found[color_drop] = readable(shifts, batch.position)
+    assert found[0.0] > 3 * CHANCE  # the shortcut is there to be taken
+    assert abs(found[1.0] - CHANCE) < 0.05
+
+
+def vignetted(n: int, size: int = 64) -> Tensor:
+    """Noise that grows a little darker and flatter from the upper left to the lower right, away from the light."""
+    noise = torch.rand(n, 3, size, size, generator=Generator().manual_seed(0))
+    ramp = torch.linspace(0, 1, size)
+    return noise * (1 - 0.2 * ramp[:, None] - 0.1 * ramp)
+
+
+def test_brightness_and_contrast_tell_the_position_unless_patches_are_standardised(plain: Plain) -> None:
+    def tell() -> float:
+        batch = views(vignetted(300), color_drop=0)
+        moments = [moment((1, 2, 3)) for p in (batch.centre, batch.neighbour) for moment in (p.mean, p.std)]
+        return readable(torch.stack(moments, 1), batch.position)
+
+    assert abs(tell() - CHANCE) < 0.05
+    plain()
+    assert tell() > 2 * CHANCE
+
+
+class Planted(Backbone):
+    """Features are the mean of each channel."""
+
+    feature_dim = 3
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.mean((2, 3))
+
+
+def test_the_head_sees_centre_and_neighbour_in_this_order() -> None:
+    task = JigsawContext(Planted())
+    generator = Generator().manual_seed(0)
+    centre, neighbour = (torch.rand(5, 3, 8, 8, generator=generator) for _ in range(2))
+    batch = PatchPair(centre, neighbour, torch.tensor([0, 7, 3, 3, 1]))
+    logits = task.head(torch.cat([centre.mean((2, 3)), neighbour.mean((2, 3))], 1)).tolist()
+    rows = [math.log(sum(map(math.exp, row))) - row[k] for row, k in zip(logits, batch.position.tolist(), strict=True)]
+    output = task(batch)
+    assert output.loss.item() == pytest.approx(sum(rows) / 5, rel=1e-5)
+    right = [row.index(max(row)) == k for row, k in zip(logits, batch.position.tolist(), strict=True)]
+    assert output.metrics["accuracy"].item() == pytest.approx(sum(right) / 5)
+
+
+@pytest.mark.parametrize("right", range(5))
+def test_accuracy_counts_what_is_right(right: int) -> None:
+    task = JigsawContext(Planted())
+    position = torch.tensor([0, 7, 3, 5])
+    said = torch.where(torch.arange(4) < right, position, (position + 1) % 8)
+    patches = torch.zeros(4, 3, 8, 8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(task.head, "forward", lambda _: nn.functional.one_hot(said, 8))
+        assert task(PatchPair(patches, patches, position)).metrics["accuracy"] == right / 4
+
+
+def test_a_single_pair_is_refused_in_training() -> None:
+    """Its head has BatchNorm; four pairs of one image will do."""
+    image = torch.zeros(1, 3, 32, 32)
+    with pytest.raises(ShapeError, match=r"^Expected at least 2 rows, as the head has BatchNorm, but got 1\."):
+        JigsawContext(TinyBackbone(), pairs=1).step(image, Generator())
+    assert JigsawContext(TinyBackbone()).step(image, Generator()).loss.isfinite()

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Generator, Tensor, nn
+
+from pretextkit.batches import Labelled
+from pretextkit.contracts import Backbone
+from pretextkit.errors import ShapeError
+from pretextkit.tasks import Rotation
+from pretextkit.testing import TinyBackbone, toy_images
+
+
+class Planted(Backbone):
+    """Features are the image's first four pixels, as they are."""
+
+    feature_dim = 4
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images[:, 0, 0]
+
+
+def planted() -> Rotation:
+    """A task whose logits are the first four pixels."""
+    task = Rotation(Planted())
+    with torch.no_grad():
+        task.head.linear.weight.copy_(torch.eye(4))
+        task.head.linear.bias.zero_()
+    return task
+
+
+def batch_of(logits: list[list[float]], labels: list[int]) -> Labelled:
+    return Labelled(torch.tensor(logits).view(-1, 1, 1, 4), torch.tensor(labels))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_every_image_comes_in_all_four_rotations_and_labels_are_true(n: int, channels: int) -> None:
+    images = toy_images(n, size=9, channels=channels, generator=Generator().manual_seed(0))
+    batch = Rotation(Planted()).views(images, Generator())
+    assert batch.labels.dtype == torch.int64
+    seen = set()
+    for view, label in zip(batch.images, batch.labels.tolist(), strict=True):
+        upright = torch.rot90(view, -label, (1, 2))
+        (which,) = [i for i, image in enumerate(images) if torch.equal(image, upright)]
+        seen.add((which, label))
+    assert len(batch.images) == 4 * n
+    assert seen == {(which, label) for which in range(n) for label in range(4)}
+
+
+def test_labels_count_quarter_turns_counter_clockwise() -> None:
+    corner = torch.zeros(1, 1, 4, 4)
+    corner[..., 0, 3] = 1  # above right; a quarter turn counter-clockwise takes it above left
+    views = Rotation(Planted()).views(corner, Generator()).images[:, 0]
+    assert [divmod(int(view.argmax()), 4) for view in views] == [(0, 3), (0, 0), (3, 0), (3, 3)]
+
+
+def test_nothing_is_drawn() -> None:
+    generator = Generator().manual_seed(0)
+    before = generator.get_state()
+    Rotation(Planted()).views(torch.rand(2, 1, 4, 4, generator=Generator()), generator)
+    assert torch.equal(generator.get_state(), before)
+
+
+def test_oblong_images_are_refused() -> None:
+    task = Rotation(TinyBackbone())
+    with pytest.raises(ShapeError) as caught:
+        task.step(torch.zeros(2, 3, 32, 40), Generator())
+    assert str(caught.value) == (
+        "Expected square images b c h h, but got shape (2, 3, 32, 40). "
+        "Make them square, e.g. with torchvision.transforms.functional.center_crop(images, min(h, w))."
+    )
+
+
+def test_loss_is_the_cross_entropy() -> None:
+    logits, labels = [[2.0, 0.0, -1.0, 0.5], [0.0, 0.0, 0.0, 0.0], [1.0, 2.0, 3.0, 4.0]], [0, 3, 1]
+    rows = [math.log(sum(map(math.exp, row))) - row[k] for row, k in zip(logits, labels, strict=True)]
+    assert planted()(batch_of(logits, labels)).loss.item() == pytest.approx(sum(rows) / 3, rel=1e-6)
+
+
+def test_accuracy_is_counted_for_each_angle() -> None:
+    """Of 0 degrees two of three are right, of 90 none of one, of 180 both, of 270 one of two."""
+    said = [(0, 0), (0, 0), (0, 3), (1, 0), (2, 2), (2, 2), (3, 3), (3, 1)]
+    batch = batch_of([[5.0 * (guess == k) for k in range(4)] for _, guess in said], [label for label, _ in said])
+    metrics = {name: value.item() for name, value in planted()(batch).metrics.items()}
+    assert metrics == pytest.approx(
+        {"accuracy": 5 / 8, "accuracy_0": 2 / 3, "accuracy_90": 0, "accuracy_180": 1, "accuracy_270": 1 / 2}
+    )
+
+
+def test_loss_is_float32_under_autocast() -> None:
+    task = Rotation(TinyBackbone())
+    images = toy_images(4, generator=Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        output = task.step(images, Generator())
+        logits = task.head(task.backbone(task.views(images, Generator()).images))
+    assert logits.dtype == torch.bfloat16
+    assert output.loss.dtype == torch.float32
+    expected = nn.functional.cross_entropy(logits.double(), torch.arange(4).repeat_interleave(4))
+    torch.testing.assert_close(output.loss.double(), expected, atol=1e-6, rtol=1e-6)

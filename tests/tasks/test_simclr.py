@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+from pretextkit.batches import TwoViews
+from pretextkit.contracts import Backbone
+from pretextkit.errors import ShapeError
+from pretextkit.losses import alignment, feature_spread, uniformity
+from pretextkit.tasks import SimCLR
+from pretextkit.testing import TinyBackbone, toy_images
+
+STILL: dict[str, Any] = {"crop_scale": (1.0, 1.0), "flip": 0.0, "jitter": 0.0, "grayscale": 0.0}
+"""Only the aspect ratio is left to chance."""
+
+
+class Planted(Backbone):
+    """Features are the pixels as they are."""
+
+    feature_dim = 4
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.flatten(1)
+
+
+def planted(z_a: Tensor, z_b: Tensor, temperature: float = 0.5) -> tuple[SimCLR, TwoViews]:
+    """A task whose projections are the pixels of its views."""
+    task = SimCLR(Planted(), temperature=temperature)
+    task.head = nn.Identity()  # type: ignore[assignment]
+    return task, TwoViews(*(z.view(len(z), 1, 1, -1) for z in (z_a, z_b)))
+
+
+def projections(n: int = 6, d: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:
+    z = torch.randn(2, n, d, generator=Generator().manual_seed(seed))
+    return z[0], z[1] + z[0]
+
+
+def some_images(n: int = 6) -> Tensor:
+    return toy_images(n, generator=Generator().manual_seed(0))
+
+
+def views(images: Tensor, seed: int = 0, **options: Any) -> TwoViews:
+    return SimCLR(Planted(), **options).views(images, Generator().manual_seed(seed))
+
+
+def naive(z_a: Tensor, z_b: Tensor, temperature: float) -> float:
+    z = F.normalize(torch.cat([z_a, z_b]).double()).tolist()
+    n, total = len(z_a), 0.0
+    for i, row in enumerate(z):
+        scores = [math.exp(sum(x * y for x, y in zip(row, other, strict=True)) / temperature) for other in z]
+        total += math.log(sum(scores) - scores[i]) - math.log(scores[(i + n) % (2 * n)])
+    return total / (2 * n)
+
+
+def naive_top1(z_a: Tensor, z_b: Tensor) -> float:
+    a, b = (F.normalize(z).tolist() for z in (z_a, z_b))
+    right = 0
+    for i, row in enumerate(a):
+        cosine = [sum(x * y for x, y in zip(row, other, strict=True)) for other in a + b]
+        best = max((k for k in range(2 * len(a)) if k != i), key=cosine.__getitem__)
+        right += best == i + len(a)
+    return right / len(a)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.5])
+def test_loss_is_nt_xent_of_the_projections(temperature: float) -> None:
+    task = SimCLR(TinyBackbone(), temperature=temperature)
+    batch = task.views(some_images(), Generator().manual_seed(0))
+    z_a, z_b = task.head(task.backbone(torch.cat(batch))).detach().chunk(2)
+    assert task(batch).loss.item() == pytest.approx(naive(z_a, z_b, temperature), rel=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_metrics_equal_loops(seed: int) -> None:
+    z_a, z_b = projections(8, seed=seed)
+    task, batch = planted(z_a, z_b)
+    metrics = task(batch).metrics
+    assert metrics["top1"].item() == pytest.approx(naive_top1(z_a, z_b))
+    torch.testing.assert_close(metrics["alignment"], alignment(z_a, z_b))
+    torch.testing.assert_close(metrics["uniformity"], uniformity(z_a))
+    torch.testing.assert_close(metrics["feature_spread"], feature_spread(torch.cat([z_a, z_b])))
+
+
+def test_top1_varies_over_the_cases_above() -> None:
+    shares = {naive_top1(*projections(8, seed=seed)) for seed in range(8)}
+    assert len(shares) > 2
+
+
+@pytest.mark.parametrize(
+    ("z_a", "z_b", "expected"),
+    [
+        (torch.eye(4), torch.eye(4), {"top1": 1, "alignment": 0, "uniformity": -4}),
+        (torch.eye(4), torch.eye(4).roll(1, 0), {"top1": 0, "alignment": 2, "uniformity": -4}),
+        (torch.ones(4, 4), torch.ones(4, 4), {"top1": 0, "alignment": 0, "uniformity": 0, "feature_spread": 0}),
+    ],
+    ids=["found", "confused", "collapsed"],
+)
+def test_metrics_of_known_projections(z_a: Tensor, z_b: Tensor, expected: dict[str, float]) -> None:
+    task, batch = planted(z_a, z_b)
+    metrics = {name: value.item() for name, value in task(batch).metrics.items()}
+    assert {name: metrics[name] for name in expected} == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_nearer_view_of_another_image_on_either_side_counts_as_wrong() -> None:
+    nearly = torch.tensor([[1.0, 0.1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]])
+    z_a = torch.tensor([[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]])
+    for here in (nearly, z_a):
+        task, batch = planted(z_a, here)
+        assert task(batch).metrics["top1"] == 1
+    task, batch = planted(torch.cat([z_a, z_a[:1]]), torch.cat([nearly, torch.eye(4)[3:]]))
+    assert task(batch).metrics["top1"] == 0.5  # rows 0 and 3 are nearest to each other, in the same view
+
+
+def test_autocast_touches_neither_the_loss_nor_the_metrics() -> None:
+    """Cosines of 0.9990 and 0.9985 are one number in bfloat16."""
+    angles = torch.tensor([[0.0, 0.0447], [0.0548, 0.5]])
+    a, b = (torch.stack([column.cos(), column.sin(), 0 * column, 0 * column], 1) for column in angles.unbind(1))
+    task, batch = planted(a, b, temperature=0.05)
+    expected = task(batch)
+    assert expected.metrics["top1"] == 0.5
+    with torch.autocast("cpu", torch.bfloat16):
+        output = task(batch)
+    assert output.loss.dtype == torch.float32
+    torch.testing.assert_close(output.loss, expected.loss)
+    assert output.loss.item() == pytest.approx(naive(a, b, 0.05), rel=1e-5)
+    for name, value in output.metrics.items():
+        torch.testing.assert_close(value, expected.metrics[name], msg=name)
+
+
+def test_top1_does_not_tie_in_bfloat16() -> None:
+    """Rounding cosines up to a neighbour's would lose partners that are nearest by a little."""
+    generator = Generator().manual_seed(0)
+    z_a = torch.randn(64, 4, generator=generator)
+    z_b = z_a + 0.1 * torch.randn(64, 4, generator=generator)
+    task, batch = planted(z_a, z_b)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert task(batch).metrics["top1"].item() == pytest.approx(naive_top1(z_a, z_b))
+
+
+def test_a_single_image_is_refused() -> None:
+    with pytest.raises(ShapeError) as caught:
+        SimCLR(TinyBackbone()).step(some_images(1), Generator())
+    assert str(caught.value) == (
+        "Expected a batch of at least 2 images, as the others are the negatives, but got 1. "
+        "Raise the batch size, and drop a last batch of one."
+    )
+
+
+def test_two_views_of_an_image_differ_and_so_do_those_of_equal_images() -> None:
+    a, b = views(some_images(1).expand(16, -1, -1, -1))
+    assert len(torch.unique(torch.cat([a, b]).flatten(1), dim=0)) == 32
+
+
+def test_rows_of_both_views_show_the_same_image() -> None:
+    """Of one colour throughout: nothing but the colour could tell images apart."""
+    colours = torch.rand(16, 3, 1, 1, generator=Generator().manual_seed(0)).expand(-1, -1, 8, 8)
+    for view in views(colours, **{**STILL, "crop_scale": (0.2, 1.0), "flip": 0.5}):
+        torch.testing.assert_close(view, colours, atol=1e-5, rtol=0)
+
+
+def slopes(view: Tensor) -> Tensor:
+    """How fast the ramp of :func:`ramps` rises from left to right in the middle of each view; 1 if left alone."""
+    width = view.shape[3]
+    return (view[:, 0, 0, width // 2 + 1] - view[:, 0, 0, width // 2]) * width
+
+
+def ramps(n: int) -> Tensor:
+    return ((torch.arange(32) + 0.5) / 32).expand(n, 3, 32, 32)
+
+
+@pytest.mark.parametrize("flip", [0.0, 0.3, 1.0])
+def test_views_are_mirrored_with_their_probability(flip: float) -> None:
+    for view in views(ramps(400), **{**STILL, "flip": flip}):
+        share = (slopes(view) < 0).float().mean().item()
+        assert share == flip if flip in (0, 1) else abs(share - flip) < 0.1
+
+
+def test_crops_have_the_scale_asked_for() -> None:
+    for view in views(ramps(400), **{**STILL, "crop_scale": (0.25, 0.36)}):
+        assert slopes(view).min() >= 0.5 * math.sqrt(3 / 4) - 1e-3
+        assert slopes(view).max() <= 0.6 * math.sqrt(4 / 3) + 1e-3
+        assert slopes(view).std() > 0.02
+
+
+@pytest.mark.parametrize("jitter", [0.0, 0.5, 1.0])
+def test_jitter_is_a_share_of_the_papers_strength(jitter: float) -> None:
+    """Grey images of one value: only brightness, drawn from 1 +- 0.8 jitter, changes them, four times out of five."""
+    grey = torch.full((800, 3, 4, 4), 0.5)
+    for view in views(grey, **{**STILL, "jitter": jitter}):
+        factors = view[:, 0, 0, 0] / 0.5
+        assert factors.min().item() == pytest.approx(1 - 0.8 * jitter, abs=0.03)
+        assert factors.max().item() == pytest.approx(1 + 0.8 * jitter, abs=0.03)
+        changed = ((factors - 1).abs() > 1e-4).float().mean().item()
+        assert changed == pytest.approx(0.8 if jitter else 0, abs=0.05)
+
+
+@pytest.mark.parametrize("grayscale", [0.0, 0.2, 1.0])
+def test_colour_is_dropped_with_its_probability(grayscale: float) -> None:
+    red = torch.tensor([0.8, 0.2, 0.1]).view(1, 3, 1, 1).expand(800, 3, 4, 4)
+    for view in views(red, **{**STILL, "grayscale": grayscale}):
+        share = ((view[:, 0] - view[:, 2]).abs().amax((1, 2)) < 1e-4).float().mean().item()
+        assert share == grayscale if grayscale in (0, 1) else abs(share - grayscale) < 0.06
+
+
+def test_hue_and_saturation_are_jittered_too() -> None:
+    red = torch.tensor([0.5, 0.3, 0.3]).view(1, 3, 1, 1).expand(100, 3, 4, 4)
+    for view in views(red, **{**STILL, "jitter": 0.5}):
+        assert (view[:, 1] - view[:, 2]).abs().amax() > 0.05  # green and blue part only as the hue turns
+
+
+def test_the_projection_has_the_width_asked_for() -> None:
+    task = SimCLR(TinyBackbone(), projection_dim=24)
+    assert task.head(torch.zeros(2, 64)).shape == (2, 24)
+    assert SimCLR(TinyBackbone()).head(torch.zeros(2, 64)).shape == (2, 128)

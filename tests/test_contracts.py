@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Generator, Tensor, nn
+
+import pretextkit as pk
+from pretextkit.batches import Labelled
+from pretextkit.contracts import Backbone, Head, InputNormalization, PretextTask, SpatialBackbone, TaskOutput
+from pretextkit.errors import ShapeError
+
+LUMA = (0.299, 0.587, 0.114)
+WRONG_SHAPES = [(3, 8, 8), (2, 8, 8, 3), (2, 2, 8, 8), (2, 4, 8, 8), (8, 8), (2, 1, 3, 8, 8)]
+
+
+def some_images(channels: int = 3, dtype: torch.dtype = torch.uint8) -> Tensor:
+    generator = Generator().manual_seed(0)
+    levels = torch.randint(256, (7, channels, 5, 6), generator=generator, dtype=torch.uint8)
+    return levels if dtype == torch.uint8 else levels.to(dtype) / 255
+
+
+def adapted(images: Tensor, channels: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    pixels = images.numpy().astype(np.float64) / (255 if images.dtype == torch.uint8 else 1)
+    if pixels.shape[1] == channels:
+        return pixels
+    if channels == 3:
+        return np.repeat(pixels, 3, 1)
+    return np.stack([sum(weight * image[c] for c, weight in enumerate(LUMA)) for image in pixels])[:, None]
+
+
+each_kind = pytest.mark.parametrize("given", [1, 3], ids=["from-grey", "from-colour"])
+each_need = pytest.mark.parametrize("needed", [1, 3], ids=["to-grey", "to-colour"])
+
+
+@each_kind
+@each_need
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64], ids=str)
+def test_images_are_adapted_measured_and_normalised_as_numpy_does(given: int, needed: int, dtype: torch.dtype) -> None:
+    images, normalization = some_images(given, dtype), InputNormalization(needed)
+    before = images.clone()
+    pixels = adapted(images, needed)
+    torch.testing.assert_close(normalization.adapt(images), torch.from_numpy(pixels).float())
+
+    unmeasured = normalization(images)
+    torch.testing.assert_close(unmeasured, torch.from_numpy((pixels - 0.5) / 0.25).float(), atol=1e-5, rtol=1e-5)
+    assert not normalization.measured
+
+    assert normalization.measure(images) is normalization
+    mean, std = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3))
+    torch.testing.assert_close(normalization.mean, torch.from_numpy(mean).float())
+    torch.testing.assert_close(normalization.std, torch.from_numpy(std).float())
+    assert normalization.measured
+
+    normal = normalization(images)
+    assert normal.shape == (7, needed, 5, 6)
+    assert normal.dtype == torch.float32
+    torch.testing.assert_close(normal.mean((0, 2, 3)), torch.zeros(needed), atol=1e-5, rtol=0)
+    torch.testing.assert_close(normal.std((0, 2, 3), correction=0), torch.ones(needed), atol=1e-5, rtol=0)
+    assert torch.equal(images, before)
+
+
+def test_channels_are_normalised_each_by_its_own_numbers() -> None:
+    images = some_images(dtype=torch.float32) * torch.tensor([1.0, 0.5, 0.1]).view(3, 1, 1)
+    normalization = InputNormalization(3).measure(images)
+    assert normalization.mean[0] > normalization.mean[1] > normalization.mean[2]
+    swapped = normalization(images.flip(1))
+    assert not torch.allclose(swapped, normalization(images).flip(1), atol=0.1)
+
+
+def test_constant_channels_are_divided_by_one_grey_level() -> None:
+    normalization = InputNormalization(3).measure(torch.full((2, 3, 4, 4), 128, dtype=torch.uint8))
+    assert normalization.std.tolist() == pytest.approx([1 / 255] * 3)
+    assert normalization(torch.full((1, 3, 1, 1), 129, dtype=torch.uint8)).flatten().tolist() == pytest.approx(
+        [1.0] * 3, abs=1e-3
+    )
+
+
+def test_luma_weights_sum_to_one() -> None:
+    white = torch.ones(1, 3, 1, 1)
+    assert InputNormalization(1).adapt(white).item() == pytest.approx(1)
+
+
+def test_numbers_travel_with_the_state_dict_and_none_is_trained() -> None:
+    measured, new = InputNormalization(3).measure(some_images()), InputNormalization(3)
+    new.load_state_dict(measured.state_dict())
+    assert set(measured.state_dict()) == {"mean", "std", "measured"}
+    assert torch.equal(new(some_images()), measured(some_images()))
+    assert new.measured
+    assert not list(measured.parameters())
+
+
+def test_gradient_reaches_the_pixels() -> None:
+    """Saliency and adversarial examples need it."""
+    images = some_images(dtype=torch.float32).requires_grad_()
+    (gradient,) = torch.autograd.grad(InputNormalization(1)(images).sum(), images)
+    torch.testing.assert_close(gradient[0, :, 0, 0], 4 * torch.tensor(LUMA))
+
+
+def test_it_prints_what_it_measured() -> None:
+    assert repr(InputNormalization(1)) == "InputNormalization(channels=1, mean=[0.5], std=[0.25])"
+
+
+@pytest.mark.parametrize("channels", [0, 2, 4])
+def test_other_numbers_of_input_channels_are_refused(channels: int) -> None:
+    with pytest.raises(ShapeError) as caught:
+        InputNormalization(channels)
+    assert str(caught.value) == (
+        f"Expected 1 or 3 input channels, but got {channels}. Choose in_channels=1 (grey) or 3 (colour)."
+    )
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    return (
+        f"Expected images b c h w with 1 or 3 channels, but got shape {shape}. Put channels second "
+        "(images.permute(0, 3, 1, 2)) and add a batch axis to a single image."
+    )
+
+
+@pytest.mark.parametrize("shape", WRONG_SHAPES)
+def test_wrong_shapes_are_refused(shape: tuple[int, ...]) -> None:
+    normalization = InputNormalization(3)
+    methods: tuple[Callable[[Tensor], Any], ...] = (normalization, normalization.adapt, normalization.measure)
+    for method in methods:
+        with pytest.raises(ShapeError) as caught:
+            method(torch.zeros(shape))
+        assert str(caught.value) == shape_text(shape)
+    assert not normalization.measured
+
+
+class Ramp(SpatialBackbone):
+    """Two stages: the normalised images, and their doubles."""
+
+    feature_dim = 3
+
+    def stages(self, images: Tensor) -> tuple[Tensor, ...]:
+        normal = self.normalization(images)
+        return normal, 2 * normal
+
+
+def test_a_spatial_backbone_needs_only_stages() -> None:
+    backbone, images = Ramp(), some_images()
+    assert torch.equal(backbone.feature_map(images), backbone.stages(images)[1])
+    expected = (2 * (images.double() / 255 - 0.5) / 0.25).sum((2, 3)) / 30
+    torch.testing.assert_close(backbone(images).double(), expected, atol=1e-5, rtol=0)
+    assert backbone.normalization.channels == 3
+    assert Ramp(in_channels=1).normalization.channels == 1
+
+
+@pytest.mark.parametrize("base", [Backbone, SpatialBackbone, Head, PretextTask])
+def test_contracts_cannot_be_instantiated(base: Any) -> None:
+    with pytest.raises(TypeError, match="abstract"):
+        base()
+
+
+class Spy(PretextTask[Labelled]):
+    """Remembers under which circumstances its views were made."""
+
+    def __init__(self) -> None:
+        super().__init__(Ramp())
+        self.scale = nn.Parameter(torch.ones(()))
+        self.seen: list[tuple[Tensor, bool, bool]] = []
+
+    def views(self, images: Tensor, generator: Generator) -> Labelled:
+        self.seen.append((images, torch.is_grad_enabled(), torch.is_autocast_enabled("cpu")))
+        return Labelled(images, torch.randint(9, (len(images),), generator=generator))
+
+    def forward(self, batch: Labelled) -> TaskOutput:
+        product = torch.eye(2) @ torch.eye(2)
+        return TaskOutput(self.scale * batch.labels.sum(), {"autocast": torch.tensor(product.dtype == torch.bfloat16)})
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64, torch.float16], ids=str)
+@each_kind
+def test_step_brings_images_to_float32_in_the_unit_range(dtype: torch.dtype, given: int) -> None:
+    task, images = Spy(), some_images(given, dtype)
+    task.step(images, Generator())
+    ((seen, _, _),) = task.seen
+    assert seen.dtype == torch.float32
+    torch.testing.assert_close(seen.double(), images.double() / (255 if dtype == torch.uint8 else 1))
+
+
+def test_step_makes_views_without_gradient_or_autocast_and_scores_them_with_both() -> None:
+    task = Spy()
+    with torch.autocast("cpu", torch.bfloat16):
+        output = task.step(some_images(), Generator().manual_seed(4))
+    ((_, gradient, autocast),) = task.seen
+    assert not gradient
+    assert not autocast
+    assert output.loss.requires_grad
+    assert output.metrics["autocast"]
+    expected = task(task.views(some_images(), Generator().manual_seed(4)))
+    assert output.loss.item() == expected.loss.item()
+
+
+def test_step_runs_forward_hooks() -> None:
+    """Distributed wrappers and profilers hang on them."""
+    task, calls = Spy(), []
+    task.register_forward_hook(lambda *_: calls.append(1))
+    task.step(some_images(), Generator())
+    assert calls == [1]
+
+
+@pytest.mark.parametrize("shape", WRONG_SHAPES)
+def test_step_refuses_wrong_shapes(shape: tuple[int, ...]) -> None:
+    task = Spy()
+    with pytest.raises(ShapeError) as caught:
+        task.step(torch.zeros(shape), Generator())
+    assert str(caught.value) == shape_text(shape)
+    assert not task.seen
+
+
+def test_nothing_follows_the_weights_by_default() -> None:
+    task = Spy()
+    state = {name: value.clone() for name, value in task.state_dict().items()}
+    task.after_step()
+    assert all(torch.equal(value, state[name]) for name, value in task.state_dict().items())
+
+
+def test_contracts_are_what_the_package_exports() -> None:
+    assert (pk.Backbone, pk.SpatialBackbone, pk.Head) == (Backbone, SpatialBackbone, Head)
+    assert (pk.PretextTask, pk.TaskOutput, pk.InputNormalization) == (PretextTask, TaskOutput, InputNormalization)
