@@ -19,6 +19,7 @@ def test_the_first_signal_is_held_and_the_handlers_come_back(number: signal.Sign
         os.kill(os.getpid(), number)
         held: object = interrupt.signal
         assert held == number
+        assert signal.getsignal(number) == before[SIGNALS.index(number)]  # so that the second one acts
     assert [signal.getsignal(each) for each in SIGNALS] == before
 
 

@@ -17,7 +17,7 @@ from pretextkit.training.hardware import Precision
 from pretextkit.training.history import History
 from pretextkit.training.loop import Callback, Trainee, train
 from pretextkit.training.optim import OptimizerName, parameter_groups
-from pretextkit.training.settings import Settings
+from pretextkit.training.settings import Settings, make_plan
 
 __all__ = ["PretrainResult", "pretrain"]
 
@@ -124,10 +124,6 @@ def pretrain(
         (4, [1, 2])
     """
     source = as_source(images, workers=workers)
-    if batch_size == 1 and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in task.modules()):
-        raise OptionError(
-            "a batch of at least 2, as the task has BatchNorm layers", got=batch_size, fix="Raise batch_size."
-        )
     settings = Settings(
         epochs=epochs,
         steps=steps,
@@ -143,6 +139,9 @@ def pretrain(
         compile=compile,
         seed=seed,
     )
+    size = make_plan(settings, source).batch_size
+    if size == 1 and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in task.modules()):
+        raise OptionError("a batch of at least 2, as the task has BatchNorm layers", got=size, fix="Raise batch_size.")
     title = type(task).__name__
     modes = {module: module.training for module in task.modules()}
     try:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from pretextkit.errors import OptionError
 from pretextkit.registries import unknown_name
 
 __all__ = ["LARS", "OptimizerName", "build_optimizer", "default_learning_rate", "parameter_groups", "warmup_cosine"]
@@ -122,12 +123,19 @@ def build_optimizer(
 
     Raises:
         UnknownNameError: There is no optimiser of that name.
+        OptionError: There are no groups, since every parameter is frozen.
 
     Example:
         >>> build_optimizer("sgd", parameter_groups(nn.Linear(2, 2)), 0.1).param_groups[1]["weight_decay"]
         0.0
     """
     _, usual = _defaults(name)
+    if not groups:
+        raise OptionError(
+            "weights that train",
+            got="requires_grad=False on all of them",
+            fix="Call requires_grad_(True) on some.",
+        )
     decay = usual if weight_decay is None else weight_decay
     if name == "lars":
         return LARS(groups, learning_rate, weight_decay=decay)
