@@ -32,5 +32,6 @@ python_use_unqualified_type_names = True
 nitpick_ignore_regex = [
     ("py:class", r"(torch|collections|pathlib|abc|pytest)\..*"),
     ("py:class", r"Tensor|Module|Figure"),
+    ("py:attr", r"trunk|normalization"),  # set in __init__, and described by their classes
     ("py:.*", r"pretextkit\.(contracts|registries)\.\w*T"),  # type variables
 ]

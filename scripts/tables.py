@@ -1,0 +1,90 @@
+"""Turn the measurements in docs/figures/*.json into Markdown tables, so that no number in the documents is typed by hand.
+
+    python scripts/tables.py          # write docs/figures/*.md and the tables in README.md
+    python scripts/tables.py --check  # fail if one of them is out of date
+
+The documents include docs/figures/NAME.md. In README.md, which cannot include, the table of NAME lies between
+``<!-- table: NAME -->`` and ``<!-- end -->``. A run of an example with ``--out`` gives the JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+MARKED = re.compile(r"(<!-- table: ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f}"
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lay out a table, names to the left and numbers to the right."""
+    rule = ["---", *["---:"] * (len(header) - 1)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (header, rule, *rows)) + "\n"
+
+
+def comparison_table(report: Mapping[str, Any]) -> str:
+    """Compare ways of training: ``rows`` of name, accuracies and seconds, as examples/quickstart.py writes them."""
+    few = report.get("few_labels")
+    header = ["%", "Linear, best stage", "Linear, last stage", "kNN", f"Linear, {few} labels", "Training, s"]
+    rows = []
+    for row in report["rows"]:
+        stage = f" ({row['best_stage']})" if row.get("best_stage") else ""
+        accuracies = [percent(row[key]) for key in ("linear_last", "knn", "linear_few")]
+        rows.append([row["name"], percent(row["linear_best"]) + stage, *accuracies, f"{row['seconds']:.0f}"])
+    return markdown(header, rows)
+
+
+def layer_table(report: Mapping[str, Any]) -> str:
+    """Compare layers before and after pretraining, as examples/svhn_rotation.py writes them; the chosen are bold."""
+    columns = ("random_init", "rotation")
+
+    def cell(column: str, layer: str) -> str:
+        text = percent(report[column][layer])
+        return f"**{text}**" if report[f"{column}_chosen"]["layer"] == layer else text
+
+    rows = [[layer, *(cell(column, layer) for column in columns)] for layer in report["rotation"]]
+    return markdown(["Layer, %", "Random init", "After rotation"], rows)
+
+
+def table(report: Mapping[str, Any]) -> str:
+    return comparison_table(report) if "rows" in report else layer_table(report)
+
+
+def documents(root: Path) -> dict[Path, str]:
+    """Say what each generated file should hold.
+
+    Raises:
+        KeyError: README.md asks for a table whose JSON is not there.
+    """
+    tables = {path.stem: table(json.loads(path.read_text("utf-8"))) for path in root.glob("docs/figures/*.json")}
+    wanted = {root / "docs" / "figures" / f"{name}.md": text for name, text in tables.items()}
+    readme = root / "README.md"
+    wanted[readme] = MARKED.sub(lambda match: match[1] + tables[match[2]] + match[3], readme.read_text("utf-8"))
+    return wanted
+
+
+def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="change nothing; fail where something would change")
+    check = parser.parse_args(arguments).check
+    stale = [
+        (path, text) for path, text in documents(root).items() if not path.exists() or path.read_text("utf-8") != text
+    ]
+    for path, text in stale:
+        print(f"{'Out of date' if check else 'Written'}: {path.relative_to(root)}")
+        if not check:
+            path.write_text(text, encoding="utf-8")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
