@@ -12,7 +12,7 @@ from pretextkit.batches import TwoViews
 from pretextkit.contracts import Backbone
 from pretextkit.errors import ShapeError
 from pretextkit.losses import alignment, feature_spread, uniformity
-from pretextkit.tasks import SimCLR
+from pretextkit.tasks import SimCLR, simclr
 from pretextkit.testing import TinyBackbone, toy_images
 
 STILL: dict[str, Any] = {"crop_scale": (1.0, 1.0), "flip": 0.0, "jitter": 0.0, "grayscale": 0.0}
@@ -132,14 +132,16 @@ def test_autocast_touches_neither_the_loss_nor_the_metrics() -> None:
         torch.testing.assert_close(value, expected.metrics[name], msg=name)
 
 
-def test_top1_does_not_tie_in_bfloat16() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_top1_does_not_tie_under_autocast(dtype: torch.dtype) -> None:
     """Rounding cosines up to a neighbour's would lose partners that are nearest by a little."""
     generator = Generator().manual_seed(0)
     z_a = torch.randn(64, 4, generator=generator)
     z_b = z_a + 0.1 * torch.randn(64, 4, generator=generator)
+    z_a, z_b = z_a.to(dtype), z_b.to(dtype)
     task, batch = planted(z_a, z_b)
     with torch.autocast("cpu", torch.bfloat16):
-        assert task(batch).metrics["top1"].item() == pytest.approx(naive_top1(z_a, z_b))
+        assert task(batch).metrics["top1"].item() == pytest.approx(naive_top1(z_a.float(), z_b.float()))
 
 
 def test_a_single_image_is_refused() -> None:
@@ -207,10 +209,16 @@ def test_colour_is_dropped_with_its_probability(grayscale: float) -> None:
         assert share == grayscale if grayscale in (0, 1) else abs(share - grayscale) < 0.06
 
 
-def test_hue_and_saturation_are_jittered_too() -> None:
-    red = torch.tensor([0.5, 0.3, 0.3]).view(1, 3, 1, 1).expand(100, 3, 4, 4)
-    for view in views(red, **{**STILL, "jitter": 0.5}):
-        assert (view[:, 1] - view[:, 2]).abs().amax() > 0.05  # green and blue part only as the hue turns
+def test_all_four_properties_are_jittered_in_the_papers_proportions(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def spy(images: Tensor, *, generator: Generator, **strengths: float) -> Tensor:
+        calls.append(strengths)
+        return images
+
+    monkeypatch.setattr(simclr, "color_jitter", spy)
+    views(some_images(), jitter=0.5)
+    assert calls == [pytest.approx({"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1})] * 2
 
 
 def test_the_projection_has_the_width_asked_for() -> None:
