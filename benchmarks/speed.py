@@ -103,7 +103,7 @@ def pretraining(name: str) -> dict[str, Any]:
             with torch.autocast("cpu", dtype, enabled=dtype is not None):
                 loss = bare(views).loss
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
 
     return compare(lambda: pretrain(task, images, steps=steps, batch_size=batch_size, progress=False), step, rounds=5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Generic, NamedTuple, final
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, final
 
 import torch
 from torch import Generator, Tensor, nn
@@ -128,6 +128,10 @@ class Backbone(nn.Module, ABC):
     def forward(self, images: Tensor) -> Tensor:
         """Map ``b c h w`` to ``b d``."""
 
+    if TYPE_CHECKING:  # torch types every call as Any
+
+        def __call__(self, images: Tensor) -> Tensor: ...
+
 
 class SpatialBackbone(Backbone):
     """A backbone with feature maps; its features are the global average of the last one."""
@@ -150,6 +154,10 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def forward(self, features: Tensor) -> Tensor:
         """Map ``b d`` to ``b k``, or ``b d h' w'`` to ``b c h w``."""
+
+    if TYPE_CHECKING:
+
+        def __call__(self, features: Tensor) -> Tensor: ...
 
 
 BatchT = TypeVar("BatchT", bound=tuple[Any, ...])
@@ -180,6 +188,10 @@ class PretextTask(nn.Module, ABC, Generic[BatchT, BackboneT]):
     @abstractmethod
     def forward(self, batch: BatchT) -> TaskOutput:
         """Score a batch: backbone, head, loss."""
+
+    if TYPE_CHECKING:
+
+        def __call__(self, batch: BatchT) -> TaskOutput: ...
 
     def after_step(self) -> None:
         """Move what follows the weights (a momentum copy, a queue) once the optimiser has stepped."""
