@@ -211,7 +211,8 @@ def _choose_penalty(
 
 def _fold_in(weight: Tensor, bias: Tensor, mean: Tensor, std: Tensor) -> LinearHead:
     """Make a classifier of features as they are out of one of standardised features."""
-    head = LinearHead(*weight.shape).requires_grad_(False)
+    with torch.random.fork_rng(devices=[]):  # a new layer draws its first weights
+        head = LinearHead(*weight.shape).requires_grad_(False)
     scaled = weight / std[:, None]
     head.linear.weight.copy_(scaled.T)
     head.linear.bias.copy_(bias - mean @ scaled)
