@@ -13,8 +13,9 @@ from pretextkit.contracts import TaskOutput
 from pretextkit.data.sources import TensorImages
 from pretextkit.errors import CheckpointError, DivergenceError
 from pretextkit.training import parameter_groups, warmup_cosine
-from pretextkit.training.loop import Trainee, TrainingRun, train
+from pretextkit.training.loop import TrainingRun, train
 from pretextkit.training.settings import Settings
+from pretextkit.training.trainee import Trainee
 
 IMAGES = TensorImages(torch.rand(12, 1, 2, 2, generator=Generator().manual_seed(0)), torch.arange(12) % 2)
 

@@ -10,8 +10,8 @@ from torch import Generator, Tensor, nn
 from pretextkit.contracts import TaskOutput
 from pretextkit.data.sources import ImageBatch, ImageSource
 from pretextkit.errors import DataError
-from pretextkit.training.loop import Trainee
 from pretextkit.training.optim import parameter_groups
+from pretextkit.training.trainee import Trainee
 
 __all__ = ["Augmentation", "Classifier", "ClassifierTrainee", "FeatureRows", "HeadTrainee"]
 

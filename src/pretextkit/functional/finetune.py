@@ -20,10 +20,10 @@ from pretextkit.functional.untouched import evaluating, module_device
 from pretextkit.registries import unknown_name
 from pretextkit.training.hardware import Precision, resolve_device
 from pretextkit.training.history import History
-from pretextkit.training.loop import Trainee
 from pretextkit.training.loop import train as run_training
 from pretextkit.training.optim import OptimizerName
 from pretextkit.training.settings import Settings
+from pretextkit.training.trainee import Trainee
 
 __all__ = ["FinetuneResult", "freeze_and_finetune"]
 

@@ -15,9 +15,10 @@ from pretextkit.data import as_source
 from pretextkit.errors import OptionError
 from pretextkit.training.hardware import Precision
 from pretextkit.training.history import History
-from pretextkit.training.loop import Callback, Trainee, train
+from pretextkit.training.loop import Callback, train
 from pretextkit.training.optim import OptimizerName, parameter_groups
 from pretextkit.training.settings import Settings, make_plan
+from pretextkit.training.trainee import Trainee
 
 __all__ = ["PretrainResult", "pretrain"]
 
