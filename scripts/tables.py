@@ -1,4 +1,4 @@
-"""Turn the measurements in docs/figures/*.json into Markdown tables, so that no number in the documents is typed by hand.
+"""Turn the measurements in docs/figures/*.json into Markdown tables: no number in the documents is typed by hand.
 
     python scripts/tables.py          # write docs/figures/*.md and the tables in README.md
     python scripts/tables.py --check  # fail if one of them is out of date
@@ -22,6 +22,7 @@ MARKED = re.compile(r"(<!-- table: ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOT
 
 
 def percent(value: float | None) -> str:
+    """Show a share as a percentage, and what was not measured as nothing."""
     return "" if value is None else f"{100 * value:.1f}"
 
 
@@ -56,6 +57,7 @@ def layer_table(report: Mapping[str, Any]) -> str:
 
 
 def table(report: Mapping[str, Any]) -> str:
+    """Lay out a report of either kind."""
     return comparison_table(report) if "rows" in report else layer_table(report)
 
 
@@ -63,16 +65,21 @@ def documents(root: Path) -> dict[Path, str]:
     """Say what each generated file should hold.
 
     Raises:
-        KeyError: README.md asks for a table whose JSON is not there.
+        SystemExit: README.md asks for a table whose JSON is not there.
     """
     tables = {path.stem: table(json.loads(path.read_text("utf-8"))) for path in root.glob("docs/figures/*.json")}
     wanted = {root / "docs" / "figures" / f"{name}.md": text for name, text in tables.items()}
     readme = root / "README.md"
-    wanted[readme] = MARKED.sub(lambda match: match[1] + tables[match[2]] + match[3], readme.read_text("utf-8"))
+    text = readme.read_text("utf-8")
+    for _, name, _ in MARKED.findall(text):
+        if name not in tables:
+            raise SystemExit(f"README.md asks for the table {name!r}, but docs/figures/{name}.json is not there.")
+    wanted[readme] = MARKED.sub(lambda match: match[1] + tables[match[2]] + match[3], text)
     return wanted
 
 
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
+    """Write or check the tables below ``root``; give the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="change nothing; fail where something would change")
     check = parser.parse_args(arguments).check

@@ -1,7 +1,7 @@
 """The code in the documents runs: every page's Python blocks, top to bottom, in a folder of their own.
 
-Pages show settings that make sense for a user; ``SHORTER`` replaces what would take minutes. A replacement that no longer
-finds its text fails, and so does a page that is not listed.
+Pages show settings that make sense for a user; ``SHORTER`` replaces what would take minutes. A replacement that no
+longer finds its text fails, and so does a page that is not listed.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 from torch import Generator
 
 from pretextkit.testing import toy_images
@@ -23,9 +24,13 @@ ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LOAD, SMALL = 'pk.data.load("sample")', "small_sample()"
 SHORTER: Mapping[str, Mapping[str, str]] = {
-    "README.md": {},
+    "README.md": {LOAD: SMALL, "epochs=2, batch_size=128": "steps=2, batch_size=16"},
     "docs/index.md": {LOAD: SMALL, "epochs=2": "steps=2, batch_size=8"},
-    "docs/tutorial/first-pretraining.md": {LOAD: SMALL, "epochs=2, batch_size=128": "epochs=1, batch_size=100"},
+    "docs/tutorial/first-pretraining.md": {
+        LOAD: SMALL,
+        "epochs=2, batch_size=128": "epochs=1, batch_size=100",
+        "data.train_labels, 200": "data.train_labels, 50",
+    },
     "docs/how-to/own-images.md": {
         "epochs=10, batch_size=64, workers=2": "steps=2, batch_size=4",
         "epochs=10, batch_size=64": "steps=2, batch_size=4",
@@ -52,7 +57,7 @@ def small_sample() -> Any:
     import pretextkit as pk
 
     data = pk.data.load("sample")
-    parts = (data.train_images[:400], data.train_labels[:400], data.test_images[:100], data.test_labels[:100])
+    parts = (data.train_images[:200], data.train_labels[:200], data.test_images[:50], data.test_labels[:50])
     return pk.data.ImageData("sample", *parts, data.class_names)
 
 
@@ -69,6 +74,14 @@ def code(page: str) -> str:
         assert long in source, f"{page} no longer has {long!r}"
         source = source.replace(long, short)
     return source
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the tensors are too small to share
+    yield
+    torch.set_num_threads(threads)
 
 
 def write_photos(folder: Path) -> None:
@@ -153,6 +166,15 @@ def test_tables_are_written_checked_and_found_stale(tables: ModuleType, tmp_path
         f"# Title\n<!-- table: quickstart -->\n{table}<!-- end -->\nafter\n"
     )
     assert tables.main(["--check"], tmp_path) == 0
+
+
+def test_a_table_without_measurements_is_named(tables: ModuleType, tmp_path: Path) -> None:
+    write_report(tmp_path)
+    (tmp_path / "docs/figures/quickstart.json").unlink()
+    message = "README.md asks for the table 'quickstart', but docs/figures/quickstart.json is not there."
+    with pytest.raises(SystemExit, match=re.escape(message)):
+        tables.main(["--check"], tmp_path)
+    assert "old" in (tmp_path / "README.md").read_text()
 
 
 def test_layers_are_compared_and_the_chosen_ones_bold(tables: ModuleType) -> None:
