@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.data, pytest.mark.slow]
 
 @pytest.fixture(name="svhn", scope="module")
 def _svhn() -> dict[str, tuple[Tensor, Tensor]]:
-    """House numbers: 3,000 images to learn from, 999 to test on."""
+    """House numbers: 2,000 images to learn from, 999 to test on."""
     folder = os.environ.get("PRETEXTKIT_DATA")
     path = Path(folder or "") / "svhn.npz"
     if not folder or not path.is_file():
@@ -27,8 +27,8 @@ def _svhn() -> dict[str, tuple[Tensor, Tensor]]:
     with np.load(path) as arrays:
         return {
             split: (
-                torch.from_numpy(arrays[f"{split}_images"][:3000]).permute(0, 3, 1, 2).contiguous(),
-                torch.from_numpy(arrays[f"{split}_labels"][:3000]),
+                torch.from_numpy(arrays[f"{split}_images"][:2000]).permute(0, 3, 1, 2).contiguous(),
+                torch.from_numpy(arrays[f"{split}_labels"][:2000]),
             )
             for split in ("train", "test")
         }

@@ -62,7 +62,31 @@ def train(
     callbacks: Sequence[Callback] = (),
     checkpoint_seconds: float = 30.0,
 ) -> TrainingRun:
-    """Train, or go on from the checkpoint that the same call left in the folder ``checkpoint``."""
+    """Train, or go on from the checkpoint that the same call left in the folder ``checkpoint``.
+
+    Args:
+        trainee: What is trained, in place.
+        source: Its images, and their labels if it needs any.
+        settings: How.
+        title: What progress is shown under.
+        checkpoint: Folder that is written to every ``checkpoint_seconds``, on Ctrl-C or SIGTERM, and at the end.
+        progress: Show how far it has come.
+        callbacks: Called with the history's newest row after every epoch.
+        checkpoint_seconds: Between two checkpoints.
+
+    Raises:
+        OptionError: A setting makes no sense.
+        DivergenceError: The loss or a weight is not finite.
+        CheckpointError: ``checkpoint`` holds that of another run, or only damaged ones.
+
+    Example:
+        >>> from pretextkit.data import as_source
+        >>> from pretextkit.functional.classifier import HeadTrainee
+        >>> trainee = HeadTrainee(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), classes=2)
+        >>> source = as_source(torch.rand(8, 3, 2, 2), [0, 1] * 4)
+        >>> train(trainee, source, Settings(epochs=2, batch_size=4), title="example", progress=False).steps
+        4
+    """
     device = resolve_device(settings.device)
     precision = resolve_precision(settings.precision, device)
     plan = make_plan(settings, source)
