@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -57,7 +58,7 @@ def small_sample() -> Any:
     import pretextkit as pk
 
     data = pk.data.load("sample")
-    parts = (data.train_images[:200], data.train_labels[:200], data.test_images[:50], data.test_labels[:50])
+    parts = (data.train_images[:120], data.train_labels[:120], data.test_images[:50], data.test_labels[:50])
     return pk.data.ImageData("sample", *parts, data.class_names)
 
 
@@ -106,7 +107,10 @@ def test_code_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(registry, "_classes", dict(registry._classes))
     if "own-images" in page:
         write_photos(tmp_path / "photos")
-    exec(compile(code(page), page, "exec"), {"__name__": "page", "small_sample": small_sample})
+    module = ModuleType("page")  # in sys.modules, as a script is: pickling looks classes up there
+    module.__dict__["small_sample"] = small_sample
+    monkeypatch.setitem(sys.modules, "page", module)
+    exec(compile(code(page), page, "exec"), module.__dict__)
 
 
 def test_every_page_with_code_is_listed() -> None:
