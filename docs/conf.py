@@ -21,6 +21,7 @@ html_title = "pretextkit"
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 
+autodoc_inherit_docstrings = False  # torch describes every "forward" alike
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
