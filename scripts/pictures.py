@@ -1,7 +1,4 @@
-"""Draw docs/figures/task-*.png, what each pretext task shows of the embedded sample.
-
-    python scripts/pictures.py
-"""
+"""Draw docs/figures/task-*.png, what each pretext task shows of the embedded sample: ``python scripts/pictures.py``."""
 
 from __future__ import annotations
 

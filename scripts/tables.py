@@ -1,9 +1,9 @@
 """Turn the measurements in docs/figures/*.json into Markdown tables: no number in the documents is typed by hand.
 
-    python scripts/tables.py          # write docs/figures/*.md and the tables in README.md
+    python scripts/tables.py          # write docs/explanation/results.md and the tables in README.md
     python scripts/tables.py --check  # fail if one of them is out of date
 
-The documents include docs/figures/NAME.md. In README.md, which cannot include, the table of NAME lies between
+NAME.json gets a section in results.md, with the pictures NAME*.png beside it. In README.md its table lies between
 ``<!-- table: NAME -->`` and ``<!-- end -->``. A run of an example with ``--out`` gives the JSON.
 """
 
@@ -18,6 +18,11 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+HEADING = """# Results
+
+Written by `python scripts/tables.py` from the measurements that the scripts of `examples/` left in `docs/figures`; a
+section has the name of its file. Accuracies are in percent, on test images. [How they are made](protocol.md).
+"""
 MARKED = re.compile(r"(<!-- table: ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -61,14 +66,37 @@ def table(report: Mapping[str, Any]) -> str:
     return comparison_table(report) if "rows" in report else layer_table(report)
 
 
+def section(name: str, report: Mapping[str, Any], pictures: Sequence[str]) -> str:
+    """Write what a report measured, on what and with what, its table, and the pictures that belong to it."""
+    facts = {
+        "Images": report.get("data"),
+        "Seconds in all": round(report["seconds"]) if "seconds" in report else None,
+        **{key: report.get(key) for key in ("stem", "epochs", "labels", "seed")},
+        **report.get("environment", {}),
+    }
+    known = "; ".join(f"{key}: {value}" for key, value in facts.items() if value is not None)
+    lines = [f"## {name}", "", f"{known}.", "", table(report)]
+    for picture in pictures:
+        lines += [f"![{Path(picture).stem}](../figures/{picture})", ""]
+    return "\n".join(lines)
+
+
 def documents(root: Path) -> dict[Path, str]:
     """Say what each generated file should hold.
 
     Raises:
         SystemExit: README.md asks for a table whose JSON is not there.
     """
-    tables = {path.stem: table(json.loads(path.read_text("utf-8"))) for path in root.glob("docs/figures/*.json")}
-    wanted = {root / "docs" / "figures" / f"{name}.md": text for name, text in tables.items()}
+    figures = root / "docs" / "figures"
+    reports = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(figures.glob("*.json"))}
+    tables = {name: table(report) for name, report in reports.items()}
+    wanted = {}
+    if reports:
+        sections = [
+            section(name, report, [picture.name for picture in sorted(figures.glob(f"{name}*.png"))])
+            for name, report in reports.items()
+        ]
+        wanted[root / "docs" / "explanation" / "results.md"] = "\n".join([HEADING, *sections])
     readme = root / "README.md"
     text = readme.read_text("utf-8")
     for _, name, _ in MARKED.findall(text):

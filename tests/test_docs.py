@@ -148,9 +148,16 @@ def test_committed_tables_are_those_of_the_committed_measurements(tables: Module
 
 def write_report(root: Path) -> None:
     (root / "docs" / "figures").mkdir(parents=True)
+    (root / "docs" / "explanation").mkdir()
     row = {"name": "random init", "linear_best": 0.81234, "linear_last": 0.7, "knn": 0.65, "linear_few": 0.5}
-    report = {"rows": [row | {"best_stage": "stage2", "seconds": 12.3}], "few_labels": 200}
-    (root / "docs" / "figures" / "quickstart.json").write_text(json.dumps(report))
+    report = {
+        "rows": [row | {"best_stage": "stage2", "seconds": 12.3}],
+        "few_labels": 200,
+        "data": "10 images",
+        "seed": 0,
+    }
+    (root / "docs" / "figures" / "quickstart.json").write_text(json.dumps(report | {"environment": {"torch": "2.4"}}))
+    (root / "docs" / "figures" / "quickstart-bars.png").write_bytes(b"")
     (root / "README.md").write_text("# Title\n<!-- table: quickstart -->\nold\n<!-- end -->\nafter\n")
 
 
@@ -158,14 +165,18 @@ def test_tables_are_written_checked_and_found_stale(tables: ModuleType, tmp_path
     write_report(tmp_path)
     assert tables.main(["--check"], tmp_path) == 1
     assert "Out of date: README.md" in capsys.readouterr().out
-    assert not (tmp_path / "docs/figures/quickstart.md").exists()
+    assert not (tmp_path / "docs/explanation/results.md").exists()
     assert tables.main([], tmp_path) == 0
     table = (
         "| % | Linear, best stage | Linear, last stage | kNN | Linear, 200 labels | Training, s |\n"
         "| --- | ---: | ---: | ---: | ---: | ---: |\n"
         "| random init | 81.2 (stage2) | 70.0 | 65.0 | 50.0 | 12 |\n"
     )
-    assert (tmp_path / "docs/figures/quickstart.md").read_text() == table
+    results = (tmp_path / "docs/explanation/results.md").read_text()
+    assert results.endswith(
+        f"## quickstart\n\nImages: 10 images; seed: 0; torch: 2.4.\n\n{table}\n"
+        "![quickstart-bars](../figures/quickstart-bars.png)\n"
+    )
     assert (tmp_path / "README.md").read_text() == (
         f"# Title\n<!-- table: quickstart -->\n{table}<!-- end -->\nafter\n"
     )
