@@ -124,6 +124,32 @@ def test_the_layer_is_the_best_on_held_out_parts_of_train() -> None:
     assert max(scores, key=lambda name: scores[name]) == "signal"
 
 
+class Halves(nn.Module):
+    """Two layers, each of which shows half of the features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.signal, self.noise = nn.Identity(), nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.signal(x[:, :6])
+        out: Tensor = self.noise(x[:, 6:])
+        return out
+
+
+def test_the_layer_is_not_the_one_that_test_would_choose() -> None:
+    def halves(seed: int) -> tuple[Tensor, Tensor]:
+        features, labels = clouds(60, seed)
+        return torch.cat([features, torch.randn(60, 6, generator=Generator().manual_seed(seed + 9))], 1), labels
+
+    train, (x_test, _) = halves(0), halves(1)
+    adverse = linear_probe(Halves(), train, halves(1), layers=["noise"]).predictions  # test, as the noise would have it
+    result = linear_probe(Halves(), train, (x_test, adverse), layers=["signal", "noise"])
+    assert result.layers["noise"].accuracy == 1.0 > result.layers["signal"].accuracy
+    assert result.layer == "signal"
+    assert result.accuracy == result.layers["signal"].accuracy
+
+
 @pytest.mark.parametrize("few", [5000, 10])
 def test_the_penalty_is_the_one_best_on_held_out_parts(monkeypatch: pytest.MonkeyPatch, few: int) -> None:
     """Forty features, three of them useful, sixty rows: too small a penalty learns the noise by heart."""
