@@ -219,6 +219,8 @@ def test_every_metric_has_a_panel_and_variants_share_one() -> None:
     loss, _, accuracy, _ = figure.axes
     assert loss.lines[0].get_xydata().tolist() == [[1, 1], [2, 1 / 2], [3, 1 / 3]]  # type: ignore[union-attr]
     assert [line.get_label() for line in accuracy.lines] == ["accuracy", "accuracy_0"]
+    assert np.asarray(accuracy.lines[0].get_ydata()).tolist() == pytest.approx([0.2, 0.4, 0.6])
+    assert np.asarray(accuracy.lines[1].get_ydata()).tolist() == [0.3, 0.3, 0.3]
     assert accuracy.get_legend() is not None
     assert loss.get_legend() is None
     drawn(figure)
