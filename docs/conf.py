@@ -15,7 +15,6 @@ release = version = pretextkit.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "reference_pages"]
 exclude_patterns = ["_build", "figures"]
-suppress_warnings = ["toc.empty_glob"]  # results.md is there once something was measured
 html_theme = "furo"
 html_title = "pretextkit"
 
