@@ -24,7 +24,7 @@ from pretextkit.functional import freeze_and_finetune, knn_probe, linear_probe, 
 
 FEW = 200  # labels
 TASKS = {"rotation": 2, "simclr": 4, "jigsaw-context": 4}  # epochs
-SUPERVISED = {"supervised, all labels": 6, f"supervised, {FEW} labels": 100}  # epochs
+SUPERVISED = {"supervised, all labels": 4, f"supervised, {FEW} labels": 100}  # epochs
 
 
 def new_backbone(seed: int) -> Any:
@@ -91,7 +91,7 @@ def main() -> None:
         labelled = data.train if "all" in name else few
         head = pk.heads["linear"](backbone.feature_dim, len(data.class_names))
         tuned = freeze_and_finetune(
-            backbone, head, labelled, data.test, trainable="all", epochs=epochs, seed=options.seed
+            backbone, head, labelled, data.test, trainable="all", epochs=epochs, batch_size=128, seed=options.seed
         )
         rows[name] = evaluate(backbone, data, few, tuned.seconds) | {"own_classifier": tuned.accuracy}
 

@@ -23,7 +23,9 @@ class LogisticModel(NamedTuple):
         return features @ self.weight + self.bias[:, None]
 
 
-def fit_logistic(features: Tensor, labels: Tensor, classes: int, penalties: Tensor) -> LogisticModel:
+def fit_logistic(
+    features: Tensor, labels: Tensor, classes: int, penalties: Tensor, *, max_steps: int = 200
+) -> LogisticModel:
     """Minimise mean cross entropy + penalty / 2 * |W|^2 by L-BFGS, until a step gains less than a millionth.
 
     The problems for all penalties are solved together: one product with the features serves them all. The features are
@@ -35,6 +37,7 @@ def fit_logistic(features: Tensor, labels: Tensor, classes: int, penalties: Tens
         labels: ``n``, 0…k-1.
         classes: ``k``.
         penalties: ``g``, each above 0.
+        max_steps: Steps after which the solution is taken as it is.
 
     Returns:
         Weights and biases for every penalty.
@@ -57,7 +60,7 @@ def fit_logistic(features: Tensor, labels: Tensor, classes: int, penalties: Tens
     bias = torch.zeros(grid, classes, requires_grad=True)
     optimizer: Any = torch.optim.LBFGS(
         [weight, bias],
-        max_iter=200,
+        max_iter=max_steps,
         tolerance_grad=1e-5,
         tolerance_change=1e-6 * grid,
         history_size=10,

@@ -21,6 +21,9 @@ from pretextkit.training.hardware import Precision
 __all__ = ["LayerScore", "ProbeResult", "check_known", "labelled_features", "linear_probe"]
 
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+CHOOSING_STEPS = 60
+"""L-BFGS steps while penalties are compared: their order is settled long before their solutions."""
+
 FEW = 5000
 """Up to so many labels the penalty is chosen by five-fold cross-validation, above by one split of a fifth."""
 
@@ -201,7 +204,8 @@ def _choose_penalty(
     loss = torch.zeros(len(penalties))
     count = 0
     for fit, held in folds:
-        logits = fit_logistic(features[fit], labels[fit], classes, penalties).logits(features[held])
+        model = fit_logistic(features[fit], labels[fit], classes, penalties, max_steps=CHOOSING_STEPS)
+        logits = model.logits(features[held])
         correct += (logits.argmax(2) == labels[held]).sum(1)
         loss -= logits.log_softmax(2)[:, torch.arange(len(held)), labels[held]].sum(1)
         count += len(held)

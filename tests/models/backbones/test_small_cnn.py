@@ -9,17 +9,17 @@ from torch import nn
 from pretextkit.models import SmallCNN
 
 
-def test_it_has_about_600_000_parameters() -> None:
-    assert sum(parameter.numel() for parameter in SmallCNN().parameters()) == 573_600
+def test_it_has_about_half_a_million_parameters() -> None:
+    assert sum(parameter.numel() for parameter in SmallCNN().parameters()) == 536_608
 
 
 @pytest.mark.parametrize("in_channels", [1, 3])
 @pytest.mark.parametrize(("height", "width"), [(28, 28), (32, 48), (33, 97)])
-def test_later_stages_halve_the_map(in_channels: int, height: int, width: int) -> None:
+def test_stages_halve_the_map_but_the_second(in_channels: int, height: int, width: int) -> None:
     backbone = SmallCNN(in_channels=in_channels).eval()
     with torch.no_grad():
         stages = backbone.stages(torch.zeros(2, 3, height, width))
-    sizes = [(math.ceil(height / 2**k), math.ceil(width / 2**k)) for k in range(4)]
+    sizes = [(math.ceil(height / 2**k), math.ceil(width / 2**k)) for k in (1, 1, 2, 3)]
     assert [tuple(stage.shape) for stage in stages] == [
         (2, channels, *size) for channels, size in zip((32, 64, 128, 256), sizes, strict=True)
     ]
@@ -31,7 +31,7 @@ def test_every_convolution_is_normalised_and_rectified() -> None:
         nn.Conv2d,
         nn.BatchNorm2d,
         nn.ReLU,
-    ] * 6
+    ] * 5
     assert min(stage.min() for stage in SmallCNN().stages(torch.rand(2, 3, 28, 28))) == 0
 
 
