@@ -415,3 +415,15 @@ def test_a_batch_of_one_is_refused_where_batchnorm_trains() -> None:
 def test_small_data_is_one_batch() -> None:
     result = tune(Parts(), LinearHead(8, 2), striped(4, 0), batch_size=64, epochs=3)
     assert result.history.column("step") == [1, 2, 3]
+
+
+def test_the_head_that_learns_alone_sees_the_features_it_will_keep() -> None:
+    backbone = TinyBackbone()
+    tune(backbone, LinearHead(backbone.feature_dim, 2), trainable="all", head_epochs=1, epochs=1, learning_rate=0.0)
+    torch.testing.assert_close(backbone.normalization.mean, TRAIN[0].mean((0, 2, 3)))
+    seen: list[Tensor] = []
+    fresh = TinyBackbone()
+    fresh.normalization.register_forward_hook(lambda module, inputs, output: seen.append(module.mean.clone()))
+    tune(fresh, LinearHead(fresh.feature_dim, 2), trainable="all", head_epochs=1, epochs=1)
+    assert len(seen) > 1
+    assert all(torch.equal(mean, seen[-1]) for mean in seen)

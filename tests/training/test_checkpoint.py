@@ -104,6 +104,11 @@ def test_a_truncated_file_falls_back_to_the_one_before_and_says_so(tmp_path: Pat
     (message,) = (str(each.message) for each in caught)
     assert message.startswith(f"The checkpoint {newest} (")
     assert message.endswith(f") is damaged; going on from {previous}.")
+    assert not newest.exists()  # set aside: the next save must not push the intact one out
+    save_checkpoint(tmp_path, state(3), RUN)
+    cut(newest)
+    with pytest.warns(UserWarning, match="damaged"):
+        assert step_in(tmp_path) == 1
 
 
 def test_only_damaged_ones_is_an_error_that_names_them(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from pretextkit.registries import unknown_name
 from pretextkit.training.hardware import Precision, resolve_device
 from pretextkit.training.history import History
 from pretextkit.training.loop import train as run_training
+from pretextkit.training.normalization import sample_images, unmeasured_normalizations
 from pretextkit.training.optim import OptimizerName
 from pretextkit.training.settings import Settings
 from pretextkit.training.trainee import Trainee
@@ -136,6 +137,10 @@ def freeze_and_finetune(
     rows: list[Any] = []
     seconds = 0.0
     try:
+        for module in trained:  # before the head learns alone, on features that would then change
+            module.train()
+            for normalization in unmeasured_normalizations(module):
+                normalization.measure(sample_images(source, seed).to(normalization.mean.device))
         for number, (length, modules) in enumerate(phases):
             trainee: Trainee
             inputs: ImageSource

@@ -15,7 +15,7 @@ from pretextkit.errors import CheckpointError
 __all__ = ["load_checkpoint", "save_checkpoint"]
 
 FORMAT = 1
-NAME, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
+NAME, PREVIOUS, DAMAGED = "checkpoint.pt", "checkpoint.previous.pt", "checkpoint.damaged.pt"
 
 
 def save_checkpoint(folder: Path, state: Mapping[str, Any], identity: Mapping[str, Any]) -> Path:
@@ -57,6 +57,7 @@ def load_checkpoint(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any]
             continue
         if problems:
             warnings.warn(f"The checkpoint {problems[0]} is damaged; going on from {path}.", stacklevel=2)
+            os.replace(folder / NAME, folder / DAMAGED)  # so that the next one does not push out the intact one
         _require_same(path, version, saved, identity)
         return dict(state)
     if problems:

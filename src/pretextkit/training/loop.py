@@ -10,28 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from pretextkit.contracts import InputNormalization
 from pretextkit.data.sources import ImageSource
 from pretextkit.training.checkpoint import load_checkpoint, save_checkpoint
 from pretextkit.training.hardware import resolve_device, resolve_precision
 from pretextkit.training.history import History
 from pretextkit.training.interrupts import held_interrupts
+from pretextkit.training.normalization import sample_images, unmeasured_normalizations
 from pretextkit.training.order import Order
 from pretextkit.training.progress import progress_for
 from pretextkit.training.recorder import Recorder, diverged
-from pretextkit.training.seeds import derived_generator, derived_seed
+from pretextkit.training.seeds import derived_seed
 from pretextkit.training.settings import Plan, Settings, make_plan
 from pretextkit.training.stepper import Stepper
 from pretextkit.training.trainee import Trainee
 
 __all__ = ["Callback", "TrainingRun", "train"]
-
-_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-MEASURED_IMAGES = 4096
-"""Images from which an unmeasured input normalisation is set."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +101,8 @@ def train(
         stepper.load_state_dict(state)
         recorder = Recorder(state["rows"], state["open"])
         start, seconds_before = state["step"], state["seconds"]
-    unmeasured = _unmeasured_normalizations(module)
-    sample = _sample(source, settings.seed) if unmeasured else torch.empty(0)
+    unmeasured = unmeasured_normalizations(module)
+    sample = sample_images(source, settings.seed) if unmeasured else torch.empty(0)
     bar = progress_for(progress, title, total, start, plan.batch_size)
     begun = saved = time.monotonic()
 
@@ -163,18 +158,6 @@ def train(
         device=device,
         precision=precision,
     )
-
-
-def _unmeasured_normalizations(module: nn.Module) -> list[InputNormalization]:
-    return [m for m in module.modules() if isinstance(m, InputNormalization) and m.training and not m.measured]
-
-
-def _sample(source: ImageSource, seed: int) -> Tensor:
-    """Read the images from which input normalisations are measured."""
-    order = torch.randperm(len(source), generator=derived_generator(seed, "normalization"))[:MEASURED_IMAGES]
-    with torch.random.fork_rng(devices=[]):  # a loader draws from the global generator
-        torch.default_generator.manual_seed(derived_seed(seed, "normalization"))
-        return torch.cat([batch.images for batch in source.batches(torch.split(order, 256))])
 
 
 def _identity(trainee: Trainee, source: ImageSource, settings: Settings, plan: Plan, precision: str) -> dict[str, Any]:
