@@ -112,6 +112,7 @@ def main() -> None:
         )
     save_bars(rows, options.out / "bars.png")
     report = {
+        "command": "python examples/quickstart.py",
         "rows": [{"name": name, **row} for name, row in rows.items()],
         "data": str(data),
         "few_labels": FEW,

@@ -63,13 +63,16 @@ def main() -> None:
         logits = torch.cat([task.head(backbone(images)) for images in torch.split(test_views.images, 256)])
         held_out = (logits.argmax(1) == test_views.labels).float().mean().item()
     print(f"rotation accuracy on test images: {held_out:.1%}")
+    command = f"python examples/svhn_rotation.py --data {Path(options.data).name}"
     report = {
+        "command": f"{command} --stem {options.stem} --epochs {options.epochs} --labels {options.labels}",
         "data": str(data),
         "stem": options.stem,
         "epochs": options.epochs,
         "labels": options.labels,
         "seed": options.seed,
         "seconds": result.history.last["seconds"],
+        "threads": torch.get_num_threads(),
         "rotation_accuracy_on_test": held_out,
         "random_init": {name: score.accuracy for name, score in random_init.layers.items()},
         "rotation": {name: score.accuracy for name, score in probe.layers.items()},

@@ -70,12 +70,17 @@ def section(name: str, report: Mapping[str, Any], pictures: Sequence[str]) -> st
     """Write what a report measured, on what and with what, its table, and the pictures that belong to it."""
     facts = {
         "Images": report.get("data"),
-        "Seconds in all": round(report["seconds"]) if "seconds" in report else None,
-        **{key: report.get(key) for key in ("stem", "epochs", "labels", "seed")},
+        "seconds": round(report["seconds"]) if "seconds" in report else None,
+        **{key: report.get(key) for key in ("stem", "epochs", "labels", "seed", "threads")},
         **report.get("environment", {}),
     }
     known = "; ".join(f"{key}: {value}" for key, value in facts.items() if value is not None)
-    lines = [f"## {name}", "", f"{known}.", "", table(report)]
+    lines = [f"## {name}", ""]
+    if "command" in report:
+        lines += ["```bash", report["command"], "```", ""]
+    lines += [f"{known}.", "", table(report)]
+    if "rotation_accuracy_on_test" in report:
+        lines += [f"Rotation accuracy on test images: {percent(report['rotation_accuracy_on_test'])} %.", ""]
     for picture in pictures:
         lines += [f"![{Path(picture).stem}](../figures/{picture})", ""]
     return "\n".join(lines)
