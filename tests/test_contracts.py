@@ -223,3 +223,13 @@ def test_nothing_follows_the_weights_by_default() -> None:
 def test_contracts_are_what_the_package_exports() -> None:
     assert (pk.Backbone, pk.SpatialBackbone, pk.Head) == (Backbone, SpatialBackbone, Head)
     assert (pk.PretextTask, pk.TaskOutput, pk.InputNormalization) == (PretextTask, TaskOutput, InputNormalization)
+
+
+def test_measuring_goes_chunk_by_chunk_and_refuses_nothing_to_measure() -> None:
+    images = torch.rand(2500, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    images[2048:] = 1.0
+    measured = InputNormalization(3).measure(images)
+    torch.testing.assert_close(measured.mean, images.double().mean((0, 2, 3)).float())
+    torch.testing.assert_close(measured.std, images.double().std((0, 2, 3), correction=0).float())
+    with pytest.raises(ShapeError, match="Expected at least one image"):
+        InputNormalization(3).measure(images[:0])

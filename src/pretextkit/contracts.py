@@ -80,8 +80,16 @@ class InputNormalization(nn.Module):
     @torch.no_grad()
     def measure(self, images: Tensor) -> InputNormalization:
         """Set mean and std to those of ``images`` (``b c h w``, uint8 or float in [0, 1])."""
-        pixels = self.adapt(images).double()
-        self.set(pixels.mean((0, 2, 3)), pixels.std((0, 2, 3), correction=0))
+        if images.numel() == 0:
+            raise ShapeError("at least one image", got=f"shape {tuple(images.shape)}", fix="Pass images to measure.")
+        sums = squares = torch.zeros((), dtype=torch.float64, device=images.device)
+        for chunk in torch.split(images, 1024):  # a copy of all images as float64 could be more than the memory holds
+            pixels = self.adapt(chunk).double()
+            sums = sums + pixels.sum((0, 2, 3))
+            squares = squares + pixels.square().sum((0, 2, 3))
+        count = images[:, 0].numel()
+        mean = sums / count
+        self.set(mean, (squares / count - mean.square()).clamp(min=0).sqrt())
         return self
 
     @torch.no_grad()
