@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import shlex
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from pretextkit.functional import freeze_and_finetune, knn_probe, linear_probe, 
 
 FEW = 200  # labels
 TASKS = {"rotation": 2, "simclr": 4, "jigsaw-context": 4}  # epochs
-SUPERVISED = {"supervised, all labels": 4, f"supervised, {FEW} labels": 100}  # epochs
+SUPERVISED_EPOCHS, FEW_EPOCHS = 4, 100
 
 
 def new_backbone(seed: int) -> Any:
@@ -86,9 +88,11 @@ def main() -> None:
     backbone.normalization.measure(data.train_images)
     rows["random init"] = evaluate(backbone, data, few, seconds=0.0)
 
-    for name, epochs in SUPERVISED.items():
+    for name, labelled, epochs in (
+        ("supervised, all labels", data.train, SUPERVISED_EPOCHS),
+        (f"supervised, {FEW} labels", few, FEW_EPOCHS),
+    ):
         backbone = new_backbone(options.seed)
-        labelled = data.train if "all" in name else few
         head = pk.heads["linear"](backbone.feature_dim, len(data.class_names))
         tuned = freeze_and_finetune(
             backbone, head, labelled, data.test, trainable="all", epochs=epochs, batch_size=128, seed=options.seed
@@ -100,7 +104,7 @@ def main() -> None:
         result = pretrain(task, data.train_images, epochs=epochs, batch_size=128, seed=options.seed)
         print(f"{name}: {result}")
         views = task.views(data.train_images[:8].float() / 255, torch.Generator().manual_seed(options.seed))
-        save_views(views, options.out / f"views-{name}.png")
+        save_views(views, options.out / f"quickstart-views-{name}.png")
         rows[name] = evaluate(task.backbone, data, few, result.seconds)
 
     print(f"\n{'':24}{'best stage':>20}{'last stage':>12}{'kNN':>8}{f'{FEW} labels':>12}{'training':>10}")
@@ -110,9 +114,9 @@ def main() -> None:
             f"{name:24}{best:>20}{row['linear_last']:>12.1%}{row['knn']:>8.1%}{row['linear_few']:>12.1%}"
             f"{row['seconds']:>8.0f} s"
         )
-    save_bars(rows, options.out / "bars.png")
+    save_bars(rows, options.out / "quickstart-bars.png")
     report = {
-        "command": "python examples/quickstart.py",
+        "command": shlex.join(["python", *sys.argv]),
         "rows": [{"name": name, **row} for name, row in rows.items()],
         "data": str(data),
         "few_labels": FEW,

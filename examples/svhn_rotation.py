@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
+import sys
 from pathlib import Path
 
 import torch
@@ -41,7 +43,7 @@ def main() -> None:
     backbone.normalization.measure(data.train_images)
     task = pk.tasks.Rotation(backbone)
     views = task.views(data.train_images[:8].float() / 255, torch.Generator())
-    save_image(make_grid(views.images, nrow=8, pad_value=1.0), options.out / "views.png")
+    save_image(make_grid(views.images, nrow=8, pad_value=1.0), options.out / f"svhn-rotation-{options.stem}-views.png")
 
     random_init = linear_probe(backbone, few, data.test, layers="all", pool=[1, 2])
     print(f"random init, {random_init}")
@@ -57,15 +59,16 @@ def main() -> None:
     probe = linear_probe(backbone, few, data.test, layers="all", pool=[1, 2])
     print(f"rotation, {probe}")
 
+    task.eval()
     with torch.no_grad():
-        task.eval()
-        test_views = task.views(data.test_images.float() / 255, torch.Generator())
-        logits = torch.cat([task.head(backbone(images)) for images in torch.split(test_views.images, 256)])
-        held_out = (logits.argmax(1) == test_views.labels).float().mean().item()
+        correct = 0.0
+        for images in torch.split(data.test_images, 256):
+            output = task.step(images.to(result.device), torch.Generator())
+            correct += output.metrics["accuracy"].item() * len(images)
+    held_out = correct / len(data.test_images)
     print(f"rotation accuracy on test images: {held_out:.1%}")
-    command = f"python examples/svhn_rotation.py --data {Path(options.data).name}"
     report = {
-        "command": f"{command} --stem {options.stem} --epochs {options.epochs} --labels {options.labels}",
+        "command": shlex.join(["python", *sys.argv]),
         "data": str(data),
         "stem": options.stem,
         "epochs": options.epochs,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import pretextkit as pk
-from pretextkit.functional import pretrain
+from pretextkit.functional import linear_probe, pretrain
 
 SVHN = Path(os.environ.get("PRETEXTKIT_DATA", ".")) / "svhn.npz"
 
@@ -28,13 +28,18 @@ def test_street_digits_load_as_they_are() -> None:
     assert len(pk.data.stratified_subset(data.train_labels, 732)) == 732
 
 
-def test_rotations_of_street_digits_are_learned() -> None:
+def test_rotation_teaches_more_about_digits_than_random_weights() -> None:
     data = pk.data.load(SVHN)
+    chosen = pk.data.stratified_subset(data.train_labels, 732)
+    few = (data.train_images[chosen], data.train_labels[chosen])
     torch.manual_seed(0)
-    backbone = pk.backbones["small-cnn"]()
-    task = pk.pretext_tasks["rotation"](backbone)
-    pretrain(task, data.train_images[:2000], steps=60, batch_size=32, seed=0, progress=False)
+    task = pk.tasks.Rotation(pk.models.SmallCNN())
+    task.backbone.normalization.measure(data.train_images)
+    random_init = linear_probe(task.backbone, few, data.test, layers="all", pool=2)
+    pretrain(task, data.train_images[:2000], steps=90, batch_size=32, seed=0, device="cpu", progress=False)
     task.eval()
     with torch.no_grad():
         rotation = task.step(data.test_images, torch.Generator()).metrics["accuracy"].item()
     assert rotation > 0.5, "chance is 0.25"
+    learned = linear_probe(task.backbone, few, data.test, layers="all", pool=2)
+    assert learned.accuracy > random_init.accuracy + 0.05
