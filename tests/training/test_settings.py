@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import io
 import math
+from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -106,3 +109,26 @@ def test_an_unknown_optimizer_is_named_before_its_rate_is_looked_up() -> None:
     with pytest.raises(UnknownNameError, match="name of an optimizer, but got 'adam'") as caught:
         make_plan(Settings(epochs=1, optimizer="adam"), of(10))  # type: ignore[arg-type]
     assert "Did you mean 'adamw'? Known: adamw, sgd, lars." in str(caught.value)
+
+
+def test_an_unknown_optimizer_is_named_also_beside_a_rate() -> None:
+    with pytest.raises(UnknownNameError, match="name of an optimizer, but got 'adam'"):
+        make_plan(Settings(epochs=1, optimizer="adam", learning_rate=0.1), of(10))  # type: ignore[arg-type]
+
+
+def test_numbers_of_another_library_can_be_read_back() -> None:
+    options: Any = {
+        "steps": np.int64(3),
+        "batch_size": np.int64(4),
+        "seed": np.int32(1),
+        "learning_rate": np.float64(0.5),
+    }
+    options |= {"warmup": np.float32(0.5), "optimizer": np.str_("sgd")}
+    settings = Settings(**options)
+    plan = make_plan(settings, of(8))
+    file = io.BytesIO()
+    torch.save({**asdict(settings), **asdict(plan)}, file)
+    file.seek(0)
+    found = torch.load(file, weights_only=True)
+    assert found == {**asdict(settings), **asdict(plan)}
+    assert (found["total"], found["learning_rate"], found["batch_size"], found["optimizer"]) == (3, 0.5, 4, "sgd")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import numbers
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 
@@ -33,6 +34,10 @@ class Settings:
     channels_last: bool = True
     compile: bool = False
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            object.__setattr__(self, field.name, _built_in(getattr(self, field.name)))
 
 
 @dataclass(frozen=True)
@@ -88,16 +93,27 @@ def make_plan(settings: Settings, source: ImageSource) -> Plan:
             raise OptionError(f"{name} of at least 0", got=value, fix="Leave it out for the default.")
     if not 0 <= settings.warmup <= 1:
         raise OptionError("warmup as a share of all steps, 0 to 1", got=settings.warmup, fix="The default is 0.05.")
-    rate = settings.learning_rate
+    default_rate = default_learning_rate(settings.optimizer, batch_size)  # knows the optimisers: named here or nowhere
     per_epoch = count // batch_size
     total = settings.steps if settings.steps is not None else (settings.epochs or 0) * per_epoch
     return Plan(
         batch_size=batch_size,
-        learning_rate=default_learning_rate(settings.optimizer, batch_size) if rate is None else rate,
+        learning_rate=default_rate if settings.learning_rate is None else settings.learning_rate,
         per_epoch=per_epoch,
         total=total,
         warmup=math.ceil(settings.warmup * total),
     )
+
+
+def _built_in(value: Any) -> Any:
+    """Turn another library's number or string, which no checkpoint could be read with, into Python's own."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    return str(value) if isinstance(value, str) else value
 
 
 def _is_whole(value: object) -> bool:
