@@ -121,6 +121,11 @@ def test_one_image_leaves_no_test_part(tmp_path: Path) -> None:
             r"1 or 3 channels \(train of .*a\.npz\), but got shape \(2, 3\)",
         ),
         (
+            {"train_images": pixels(4, 4, 3)},
+            ShapeError,
+            r"n c h w \(train of .*a\.npz\), but got shape \(4, 4, 3\), which may be one image h w c\. Pass array",
+        ),
+        (
             {"train_images": pixels(3, 4, 4), "train_labels": [0, 1]},
             ShapeError,
             r"as many labels as images \(train of .*a\.npz\), but got 2 labels for 3 images",

@@ -73,9 +73,9 @@ def as_uint8(images: Tensor) -> Tensor:
 
 
 def _split(arrays: dict[str, Any], split: str, path: Path) -> Labelled:
-    images = channels_second(tensor_from_array(arrays[f"{split}_images"]))
     labels = arrays.get(f"{split}_labels")
     try:
+        images = channels_second(tensor_from_array(arrays[f"{split}_images"]))
         check_images(images)
         checked = torch.full((len(images),), -1) if labels is None else check_labels(labels, len(images))
     except (DataError, ShapeError) as error:

@@ -89,8 +89,22 @@ def pil_tensor(image: PilImage) -> Tensor:
 
 
 def channels_second(images: Tensor) -> Tensor:
-    """Turn ``n h w c``, ``n h w`` or ``n c h w`` into ``n c h w`` without a copy; leave anything else to the checks."""
+    """Turn ``n h w c``, ``n h w`` or ``n c h w`` into ``n c h w`` without a copy; leave anything else to the checks.
+
+    Raises:
+        ShapeError: It is ``h w c`` by its looks, which would be taken for ``h`` grey images.
+
+    Example:
+        >>> channels_second(torch.zeros(2, 8, 9, 3)).shape, channels_second(torch.zeros(2, 8, 9)).shape
+        (torch.Size([2, 3, 8, 9]), torch.Size([2, 1, 8, 9]))
+    """
     if images.ndim == 3:
+        if images.shape[2] in (1, 3):
+            raise ShapeError(
+                "images n h w c, n h w or n c h w",
+                got=f"shape {tuple(images.shape)}, which may be one image h w c",
+                fix="Pass array[None] for one image, or array[..., None] for grey images n h w.",
+            )
         return images[:, None]
     return images.permute(0, 3, 1, 2) if images.ndim == 4 and images.shape[3] in (1, 3) else images
 
