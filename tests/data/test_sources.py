@@ -14,8 +14,11 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler, TensorDataset
 
 from pretextkit.batches import Labelled
-from pretextkit.data import DatasetImages, ImageBatch, ImageSource, LoaderImages, TensorImages, as_source
+from pretextkit.data import DatasetImages, ImageBatch, ImageSource, LoaderImages, TensorImages, as_source, images_of
 from pretextkit.errors import DataError, ShapeError
+from pretextkit.functional import pretrain
+from pretextkit.models import SmallCNN
+from pretextkit.tasks import Rotation
 
 
 def numbered(n: int, channels: int = 3, side: int = 4) -> Tensor:
@@ -278,6 +281,50 @@ def test_every_kind_becomes_its_source(tmp_path: Path) -> None:
     assert (labelled.images[0] == 3).all()
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("target", [0.5, "cat", {"boxes": torch.zeros(2, 4)}, torch.zeros(4, 4)])
+def test_images_of_a_data_set_or_loader_with_any_targets(target: Any, workers: int) -> None:
+    data = Items(*((image, target) for image in numbered(4)))
+    order = [torch.tensor([0, 1]), torch.tensor([2, 3])]
+    for given_images in (data, DatasetImages(data), DataLoader(data, 2), LoaderImages(DataLoader(data, 2))):
+        source = images_of(given_images, workers=workers)
+        batches = list(source.batches(order))
+        assert numbers(iter(batches)) == [[0, 1], [2, 3]]
+        assert all(batch.labels is None for batch in batches)
+        assert isinstance(source, LoaderImages) == isinstance(given_images, DataLoader | LoaderImages)
+
+
+def test_pretraining_looks_at_no_target() -> None:
+    task = Rotation(SmallCNN())
+    boxes = Items(*((image, {"boxes": torch.rand(2, 4)}) for image in torch.rand(4, 3, 32, 32)))
+    assert pretrain(task, boxes, steps=1, batch_size=4, device="cpu", progress=False).steps == 1
+
+
+class OwnLabelled(TensorImages):
+    without_labels = ImageSource.without_labels  # type: ignore[assignment]
+
+
+def test_images_of_anything_else_have_no_labels_either() -> None:
+    images, labels = numbered(2), torch.arange(2)
+    own = OwnLabelled(images, labels)
+    cases: list[Any] = [images, (images, labels), [images, torch.rand(2)], (images.numpy(), [{}, {}]), own]
+    for given_images in cases:
+        source = images_of(given_images)
+        assert len(source) == 2
+        (batch,) = source.batches([torch.tensor([1, 0])])
+        assert numbers(iter([batch])) == [[1, 0]]
+        assert batch.labels is None
+    assert own.labels is not None, "the caller's source keeps its own"
+    labelled = TensorImages(images, labels)
+    images_of(labelled)
+    assert labelled.labels is not None
+
+
+def test_two_sets_of_images_are_not_images_and_labels() -> None:
+    with pytest.raises(ShapeError, match=r"Expected labels of shape \(b,\)"):
+        images_of([numbered(4), numbered(4)])
+
+
 def test_a_folder_of_train_and_test_gives_its_training_part(tmp_path: Path) -> None:
     for split, count in (("train", 2), ("test", 1)):
         (tmp_path / split / "cat").mkdir(parents=True)
@@ -299,6 +346,21 @@ def test_arrays_may_have_channels_last_or_second_or_none(channels: int) -> None:
     for array in (last, pixels.numpy(), *([pixels[:, 0].numpy()] if channels == 1 else [])):
         source = as_source(array)
         assert torch.equal(next(source.batches([torch.arange(2)])).images, pixels)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_one_colour_image_is_not_taken_for_grey_images(channels: int) -> None:
+    array = np.zeros((6, 5, channels), np.uint8)
+    with pytest.raises(ShapeError) as caught:
+        as_source(array)
+    assert str(caught.value) == (
+        f"Expected images n h w c, n h w or n c h w, but got shape (6, 5, {channels}), which may be one image h w c. "
+        "Pass array[None] for one image, or array[..., None] for grey images n h w."
+    )
+    for remedy, shape in ((array[None], (1, channels, 6, 5)), (array[..., None], (6, 1, 5, channels))):
+        source = as_source(remedy)
+        assert isinstance(source, TensorImages)
+        assert source.images.shape == shape
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,15 @@
 from pretextkit.data.checks import check_classes, check_images, check_labels
 from pretextkit.data.folder import FolderImages
 from pretextkit.data.load import ImageData, load
-from pretextkit.data.sources import DatasetImages, ImageBatch, ImageSource, LoaderImages, TensorImages, as_source
+from pretextkit.data.sources import (
+    DatasetImages,
+    ImageBatch,
+    ImageSource,
+    LoaderImages,
+    TensorImages,
+    as_source,
+    images_of,
+)
 from pretextkit.data.splits import keep_labels, stratified_split, stratified_subset
 
 __all__ = [
@@ -18,6 +26,7 @@ __all__ = [
     "check_classes",
     "check_images",
     "check_labels",
+    "images_of",
     "keep_labels",
     "load",
     "stratified_split",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Callable, Iterator, Sequence, Sized
+from copy import copy
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,12 +17,15 @@ from pretextkit.data.checks import check_images, check_labels, tensor_from_array
 from pretextkit.data.pixels import channels_second, image_tensor
 from pretextkit.errors import DataError, ShapeError
 
-__all__ = ["DatasetImages", "ImageBatch", "ImageSource", "LoaderImages", "TensorImages", "as_source"]
+__all__ = ["DatasetImages", "ImageBatch", "ImageSource", "LoaderImages", "TensorImages", "as_source", "images_of"]
 
 KINDS = (
     "a tensor n c h w, an array n h w c, n h w or n c h w, (images, labels), a Dataset, a DataLoader, a folder, "
     "an .npz file or an ImageSource"
 )
+
+Split = Callable[[Any], tuple[Any, Any]]
+"""How an item becomes an image (or a batch of them) and its label, or None."""
 
 
 class ImageBatch(NamedTuple):
@@ -42,6 +47,10 @@ class ImageSource(ABC):
     @abstractmethod
     def batches(self, order: Sequence[Tensor]) -> Iterator[ImageBatch]:
         """Read one batch for each tensor of indices in ``order``."""
+
+    def without_labels(self) -> ImageSource:
+        """Give the same images as a source that has no labels; pretextkit's own sources then do not look at them."""
+        return _Unlabelled(self)
 
 
 class TensorImages(ImageSource):
@@ -76,6 +85,12 @@ class TensorImages(ImageSource):
             labels = None if self.labels is None else self.labels.index_select(0, rows)
             yield ImageBatch(_uint8_or_float32(self.images.index_select(0, rows)), labels)
 
+    def without_labels(self) -> TensorImages:
+        """Give the same images as a source that has no labels."""
+        other = copy(self)
+        other.labels = None
+        return other
+
 
 class DatasetImages(ImageSource):
     """Images of a map-style data set, read one by one, by worker processes if asked.
@@ -105,6 +120,7 @@ class DatasetImages(ImageSource):
                 fix="Read it into a tensor, or pass a DataLoader over a data set that has a length.",
             )
         self.dataset, self.workers, self._length = dataset, workers, len(dataset)
+        self._split: Split = _image_and_label
         if self._length == 0:
             raise DataError("at least one image", got=f"an empty {type(dataset).__name__}", fix="Check where it looks.")
 
@@ -121,9 +137,15 @@ class DatasetImages(ImageSource):
             self.dataset,
             batch_sampler=indices,
             num_workers=self.workers,
-            collate_fn=_collate,
+            collate_fn=partial(_collate, self._split),
             generator=Generator().manual_seed(seed),
         )
+
+    def without_labels(self) -> DatasetImages:
+        """Give the same images as a source that has no labels: whatever else an item has is not looked at."""
+        other = copy(self)
+        other._split = _image_only
+        return other
 
 
 class LoaderImages(ImageSource):
@@ -147,6 +169,7 @@ class LoaderImages(ImageSource):
 
     def __init__(self, loader: DataLoader[Any]) -> None:
         self.loader = loader
+        self._split: Split = _image_and_label
         self._length = _count(loader)
         if self._length == 0:
             raise DataError("at least one image", got="an empty DataLoader", fix="Check its data set and drop_last.")
@@ -171,12 +194,18 @@ class LoaderImages(ImageSource):
             rest = held.images[len(indices) :]
             held = ImageBatch(rest, None if held.labels is None else held.labels[len(indices) :]) if len(rest) else None
 
+    def without_labels(self) -> LoaderImages:
+        """Give the same images as a source that has no labels: whatever else a batch has is not looked at."""
+        other = copy(self)
+        other._split = _image_only
+        return other
+
     def _stream(self) -> Iterator[ImageBatch]:
         while True:
             empty = True
             for item in self.loader:
                 empty = False
-                images, labels = _split_item(item)
+                images, labels = self._split(item)
                 check_images(images)
                 yield ImageBatch(
                     _uint8_or_float32(images), None if labels is None else check_labels(labels, len(images))
@@ -228,6 +257,41 @@ def as_source(images: Any, labels: Any = None, *, workers: int = 0) -> ImageSour
     raise DataError(f"images as {KINDS}", got=type(images).__name__, fix="Stack single images with torch.stack.")
 
 
+def images_of(images: Any, *, workers: int = 0) -> ImageSource:
+    """Read images from whatever holds them, and look at no labels: boxes, masks, texts and the like may be beside them.
+
+    Args:
+        images: As for :func:`as_source`.
+        workers: Processes that read a ``Dataset`` or folder; 0 reads in this one.
+
+    Returns:
+        A source whose batches have no labels.
+
+    Raises:
+        ShapeError: The shape is none that :func:`as_source` reads.
+        DataError: The images hold what :func:`check_images` refuses, or something else holds them.
+
+    Example:
+        >>> source = images_of((torch.rand(4, 3, 8, 8), torch.rand(4)))
+        >>> next(source.batches([torch.arange(2)])).labels is None
+        True
+    """
+    if isinstance(images, tuple | list) and len(images) == 2 and getattr(images[1], "ndim", 0) < 3:
+        images = images[0]  # two batches of images are no pair, and left for as_source to refuse
+    return as_source(images, workers=workers).without_labels()
+
+
+class _Unlabelled(ImageSource):
+    def __init__(self, source: ImageSource) -> None:
+        self.source = source
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def batches(self, order: Sequence[Tensor]) -> Iterator[ImageBatch]:
+        return (batch._replace(labels=None) for batch in self.source.batches(order))
+
+
 def _path_source(path: Path, workers: int) -> ImageSource:
     from pretextkit.data.folder import FolderImages
     from pretextkit.data.npz import read_npz
@@ -248,14 +312,18 @@ def _uint8_or_float32(images: Tensor) -> Tensor:
     return images if images.dtype == torch.uint8 else images.float()
 
 
-def _split_item(item: Any) -> tuple[Any, Any]:
+def _image_and_label(item: Any) -> tuple[Any, Any]:
     if isinstance(item, tuple | list):
         return item[0], item[1] if len(item) > 1 else None
     return item, None
 
 
-def _collate(items: list[Any]) -> ImageBatch:
-    pairs = [_split_item(item) for item in items]
+def _image_only(item: Any) -> tuple[Any, Any]:
+    return item[0] if isinstance(item, tuple | list) else item, None
+
+
+def _collate(split: Split, items: list[Any]) -> ImageBatch:
+    pairs = [split(item) for item in items]
     images = [image_tensor(image) for image, _ in pairs]
     sizes = sorted({tuple(image.shape) for image in images})
     if len(sizes) > 1:

@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from pretextkit.contracts import PretextTask, TaskOutput
-from pretextkit.data import as_source
+from pretextkit.data import images_of
 from pretextkit.errors import OptionError
 from pretextkit.training.hardware import Precision
 from pretextkit.training.history import History
@@ -124,7 +124,7 @@ def pretrain(
         >>> result.steps, [round(row["epoch"]) for row in result.history.rows]
         (4, [1, 2])
     """
-    source = as_source(images, workers=workers)
+    source = images_of(images, workers=workers)
     settings = Settings(
         epochs=epochs,
         steps=steps,
