@@ -217,6 +217,28 @@ def test_folder_of_classes_and_flat_folder(tmp_path: Path) -> None:
     assert (flat.class_names, flat.test_labels.tolist(), len(flat.train_images)) == ((), [-1] * 4, 16)
 
 
+@pytest.mark.parametrize("parts", [("",), ("train", "test")])
+def test_damaged_files_of_a_folder_are_named_or_skipped(tmp_path: Path, parts: tuple[str, ...]) -> None:
+    for part in parts:
+        for i in range(5):
+            draw(tmp_path / part / "cat" / f"{i}.png", 10 + i)
+        (tmp_path / part / "cat" / "2.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"can be decoded at .*2\.png, but got an empty file.*on_error=\"skip\""):
+        load(tmp_path)
+    data = load(tmp_path, on_error="skip")
+    assert data.skipped == tuple((tmp_path / part / "cat" / "2.png", "an empty file") for part in parts)
+    images = torch.cat([data.train_images, data.test_images])
+    assert sorted(images[:, 0, 0, 0].tolist()) == sorted([10, 11, 13, 14] * len(parts))
+    assert repr(data).endswith(f"1 classes, {len(parts)} files skipped)")
+
+
+def test_on_error_is_checked_for_any_set() -> None:
+    wrong: Any = "ignore"
+    with pytest.raises(OptionError, match='Expected on_error "raise" or "skip", but got \'ignore\''):
+        load("sample", on_error=wrong)
+    assert load("sample", on_error="skip").skipped == ()
+
+
 def test_a_folder_with_the_name_of_a_known_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for i in range(5):
         draw(tmp_path / "mnist" / f"{i}.png", i)

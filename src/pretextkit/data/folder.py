@@ -70,8 +70,7 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         on_error: Literal["raise", "skip"] = "raise",
         max_pixels: int = 100_000_000,
     ) -> None:
-        if on_error not in ("raise", "skip"):
-            raise OptionError('on_error "raise" or "skip"', got=repr(on_error), fix="Choose one of them.")
+        check_on_error(on_error)
         if size is not None and size < 1:
             raise OptionError("a size of at least 1 pixel", got=size, fix="Leave size out to take the files' median.")
         self.root, self.max_pixels = Path(root), max_pixels
@@ -125,6 +124,12 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
 
         with _opened(path, self.max_pixels) as image:
             return pil_tensor(ImageOps.exif_transpose(image))
+
+
+def check_on_error(on_error: str) -> None:
+    """Refuse anything but the two things that can be done about a damaged file."""
+    if on_error not in ("raise", "skip"):
+        raise OptionError('on_error "raise" or "skip"', got=repr(on_error), fix="Choose one of them.")
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch import Tensor
 from pretextkit.batches import Labelled
 from pretextkit.data import sample
 from pretextkit.data.checks import check_images, check_labels
-from pretextkit.data.folder import FolderImages
+from pretextkit.data.folder import FolderImages, check_on_error
 from pretextkit.data.known import KNOWN, read_known
 from pretextkit.data.npz import read_npz
 from pretextkit.data.pixels import resize_and_crop
@@ -40,6 +41,8 @@ class ImageData:
     """``n``, int64, -1 where unlabelled."""
     class_names: tuple[str, ...]
     """The place of a name is its label."""
+    skipped: tuple[tuple[Path, str], ...] = ()
+    """Files of a folder that could not be decoded and were left out, and why."""
 
     def __post_init__(self) -> None:
         for images, labels in (self.train, self.test):
@@ -59,10 +62,18 @@ class ImageData:
     def __repr__(self) -> str:
         counts = f"{len(self.train_images)} train and {len(self.test_images)} test images"
         shape = "x".join(map(str, self.train_images.shape[1:]))
-        return f"ImageData({self.name}: {counts} of {shape}, {len(self.class_names)} classes)"
+        skipped = f", {len(self.skipped)} files skipped" if self.skipped else ""
+        return f"ImageData({self.name}: {counts} of {shape}, {len(self.class_names)} classes{skipped})"
 
 
-def load(source: str | Path, *, root: str | Path = "data", size: int | None = None, download: bool = True) -> ImageData:
+def load(
+    source: str | Path,
+    *,
+    root: str | Path = "data",
+    size: int | None = None,
+    download: bool = True,
+    on_error: Literal["raise", "skip"] = "raise",
+) -> ImageData:
     """Read an image set into memory.
 
     Where a file or folder has no test part, a fifth of it is set aside as one: the same fifth each time, with its share
@@ -82,9 +93,12 @@ def load(source: str | Path, *, root: str | Path = "data", size: int | None = No
         size: Scale every image's shorter side to this, and cut out the middle. By default images stay as they are; for
             those of a folder, see :class:`FolderImages`.
         download: Whether torchvision may use the network.
+        on_error: ``"raise"`` on a file of a folder that cannot be decoded, or ``"skip"`` it and list it in
+            :attr:`ImageData.skipped`.
 
     Raises:
         UnknownNameError: No such set is known, and no such file.
+        OptionError: ``size`` or ``on_error`` is none of the above.
         DataError: A file is missing (the message says which, and where to put it) or holds something else.
 
     Example:
@@ -93,6 +107,7 @@ def load(source: str | Path, *, root: str | Path = "data", size: int | None = No
     """
     if size is not None and size < 1:
         raise OptionError("a size of at least 1 pixel", got=size, fix="Leave size out to keep the images as they are.")
+    check_on_error(on_error)
     name = str(source)
     key = _key(name) if isinstance(source, str) else ""
     known = {_key(known): known for known in KNOWN}
@@ -101,7 +116,7 @@ def load(source: str | Path, *, root: str | Path = "data", size: int | None = No
     elif key in known:
         data = ImageData(known[key], *read_known(known[key], Path(root), download))
     elif (path := Path(source)).is_dir():
-        return _from_folder(path, size)
+        return _from_folder(path, size, on_error)
     elif path.exists():
         data = _from_npz(path)
     elif isinstance(source, Path) or os.sep in name or "/" in name or path.suffix:
@@ -128,16 +143,17 @@ def _from_npz(path: Path) -> ImageData:
     return ImageData(path.stem, *train, *test, names)
 
 
-def _from_folder(path: Path, size: int | None) -> ImageData:
+def _from_folder(path: Path, size: int | None, on_error: Literal["raise", "skip"]) -> ImageData:
     if not ((path / "train").is_dir() and (path / "test").is_dir()):
-        folder = FolderImages(path, size=size)
+        folder = FolderImages(path, size=size, on_error=on_error)
         train, test = _set_aside(_in_memory(folder, folder.classes), path)
-        return ImageData(path.resolve().name, *train, *test, folder.classes)
-    first = FolderImages(path / "train", size=size)
-    second = FolderImages(path / "test", size=first.size)
+        return ImageData(path.resolve().name, *train, *test, folder.classes, folder.skipped)
+    first = FolderImages(path / "train", size=size, on_error=on_error)
+    second = FolderImages(path / "test", size=first.size, on_error=on_error)
     # Classes that only the test part has (the defects of an anomaly set) come after those of the training part.
     names = first.classes + tuple(name for name in second.classes if name not in first.classes)
-    return ImageData(path.resolve().name, *_in_memory(first, names), *_in_memory(second, names), names)
+    train, test = _in_memory(first, names), _in_memory(second, names)
+    return ImageData(path.resolve().name, *train, *test, names, first.skipped + second.skipped)
 
 
 def _in_memory(folder: FolderImages, names: tuple[str, ...]) -> Labelled:
