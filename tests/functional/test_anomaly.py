@@ -31,6 +31,16 @@ def test_maps_are_differences_averaged_over_channels(error: Any, power: int) -> 
     torch.testing.assert_close(result.scores, result.maps.mean((1, 2)))
 
 
+def test_modules_behind_a_lambda_come_back_and_see_no_batch() -> None:
+    encoder, decoder = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Dropout()), nn.Conv2d(4, 3, 1)
+    before = {name: buffer.clone() for name, buffer in encoder.named_buffers()}
+    whole = reconstruction_anomaly_score(lambda x: decoder(encoder(x)), pictures())
+    single = reconstruction_anomaly_score(lambda x: decoder(encoder(x)), pictures(), batch_size=1)
+    torch.testing.assert_close(single.maps, whole.maps)
+    assert all(torch.equal(buffer, before[name]) for name, buffer in encoder.named_buffers())
+    assert all(module.training for module in [*encoder.modules(), decoder])
+
+
 def test_the_default_is_the_mean_square() -> None:
     images = pictures()
     result = reconstruction_anomaly_score(half, images)

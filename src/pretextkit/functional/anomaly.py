@@ -48,10 +48,12 @@ def reconstruction_anomaly_score(
     """Score images by how badly they are reconstructed.
 
     A model trained to reconstruct normal images does badly on what it has never seen (Sakurada & Yairi 2014,
-    doi 10.1145/2689746.2689747). A module is in evaluation mode meanwhile and comes back as it was.
+    doi 10.1145/2689746.2689747). Modules, those called by a function included, are in evaluation mode meanwhile and
+    come back as they were.
 
     Args:
-        reconstruct: Any module or function from images ``b c h w`` in [0, 1] to images of the same shape.
+        reconstruct: Any module or function from images ``b c h w`` in [0, 1] to images of the same shape, for example
+            ``lambda x: decoder(encoder(x))``.
         images: Tensor ``n c h w``, numpy array, ``Dataset``, ``DataLoader`` or a folder's path.
         error: ``"l1"`` or ``"l2"`` difference of each pixel, averaged over channels, or ``"ssim"``, one minus the
             structural similarity around it (Wang et al. 2004, doi 10.1109/TIP.2003.819861).
