@@ -290,6 +290,20 @@ def test_the_checkpoint_folder_holds_a_checkpoint_and_a_history(tmp_path: Path) 
         run(make("simclr"), checkpoint=tmp_path / "run")
 
 
+def test_a_checkpoint_of_other_options_or_images_is_not_gone_on_from(tmp_path: Path) -> None:
+    run(make("simclr"), epochs=1, checkpoint=tmp_path)
+    other = make("simclr")
+    other.temperature = 0.1  # type: ignore[assignment]
+    before = snapshot(other)
+    with pytest.raises(CheckpointError, match=r"got task.temperature: '0.5' there, '0.1' here\. Repeat the call"):
+        run(other, epochs=1, checkpoint=tmp_path)
+    with pytest.raises(
+        CheckpointError, match=r"got first images: '8x3x16x16 float32 \w+' there, '8x3x16x16 float32 \w+'"
+    ):
+        run(make("simclr"), IMAGES.flip(0), epochs=1, checkpoint=tmp_path)
+    assert same(other, before)
+
+
 def test_bf16_and_fp32_are_near_each_other() -> None:
     one, other = make(), make()
     full, half = run(one, precision="fp32"), run(other, precision="bf16")

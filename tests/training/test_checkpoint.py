@@ -159,6 +159,12 @@ def test_an_option_that_is_gone_is_a_difference_too(tmp_path: Path) -> None:
         load_checkpoint(tmp_path, RUN)
 
 
+def test_of_many_differences_the_first_are_named(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, state(1), {**RUN, **{f"weight {i}": (i,) for i in range(20)}})
+    with pytest.raises(CheckpointError, match=r"weight 7: \(7,\) there, None here; and 12 more\. Repeat"):
+        load_checkpoint(tmp_path, RUN)
+
+
 def test_a_later_format_is_refused(tmp_path: Path) -> None:
     torch.save({"format": 2, "identity": {}, "state": {}}, tmp_path / "checkpoint.pt")
     with pytest.raises(CheckpointError) as caught:

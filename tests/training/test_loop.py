@@ -215,7 +215,7 @@ def test_another_run_is_refused_before_anything_changes(tmp_path: Path) -> None:
             run(trainee, checkpoint=tmp_path, **option)
     assert all(torch.equal(value, before[name]) for name, value in trainee.module.state_dict().items())
     trainee.module = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
-    with pytest.raises(CheckpointError, match=r"network: \d+ there, \d+ here"):
+    with pytest.raises(CheckpointError, match=r"weight 1.weight: \(2, 4\) there, \(3, 4\) here; weight 1.bias: \(2,\)"):
         run(trainee, checkpoint=tmp_path)
     assert trainee.steps == 0
 
@@ -248,6 +248,18 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
     with pytest.raises(DivergenceError, match=r"Expected a finite weight '1.weight', but got nan or inf at step 9"):
         run(trainee, checkpoint=tmp_path, checkpoint_seconds=-1.0)
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["state"]["step"] == 8
+
+
+def test_weights_that_are_not_finite_are_never_handed_back_either() -> None:
+    trainee = Toy()
+
+    def after(done: int) -> None:
+        if done == 9:
+            nn.init.constant_(trainee.linear.weight[0, :1], math.nan)
+
+    trainee.after = after
+    with pytest.raises(DivergenceError, match=r"Expected a finite weight '1.weight', but got nan or inf at step 9"):
+        run(trainee)
 
 
 def test_the_history_lies_beside_the_checkpoint(tmp_path: Path) -> None:

@@ -89,16 +89,18 @@ def test_a_shuffling_loader_is_seeded_by_the_run() -> None:
     assert whole[0][1] != whole[3][1]
 
 
-def test_random_transforms_of_a_data_set_repeat_and_go_on() -> None:
-    class Noisy(Dataset[Tensor]):
-        def __len__(self) -> int:
-            return N
+class Noisy(Dataset[Tensor]):
+    def __len__(self) -> int:
+        return N
 
-        def __getitem__(self, index: int) -> Tensor:
-            return torch.rand(1, 2, 2)
+    def __getitem__(self, index: int) -> Tensor:
+        return torch.rand(1, 2, 2)
 
-    def pixels(start: int) -> list[Tensor]:
-        return [images for _, images, _ in Order(DatasetImages(Noisy()), 3, 3, 0).batches(start, 6)]
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_random_transforms_of_a_data_set_repeat_and_go_on(workers: int) -> None:
+    def pixels(start: int, workers: int = workers) -> list[Tensor]:
+        return [images for _, images, _ in Order(DatasetImages(Noisy(), workers), 3, 3, 0).batches(start, 6)]
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -106,3 +108,11 @@ def test_random_transforms_of_a_data_set_repeat_and_go_on() -> None:
         assert len(set(whole.flatten().tolist())) == whole.numel()
         torch.manual_seed(1)
         assert torch.equal(torch.stack(pixels(4)), whole[4:])
+        assert torch.equal(torch.stack(pixels(0, workers=0)), whole)
+
+
+def test_an_image_alone_in_its_batch_is_drawn_anew_in_every_epoch() -> None:
+    with torch.random.fork_rng(devices=[]):
+        seen = [images for _, images, _ in Order(DatasetImages(Noisy()), 1, N, 0).batches(0, 3 * N)]
+        other = [images for _, images, _ in Order(DatasetImages(Noisy()), 1, N, 1).batches(0, 3 * N)]
+    assert len(torch.stack(seen + other).unique()) == 2 * 3 * N * 4

@@ -15,6 +15,7 @@ from pretextkit.errors import CheckpointError
 __all__ = ["load_checkpoint", "save_checkpoint"]
 
 FORMAT = 1
+SHOWN = 8
 NAME, PREVIOUS, DAMAGED = "checkpoint.pt", "checkpoint.previous.pt", "checkpoint.damaged.pt"
 
 
@@ -80,8 +81,9 @@ def _require_same(path: Path, version: int, saved: Mapping[str, Any], identity: 
         if saved.get(key) != identity.get(key)
     ]
     if differences:
+        shown, more = differences[:SHOWN], len(differences) - SHOWN
         raise CheckpointError(
             f"the checkpoint {path} to belong to this run",
-            got="; ".join(differences),
+            got="; ".join(shown) + (f"; and {more} more" if more > 0 else ""),
             fix="Repeat the call that wrote it to go on, or name another folder to start a new run.",
         )

@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -16,13 +15,13 @@ from pretextkit.data.sources import ImageSource
 from pretextkit.training.checkpoint import load_checkpoint, save_checkpoint
 from pretextkit.training.hardware import resolve_device, resolve_precision
 from pretextkit.training.history import History
+from pretextkit.training.identity import run_identity
 from pretextkit.training.interrupts import held_interrupts
 from pretextkit.training.normalization import sample_images, unmeasured_normalizations
 from pretextkit.training.order import Order
 from pretextkit.training.progress import progress_for
 from pretextkit.training.recorder import Recorder, diverged
-from pretextkit.training.seeds import derived_seed
-from pretextkit.training.settings import Plan, Settings, make_plan
+from pretextkit.training.settings import Settings, make_plan
 from pretextkit.training.stepper import Stepper
 from pretextkit.training.trainee import Trainee
 
@@ -75,11 +74,19 @@ def train(
         CheckpointError: ``checkpoint`` holds that of another run, or only damaged ones.
 
     Example:
-        >>> from pretextkit.data import as_source
-        >>> from pretextkit.functional.classifier import HeadTrainee
-        >>> trainee = HeadTrainee(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), classes=2)
-        >>> source = as_source(torch.rand(8, 3, 2, 2), [0, 1] * 4)
-        >>> train(trainee, source, Settings(epochs=2, batch_size=4), title="example", progress=False).steps
+        >>> from pretextkit.contracts import TaskOutput
+        >>> from pretextkit.data.sources import TensorImages
+        >>> class Brightness(Trainee):
+        ...     def __init__(self):
+        ...         self.module = nn.Linear(1, 1)
+        ...     def parameter_groups(self):
+        ...         return [{"params": list(self.module.parameters())}]
+        ...     def prepare(self, images, labels, generator):
+        ...         return images.mean((1, 2, 3)).unsqueeze(1)
+        ...     def score(self, batch):
+        ...         return TaskOutput((self.module(batch) - batch).square().mean(), {})
+        >>> source = TensorImages(torch.rand(8, 3, 2, 2))
+        >>> train(Brightness(), source, Settings(epochs=2, batch_size=4), title="example", progress=False).steps
         4
     """
     device = resolve_device(settings.device)
@@ -95,7 +102,7 @@ def train(
     stepper = Stepper(trainee, settings, plan, device, precision)
     recorder = Recorder()
     folder = None if checkpoint is None else Path(checkpoint)
-    identity = _identity(trainee, source, settings, plan, precision)
+    identity = {} if folder is None else run_identity(module, source, settings, plan, precision)
     start, seconds_before = 0, 0.0
     if folder is not None and (state := load_checkpoint(folder, identity)) is not None:
         stepper.load_state_dict(state)
@@ -148,6 +155,7 @@ def train(
                     interrupt.raise_now()
         finally:
             bar.close()
+    _require_finite_weights(module, total)  # the last step moved them, and no loss was computed since
     seconds = time.monotonic() - begun
     return TrainingRun(
         History(tuple(recorder.rows)),
@@ -158,20 +166,6 @@ def train(
         device=device,
         precision=precision,
     )
-
-
-def _identity(trainee: Trainee, source: ImageSource, settings: Settings, plan: Plan, precision: str) -> dict[str, Any]:
-    """Say what two runs must share for one to go on where the other stopped."""
-    weights = sorted((name, tuple(value.shape)) for name, value in trainee.module.state_dict().items())
-    options = {name: value for name, value in asdict(settings).items() if name not in ("device", "compile")}
-    return {
-        "task": type(trainee.module).__name__,
-        "network": derived_seed(0, str(weights)),
-        "images": len(source),
-        **options,
-        **asdict(plan),
-        "precision": precision,
-    }
 
 
 def _require_finite_weights(module: nn.Module, done: int) -> None:

@@ -22,8 +22,9 @@ class Order:
     def batches(self, start: int, total: int) -> Iterator[tuple[int, Tensor, Tensor | None]]:
         """Read the batches of steps ``start`` to ``total``, each with its step.
 
-        Every read is preceded by seeding the global generator, for data sets and loaders that draw from it (random
-        transforms, ``shuffle=True``): they repeat under one seed, and go on as they would have. Fork it around this.
+        Every epoch and every read is preceded by seeding the global generator, for data sets (which go by the epoch's
+        seed) and loaders that draw from it (random transforms, ``shuffle=True``): they repeat under one seed, and go on
+        as they would have. Fork it around this.
         """
         step = start
         while step < total:
@@ -32,6 +33,7 @@ class Order:
             order = torch.split(torch.randperm(len(self.source), generator=generator), self.batch_size)
             # A loader decides its own order: read from the start, and pass over what was seen.
             first = 0 if isinstance(self.source, LoaderImages) else position
+            torch.default_generator.manual_seed(derived_seed(self.seed, "epoch", epoch))
             stream = self.source.batches(order[first : self.per_epoch])
             for place in range(first, min(self.per_epoch, position + total - step)):
                 torch.default_generator.manual_seed(derived_seed(self.seed, "reading", epoch * self.per_epoch + place))

@@ -1,0 +1,69 @@
+"""What two runs must share for one to go on where the other stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import numbers
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import nn
+
+from pretextkit.data.sources import ImageSource, LoaderImages
+from pretextkit.training.seeds import derived_seed
+from pretextkit.training.settings import Plan, Settings
+
+__all__ = ["run_identity"]
+
+COMPARED_IMAGES = 8
+
+
+def run_identity(
+    module: nn.Module, source: ImageSource, settings: Settings, plan: Plan, precision: str
+) -> dict[str, Any]:
+    """Describe a run in numbers, strings and tuples; the device and whether it is compiled may change on the way.
+
+    Example:
+        >>> from pretextkit.data.sources import TensorImages
+        >>> settings, source = Settings(epochs=1), TensorImages(torch.zeros(9, 1, 2, 2))
+        >>> identity = run_identity(nn.Linear(2, 3), source, settings, Plan(9, 0.1, 1, 1, 0), "fp32")
+        >>> identity["images"], identity["task.in_features"], identity["weight bias"]
+        (9, '2', (3,))
+    """
+    options = {name: value for name, value in asdict(settings).items() if name not in ("device", "compile")}
+    own = {name: value for name, value in vars(module).items() if name != "training" and not name.startswith("_")}
+    return {
+        "task": type(module).__name__,
+        **{f"task.{name}": repr(value) for name, value in own.items() if _is_plain(value)},
+        "images": len(source),
+        "first images": _fingerprint(source),
+        **options,
+        **asdict(plan),
+        "precision": precision,
+        **{f"weight {name}": tuple(value.shape) for name, value in module.state_dict().items()},
+    }
+
+
+def _is_plain(value: Any) -> bool:
+    """Tell whether ``repr`` shows all of a value, and nothing of this process."""
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, numbers.Number | str)
+
+
+def _fingerprint(source: ImageSource) -> str | None:
+    """Describe the first images; None where a loader decides which those are, or no two readings agree."""
+    if isinstance(source, LoaderImages):
+        return None
+    one, other = _read_first(source), _read_first(source)
+    return one if one == other else None
+
+
+def _read_first(source: ImageSource) -> str:
+    with torch.random.fork_rng(devices=[]):  # random transforms draw from the global generator
+        torch.default_generator.manual_seed(derived_seed(0, "identity"))
+        images = next(iter(source.batches([torch.arange(min(COMPARED_IMAGES, len(source)))]))).images
+    content = images.cpu().contiguous().view(torch.uint8).numpy().tobytes()
+    shape = "x".join(map(str, images.shape))
+    return f"{shape} {str(images.dtype).removeprefix('torch.')} {hashlib.blake2b(content, digest_size=8).hexdigest()}"
