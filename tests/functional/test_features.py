@@ -158,6 +158,19 @@ def test_features_are_float32_on_the_cpu_whatever_the_precision() -> None:
             NotImplementedError,
             "Module",
         ),
+        (
+            resnet18(),
+            {"layers": []},
+            OptionError,
+            "Expected a layer that gives a tensor, but got none with layers=[]. "
+            "Name some out of dict(model.named_modules()), or take layers='last'.",
+        ),
+        (
+            nn.Flatten(),
+            {"layers": "all"},
+            OptionError,
+            "Expected a layer that gives a tensor, but got none with layers='all'. ",
+        ),
         (nn.Identity(), {"pool": 0}, OptionError, "Expected pool as sides of at least 1, but got 0."),
         (nn.Identity(), {"pool": []}, OptionError, "Expected pool as sides of at least 1, but got []."),
         (nn.Identity(), {"batch_size": 0}, OptionError, "Expected a batch size of at least 1, but got 0."),

@@ -46,8 +46,8 @@ def extract_features(
 ) -> Features:
     """Run a model over images once and keep what the chosen layers give.
 
-    The model is in evaluation mode meanwhile and comes back as it was. Maps ``b d h w`` are averaged over a grid and
-    flattened, tokens ``b t d`` are averaged.
+    The model, or every module that a function calls, is in evaluation mode meanwhile and comes back as it was. Maps
+    ``b d h w`` are averaged over a grid and flattened, tokens ``b t d`` are averaged.
 
     Args:
         model: Module or function from images ``b c h w`` in [0, 1] to features.
@@ -65,7 +65,7 @@ def extract_features(
 
     Raises:
         UnknownNameError: The model has no layer of that name.
-        OptionError: Layers of something that is not a module were asked for, or a number is out of range.
+        OptionError: Layers of something that is not a module were asked for, or no layer, or a number is out of range.
         ShapeError: A layer gives something other than features, tokens or maps.
         DataError: Features are NaN or infinite.
 
@@ -163,6 +163,12 @@ def _hooked(model: nn.Module, layers: Layers) -> Iterator[Callable[[Tensor], dic
                 f"layer {missing[0]!r} to run and give a tensor",
                 got="no tensor from it",
                 fix="Name a layer that the model's forward calls.",
+            )
+        if not seen:
+            raise OptionError(
+                "a layer that gives a tensor",
+                got=f"none with layers={layers!r}",
+                fix="Name some out of dict(model.named_modules()), or take layers='last'.",
             )
         return {name: seen[name] for name in names if name in seen}
 
