@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Generator, Tensor
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from pretextkit.errors import OptionError, PretextkitError, ShapeError
 from pretextkit.losses import alignment, feature_spread, nt_xent, nt_xent_loss, uniformity
@@ -195,6 +198,34 @@ def test_alignment_and_uniformity_equal_loops() -> None:
     assert alignment(z_a, z_b).item() == pytest.approx(sum(pairs) / 7, rel=1e-5)
     close = [math.exp(-2 * squared_distance(z_a[i], z_a[j])) for i in range(7) for j in range(i)]
     assert uniformity(z_a).item() == pytest.approx(math.log(sum(close) / len(close)), rel=1e-5)
+
+
+@pytest.mark.usefixtures("cells")
+@pytest.mark.parametrize("scale", [1.0, 1e-3])
+@pytest.mark.parametrize("n", [2, 9])
+def test_uniformity_is_that_of_all_pairs_at_once(n: int, scale: float) -> None:
+    z = 1 + scale * torch.randn(n, 5, generator=Generator().manual_seed(n))
+    dense = F.pdist(F.normalize(z)).square().mul(-2).exp().mean().log()
+    torch.testing.assert_close(uniformity(z), dense, rtol=1e-5, atol=2e-7)
+
+
+class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Remembers the numbers in the largest tensor made."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **kwargs or {})
+        self.numbers = max(self.numbers, *(t.numel() for t in tree_leaves(out) if isinstance(t, Tensor)), 0)
+        return out
+
+
+@pytest.mark.parametrize("measure", [uniformity, lambda z: nt_xent_loss(z, z)], ids=["uniformity", "loss"])
+def test_no_matrix_of_all_pairs_is_made(measure: Callable[[Tensor], Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nt_xent, "_MAX_CELLS", 512)
+    with Largest() as largest:  # type: ignore[no-untyped-call]
+        measure(embeddings(128, 2)[0])
+    assert 0 < largest.numbers <= 512
 
 
 def test_spread_equals_a_loop() -> None:

@@ -7,11 +7,13 @@ import pytest
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from pretextkit.batches import TwoViews
 from pretextkit.contracts import Backbone
 from pretextkit.errors import ShapeError
-from pretextkit.losses import alignment, feature_spread, uniformity
+from pretextkit.losses import alignment, feature_spread, nt_xent, uniformity
 from pretextkit.tasks import SimCLR, simclr
 from pretextkit.testing import TinyBackbone, toy_images
 
@@ -84,6 +86,37 @@ def test_metrics_equal_loops(seed: int) -> None:
     torch.testing.assert_close(metrics["alignment"], alignment(z_a, z_b))
     torch.testing.assert_close(metrics["uniformity"], uniformity(z_a))
     torch.testing.assert_close(metrics["feature_spread"], feature_spread(torch.cat([z_a, z_b])))
+
+
+@pytest.mark.parametrize("cells", [1, 37, 100])
+@pytest.mark.parametrize("seed", range(3))
+def test_metrics_are_the_same_in_chunks(seed: int, cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    z_a, z_b = projections(8, seed=seed)
+    task, batch = planted(z_a, z_b)
+    whole = task(batch).metrics
+    monkeypatch.setattr(nt_xent, "_MAX_CELLS", cells)
+    chunks = task(batch).metrics
+    assert chunks["top1"].item() == pytest.approx(naive_top1(z_a, z_b))
+    torch.testing.assert_close(chunks, whole)
+
+
+class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Remembers the numbers in the largest tensor made."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **kwargs or {})
+        self.numbers = max(self.numbers, *(t.numel() for t in tree_leaves(out) if isinstance(t, Tensor)), 0)
+        return out
+
+
+def test_a_step_makes_no_matrix_of_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nt_xent, "_MAX_CELLS", 1024)
+    task, batch = planted(*projections(128))
+    with Largest() as largest:  # type: ignore[no-untyped-call]
+        task(batch)
+    assert 0 < largest.numbers <= 1024
 
 
 def test_top1_varies_over_the_cases_above() -> None:

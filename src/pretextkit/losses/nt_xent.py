@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,6 +15,11 @@ __all__ = ["alignment", "feature_spread", "nt_xent_loss", "uniformity"]
 
 _MAX_CELLS = 1 << 22
 """Similarities held at once: 16 MiB in fp32."""
+
+
+def row_chunks(rows: int, columns: int, device: torch.device) -> Iterator[Tensor]:
+    """Give the rows of a matrix that need not be held whole, a few at a time."""
+    yield from torch.split(torch.arange(rows, device=device), max(1, _MAX_CELLS // columns))
 
 
 def nt_xent_loss(z_a: Tensor, z_b: Tensor, *, temperature: float = 0.5) -> Tensor:
@@ -71,7 +77,7 @@ class _NTXent(torch.autograd.Function):
         partner = torch.arange(rows, device=z.device).roll(rows // 2)
         gradient = torch.zeros_like(z)
         total = z.new_zeros(())
-        for chunk in torch.split(torch.arange(rows, device=z.device), max(1, _MAX_CELLS // rows)):
+        for chunk in row_chunks(rows, rows, z.device):
             here = torch.arange(len(chunk), device=z.device)
             logits = z[chunk] @ z.T / temperature
             logits[here, chunk] = -torch.inf
@@ -121,7 +127,8 @@ def alignment(z_a: Tensor, z_b: Tensor) -> Tensor:
 def uniformity(z: Tensor) -> Tensor:
     """Measure how evenly normalised embeddings cover the sphere: 0 when all are one point, about -4 at best.
 
-    The logarithm of the mean of ``exp(-2 |z_i - z_j|^2)`` over pairs (Wang & Isola 2020, arXiv 2005.10242).
+    The logarithm of the mean of ``exp(-2 |z_i - z_j|^2)`` over pairs (Wang & Isola 2020, arXiv 2005.10242), a few rows
+    of their matrix at a time.
 
     Args:
         z: ``n d``, at least two rows.
@@ -133,8 +140,15 @@ def uniformity(z: Tensor) -> Tensor:
         >>> round(uniformity(torch.eye(4)).item(), 4)  # every pair at distance sqrt(2): log(exp(-4))
         -4.0
     """
-    squared = nn.functional.pdist(nn.functional.normalize(z.float())).square()
-    return squared.mul(-2).exp().mean().log()
+    z = nn.functional.normalize(z.float())
+    total = z.new_zeros(())
+    for chunk in row_chunks(len(z), len(z), z.device):
+        # Through a matrix product, distances of equal points would not be 0.
+        distances = torch.cdist(z[chunk], z, compute_mode="donot_use_mm_for_euclid_dist")
+        close = distances.square_().mul_(-2).exp_()
+        close[torch.arange(len(chunk), device=z.device), chunk] = 0
+        total += close.sum()
+    return (total / (len(z) * (len(z) - 1))).log()
 
 
 @torch.no_grad()

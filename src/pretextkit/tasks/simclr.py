@@ -8,6 +8,7 @@ from torch import Generator, Tensor, nn
 from pretextkit.batches import TwoViews
 from pretextkit.contracts import Backbone, PretextTask, TaskOutput
 from pretextkit.losses import alignment, feature_spread, nt_xent_loss, uniformity
+from pretextkit.losses.nt_xent import row_chunks
 from pretextkit.models.heads import MLPHead
 from pretextkit.registries import pretext_task
 from pretextkit.views import color_jitter, random_grayscale, random_horizontal_flip, random_resized_crop
@@ -100,9 +101,12 @@ def _top1(z_a: Tensor, z_b: Tensor) -> Tensor:
     """Share of rows of ``z_a`` whose most similar row, among all others of both views, is their partner in ``z_b``."""
     a, b = nn.functional.normalize(z_a), nn.functional.normalize(z_b)
     to_partner = (a * b).sum(1)
-    with torch.autocast(a.device.type, enabled=False):  # in half precision, near neighbours tie
-        to_others = torch.cat([a @ a.T, a @ b.T], 1)
-    rows = torch.arange(len(a), device=a.device)
-    to_others[rows, rows] = -torch.inf
-    to_others[rows, rows + len(a)] = -torch.inf
-    return (to_partner > to_others.amax(1)).float().mean()
+    right = a.new_zeros(())
+    for chunk in row_chunks(len(a), 2 * len(a), a.device):
+        with torch.autocast(a.device.type, enabled=False):  # in half precision, near neighbours tie
+            to_others = torch.cat([a[chunk] @ a.T, a[chunk] @ b.T], 1)
+        here = torch.arange(len(chunk), device=a.device)
+        to_others[here, chunk] = -torch.inf
+        to_others[here, chunk + len(a)] = -torch.inf
+        right += (to_partner[chunk] > to_others.amax(1)).sum()
+    return right / len(a)
