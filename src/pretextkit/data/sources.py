@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
 
 from pretextkit.data.checks import check_images, check_labels, tensor_from_array
+from pretextkit.data.draws import SeededItems
 from pretextkit.data.pixels import channels_second, image_tensor
 from pretextkit.errors import DataError, ShapeError
 
@@ -128,18 +129,20 @@ class DatasetImages(ImageSource):
         return self._length
 
     def batches(self, order: Sequence[Tensor]) -> Iterator[ImageBatch]:
-        """Read one batch for each tensor of indices in ``order``."""
-        indices = [rows.tolist() for rows in order]
-        # A DataLoader seeds its workers from the global generator unless it has its own. One seeded by the order
-        # repeats with it, and gives a data set with random transforms other draws in the next epoch.
-        seed = hash(tuple(indices[0])) % 2**63 if indices else 0
-        yield from DataLoader(
-            self.dataset,
-            batch_sampler=indices,
+        """Read one batch for each tensor of indices in ``order``.
+
+        What random transforms draw depends on the batch's indices and on the last seed of torch's global generator when
+        this is called, whatever the number of workers and the batches before.
+        """
+        seed = torch.default_generator.initial_seed()  # looks at the generator, and takes nothing from it
+        loader = DataLoader(
+            SeededItems(self.dataset, seed),
+            batch_sampler=[rows.tolist() for rows in order],
             num_workers=self.workers,
             collate_fn=partial(_collate, self._split),
-            generator=Generator().manual_seed(seed),
+            generator=Generator(),  # else the DataLoader draws from the global one
         )
+        return iter(loader)
 
     def without_labels(self) -> DatasetImages:
         """Give the same images as a source that has no labels: whatever else an item has is not looked at."""

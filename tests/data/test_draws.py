@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import pickle
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Subset
+
+from pretextkit.data import DatasetImages
+
+
+class Draws(Dataset[Tensor]):
+    """Images of what three global generators draw: one pixel each, and one of their number."""
+
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, index: int) -> Tensor:
+        numbers = [torch.rand(()).item(), random.random(), np.random.rand(), index / 12]  # noqa: NPY002
+        return torch.tensor(numbers).view(1, 2, 2)
+
+
+ORDER = torch.split(torch.randperm(12, generator=torch.Generator().manual_seed(0)), 2)
+
+
+def read(workers: int, first: int = 0, dataset: Dataset[Any] | None = None) -> Tensor:
+    source = DatasetImages(Draws() if dataset is None else dataset, workers)
+    return torch.stack([batch.images for batch in source.batches(ORDER[first:])]).flatten(2)
+
+
+def test_draws_depend_on_the_batch_and_not_on_workers_or_what_was_read_before() -> None:
+    whole = read(0)
+    assert (whole[..., 3] * 12).round().flatten().tolist() == torch.cat(ORDER).tolist()
+    assert [len(set(whole[..., place].flatten().tolist())) for place in range(3)] == [12] * 3
+    for workers in (0, 1, 2):
+        assert torch.equal(read(workers), whole)
+        assert torch.equal(read(workers, first=3), whole[3:])
+    assert torch.equal(read(0, dataset=Subset(Draws(), range(12))), whole), "a data set that reads batches itself"
+
+
+def test_draws_go_by_the_last_seed_of_the_global_generator() -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        one = read(0)
+        torch.rand(3)
+        again = read(0)
+        torch.manual_seed(2)
+        other = read(0)
+    assert torch.equal(one, again)
+    assert not torch.isin(other[..., :3], one[..., :3]).any()
+
+
+class Fails(Draws):
+    def __getitem__(self, index: int) -> Tensor:
+        super().__getitem__(index)
+        raise KeyError(index)
+
+
+@pytest.mark.parametrize("dataset", [Draws(), Fails()])
+def test_the_global_generators_are_left_as_they_were(dataset: Dataset[Any]) -> None:
+    def states() -> bytes:
+        return pickle.dumps((torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()))  # noqa: NPY002
+
+    before = states()
+    try:
+        read(0, dataset=dataset)
+    except KeyError:
+        assert isinstance(dataset, Fails)
+    assert states() == before
