@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -18,12 +18,13 @@ from pretextkit.functional.features import extract_features
 from pretextkit.functional.probe import check_known
 from pretextkit.functional.untouched import evaluating, module_device
 from pretextkit.registries import unknown_name
-from pretextkit.training.hardware import Precision, resolve_device
+from pretextkit.training.hardware import Precision, resolve_device, resolve_precision
 from pretextkit.training.history import History
 from pretextkit.training.loop import train as run_training
 from pretextkit.training.normalization import sample_images, unmeasured_normalizations
 from pretextkit.training.optim import OptimizerName
-from pretextkit.training.settings import Settings
+from pretextkit.training.seeds import derived_generator
+from pretextkit.training.settings import Settings, check_batch_norm, make_plan
 from pretextkit.training.trainee import Trainee
 
 __all__ = ["FinetuneResult", "freeze_and_finetune"]
@@ -37,7 +38,7 @@ class FinetuneResult:
     """What fine-tuning did."""
 
     classifier: Classifier = field(repr=False)
-    """The backbone and the head, trained."""
+    """The backbone and the head, trained and in evaluation mode."""
     accuracy: float | None
     """On ``val`` after the last epoch: no epoch is picked by it."""
     predictions: Tensor | None = field(repr=False)
@@ -77,7 +78,8 @@ def freeze_and_finetune(
 
     What is frozen stays in evaluation mode, BatchNorm statistics included, and is bit-identical afterwards. With
     ``head_epochs`` the head first learns alone, so that its random start does not wreck the features that the rest
-    would then fine-tune (Kumar et al. 2022, arXiv 2202.10054).
+    would then fine-tune (Kumar et al. 2022, arXiv 2202.10054). Both come back in evaluation mode, ready to classify;
+    after an error, in the modes they were in.
 
     Args:
         backbone: Any module from images ``b c h w`` in [0, 1] to features ``b d``.
@@ -86,7 +88,7 @@ def freeze_and_finetune(
         val: Likewise; scored once, after the last epoch.
         trainable: ``"none"`` of the backbone, ``"all"`` of it, or the names of the submodules that train.
         epochs: Passes over the labelled images.
-        head_epochs: Passes in which only the head trains, before these.
+        head_epochs: Passes in which only the head trains, before these; 0 where nothing else will.
         batch_size: Images in a step; all of them where there are fewer.
         optimizer: As for :func:`~pretextkit.functional.pretrain`.
         learning_rate: Likewise.
@@ -105,7 +107,8 @@ def freeze_and_finetune(
     Raises:
         DataError: No labels, one class only, labels that are not 0…k-1 or more classes than the head has outputs.
         UnknownNameError: The backbone has no submodule of that name.
-        OptionError: An option is out of range.
+        OptionError: An option is out of range, or the batch has one image and what trains BatchNorm.
+        DivergenceError: The loss or a weight became NaN or infinite.
 
     Example:
         >>> from pretextkit.models import LinearHead, SmallCNN
@@ -127,53 +130,77 @@ def freeze_and_finetune(
     held = None if val is None else _labelled(val, "val")  # read now: an error after the training would come late
     if held is not None:
         check_known(held[1], classes, "val")
-    if batch_size == 1 and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in head.modules()):
-        raise OptionError("a batch of at least 2, as the head has BatchNorm layers", got=1, fix="Raise batch_size.")
-    classifier = Classifier(backbone, head).to(resolve_device(device))
     trained = _trained_modules(backbone, trainable)
-    phases = [(head_epochs, []), (epochs, trained)] if head_epochs and trained else [(epochs, trained)]
+    if head_epochs and not trained:
+        raise OptionError(
+            "head_epochs before something of the backbone trains",
+            got=f"head_epochs={head_epochs}, trainable={trainable!r}",
+            fix="Add them to epochs, or pass trainable='all'.",
+        )
+    settings = Settings(
+        epochs=epochs,
+        batch_size=min(batch_size, len(source)),
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        clip_norm=clip_norm,
+        precision=precision,
+        device=device,
+        seed=seed,
+    )
+    phases = [(settings, trained)]
+    if head_epochs:
+        phases = [(replace(settings, epochs=head_epochs), []), (replace(settings, seed=seed + 1), trained)]
+    for phase, _ in phases:
+        make_plan(phase, source)  # refuses what the loop would, before anything changes
+    check_batch_norm(batch_size, [head], "head")
+    check_batch_norm(batch_size, trained, "backbone")
+    resolve_precision(precision, resolve_device(device))
+    classifier = Classifier(backbone, head).to(resolve_device(device))
     state = [(weight, weight.requires_grad) for weight in backbone.parameters()]
     modes = [(module, module.training) for module in classifier.modules()]
-    rows: list[Any] = []
+    rows: list[dict[str, float]] = []
     seconds = 0.0
     try:
+        _try_one(ClassifierTrainee(classifier, trained, augment, classes, layer_decay), source, seed)
         for module in trained:  # before the head learns alone, on features that would then change
             module.train()
             for normalization in unmeasured_normalizations(module):
                 normalization.measure(sample_images(source, seed).to(normalization.mean.device))
-        for number, (length, modules) in enumerate(phases):
+        for phase, modules in phases:
             trainee: Trainee
             inputs: ImageSource
             if modules or augment is not None:
                 trainee, inputs = ClassifierTrainee(classifier, modules, augment, classes, layer_decay), source
             else:  # the features never change: make them once
                 trainee, inputs = HeadTrainee(head, classes), _features_of(backbone, source, precision)
-            run = run_training(
-                trainee,
-                inputs,
-                Settings(
-                    epochs=length,
-                    batch_size=min(batch_size, len(source)),
-                    optimizer=optimizer,
-                    learning_rate=learning_rate,
-                    weight_decay=weight_decay,
-                    clip_norm=clip_norm,
-                    precision=precision,
-                    device=device,
-                    seed=seed + number,
-                ),
-                title="Classifier",
-                progress=progress,
-            )
-            rows += run.history.rows
+            run = run_training(trainee, inputs, phase, title="Classifier", progress=progress)
+            rows += _later(run.history, rows, seconds)
             seconds += run.seconds
     finally:
         for weight, requires_grad in state:
             weight.requires_grad_(requires_grad)
         for module, mode in modes:
             module.training = mode
+    classifier.eval()
     accuracy, predictions = (None, None) if held is None else _score(classifier, *held)
     return FinetuneResult(classifier, accuracy, predictions, History(tuple(rows)), seconds)
+
+
+def _try_one(trainee: ClassifierTrainee, source: TensorImages, seed: int) -> None:
+    """Score one image, so that a head that does not fit is refused while nothing has changed."""
+    images, labels = next(iter(source.batches([torch.tensor([0])])))
+    assert labels is not None
+    device = module_device(trainee.module)
+    with evaluating(trainee.module):
+        trainee.score(trainee.prepare(_pixels(images, device), labels.to(device), derived_generator(seed, "try")))
+
+
+def _later(history: History, before: Sequence[Mapping[str, float]], seconds: float) -> list[dict[str, float]]:
+    """Count a phase's epochs, steps and seconds on from those of the phase before."""
+    last = before[-1] if before else {"epoch": 0, "step": 0}
+    ahead = {"epoch": last["epoch"], "step": last["step"], "seconds": seconds}
+    return [{name: value + ahead.get(name, 0) for name, value in row.items()} for row in history.rows]
 
 
 def _features_of(backbone: nn.Module, source: ImageSource, precision: Precision) -> FeatureRows:
@@ -218,11 +245,12 @@ def _trained_modules(backbone: nn.Module, trainable: Trainable) -> list[nn.Modul
 
 def _score(classifier: Classifier, images: TensorImages, targets: Tensor) -> tuple[float, Tensor]:
     device = module_device(classifier)
-    found = []
+    batches = images.batches(torch.split(torch.arange(len(images)), 256))
     with evaluating(classifier):
-        for batch in images.batches(torch.split(torch.arange(len(images)), 256)):
-            pixels = batch.images.to(device)
-            pixels = pixels if pixels.is_floating_point() else pixels.float() / 255
-            found.append(classifier(pixels).argmax(1).cpu())
-    predictions = torch.cat(found)
+        predictions = torch.cat([classifier(_pixels(batch.images, device)).argmax(1).cpu() for batch in batches])
     return (predictions == targets.cpu()).float().mean().item(), predictions
+
+
+def _pixels(images: Tensor, device: torch.device) -> Tensor:
+    images = images.to(device)
+    return images if images.is_floating_point() else images.float() / 255

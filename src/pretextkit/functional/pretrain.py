@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from pretextkit.contracts import PretextTask, TaskOutput
 from pretextkit.data import images_of
-from pretextkit.errors import OptionError
 from pretextkit.training.hardware import Precision
 from pretextkit.training.history import History
 from pretextkit.training.loop import Callback, train
 from pretextkit.training.optim import OptimizerName, parameter_groups
-from pretextkit.training.settings import Settings, make_plan
+from pretextkit.training.settings import Settings, check_batch_norm, make_plan
 from pretextkit.training.trainee import Trainee
 
 __all__ = ["PretrainResult", "pretrain"]
@@ -114,7 +113,7 @@ def pretrain(
         OptionError: An option is out of range, or the batch has one image and the task BatchNorm.
         DataError: The images hold something the task cannot use.
         ShapeError: Their shape does not suit the task.
-        DivergenceError: The loss became NaN or infinite; the last good checkpoint stays.
+        DivergenceError: The loss or a weight became NaN or infinite; the last good checkpoint stays.
         CheckpointError: ``checkpoint`` holds that of another run.
 
     Example:
@@ -140,9 +139,7 @@ def pretrain(
         compile=compile,
         seed=seed,
     )
-    size = make_plan(settings, source).batch_size
-    if size == 1 and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in task.modules()):
-        raise OptionError("a batch of at least 2, as the task has BatchNorm layers", got=size, fix="Raise batch_size.")
+    check_batch_norm(make_plan(settings, source).batch_size, [task], "task")
     title = type(task).__name__
     modes = {module: module.training for module in task.modules()}
     try:

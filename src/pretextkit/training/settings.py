@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
+from torch import nn
 
 from pretextkit.data.sources import ImageSource, LoaderImages
 from pretextkit.errors import OptionError
 from pretextkit.training.hardware import Precision
 from pretextkit.training.optim import OptimizerName, default_learning_rate
 
-__all__ = ["Plan", "Settings", "make_plan"]
+__all__ = ["Plan", "Settings", "check_batch_norm", "make_plan"]
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,27 @@ def make_plan(settings: Settings, source: ImageSource) -> Plan:
         total=total,
         warmup=math.ceil(settings.warmup * total),
     )
+
+
+def check_batch_norm(batch_size: int, trained: Iterable[nn.Module], what: str) -> None:
+    """Refuse to train BatchNorm on single images, which have no spread.
+
+    Args:
+        batch_size: Images in a step.
+        trained: Modules that will be in training mode.
+        what: What an error calls them.
+
+    Raises:
+        OptionError: The batch has one image, and BatchNorm is among them.
+
+    Example:
+        >>> check_batch_norm(1, [nn.Linear(2, 2)], "head")
+    """
+    layers = (layer for module in trained for layer in module.modules())
+    if batch_size == 1 and any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in layers):
+        raise OptionError(
+            f"a batch of at least 2, as the {what} has BatchNorm layers", got=batch_size, fix="Raise batch_size."
+        )
 
 
 def _built_in(value: Any) -> Any:
