@@ -3,15 +3,8 @@
 from pretextkit.data.checks import check_classes, check_images, check_labels
 from pretextkit.data.folder import FolderImages
 from pretextkit.data.load import ImageData, load
-from pretextkit.data.sources import (
-    DatasetImages,
-    ImageBatch,
-    ImageSource,
-    LoaderImages,
-    TensorImages,
-    as_source,
-    images_of,
-)
+from pretextkit.data.read import as_source, images_of
+from pretextkit.data.sources import DatasetImages, ImageBatch, ImageSource, LoaderImages, TensorImages
 from pretextkit.data.splits import keep_labels, stratified_split, stratified_subset
 
 __all__ = [

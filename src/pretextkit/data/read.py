@@ -1,0 +1,106 @@
+"""Images in, from whatever holds them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from pretextkit.data.checks import tensor_from_array
+from pretextkit.data.pixels import channels_second
+from pretextkit.data.sources import DatasetImages, ImageSource, LoaderImages, TensorImages
+from pretextkit.errors import DataError
+
+__all__ = ["as_source", "images_of"]
+
+KINDS = (
+    "a tensor n c h w, an array n h w c, n h w or n c h w, (images, labels), a Dataset, a DataLoader, a folder, "
+    "an .npz file or an ImageSource"
+)
+
+
+def as_source(images: Any, labels: Any = None, *, workers: int = 0) -> ImageSource:
+    """Read images from whatever holds them.
+
+    Args:
+        images: A tensor ``n c h w``; an array ``n h w c``, ``n h w`` or ``n c h w``; a pair (images, labels) of these;
+            a map-style ``Dataset``; a ``DataLoader``; the path of a folder of images or of an ``.npz`` file, of whose
+            splits the training one is taken; or an :class:`ImageSource`.
+        labels: ``n`` integers, -1 where unlabelled; only with a tensor or array.
+        workers: Processes that read a ``Dataset`` or folder; 0 reads in this one.
+
+    Raises:
+        ShapeError: The shape is not one of the above.
+        DataError: Something else is not as above, or the images hold what :func:`check_images` refuses.
+
+    Example:
+        >>> import torch
+        >>> len(as_source(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), [0, 1, 0, 1]))
+        4
+    """
+    import numpy
+
+    if isinstance(images, tuple | list) and len(images) == 2 and labels is None:
+        images, labels = images
+    if isinstance(images, Tensor):
+        return TensorImages(images, labels)
+    if isinstance(images, numpy.ndarray):
+        return TensorImages(channels_second(tensor_from_array(images)), labels)
+    if labels is not None:
+        raise DataError(
+            "labels beside a tensor or an array only",
+            got=f"labels beside {type(images).__name__}",
+            fix="Let the images bring their labels themselves.",
+        )
+    if isinstance(images, ImageSource):
+        return images
+    if isinstance(images, DataLoader):
+        return LoaderImages(images)
+    if isinstance(images, str | Path):
+        return _path_source(Path(images), workers)
+    if isinstance(images, Dataset) or (hasattr(images, "__getitem__") and not isinstance(images, tuple | list | dict)):
+        return DatasetImages(images, workers)
+    raise DataError(f"images as {KINDS}", got=type(images).__name__, fix="Stack single images with torch.stack.")
+
+
+def images_of(images: Any, *, workers: int = 0) -> ImageSource:
+    """Read images from whatever holds them, and look at no labels: boxes, masks, texts and the like may be beside them.
+
+    Args:
+        images: As for :func:`as_source`.
+        workers: Processes that read a ``Dataset`` or folder; 0 reads in this one.
+
+    Returns:
+        A source whose batches have no labels.
+
+    Raises:
+        ShapeError: The shape is none that :func:`as_source` reads.
+        DataError: The images hold what :func:`check_images` refuses, or something else holds them.
+
+    Example:
+        >>> import torch
+        >>> source = images_of((torch.rand(4, 3, 8, 8), torch.rand(4)))
+        >>> next(source.batches([torch.arange(2)])).labels is None
+        True
+    """
+    if isinstance(images, tuple | list) and len(images) == 2 and getattr(images[1], "ndim", 0) < 3:
+        images = images[0]  # two batches of images are no pair, and left for as_source to refuse
+    return as_source(images, workers=workers).without_labels()
+
+
+def _path_source(path: Path, workers: int) -> ImageSource:
+    from pretextkit.data.folder import FolderImages
+    from pretextkit.data.npz import read_npz
+
+    if path.is_file() and path.suffix == ".npz":
+        return TensorImages(*read_npz(path).train)
+    if path.is_dir():
+        split = path / "train" if (path / "train").is_dir() and (path / "test").is_dir() else path
+        return DatasetImages(FolderImages(split), workers)
+    raise DataError(
+        "the path of a folder of images or of an .npz file",
+        got=f"{str(path)!r}",
+        fix="Check the path." if not path.exists() else "Put image files in a folder and pass the folder.",
+    )
