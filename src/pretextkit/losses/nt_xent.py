@@ -141,11 +141,12 @@ def uniformity(z: Tensor) -> Tensor:
         -4.0
     """
     z = nn.functional.normalize(z.float())
+    squares = z.square().sum(1)
     total = z.new_zeros(())
     for chunk in row_chunks(len(z), len(z), z.device):
-        # Through a matrix product, distances of equal points would not be 0.
-        distances = torch.cdist(z[chunk], z, compute_mode="donot_use_mm_for_euclid_dist")
-        close = distances.square_().mul_(-2).exp_()
+        with torch.autocast(z.device.type, enabled=False):
+            squared = torch.addmm(squares, z[chunk], z.T, alpha=-2).add_(squares[chunk, None])
+        close = squared.mul_(-2).exp_()
         close[torch.arange(len(chunk), device=z.device), chunk] = 0
         total += close.sum()
     return (total / (len(z) * (len(z) - 1))).log()
