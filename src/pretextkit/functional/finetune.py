@@ -40,7 +40,7 @@ class FinetuneResult:
     classifier: Classifier = field(repr=False)
     """The backbone and the head, trained and in evaluation mode."""
     accuracy: float | None
-    """On ``val`` after the last epoch: no epoch is picked by it."""
+    """On ``val`` after the last epoch; no epoch is picked by it."""
     predictions: Tensor | None = field(repr=False)
     """``n`` labels of ``val`` as the classifier sees them."""
     history: History = field(repr=False)
