@@ -169,6 +169,6 @@ def train(
 
 
 def _require_finite_weights(module: nn.Module, done: int) -> None:
-    for name, value in module.state_dict().items():
-        if value.is_floating_point() and not value.isfinite().all():
+    for name, value in module.named_parameters():
+        if not value.isfinite().all():
             raise diverged(f"weight {name!r}", "nan or inf", done)
