@@ -10,6 +10,8 @@ from pretextkit import Labelled, data
 from pretextkit.functional import (
     AnomalyScores,
     FinetuneResult,
+    TopShare,
+    feature_distance,
     freeze_and_finetune,
     knn_probe,
     linear_probe,
@@ -39,7 +41,10 @@ assert_type(nt_xent_loss(images.flatten(1), images.flatten(1), temperature=0.2),
 head = LinearHead(backbone.feature_dim, 2)
 assert_type(freeze_and_finetune(backbone, head, (images, labels), trainable=["stage4"], epochs=1), FinetuneResult)
 assert_type(reconstruction_anomaly_score(nn.Identity(), images), AnomalyScores)
-assert_type(reconstruction_anomaly_score(flat, images).maps, Tensor)
+assert_type(
+    reconstruction_anomaly_score(flat, images, error=feature_distance(backbone), reduction=TopShare()).maps,
+    Tensor | None,
+)
 
 sample = data.load("sample")
 assert_type(sample.train, Labelled)

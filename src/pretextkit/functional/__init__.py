@@ -1,6 +1,6 @@
 """What other code can use without any framework: pretraining, probes, fine-tuning, anomaly scores."""
 
-from pretextkit.functional.anomaly import AnomalyScores, reconstruction_anomaly_score
+from pretextkit.functional.anomaly import AnomalyScores, TopShare, feature_distance, reconstruction_anomaly_score
 from pretextkit.functional.classifier import Classifier
 from pretextkit.functional.features import Features, extract_features
 from pretextkit.functional.finetune import FinetuneResult, freeze_and_finetune
@@ -18,7 +18,9 @@ __all__ = [
     "LayerScore",
     "PretrainResult",
     "ProbeResult",
+    "TopShare",
     "extract_features",
+    "feature_distance",
     "freeze_and_finetune",
     "knn_probe",
     "linear_probe",

@@ -17,7 +17,7 @@ from pretextkit.functional.untouched import evaluating, module_device
 from pretextkit.registries import unknown_name
 from pretextkit.training.hardware import Precision, resolve_precision
 
-__all__ = ["Features", "Layers", "Model", "extract_features"]
+__all__ = ["Features", "Layers", "Model", "extract_features", "reading_layers"]
 
 Model = nn.Module | Callable[[Tensor], Tensor]
 """Anything that maps images to features."""
@@ -85,7 +85,7 @@ def extract_features(
     autocast = torch.autocast(device.type, torch.float16 if exact == "fp16" else torch.bfloat16, exact != "fp32")
     kept: dict[str, list[Tensor]] = {}
     labels: list[Tensor] = []
-    with evaluating(model), _reader(model, layers, max(sides) > 1) as read:
+    with evaluating(model), reading_layers(model, layers, maps=max(sides) > 1) as read:
         for inputs, targets in _batches(images, batch_size):
             with autocast:
                 outputs = read(inputs.to(device))
@@ -118,8 +118,15 @@ def _batches(images: Any, batch_size: int) -> Iterator[tuple[Tensor, Tensor | No
 
 
 @contextmanager
-def _reader(model: Model, layers: Layers, maps: bool) -> Iterator[Callable[[Tensor], dict[str, Tensor]]]:
-    """Give a function from images to the outputs of the chosen layers."""
+def reading_layers(model: Model, layers: Layers, *, maps: bool) -> Iterator[Callable[[Tensor], dict[str, Tensor]]]:
+    """Give a function from images to the outputs of the chosen layers; ``maps`` asks for a map where there is a choice.
+
+    Example:
+        >>> from pretextkit.models import SmallCNN
+        >>> with reading_layers(SmallCNN(), ["stage1"], maps=True) as read:
+        ...     read(torch.rand(2, 3, 32, 32))["stage1"].shape
+        torch.Size([2, 32, 16, 16])
+    """
     if layers == "last":
         if isinstance(model, SpatialBackbone) and maps:
             yield lambda images: {"last": model.feature_map(images)}

@@ -1,0 +1,78 @@
+"""From a map of errors to one score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from torch import Tensor
+
+from pretextkit.errors import OptionError, ShapeError
+from pretextkit.registries import unknown_name
+
+__all__ = ["Reduction", "TopShare", "resolve_reduction"]
+
+ReductionName = Literal["mean", "max"]
+Reduction = ReductionName | Callable[[Tensor], Tensor]
+"""A name, or any function from maps ``n h w`` to scores ``n``, such as :class:`TopShare`."""
+
+
+@dataclass(frozen=True)
+class TopShare:
+    """Average the highest pixels of a map.
+
+    It finds defects that a mean over the image would drown, and does not hang on a single pixel as the maximum does.
+
+    Args:
+        share: Of the pixels, above 0 and up to 1; at least one pixel is taken.
+
+    Raises:
+        OptionError: ``share`` is out of range.
+
+    Example:
+        >>> TopShare(0.5)(torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]))
+        tensor([3.5000])
+    """
+
+    share: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise OptionError(
+                "a share of the pixels above 0 and up to 1", got=self.share, fix="0.01 takes the highest hundredth."
+            )
+
+    def __call__(self, maps: Tensor) -> Tensor:
+        pixels = maps.flatten(1)
+        return pixels.topk(max(1, int(pixels.shape[1] * self.share))).values.mean(1)
+
+
+def resolve_reduction(reduction: Reduction) -> Callable[[Tensor], Tensor]:
+    """Give the function that a name stands for, or the function itself, made to give one score for each map.
+
+    Raises:
+        UnknownNameError: There is no reduction of that name.
+
+    Example:
+        >>> resolve_reduction("max")(torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]))
+        tensor([4.])
+    """
+    if reduction == "mean":
+        return lambda maps: maps.flatten(1).mean(1)
+    if reduction == "max":
+        return lambda maps: maps.flatten(1).amax(1)
+    if not callable(reduction):
+        raise unknown_name("reduction", reduction, get_args(ReductionName), "TopShare(0.01) takes the highest pixels.")
+
+    def reduce(maps: Tensor) -> Tensor:
+        scores = reduction(maps)
+        if scores.shape != maps.shape[:1]:
+            raise ShapeError(
+                f"a reduction that gives {len(maps)} scores for {len(maps)} maps",
+                got=f"shape {tuple(scores.shape)}",
+                fix="Reduce the last two axes: maps.amax((1, 2)).",
+            )
+        return scores
+
+    return reduce
