@@ -1,6 +1,15 @@
 """What other code can use without any framework: pretraining, probes, fine-tuning, anomaly scores."""
 
-from pretextkit.functional.anomaly import AnomalyScores, TopShare, feature_distance, reconstruction_anomaly_score
+from pretextkit.functional.anomaly import (
+    AnomalyScores,
+    Calibration,
+    Detection,
+    TopShare,
+    calibrate,
+    detection_metrics,
+    feature_distance,
+    reconstruction_anomaly_score,
+)
 from pretextkit.functional.classifier import Classifier
 from pretextkit.functional.features import Features, extract_features
 from pretextkit.functional.finetune import FinetuneResult, freeze_and_finetune
@@ -11,7 +20,9 @@ from pretextkit.losses import nt_xent_loss
 
 __all__ = [
     "AnomalyScores",
+    "Calibration",
     "Classifier",
+    "Detection",
     "Features",
     "FinetuneResult",
     "KNNResult",
@@ -19,6 +30,8 @@ __all__ = [
     "PretrainResult",
     "ProbeResult",
     "TopShare",
+    "calibrate",
+    "detection_metrics",
     "extract_features",
     "feature_distance",
     "freeze_and_finetune",
