@@ -14,10 +14,11 @@ from pretextkit.batches import Labelled
 from pretextkit.data import sample
 from pretextkit.data.checks import check_images, check_labels
 from pretextkit.data.folder import FolderImages, check_on_error
-from pretextkit.data.known import KNOWN, read_known
+from pretextkit.data.known import KNOWN
 from pretextkit.data.npz import read_npz
 from pretextkit.data.pixels import resize_and_crop
 from pretextkit.data.splits import stratified_split
+from pretextkit.data.torchvision_sets import read_known
 from pretextkit.errors import DataError, OptionError
 from pretextkit.registries import unknown_name
 
@@ -76,22 +77,24 @@ def load(
 ) -> ImageData:
     """Read an image set into memory.
 
-    Where a file or folder has no test part, a fifth of it is set aside as one: the same fifth each time, with its share
-    of every class.
+    Where a set has no test part, a fifth of it is set aside as one: the same fifth each time, with its share of every
+    class.
 
     Args:
         source: One of
 
             - ``"sample"``: 8,000 and 2,000 images of FashionMNIST that come with pretextkit;
-            - ``"cifar10"``, ``"cifar100"``, ``"fashion-mnist"``, ``"mnist"``, ``"stl10"`` or ``"svhn"``, with
-              or without capitals and hyphens: read by torchvision from ``root``, after a download where needed;
+            - the name of a torchvision data set for classification, such as ``"cifar10"``, ``"fashion-mnist"``,
+              ``"food101"`` or ``"oxford-iiit-pet"``, with or without capitals and hyphens: read by torchvision from
+              ``root``, after a download where needed;
             - the path of an ``.npz`` file with ``train_images`` and, where there are such, ``train_labels``,
               ``test_images``, ``test_labels`` and ``class_names``;
             - the path of a folder of images, of class folders, or of two folders ``train`` and ``test`` of these
               (write ``./mnist`` for a folder that has the name of a known set).
         root: Where torchvision keeps its sets.
-        size: Scale every image's shorter side to this, and cut out the middle. By default images stay as they are; for
-            those of a folder, see :class:`FolderImages`.
+        size: Scale every image's shorter side to this, and cut out the middle. By default images that are arrays stay
+            as they are, and image files get one size: the median shorter side (of 256 of them, where torchvision reads
+            them), at most 224. All pixels are held at once, three bytes each in colour.
         download: Whether torchvision may use the network.
         on_error: ``"raise"`` on a file of a folder that cannot be decoded, or ``"skip"`` it and list it in
             :attr:`ImageData.skipped`.
@@ -114,7 +117,7 @@ def load(
     if key == "sample":
         data = ImageData("sample", *sample.read_sample("train"), *sample.read_sample("test"), sample.CLASS_NAMES)
     elif key in known:
-        data = ImageData(known[key], *read_known(known[key], Path(root), download))
+        data = _from_torchvision(known[key], Path(root), size, download)
     elif (path := Path(source)).is_dir():
         return _from_folder(path, size, on_error)
     elif path.exists():
@@ -128,6 +131,13 @@ def load(
 
 def _key(name: str) -> str:
     return name.lower().replace("-", "").replace("_", "").replace(" ", "")
+
+
+def _from_torchvision(name: str, root: Path, size: int | None, download: bool) -> ImageData:
+    train, test, names = read_known(name, root, size, download)
+    if test is None:
+        train, test = _set_aside(train, root)
+    return ImageData(name, *train, *test, names)
 
 
 def _from_npz(path: Path) -> ImageData:
@@ -179,7 +189,9 @@ def _set_aside(data: Labelled, path: Path) -> tuple[Labelled, Labelled]:
 
 def _resized(data: ImageData, size: int) -> ImageData:
     train, test = (
-        torch.cat([resize_and_crop(chunk, size) for chunk in torch.split(images, 1024)])
+        images
+        if images.shape[2:] == (size, size)
+        else torch.cat([resize_and_crop(chunk, size) for chunk in torch.split(images, 1024)])
         for images in (data.train_images, data.test_images)
     )
     return ImageData(data.name, train, data.train_labels, test, data.test_labels, data.class_names)
