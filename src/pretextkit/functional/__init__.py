@@ -9,6 +9,7 @@ from pretextkit.functional.anomaly import (
     detection_metrics,
     feature_distance,
     reconstruction_anomaly_score,
+    rotation_anomaly_score,
 )
 from pretextkit.functional.classifier import Classifier
 from pretextkit.functional.features import Features, extract_features
@@ -40,4 +41,5 @@ __all__ = [
     "nt_xent_loss",
     "pretrain",
     "reconstruction_anomaly_score",
+    "rotation_anomaly_score",
 ]

@@ -5,6 +5,7 @@ from pretextkit.functional.anomaly.detection import Detection, detection_metrics
 from pretextkit.functional.anomaly.error_maps import feature_distance
 from pretextkit.functional.anomaly.reconstruction import reconstruction_anomaly_score
 from pretextkit.functional.anomaly.reduction import TopShare
+from pretextkit.functional.anomaly.rotation import rotation_anomaly_score
 from pretextkit.functional.anomaly.scores import AnomalyScores
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "detection_metrics",
     "feature_distance",
     "reconstruction_anomaly_score",
+    "rotation_anomaly_score",
 ]

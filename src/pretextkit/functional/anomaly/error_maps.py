@@ -7,10 +7,9 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from pretextkit.errors import ShapeError
+from pretextkit.errors import ShapeError, unknown_name
 from pretextkit.functional.features import Layers, Model
 from pretextkit.functional.maps import reading_maps
-from pretextkit.registries import unknown_name
 
 __all__ = ["ErrorMaps", "feature_distance", "resolve_error"]
 

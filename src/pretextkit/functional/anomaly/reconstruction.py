@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pretextkit.data import as_source
-from pretextkit.errors import DataError, OptionError, ShapeError
+from pretextkit.errors import DataError, ShapeError
 from pretextkit.functional.anomaly.error_maps import ErrorMaps, resolve_error
+from pretextkit.functional.anomaly.reading import image_batches
 from pretextkit.functional.anomaly.reduction import Reduction, resolve_reduction
 from pretextkit.functional.anomaly.scores import AnomalyScores
 from pretextkit.functional.untouched import evaluating, module_device
@@ -61,15 +61,9 @@ def reconstruction_anomaly_score(
         (tensor([0.0000, 0.0156]), torch.Size([2, 8, 8]))
     """
     measure, reduce = resolve_error(error), resolve_reduction(reduction)
-    if batch_size < 1:
-        raise OptionError("a batch size of at least 1", got=batch_size, fix="The default is 256.")
-    source = as_source(images)
-    device = module_device(reconstruct)
     maps = []
     with evaluating(reconstruct), evaluating(error):
-        for batch in source.batches(torch.split(torch.arange(len(source)), batch_size)):
-            inputs = batch.images.to(device)
-            inputs = inputs if inputs.is_floating_point() else inputs.float() / 255
+        for inputs in image_batches(images, batch_size, module_device(reconstruct)):
             outputs = reconstruct(inputs)
             if outputs.shape != inputs.shape:
                 raise ShapeError(

@@ -8,8 +8,7 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from pretextkit.errors import OptionError, ShapeError
-from pretextkit.registries import unknown_name
+from pretextkit.errors import OptionError, ShapeError, unknown_name
 
 __all__ = ["Reduction", "TopShare", "resolve_reduction"]
 
