@@ -13,7 +13,8 @@ from torch import Tensor
 
 import pretextkit as pk
 from pretextkit import errors
-from pretextkit.registries import Registry, unknown_name
+from pretextkit.errors import unknown_name
+from pretextkit.registries import Registry
 
 GROUP = "pretextkit.test_heads"
 PLUGIN = """

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 __all__ = [
     "CheckpointError",
     "DataError",
@@ -12,6 +15,7 @@ __all__ = [
     "PretextkitError",
     "ShapeError",
     "UnknownNameError",
+    "unknown_name",
 ]
 
 
@@ -67,3 +71,23 @@ class CheckpointError(PretextkitError, RuntimeError):
 
 class DivergenceError(PretextkitError, RuntimeError):
     """Training produced a loss that is not finite."""
+
+
+def unknown_name(kind: str, name: object, known: Iterable[str], fix: str = "") -> UnknownNameError:
+    """Build the error for a name that is not known, with the nearest known one and all of them.
+
+    Example:
+        >>> print(unknown_name("precision", "FP_16", ["bf16", "fp16", "fp32"]))
+        Expected the name of a precision, but got 'FP_16'. Did you mean 'fp16'? Known: bf16, fp16, fp32.
+    """
+    known = list(known)
+    spellings = {_spelling(each): each for each in known}
+    near = difflib.get_close_matches(_spelling(name), spellings, n=1)
+    hint = f"Did you mean {spellings[near[0]]!r}? " if near else ""
+    fix = f"{hint}Known: {', '.join(known) or 'none'}. {fix}".rstrip()
+    article = "an" if kind[0] in "aeiou" else "a"
+    return UnknownNameError(f"the name of {article} {kind}", got=repr(name), fix=fix)
+
+
+def _spelling(name: object) -> str:
+    return str(name).lower().replace("_", "-")

@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
 from pretextkit.contracts import Backbone, Head, PretextTask
-from pretextkit.errors import DuplicateNameError, OptionError, PluginError, UnknownNameError
+from pretextkit.errors import DuplicateNameError, OptionError, PluginError, unknown_name
 
-__all__ = ["Registry", "backbone", "backbones", "head", "heads", "pretext_task", "pretext_tasks", "unknown_name"]
+__all__ = ["Registry", "backbone", "backbones", "head", "heads", "pretext_task", "pretext_tasks"]
 
 T = TypeVar("T")
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 """One spelling only, so that ``Small_CNN`` and ``small-cnn`` cannot both exist."""
-
-
-def unknown_name(kind: str, name: object, known: Iterable[str], fix: str = "") -> UnknownNameError:
-    """Build the error for a name that is not known, with the nearest known one and all of them.
-
-    Example:
-        >>> print(unknown_name("precision", "FP_16", ["bf16", "fp16", "fp32"]))
-        Expected the name of a precision, but got 'FP_16'. Did you mean 'fp16'? Known: bf16, fp16, fp32.
-    """
-    known = list(known)
-    spellings = {_spelling(each): each for each in known}
-    near = difflib.get_close_matches(_spelling(name), spellings, n=1)
-    hint = f"Did you mean {spellings[near[0]]!r}? " if near else ""
-    fix = f"{hint}Known: {', '.join(known) or 'none'}. {fix}".rstrip()
-    article = "an" if kind[0] in "aeiou" else "a"
-    return UnknownNameError(f"the name of {article} {kind}", got=repr(name), fix=fix)
 
 
 class Registry(Mapping[str, type[T]]):
@@ -138,10 +121,6 @@ class Registry(Mapping[str, type[T]]):
                 got=f"{type(error).__name__}: {error}",
                 fix="Repair, update or uninstall that distribution.",
             ) from error
-
-
-def _spelling(name: object) -> str:
-    return str(name).lower().replace("_", "-")
 
 
 def _path(cls: object) -> str:

@@ -19,8 +19,7 @@ from pretextkit.data.npz import read_npz
 from pretextkit.data.pixels import resize_and_crop
 from pretextkit.data.splits import stratified_split
 from pretextkit.data.torchvision_sets import read_known
-from pretextkit.errors import DataError, OptionError
-from pretextkit.registries import unknown_name
+from pretextkit.errors import DataError, OptionError, unknown_name
 
 __all__ = ["ImageData", "load"]
 

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from pretextkit.contracts import SpatialBackbone
 from pretextkit.data import as_source
 from pretextkit.data.checks import check_labels
-from pretextkit.errors import DataError, OptionError, ShapeError
+from pretextkit.errors import DataError, OptionError, ShapeError, unknown_name
 from pretextkit.functional.untouched import evaluating, module_device
-from pretextkit.registries import unknown_name
 from pretextkit.training.hardware import Precision, resolve_precision
 
 __all__ = ["Features", "Layers", "Model", "extract_features", "reading_layers"]

@@ -12,12 +12,11 @@ from torch import Tensor, nn
 from pretextkit.data import as_source
 from pretextkit.data.checks import check_classes
 from pretextkit.data.sources import ImageSource, TensorImages
-from pretextkit.errors import DataError, OptionError
+from pretextkit.errors import DataError, OptionError, unknown_name
 from pretextkit.functional.classifier import Augmentation, Classifier, ClassifierTrainee, FeatureRows, HeadTrainee
 from pretextkit.functional.features import extract_features
 from pretextkit.functional.probe import check_known
 from pretextkit.functional.untouched import evaluating, module_device
-from pretextkit.registries import unknown_name
 from pretextkit.training.hardware import Precision, resolve_device, resolve_precision
 from pretextkit.training.history import History
 from pretextkit.training.loop import train as run_training

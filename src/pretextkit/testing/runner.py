@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
-from pretextkit.errors import PretextkitError
-from pretextkit.registries import unknown_name
+from pretextkit.errors import PretextkitError, unknown_name
 
 if TYPE_CHECKING:
     import pytest

@@ -6,8 +6,7 @@ from typing import Literal, get_args
 
 import torch
 
-from pretextkit.errors import OptionError
-from pretextkit.registries import unknown_name
+from pretextkit.errors import OptionError, unknown_name
 
 __all__ = ["Precision", "resolve_device", "resolve_precision"]
 

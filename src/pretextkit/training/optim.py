@@ -9,8 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from pretextkit.errors import OptionError
-from pretextkit.registries import unknown_name
+from pretextkit.errors import OptionError, unknown_name
 
 __all__ = ["LARS", "OptimizerName", "build_optimizer", "default_learning_rate", "parameter_groups", "warmup_cosine"]
 
