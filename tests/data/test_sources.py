@@ -391,3 +391,12 @@ def test_what_cannot_be_a_source(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(DataError, match="Put image files in a folder and pass the folder"):
         as_source(tmp_path / "a.png")
+
+
+def test_in_order_reads_each_image_once() -> None:
+    images = torch.arange(7, dtype=torch.uint8).view(7, 1, 1, 1).expand(7, 1, 4, 4)
+    loader = DataLoader(TensorDataset(images), batch_size=2)
+    for source in (TensorImages(images), DatasetImages(TensorDataset(images)), LoaderImages(loader)):
+        batches = list(source.in_order(3))
+        assert [len(batch.images) for batch in batches] == [3, 3, 1]
+        assert torch.equal(torch.cat([batch.images for batch in batches]), images)

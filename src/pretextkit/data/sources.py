@@ -43,6 +43,10 @@ class ImageSource(ABC):
     def batches(self, order: Sequence[Tensor]) -> Iterator[ImageBatch]:
         """Read one batch for each tensor of indices in ``order``."""
 
+    def in_order(self, batch_size: int) -> Iterator[ImageBatch]:
+        """Read every image once, first to last, ``batch_size`` at a time."""
+        return self.batches(torch.arange(len(self)).split(batch_size))
+
     def without_labels(self) -> ImageSource:
         """Give the same images as a source that has no labels; pretextkit's own sources then do not look at them."""
         return _Unlabelled(self)

@@ -111,7 +111,7 @@ def _batches(images: Any, batch_size: int) -> Iterator[tuple[Tensor, Tensor | No
             yield values[rows], None if targets is None else targets[rows]
         return
     source = as_source(images)
-    for batch in source.batches(torch.split(torch.arange(len(source)), batch_size)):
+    for batch in source.in_order(batch_size):
         pixels = batch.images if batch.images.is_floating_point() else batch.images.float() / 255
         yield pixels, batch.labels
 

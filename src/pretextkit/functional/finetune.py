@@ -212,7 +212,7 @@ def _labelled(data: Any, what: str) -> tuple[TensorImages, Tensor]:
     """Keep the labelled images of ``data``, in memory, and give their labels too."""
     source = as_source(data)
     images, labels = [], []
-    for batch in source.batches(torch.split(torch.arange(len(source)), 256)):
+    for batch in source.in_order(256):
         if batch.labels is None:
             raise DataError(
                 f"labels for {what}", got="none", fix="Pass a pair (images, labels), or a Dataset of (image, label)."
@@ -244,9 +244,10 @@ def _trained_modules(backbone: nn.Module, trainable: Trainable) -> list[nn.Modul
 
 def _score(classifier: Classifier, images: TensorImages, targets: Tensor) -> tuple[float, Tensor]:
     device = module_device(classifier)
-    batches = images.batches(torch.split(torch.arange(len(images)), 256))
     with evaluating(classifier):
-        predictions = torch.cat([classifier(_pixels(batch.images, device)).argmax(1).cpu() for batch in batches])
+        predictions = torch.cat(
+            [classifier(_pixels(batch.images, device)).argmax(1).cpu() for batch in images.in_order(256)]
+        )
     return (predictions == targets.cpu()).float().mean().item(), predictions
 
 
