@@ -304,6 +304,38 @@ def test_a_checkpoint_of_other_options_or_images_is_not_gone_on_from(tmp_path: P
     assert same(other, before)
 
 
+def darkened(images: Tensor, generator: Generator) -> Tensor:
+    return images * torch.rand(len(images), 1, 1, 1, generator=generator)
+
+
+def test_views_are_made_of_augmented_images() -> None:
+    task, met = make(), []
+    own = task.views
+    task.views = lambda images, generator: (met.append((images, generator.initial_seed())), own(images, generator))[1]  # type: ignore[method-assign]
+    run(task, IMAGES[:4], steps=3, augment=darkened)
+    for images, seed in met:
+        share = torch.rand(4, 1, 1, 1, generator=Generator().manual_seed(seed))
+        order = [int((images[row] / share[row] - IMAGES[:4]).abs().amax((1, 2, 3)).argmin()) for row in range(4)]
+        assert sorted(order) == [0, 1, 2, 3]
+        torch.testing.assert_close(images, IMAGES[:4][order] * share)
+    assert len({seed for _, seed in met}) == 3
+
+
+def test_another_augmentation_is_another_run(tmp_path: Path) -> None:
+    task, again, stopped = make(), make(), make()
+    run(task, augment=darkened, checkpoint=tmp_path / "whole")
+    at_step(stopped, 3, ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+        run(stopped, augment=darkened, checkpoint=tmp_path / "run")
+    with pytest.raises(CheckpointError, match="got augment: 'darkened' there, None here"):
+        run(make(), checkpoint=tmp_path / "run")
+    run(again, augment=darkened, checkpoint=tmp_path / "run")
+    assert same(again, task)
+    plain = make()
+    run(plain)
+    assert not same(plain, task)
+
+
 def test_bf16_and_fp32_are_near_each_other() -> None:
     one, other = make(), make()
     full, half = run(one, precision="fp32"), run(other, precision="bf16")

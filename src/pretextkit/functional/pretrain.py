@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 
 from pretextkit.contracts import PretextTask, TaskOutput
 from pretextkit.data import images_of
+from pretextkit.functional.classifier import Augmentation
 from pretextkit.training.hardware import Precision
 from pretextkit.training.history import History
 from pretextkit.training.loop import Callback, train
@@ -69,6 +70,7 @@ def pretrain(
     device: str | torch.device = "auto",
     channels_last: bool = True,
     compile: bool = False,
+    augment: Augmentation | None = None,
     workers: int = 0,
     seed: int = 0,
     checkpoint: str | Path | None = None,
@@ -99,6 +101,8 @@ def pretrain(
         device: ``"auto"`` is a GPU if there is one.
         channels_last: Keep filters in the memory format that convolutions are fastest in.
         compile: Compile the task with ``torch.compile``, which pays on long runs.
+        augment: Function from a batch and a generator to the batch that the task makes its views of. Thousands of
+            images are soon known by heart: a task that draws little at random, such as rotation, then needs it.
         workers: Processes that read a ``Dataset`` or folder.
         seed: Of the order of the images, the views and the layers' own randomness.
         checkpoint: Folder of a checkpoint and ``history.csv``, written every half minute, on Ctrl-C or SIGTERM, and at
@@ -144,7 +148,7 @@ def pretrain(
     modes = {module: module.training for module in task.modules()}
     try:
         run = train(
-            _TaskTrainee(task),
+            _TaskTrainee(task, augment),
             source,
             settings,
             title=title,
@@ -169,18 +173,22 @@ def pretrain(
 class _TaskTrainee(Trainee):
     """A pretext task, which makes its own targets."""
 
-    def __init__(self, task: PretextTask[Any, Any]) -> None:
+    def __init__(self, task: PretextTask[Any, Any], augment: Augmentation | None) -> None:
         self.module: PretextTask[Any, Any] = task
+        self.augment = augment
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return parameter_groups(self.module)
 
     def prepare(self, images: Tensor, labels: Tensor | None, generator: Generator) -> Any:
-        return self.module.views(images, generator)
+        return self.module.views(images if self.augment is None else self.augment(images, generator), generator)
 
     def score(self, batch: Any) -> TaskOutput:
         output: TaskOutput = self.module(batch)
         return output
+
+    def identity(self) -> dict[str, Any]:
+        return {"augment": None if self.augment is None else getattr(self.augment, "__qualname__", repr(self.augment))}
 
     def after_step(self) -> None:
         self.module.after_step()

@@ -102,7 +102,7 @@ def train(
     stepper = Stepper(trainee, settings, plan, device, precision)
     recorder = Recorder()
     folder = None if checkpoint is None else Path(checkpoint)
-    identity = {} if folder is None else run_identity(module, source, settings, plan, precision)
+    identity = {} if folder is None else run_identity(module, source, settings, plan, precision) | trainee.identity()
     start, seconds_before = 0, 0.0
     if folder is not None and (state := load_checkpoint(folder, identity)) is not None:
         stepper.load_state_dict(state)

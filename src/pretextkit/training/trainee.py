@@ -33,5 +33,9 @@ class Trainee(ABC):
         """Put the module into the mode it trains in."""
         self.module.train()
 
+    def identity(self) -> dict[str, Any]:
+        """Say, beside what the module tells of itself, what a run must share with the one it goes on with."""
+        return {}
+
     def after_step(self) -> None:  # noqa: B027 - most have nothing to move
         """Move what follows the weights."""
