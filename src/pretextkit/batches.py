@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-__all__ = ["Labelled", "Masked", "PatchPair", "TwoViews"]
+__all__ = ["ImageToImage", "Labelled", "Masked", "PatchPair", "TwoViews"]
 
 
 class Labelled(NamedTuple):
@@ -19,6 +19,15 @@ class Labelled(NamedTuple):
     """``b c h w``, float in [0, 1]."""
     labels: Tensor
     """``b``, int64."""
+
+
+class ImageToImage(NamedTuple):
+    """Images to be shown, and the images to be made of them."""
+
+    input: Tensor
+    """``b c h w``, float in [0, 1]."""
+    target: Tensor
+    """``b c h w``, float in [0, 1]."""
 
 
 class TwoViews(NamedTuple):

@@ -21,7 +21,9 @@ from pretextkit.testing import (
 )
 
 ALL_FOUR = "all four rotations of every image, nothing is random"
+AS_THEY_ARE = "images are shown as they are, nothing is random"
 EXPECTED_FAILURES: Mapping[str, Mapping[str, str]] = {
+    "autoencoder": {"views_draw_for_each_image": AS_THEY_ARE, "views_use_the_generator": AS_THEY_ARE},
     "rotation": {"views_draw_for_each_image": ALL_FOUR, "views_use_the_generator": ALL_FOUR},
 }
 HEADS: Mapping[str, tuple[tuple[Any, ...], tuple[int, ...]]] = {

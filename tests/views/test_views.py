@@ -24,6 +24,12 @@ def cut(images: Tensor, _: Generator) -> Tensor:
     return views.cut_patches(images, corners, corners + 1, 5)
 
 
+def hide(images: Tensor, _: Generator) -> Tensor:
+    mask = torch.zeros_like(images[:, :1], dtype=torch.bool)
+    mask[..., 3:6, 2:9] = True
+    return views.hide_pixels(images, mask)
+
+
 def rotate(images: Tensor, _: Generator) -> Tensor:
     return views.rotate90(images, torch.arange(len(images)))
 
@@ -38,10 +44,13 @@ RANDOM: dict[str, View] = {
 FIXED: dict[str, View] = {
     "all_rotations": lambda images, _: views.all_rotations(images),
     "cut_patches": cut,
+    "hide_pixels": hide,
     "rotate90": rotate,
     "standardize_patches": lambda images, _: views.standardize_patches(images),
     "to_grayscale": lambda images, _: views.to_grayscale(images),
 }
+MASKS = {"mask_blocks", "mask_centre", "mask_patches"}
+"""Views that give no images; tests/views/test_mask.py asks the same of them."""
 every_random_view = pytest.mark.parametrize("view", RANDOM.values(), ids=list(RANDOM))
 every_view = pytest.mark.parametrize("view", (RANDOM | FIXED).values(), ids=list(RANDOM | FIXED))
 
@@ -51,7 +60,7 @@ def some_images(n: int = 6, channels: int = 3) -> Tensor:
 
 
 def test_every_public_view_is_in_the_tables() -> None:
-    assert set(views.__all__) == set(RANDOM | FIXED)
+    assert set(views.__all__) == set(RANDOM | FIXED) | MASKS
 
 
 @every_random_view

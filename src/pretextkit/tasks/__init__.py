@@ -1,7 +1,19 @@
 """Built-in pretext tasks, one a file."""
 
+from pretextkit.tasks.autoencoder import Autoencoder
+from pretextkit.tasks.denoising import Corruption, Denoising, GaussianNoise, HiddenPatches
 from pretextkit.tasks.jigsaw_context import JigsawContext, PatchLayout
 from pretextkit.tasks.rotation import Rotation
 from pretextkit.tasks.simclr import SimCLR
 
-__all__ = ["JigsawContext", "PatchLayout", "Rotation", "SimCLR"]
+__all__ = [
+    "Autoencoder",
+    "Corruption",
+    "Denoising",
+    "GaussianNoise",
+    "HiddenPatches",
+    "JigsawContext",
+    "PatchLayout",
+    "Rotation",
+    "SimCLR",
+]

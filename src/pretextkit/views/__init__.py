@@ -2,6 +2,7 @@
 
 from pretextkit.views.color import color_jitter, random_grayscale, to_grayscale
 from pretextkit.views.crop import random_horizontal_flip, random_resized_crop
+from pretextkit.views.mask import hide_pixels, mask_blocks, mask_centre, mask_patches
 from pretextkit.views.patches import cut_patches, drop_colors, standardize_patches
 from pretextkit.views.rotate import all_rotations, rotate90
 
@@ -10,6 +11,10 @@ __all__ = [
     "color_jitter",
     "cut_patches",
     "drop_colors",
+    "hide_pixels",
+    "mask_blocks",
+    "mask_centre",
+    "mask_patches",
     "random_grayscale",
     "random_horizontal_flip",
     "random_resized_crop",

@@ -4,7 +4,10 @@ import pytest
 import torch
 from torch import Generator, nn
 
+from pretextkit.contracts import GREY_FROM_RGB
 from pretextkit.models import ConvDecoder
+from pretextkit.models.heads.decoder import match_images
+from pretextkit.testing import TinyBackbone
 
 
 def maps(d: int, side: int = 4) -> torch.Tensor:
@@ -39,3 +42,38 @@ def test_new_decoders_leave_no_checkerboard() -> None:
     images = ConvDecoder(16, doublings=2).eval()(torch.ones(1, 16, 12, 12))
     inner = images[..., 12:-12, 12:-12]
     torch.testing.assert_close(inner, inner[..., :1, :1].expand_as(inner), atol=1e-6, rtol=0)
+
+
+class Halving(TinyBackbone):
+    """Shrinks images by any factor before it looks at them."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def stages(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return super().stages(nn.functional.interpolate(images, scale_factor=1 / self.factor))
+
+
+@pytest.mark.parametrize(("factor", "doublings"), [(1, 3), (2, 4), (4, 5), (1 / 4, 1), (1 / 8, 0), (1 / 16, 0)])
+def test_fitted_decoders_double_as_often_as_the_backbone_halves(factor: float, doublings: int) -> None:
+    decoder = ConvDecoder.fitting(Halving(factor))
+    assert sum(isinstance(layer, nn.Upsample) for layer in decoder.modules()) == doublings
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("height", "width"), [(28, 28), (32, 32), (40, 35)])
+def test_matching_gives_the_size_and_channels_of_the_images(height: int, width: int, channels: int) -> None:
+    """A ramp stays a ramp from edge to edge, so that nothing is cut off or moved."""
+    ramp = ((torch.arange(32) + 0.5) / 32).expand(1, 3, 32, 32)
+    matched = match_images(ramp, torch.zeros(1, channels, height, width))
+    assert matched.shape == (1, channels, height, width)
+    wanted = ((torch.arange(width) + 0.5) / width).expand(channels, height, width)
+    torch.testing.assert_close(matched[0], wanted, atol=1 / 64, rtol=0)
+
+
+def test_matching_leaves_what_fits_and_takes_luma_for_grey() -> None:
+    decoded = torch.rand(2, 3, 4, 4, generator=Generator().manual_seed(0))
+    assert match_images(decoded, torch.zeros(2, 3, 4, 4)) is decoded
+    luma = sum(weight * decoded[:, [channel]] for channel, weight in enumerate(GREY_FROM_RGB))
+    torch.testing.assert_close(match_images(decoded, torch.zeros(2, 1, 4, 4)), luma)

@@ -1,0 +1,42 @@
+"""How far reconstructed pixels are from the true ones."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+__all__ = ["psnr", "weighted_mse"]
+
+
+def weighted_mse(predictions: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Average the squared error of the pixels, each with its own weight.
+
+    Args:
+        predictions: ``b c h w``.
+        targets: ``b c h w``.
+        weights: ``b 1 h w``, at least 0; a bool mask counts its True pixels alone.
+
+    Returns:
+        ``()``: the sum of weight times error over the sum of weights; 0 where all weights are.
+
+    Example:
+        >>> import torch
+        >>> weights = torch.tensor([[[[1.0, 3.0]]]])
+        >>> weighted_mse(torch.tensor([[[[0.0, 2.0]]]]), torch.zeros(1, 1, 1, 2), weights)
+        tensor(3.)
+    """
+    errors = (predictions.float() - targets.float()).square().mean(1, keepdim=True)
+    weights = weights.float()
+    return (weights * errors).sum() / weights.sum().clamp(min=1e-8)
+
+
+def psnr(mse: Tensor) -> Tensor:
+    """Give the peak signal-to-noise ratio in decibels of images in [0, 1] with this mean squared error.
+
+    Ten more are a tenth of the error; it ends at 100, for errors too small to matter.
+
+    Example:
+        >>> import torch
+        >>> psnr(torch.tensor(0.01))
+        tensor(20.)
+    """
+    return -10 * mse.detach().clamp(min=1e-10).log10()
