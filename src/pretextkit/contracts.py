@@ -19,6 +19,7 @@ __all__ = [
     "PretextTask",
     "SpatialBackbone",
     "TaskOutput",
+    "as_float",
 ]
 
 GREY_FROM_RGB = (0.299, 0.587, 0.114)
@@ -34,7 +35,17 @@ class TaskOutput(NamedTuple):
     """Each ``()``, detached."""
 
 
-def _as_float(images: Tensor, dtype: torch.dtype) -> Tensor:
+def as_float(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Bring images to ``dtype`` in [0, 1], where float ones are already.
+
+    Example:
+        >>> as_float(torch.tensor([0, 51, 255], dtype=torch.uint8))
+        tensor([0.0000, 0.2000, 1.0000])
+    """
+    return images.to(dtype) if images.is_floating_point() else images.to(dtype) / 255
+
+
+def _checked_float(images: Tensor, dtype: torch.dtype) -> Tensor:
     """Refuse what is not ``b c h w`` with 1 or 3 channels, and bring the rest to ``dtype`` in [0, 1]."""
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         raise ShapeError(
@@ -42,7 +53,7 @@ def _as_float(images: Tensor, dtype: torch.dtype) -> Tensor:
             got=f"shape {tuple(images.shape)}",
             fix="Put channels second (images.permute(0, 3, 1, 2)) and add a batch axis to a single image.",
         )
-    return images.to(dtype) if images.is_floating_point() else images.to(dtype) / 255
+    return as_float(images, dtype)
 
 
 class InputNormalization(nn.Module):
@@ -101,7 +112,7 @@ class InputNormalization(nn.Module):
 
     def adapt(self, images: Tensor) -> Tensor:
         """Make ``images`` float in [0, 1] with this backbone's number of channels."""
-        images = _as_float(images, self.mean.dtype)
+        images = _checked_float(images, self.mean.dtype)
         if images.shape[1] == self.channels:
             return images
         if self.channels == 3:
@@ -216,6 +227,6 @@ class PretextTask(nn.Module, ABC, Generic[BatchT, BackboneT]):
             ShapeError: The images have another rank or number of channels.
         """
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
-            batch = self.views(_as_float(images, torch.float32), generator)
+            batch = self.views(_checked_float(images, torch.float32), generator)
         output: TaskOutput = self(batch)
         return output

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pretextkit.contracts import SpatialBackbone
+from pretextkit.contracts import SpatialBackbone, as_float
 from pretextkit.data import as_source
 from pretextkit.data.checks import check_labels
 from pretextkit.errors import DataError, OptionError, ShapeError, unknown_name
@@ -112,8 +112,7 @@ def _batches(images: Any, batch_size: int) -> Iterator[tuple[Tensor, Tensor | No
         return
     source = as_source(images)
     for batch in source.in_order(batch_size):
-        pixels = batch.images if batch.images.is_floating_point() else batch.images.float() / 255
-        yield pixels, batch.labels
+        yield as_float(batch.images), batch.labels
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from pretextkit.contracts import as_float
 from pretextkit.data import as_source
 from pretextkit.data.checks import check_classes
 from pretextkit.data.sources import ImageSource, TensorImages
@@ -192,7 +193,7 @@ def _try_one(trainee: ClassifierTrainee, source: TensorImages, seed: int) -> Non
     assert labels is not None
     device = module_device(trainee.module)
     with evaluating(trainee.module):
-        trainee.score(trainee.prepare(_pixels(images, device), labels.to(device), derived_generator(seed, "try")))
+        trainee.score(trainee.prepare(as_float(images.to(device)), labels.to(device), derived_generator(seed, "try")))
 
 
 def _later(history: History, before: Sequence[Mapping[str, float]], seconds: float) -> list[dict[str, float]]:
@@ -246,11 +247,6 @@ def _score(classifier: Classifier, images: TensorImages, targets: Tensor) -> tup
     device = module_device(classifier)
     with evaluating(classifier):
         predictions = torch.cat(
-            [classifier(_pixels(batch.images, device)).argmax(1).cpu() for batch in images.in_order(256)]
+            [classifier(as_float(batch.images.to(device))).argmax(1).cpu() for batch in images.in_order(256)]
         )
     return (predictions == targets.cpu()).float().mean().item(), predictions
-
-
-def _pixels(images: Tensor, device: torch.device) -> Tensor:
-    images = images.to(device)
-    return images if images.is_floating_point() else images.float() / 255

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pretextkit.contracts import TaskOutput
+from pretextkit.contracts import TaskOutput, as_float
 from pretextkit.training.optim import build_optimizer, warmup_cosine
 from pretextkit.training.seeds import derived_generator, seed_layers
 from pretextkit.training.settings import Plan, Settings
@@ -35,8 +35,7 @@ class Stepper:
 
     def prepare(self, step: int, images: Tensor, labels: Tensor | None) -> Any:
         """Bring a batch to the device and make what the trainee scores, from the seed and the step's number alone."""
-        images = images.to(self.device, non_blocking=True)
-        images = images if images.is_floating_point() else images.float() / 255
+        images = as_float(images.to(self.device, non_blocking=True))
         if labels is not None:
             labels = labels.to(self.device, non_blocking=True)
         with torch.no_grad():
