@@ -3,6 +3,9 @@
 from pretextkit.functional.anomaly.calibration import Calibration, calibrate
 from pretextkit.functional.anomaly.detection import Detection, detection_metrics
 from pretextkit.functional.anomaly.error_maps import feature_distance
+from pretextkit.functional.anomaly.mahalanobis import mahalanobis_anomaly_score
+from pretextkit.functional.anomaly.neighbors import neighbor_anomaly_score
+from pretextkit.functional.anomaly.patches import patch_anomaly_score
 from pretextkit.functional.anomaly.reconstruction import reconstruction_anomaly_score
 from pretextkit.functional.anomaly.reduction import TopShare
 from pretextkit.functional.anomaly.rotation import rotation_anomaly_score
@@ -16,6 +19,9 @@ __all__ = [
     "calibrate",
     "detection_metrics",
     "feature_distance",
+    "mahalanobis_anomaly_score",
+    "neighbor_anomaly_score",
+    "patch_anomaly_score",
     "reconstruction_anomaly_score",
     "rotation_anomaly_score",
 ]

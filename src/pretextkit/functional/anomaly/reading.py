@@ -28,6 +28,6 @@ def image_batches(images: Any, batch_size: int, device: torch.device) -> Iterato
     if batch_size < 1:
         raise OptionError("a batch size of at least 1", got=batch_size, fix="The default is 256.")
     source = as_source(images).without_labels()
-    for batch in source.batches(torch.split(torch.arange(len(source)), batch_size)):
+    for batch in source.in_order(batch_size):
         inputs = batch.images.to(device)
         yield inputs if inputs.is_floating_point() else inputs.float() / 255
