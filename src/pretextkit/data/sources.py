@@ -45,7 +45,7 @@ class ImageSource(ABC):
 
     def in_order(self, batch_size: int) -> Iterator[ImageBatch]:
         """Read every image once, first to last, ``batch_size`` at a time."""
-        return self.batches(torch.arange(len(self)).split(batch_size))
+        return self.batches(torch.split(torch.arange(len(self)), batch_size))
 
     def without_labels(self) -> ImageSource:
         """Give the same images as a source that has no labels; pretextkit's own sources then do not look at them."""
