@@ -15,6 +15,8 @@ from pretextkit.functional.anomaly import (
     rotation_anomaly_score,
 )
 from pretextkit.functional.classifier import Classifier
+from pretextkit.functional.compare import compare
+from pretextkit.functional.comparison import Comparison, ComparisonCell
 from pretextkit.functional.features import Features, extract_features
 from pretextkit.functional.finetune import FinetuneResult, freeze_and_finetune
 from pretextkit.functional.knn import KNNResult, knn_probe
@@ -26,6 +28,8 @@ __all__ = [
     "AnomalyScores",
     "Calibration",
     "Classifier",
+    "Comparison",
+    "ComparisonCell",
     "Detection",
     "Features",
     "FinetuneResult",
@@ -35,6 +39,7 @@ __all__ = [
     "ProbeResult",
     "TopShare",
     "calibrate",
+    "compare",
     "detection_metrics",
     "extract_features",
     "feature_distance",

@@ -5,7 +5,8 @@ that they work without a screen: save a figure with ``figure.savefig("views.png"
 """
 
 from pretextkit.plots.comparison import comparison
+from pretextkit.plots.label_efficiency import label_efficiency
 from pretextkit.plots.training_curves import training_curves
 from pretextkit.plots.views import views
 
-__all__ = ["comparison", "training_curves", "views"]
+__all__ = ["comparison", "label_efficiency", "training_curves", "views"]

@@ -13,7 +13,7 @@ from pretextkit.plots.figures import new_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["comparison"]
+__all__ = ["accuracies_of", "comparison"]
 
 
 def comparison(rows: Mapping[str, float | Sequence[float]], *, title: str = "") -> Figure:
@@ -38,7 +38,7 @@ def comparison(rows: Mapping[str, float | Sequence[float]], *, title: str = "") 
         >>> figure.axes[0].get_xlabel()
         'accuracy in %, mean and standard deviation over seeds'
     """
-    accuracies = {name: _accuracies(name, row) for name, row in rows.items()}
+    accuracies = {name: accuracies_of(name, row) for name, row in rows.items()}
     if not accuracies:
         raise DataError("at least one row to compare", got="none", fix="Pass a mapping from names to accuracies.")
     means = [100 * mean(values) for values in accuracies.values()]
@@ -67,7 +67,12 @@ def comparison(rows: Mapping[str, float | Sequence[float]], *, title: str = "") 
     return figure
 
 
-def _accuracies(name: str, row: float | Sequence[float]) -> list[float]:
+def accuracies_of(name: str, row: float | Sequence[float]) -> list[float]:
+    """Give a row's accuracies as a list, one or several.
+
+    Raises:
+        DataError: There is none, or one is not in [0, 1].
+    """
     values = [float(value) for value in row] if isinstance(row, Sequence) else [float(row)]
     wrong = [value for value in values if not 0 <= value <= 1]
     if wrong or not values:

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 
 from pretextkit.errors import CheckpointError
+from pretextkit.training.identity import differences
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
 
 FORMAT = 1
-SHOWN = 8
 NAME, PREVIOUS, DAMAGED = "checkpoint.pt", "checkpoint.previous.pt", "checkpoint.damaged.pt"
 
 
@@ -75,15 +75,9 @@ def _require_same(path: Path, version: int, saved: Mapping[str, Any], identity: 
         raise CheckpointError(
             f"a checkpoint of format {FORMAT} or older in {path}", got=f"format {version}", fix="Update pretextkit."
         )
-    differences = [
-        f"{key}: {saved.get(key)!r} there, {identity.get(key)!r} here"
-        for key in {**saved, **identity}
-        if saved.get(key) != identity.get(key)
-    ]
-    if differences:
-        shown, more = differences[:SHOWN], len(differences) - SHOWN
+    if found := differences(saved, identity):
         raise CheckpointError(
             f"the checkpoint {path} to belong to this run",
-            got="; ".join(shown) + (f"; and {more} more" if more > 0 else ""),
+            got=found,
             fix="Repeat the call that wrote it to go on, or name another folder to start a new run.",
         )

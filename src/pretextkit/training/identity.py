@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import numbers
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pretextkit.data.sources import ImageSource, LoaderImages
 from pretextkit.training.seeds import derived_seed
 from pretextkit.training.settings import Plan, Settings
 
-__all__ = ["run_identity"]
+__all__ = ["differences", "digest", "fingerprint", "plain_attributes", "run_identity"]
 
 COMPARED_IMAGES = 8
+SHOWN = 8
 
 
 def run_identity(
@@ -32,17 +34,57 @@ def run_identity(
         (9, '2', (3,))
     """
     options = {name: value for name, value in asdict(settings).items() if name not in ("device", "compile")}
-    own = {name: value for name, value in vars(module).items() if name != "training" and not name.startswith("_")}
     return {
         "task": type(module).__name__,
-        **{f"task.{name}": repr(value) for name, value in own.items() if _is_plain(value)},
+        **plain_attributes(module, "task"),
         "images": len(source),
-        "first images": _fingerprint(source),
+        "first images": fingerprint(source),
         **options,
         **asdict(plan),
         "precision": precision,
         **{f"weight {name}": tuple(value.shape) for name, value in module.state_dict().items()},
     }
+
+
+def plain_attributes(module: nn.Module, prefix: str) -> dict[str, str]:
+    """Show the options that a module keeps in its attributes.
+
+    Example:
+        >>> plain_attributes(nn.Dropout(0.5), "layer")
+        {'layer.p': '0.5', 'layer.inplace': 'False'}
+    """
+    own = {name: value for name, value in vars(module).items() if name != "training" and not name.startswith("_")}
+    return {f"{prefix}.{name}": repr(value) for name, value in own.items() if _is_plain(value)}
+
+
+def differences(saved: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """Say in what two identities differ, nothing if they do not.
+
+    Example:
+        >>> differences({"seed": 0, "epochs": 1}, {"seed": 1, "epochs": 1})
+        'seed: 0 there, 1 here'
+    """
+    found = [
+        f"{key}: {saved.get(key)!r} there, {here.get(key)!r} here"
+        for key in {**saved, **here}
+        if saved.get(key) != here.get(key)
+    ]
+    more = len(found) - SHOWN
+    return "; ".join(found[:SHOWN]) + (f"; and {more} more" if more > 0 else "")
+
+
+def digest(tensors: Iterable[Tensor]) -> str:
+    """Give 16 characters that differ where any value of the tensors does.
+
+    Example:
+        >>> digest([torch.zeros(2)]) == digest([torch.zeros(2)]) != digest([torch.ones(2)])
+        True
+    """
+    content = hashlib.blake2b(digest_size=8)
+    for tensor in tensors:
+        content.update(str(tensor.dtype).encode() + str(tuple(tensor.shape)).encode())
+        content.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return content.hexdigest()
 
 
 def _is_plain(value: Any) -> bool:
@@ -52,7 +94,7 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, numbers.Number | str)
 
 
-def _fingerprint(source: ImageSource) -> str | None:
+def fingerprint(source: ImageSource) -> str | None:
     """Describe the first images; None where a loader decides which those are, or no two readings agree."""
     if isinstance(source, LoaderImages):
         return None

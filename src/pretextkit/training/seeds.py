@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Generator
 
-__all__ = ["derived_generator", "derived_seed", "seed_layers"]
+__all__ = ["derived_generator", "derived_seed", "seed_layers", "seeded"]
 
 
 def derived_seed(seed: int, purpose: str, step: int = 0) -> int:
@@ -51,3 +53,19 @@ def seed_layers(device: torch.device, seed: int, step: int) -> None:
             torch.cuda.manual_seed(number)
     elif device.type == "mps":
         torch.mps.manual_seed(number)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed the CPU's global generator, from which new layers draw their weights, and put it back afterwards.
+
+    Example:
+        >>> with seeded(0):
+        ...     one = torch.nn.Linear(2, 2)
+        >>> with seeded(0):
+        ...     torch.equal(torch.nn.Linear(2, 2).weight, one.weight)
+        True
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield

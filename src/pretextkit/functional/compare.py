@@ -1,0 +1,241 @@
+"""Pretext tasks side by side: the same backbone, images and budget, and the same measurements of each."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+
+from pretextkit.contracts import Backbone
+from pretextkit.data import as_source, images_of
+from pretextkit.data.checks import check_classes
+from pretextkit.data.sources import TensorImages
+from pretextkit.errors import DataError, DuplicateNameError, OptionError, unknown_name
+from pretextkit.functional.cell_files import CellFiles
+from pretextkit.functional.cells import Evaluation, measure_cells
+from pretextkit.functional.comparison import Comparison
+from pretextkit.functional.probe import check_known
+from pretextkit.functional.ways import Pretrained, RandomInit, Schedule, Supervised, TaskFactory, Way
+from pretextkit.registries import backbones, pretext_tasks
+from pretextkit.training.hardware import Precision, resolve_device, resolve_precision
+from pretextkit.training.identity import digest, fingerprint
+
+__all__ = ["compare"]
+
+RANDOM_INIT, SUPERVISED = "random init", "supervised"
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+PRETRAINING = (
+    *("optimizer", "learning_rate", "weight_decay", "warmup", "clip_norm"),
+    *("channels_last", "compile", "augment"),
+)
+FINETUNING = (
+    *("trainable", "head_epochs", "batch_size", "optimizer", "learning_rate", "weight_decay"),
+    *("layer_decay", "augment", "clip_norm"),
+)
+
+
+def compare(
+    tasks: Iterable[str] | Mapping[str, TaskFactory],
+    backbone: str | Callable[[], Backbone],
+    train: Any,
+    test: Any,
+    *,
+    epochs: int | None = None,
+    views: float | None = None,
+    images: Any = None,
+    batch_size: int = 256,
+    seeds: Sequence[int] = (0,),
+    label_fractions: Sequence[float] = (0.01, 0.1, 1.0),
+    finetune_steps: int = 300,
+    pool: int | Sequence[int] = 1,
+    pretraining: Mapping[str, Any] = NOTHING,
+    finetuning: Mapping[str, Any] = NOTHING,
+    precision: Precision = "auto",
+    device: str | torch.device = "auto",
+    save: str | Path | None = None,
+    checkpoints: str | Path | None = None,
+    progress: bool = True,
+) -> Comparison:
+    """Pretrain with each task on one budget and measure the backbones alike, beside a random and a supervised one.
+
+    Under one seed all rows begin with the same weights, and fine-tune on the same few labels. A linear probe of every
+    stage, a nearest-neighbour probe and fine-tuning measure each. Everything that is chosen (stage, penalty, pooling)
+    is chosen on a split of train; fine-tuning chooses nothing.
+
+    The budget counts images or views, for both are the same on every machine; seconds are not, and are reported beside.
+    Equal ``epochs`` read equally many images, though a rotation step then costs four views of each and SimCLR's two.
+    Equal ``views`` bring equally many pixels through the backbone, which is what a convolution's cost goes by. The
+    supervised row, whose images are one view each, reads as many as either allows.
+
+    Args:
+        tasks: Names of registered tasks, or row names with factories: ``{"no colour": lambda b: SimCLR(b, jitter=0)}``.
+        backbone: Name of a registered backbone, or a factory such as its class.
+        train: Pair (images, labels), ``Dataset`` or ``DataLoader``, read once into memory; labels 0…k-1, -1 being
+            unlabelled: these images are pretrained on only.
+        test: Likewise, all that accuracies are measured on.
+        epochs: Budget as passes over the images; either this or ``views``.
+        views: Budget as views of each image.
+        images: What is pretrained on instead of train's images, to transfer from there to train and test.
+        batch_size: Images in a step of pretraining, and of the supervised row.
+        seeds: One cell of every row for each.
+        label_fractions: Parts of train's labels to fine-tune on, stratified; ``()`` for no fine-tuning.
+        finetune_steps: Steps of each fine-tuning, rounded up to whole epochs.
+        pool: Sides of the grid over which the linear probe averages maps, chosen among like stages.
+        pretraining: Further options of :func:`pretrain`: optimizer, learning_rate, ….
+        finetuning: Further options of :func:`freeze_and_finetune`, for the supervised row too: augment, layer_decay, ….
+        precision: As for :func:`pretrain`.
+        device: Likewise.
+        save: Folder for ``comparison.json`` and for what is done so far: the same call goes on from there, and may
+            have more rows and seeds.
+        checkpoints: Folder of the pretraining runs, ``save``/runs by default; comparisons that pretrain alike can
+            share it, and pretrain once.
+        progress: Show one bar over all.
+
+    Returns:
+        Every cell, and a table to print.
+
+    Raises:
+        OptionError: An option is out of range.
+        UnknownNameError: No such task, backbone or option.
+        DataError: Labels are missing, or too few.
+        CheckpointError: ``save`` holds cells of another call; the message shows the difference.
+        DivergenceError: A loss became NaN or infinite; what was finished before stays in ``save``.
+
+    Example:
+        >>> from pretextkit.testing import TinyBackbone, toy_images
+        >>> images = toy_images(40, generator=torch.Generator().manual_seed(0))
+        >>> data = (images, torch.arange(40) % 2)
+        >>> options = {"epochs": 1, "batch_size": 20, "label_fractions": [0.5], "finetune_steps": 1}
+        >>> result = compare(["rotation"], TinyBackbone, data, data, **options, device="cpu", progress=False)
+        >>> [(cell.row, cell.images, cell.views) for cell in result.cells]
+        [('random init', 0, 0.0), ('supervised', 40, 40.0), ('rotation', 40, 160.0)]
+    """
+    _check_numbers(epochs, views, seeds, label_fractions, finetune_steps, batch_size)
+    for options, allowed, what in ((pretraining, PRETRAINING, "pretraining"), (finetuning, FINETUNING, "finetuning")):
+        for name in options:
+            if name not in allowed:
+                raise unknown_name(f"option in {what}", name, allowed)
+    resolve_precision(precision, resolve_device(device))
+    known, labelled = _in_memory(train, "train")
+    held, queries = _in_memory(test, "test")
+    assert labelled.labels is not None
+    assert queries.labels is not None
+    classes = check_classes(labelled.labels)
+    check_known(queries.labels, classes)
+    source = known.without_labels() if images is None else images_of(images)
+    schedule = Schedule(
+        images=source,
+        train=labelled,
+        classes=classes,
+        epochs=epochs,
+        views=views,
+        batch_size=min(batch_size, len(source)),
+        precision=precision,
+        device=device,
+        pretraining=pretraining,
+        finetuning=finetuning,
+    )
+    counts = sorted({max(classes, round(fraction * len(labelled))) for fraction in label_fractions})
+    evaluation = Evaluation(schedule, queries, counts, finetune_steps, pool)
+    identity = {
+        "train": f"{len(known)} images {digest([known.images, labelled.images, labelled.labels])}",
+        "test": f"{len(held)} images {digest([queries.images, queries.labels])}",
+        "images": "those of train" if images is None else f"{len(source)} images {fingerprint(source)}",
+        "epochs": epochs,
+        "views": views,
+        "batch_size": schedule.batch_size,
+        "label_counts": counts,
+        "finetune_steps": finetune_steps,
+        "pool": pool if isinstance(pool, int) else list(pool),
+        "pretraining": _shown(pretraining),
+        "finetuning": _shown(finetuning),
+        "precision": precision,
+    }
+    seeds = [int(seed) for seed in seeds]
+    ways = _ways(tasks, backbones[backbone] if isinstance(backbone, str) else backbone, schedule)
+    files = CellFiles(None if save is None else Path(save), None if checkpoints is None else Path(checkpoints))
+    cells = measure_cells(ways, seeds, evaluation, identity, files, progress)
+    settings = {
+        "backbone": type(ways[0].backbone(0)).__name__,
+        **identity,
+        "seeds": seeds,
+        "device": str(resolve_device(device)),
+        "threads": torch.get_num_threads(),
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+    }
+    result = Comparison(cells, settings)
+    if save is not None:
+        result.save(Path(save) / "comparison.json")
+    return result
+
+
+def _ways(
+    tasks: Iterable[str] | Mapping[str, TaskFactory], make: Callable[[], Backbone], schedule: Schedule
+) -> list[Way]:
+    if isinstance(tasks, str):
+        raise OptionError("a list of tasks' names, or a mapping", got=repr(tasks), fix=f"Write [{tasks!r}].")
+    names = list(tasks)
+    factories = tasks if isinstance(tasks, Mapping) else {name: pretext_tasks[name] for name in names}
+    taken = [RANDOM_INIT, SUPERVISED, *names]
+    for name in names:
+        if taken.count(name) > 1:
+            raise DuplicateNameError("one row of each name", got=f"two of {name!r}", fix="Name the task otherwise.")
+    first: list[Way] = [RandomInit(RANDOM_INIT, make, schedule), Supervised(SUPERVISED, make, schedule)]
+    return first + [Pretrained(name, make, schedule, factory) for name, factory in factories.items()]
+
+
+def _in_memory(data: Any, what: str) -> tuple[TensorImages, TensorImages]:
+    """Read all images of ``data``, and those of them that are labelled."""
+    source = as_source(data)
+    if not isinstance(source, TensorImages):
+        batches = list(source.in_order(256))
+        labels = [batch.labels for batch in batches if batch.labels is not None]
+        source = TensorImages(torch.cat([batch.images for batch in batches]), torch.cat(labels) if labels else None)
+    if source.labels is None or not (source.labels >= 0).any():
+        raise DataError(
+            f"labels for {what}", got="none", fix="Pass a pair (images, labels), or a Dataset of (image, label)."
+        )
+    keep = source.labels >= 0
+    return source, source if keep.all() else TensorImages(source.images[keep], source.labels[keep])
+
+
+def _check_numbers(
+    epochs: int | None,
+    views: float | None,
+    seeds: Sequence[int],
+    label_fractions: Sequence[float],
+    finetune_steps: int,
+    batch_size: int,
+) -> None:
+    budget = epochs if epochs is not None else views
+    if (epochs is None) == (views is None) or budget is None or not 0 < budget < torch.inf:
+        raise OptionError(
+            "a budget: either epochs or views, above 0",
+            got=f"epochs={epochs}, views={views}",
+            fix="epochs=10 lets every task read each image ten times, views=40 lets it see 40 views of each.",
+        )
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise OptionError("seeds, each once", got=list(seeds), fix="For example seeds=(0, 1, 2).")
+    if not all(0 < fraction <= 1 for fraction in label_fractions):
+        raise OptionError(
+            "label_fractions in (0, 1]", got=list(label_fractions), fix="The default is (0.01, 0.1, 1.0)."
+        )
+    if finetune_steps < 1 or batch_size < 1:
+        raise OptionError(
+            "finetune_steps and batch_size of at least 1",
+            got=f"finetune_steps={finetune_steps}, batch_size={batch_size}",
+            fix="The defaults are 300 and 256.",
+        )
+
+
+def _shown(options: Mapping[str, Any]) -> dict[str, str]:
+    """Show options in a way that is the same in every process: functions by their names."""
+    return {
+        name: getattr(value, "__qualname__", type(value).__qualname__) if callable(value) else repr(value)
+        for name, value in sorted(options.items())
+    }

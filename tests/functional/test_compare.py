@@ -1,0 +1,555 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Generator, Tensor, nn
+from torch.utils.data import TensorDataset
+
+import pretextkit as pk
+from pretextkit import Labelled, PretextTask, TaskOutput
+from pretextkit.data import TensorImages, stratified_subset
+from pretextkit.errors import CheckpointError, DataError, DuplicateNameError, OptionError, UnknownNameError
+from pretextkit.functional import (
+    Comparison,
+    ComparisonCell,
+    cells,
+    compare,
+    freeze_and_finetune,
+    knn_probe,
+    linear_probe,
+    probe,
+)
+from pretextkit.functional.logistic import LogisticModel, fit_logistic
+from pretextkit.functional.view_count import views_per_image
+from pretextkit.models import LinearHead
+from pretextkit.testing import TinyBackbone, toy_images
+
+N, CLASSES = 48, 3
+
+
+class Brightness(PretextTask[Labelled]):
+    """Tell bright images from dark ones: learnt in a step or two."""
+
+    def __init__(self, backbone: Any, stop_at: int | None = None) -> None:
+        super().__init__(backbone)
+        self.head = nn.Linear(backbone.feature_dim, 2)
+        self._stop_at, self._step = stop_at, 0
+
+    def views(self, images: Tensor, generator: Generator) -> Labelled:
+        turned = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
+        return Labelled(torch.where(turned, 1 - images, images), turned.flatten().long())
+
+    def forward(self, batch: Labelled) -> TaskOutput:
+        return TaskOutput(nn.functional.cross_entropy(self.head(self.backbone(batch.images)), batch.labels), {})
+
+    def after_step(self) -> None:
+        self._step += 1
+        if self._step == self._stop_at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def data(seed: int, n: int = N) -> tuple[Tensor, Tensor]:
+    """Images whose class is how blue they are, not quite."""
+    generator = Generator().manual_seed(seed)
+    images, labels = toy_images(n, size=16, generator=generator), torch.arange(n) % CLASSES
+    blue = 0.3 * (labels[:, None, None] - 1) + 0.3 * torch.rand(n, 1, 1, generator=generator)
+    images[:, 2] = (0.5 * images[:, 2] + 0.5 * blue).clamp(0, 1)
+    return images, labels
+
+
+TRAIN, TEST = data(0), data(1, 30)
+OPTIONS: dict[str, Any] = {
+    "epochs": 2,
+    "batch_size": 16,
+    "label_fractions": (0.25, 1.0),
+    "finetune_steps": 3,
+    "device": "cpu",
+    "progress": False,
+}
+TASKS = {"brightness": Brightness}
+
+
+def run(
+    tasks: Any = TASKS, backbone: Any = TinyBackbone, train: Any = TRAIN, test: Any = TEST, **options: Any
+) -> Comparison:
+    return compare(tasks, backbone, train, test, **{**OPTIONS, **options})
+
+
+def figures(cell: ComparisonCell) -> dict[str, Any]:
+    """All that does not depend on the clock and the machine."""
+    values = cell.to_dict()
+    values["training"] = {name: value for name, value in cell.training.items() if name != "seconds"}
+    return {name: value for name, value in values.items() if name not in ("seconds", "peak_memory")}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _hasty_solver() -> Iterator[None]:
+    """Probes stop after a few steps: what is tested is who probes what, and not how well."""
+
+    def hasty(*data: Any, max_steps: int = 0) -> LogisticModel:
+        return fit_logistic(*data, max_steps=5)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(probe, "fit_logistic", hasty)
+        yield
+
+
+@pytest.fixture(scope="module")
+def result() -> Comparison:
+    return run()
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Rows and seeds that are measured, in their order."""
+    measured: list[str] = []
+    measure = cells._measure
+
+    def counting(way: Any, evaluation: Any, seed: int, *others: Any) -> ComparisonCell:
+        measured.append(f"{way.name} {seed}")
+        return measure(way, evaluation, seed, *others)
+
+    monkeypatch.setattr(cells, "_measure", counting)
+    return measured
+
+
+def new_backbone(seed: int = 0) -> TinyBackbone:
+    """What every row begins with, made by hand."""
+    torch.manual_seed(seed)
+    backbone = TinyBackbone()
+    backbone.normalization.measure(TRAIN[0][torch.randperm(N)])  # N is below the sample's size: all, in whatever order
+    return backbone
+
+
+def test_random_init_is_a_direct_probe(result: Comparison) -> None:
+    cell, backbone = result.cells[0], new_backbone()
+    probe = linear_probe(backbone, TRAIN, TEST, layers="all")
+    assert (cell.row, cell.linear, cell.layer, cell.layers) == (
+        "random init",
+        probe.accuracy,
+        probe.layer,
+        probe.layers,
+    )
+    assert cell.linear_last == probe.layers["stage3"].accuracy
+    assert cell.knn == knn_probe(backbone, TRAIN, TEST).accuracy
+    assert (cell.steps, cell.images, cell.views, cell.seconds, cell.training) == (0, 0, 0, 0, {})
+
+
+def test_few_labels_fine_tune_the_random_backbone_as_a_direct_call(result: Comparison) -> None:
+    few = stratified_subset(TRAIN[1], 12, seed=0)
+    assert TRAIN[1][few].bincount().tolist() == [4, 4, 4]
+    backbone = new_backbone()
+    torch.manual_seed(0)
+    head = LinearHead(64, CLASSES)
+    direct = freeze_and_finetune(
+        backbone, head, (TRAIN[0][few], TRAIN[1][few]), TEST, trainable="all", epochs=3, device="cpu", progress=False
+    )
+    assert list(result.cells[0].finetuned) == [12, 48]
+    assert result.cells[0].finetuned[12] == direct.accuracy
+
+
+def test_supervised_is_direct_training_and_a_probe(result: Comparison) -> None:
+    cell, backbone = result.cells[1], new_backbone()
+    torch.manual_seed(0)
+    head = LinearHead(64, CLASSES)
+    tuned = freeze_and_finetune(
+        backbone, head, TRAIN, trainable="all", epochs=2, batch_size=16, device="cpu", progress=False
+    )
+    probe = linear_probe(backbone, TRAIN, TEST, layers="all")
+    assert (cell.row, cell.linear, cell.layers) == ("supervised", probe.accuracy, probe.layers)
+    assert cell.training["loss"] == tuned.history.last["loss"]
+    assert (cell.steps, cell.images, cell.views) == (6, 96, 96)
+
+
+def test_a_task_is_direct_pretraining_and_a_probe(result: Comparison) -> None:
+    torch.manual_seed(0)
+    task = Brightness(TinyBackbone())
+    pretrained = pk.functional.pretrain(task, TRAIN[0], epochs=2, batch_size=16, device="cpu", progress=False)
+    probe = linear_probe(task.backbone, TRAIN, TEST, layers="all")
+    cell = result.cells[2]
+    assert (cell.row, cell.linear, cell.layers) == ("brightness", probe.accuracy, probe.layers)
+    assert cell.training["loss"] == pretrained.history.last["loss"]
+    assert (cell.steps, cell.images, cell.views) == (6, 96, 96)
+
+
+def test_every_row_fine_tunes_on_the_same_stratified_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, Tensor]] = []
+    tune = freeze_and_finetune
+
+    def look(backbone: nn.Module, head: nn.Module, few: TensorImages, *others: Any, **options: Any) -> Any:
+        assert few.labels is not None
+        assert few.labels.bincount().tolist() == [len(few) // 3] * 3
+        seen.append((options["seed"], few.images))
+        return tune(backbone, head, few, *others, **options)
+
+    monkeypatch.setattr(cells, "freeze_and_finetune", look)
+    run(label_fractions=[0.25], finetune_steps=1, seeds=[0, 1])
+    first, second = ([images for seed, images in seen if seed == wanted] for wanted in (0, 1))
+    assert len(first) == len(second) == 3
+    assert all(torch.equal(images, first[0]) for images in first)
+    assert all(torch.equal(images, second[0]) for images in second)
+    assert not torch.equal(first[0], second[0])
+
+
+def test_nothing_is_chosen_on_test(result: Comparison) -> None:
+    wrong = TEST[1][torch.randperm(30, generator=Generator().manual_seed(0))]
+    other = run(test=(TEST[0], wrong))
+    for one, two in zip(result.cells, other.cells, strict=True):
+        assert (one.layer, one.training["loss"] if one.training else 0) == (two.layer, two.training.get("loss", 0))
+        assert {name: score._replace(accuracy=0) for name, score in one.layers.items()} == {
+            name: score._replace(accuracy=0) for name, score in two.layers.items()
+        }
+    assert [cell.linear for cell in result.cells] != [cell.linear for cell in other.cells]
+
+
+def test_the_same_call_gives_the_same_and_the_global_generator_is_left(result: Comparison) -> None:
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    again = run()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert list(map(figures, again.cells)) == list(map(figures, result.cells))
+
+
+def test_rows_come_in_order_with_a_cell_for_each_seed() -> None:
+    result = run(seeds=[3, 1], label_fractions=())
+    assert [(cell.row, cell.seed) for cell in result.cells] == [
+        (row, seed) for row in ("random init", "supervised", "brightness") for seed in (3, 1)
+    ]
+    assert result.cells[0].linear != result.cells[1].linear or result.cells[0].layers != result.cells[1].layers
+
+
+# The budget.
+
+
+def test_views_are_pixels_through_the_backbone() -> None:
+    source = TensorImages(torch.rand(4, 3, 32, 32))
+    tasks = pk.tasks
+    assert views_per_image(tasks.Rotation(TinyBackbone()), source) == 4
+    assert views_per_image(tasks.SimCLR(TinyBackbone()), source) == 2
+    jigsaw = tasks.JigsawContext(TinyBackbone(), pairs=3)
+    patch = jigsaw.views(source.images, Generator()).centre.shape[-1]
+    assert views_per_image(jigsaw, source) == pytest.approx(3 * 2 * patch**2 / 32**2)
+
+
+def test_counting_views_leaves_the_task_alone() -> None:
+    task = pk.tasks.Rotation(pk.models.SmallCNN())
+    before = {name: value.clone() for name, value in task.state_dict().items()}
+    views_per_image(task, TensorImages(torch.rand(4, 3, 32, 32)))
+    assert all(torch.equal(value, before[name]) for name, value in task.state_dict().items())
+    assert task.training
+    assert not task.backbone.normalization._forward_pre_hooks
+
+
+def test_a_backbone_without_its_normalisation_is_refused() -> None:
+    class Bare(pk.Backbone):
+        feature_dim = 3
+
+        def forward(self, images: Tensor) -> Tensor:
+            return images.mean((2, 3))
+
+    with pytest.raises(OptionError) as error:
+        run(backbone=Bare)
+    assert str(error.value) == (
+        "Expected a backbone that brings its images through self.normalization, but got Bare, which does not. "
+        "Call self.normalization(images) first in its forward."
+    )
+
+
+def costs(result: Comparison) -> dict[str, tuple[float, ...]]:
+    """Steps, images and views of each row."""
+    return {cell.row: (cell.steps, cell.images, cell.views) for cell in result.cells}
+
+
+def test_equal_epochs_read_equally_many_images_and_equal_views_show_equally_many() -> None:
+    tasks = ["rotation", "simclr"]
+    options: dict[str, Any] = {"label_fractions": (), "batch_size": 8}
+    epochs = costs(run(tasks, epochs=2, **options))
+    assert epochs["rotation"] == (12, 96, 384)
+    assert epochs["simclr"] == (12, 96, 192)
+    assert epochs["supervised"] == (12, 96, 96)
+    views = costs(run(tasks, epochs=None, views=4, **options))
+    assert views["rotation"] == (6, 48, 192)
+    assert views["simclr"] == (12, 96, 192)
+    assert views["supervised"] == (24, 192, 192)
+
+
+def test_images_without_labels_are_pretrained_on_only() -> None:
+    labels = TRAIN[1].clone()
+    labels[24:] = -1
+    result = run(train=(TRAIN[0], labels), label_fractions=[1.0])
+    by_row = {cell.row: cell for cell in result.cells}
+    assert by_row["brightness"].images == 96
+    assert by_row["supervised"].images == 96  # 6 passes over 24, of which a batch of 16 leaves 8 out
+    assert list(by_row["supervised"].finetuned) == [24]
+    backbone = new_backbone()
+    assert (
+        by_row["random init"].linear
+        == linear_probe(backbone, (TRAIN[0][:24], TRAIN[1][:24]), TEST, layers="all").accuracy
+    )
+
+
+def test_transfer_pretrains_on_other_images_of_other_size_and_colours() -> None:
+    other = toy_images(40, size=20, channels=1, generator=Generator().manual_seed(2))
+    result = run(images=other, label_fractions=())
+    torch.manual_seed(0)
+    task = Brightness(TinyBackbone())
+    pk.functional.pretrain(task, other, epochs=2, batch_size=16, device="cpu", progress=False)
+    assert result.cells[2].linear == linear_probe(task.backbone, TRAIN, TEST, layers="all").accuracy
+    assert result.cells[2].images == 2 * 2 * 16
+    torch.manual_seed(0)
+    backbone = TinyBackbone()
+    backbone.normalization.measure(other)  # the random row is normalised as the pretrained ones are
+    assert result.cells[0].linear == linear_probe(backbone, TRAIN, TEST, layers="all").accuracy
+
+
+def test_data_sets_are_taken(result: Comparison) -> None:
+    other = run(train=TensorDataset(*TRAIN), test=TensorDataset(*TEST))
+    assert list(map(figures, other.cells)) == list(map(figures, result.cells))
+
+
+def test_registered_backbones_are_named() -> None:
+    result = run([], "small-cnn", label_fractions=())
+    assert result.settings["backbone"] == "SmallCNN"
+    assert [cell.row for cell in result.cells] == ["random init", "supervised"]
+
+
+def test_options_reach_pretraining_and_fine_tuning(result: Comparison) -> None:
+    still = run(pretraining={"optimizer": "sgd", "learning_rate": 0.0}, finetuning={"learning_rate": 0.0})
+    random, supervised, task = still.cells
+    assert task.layers == random.layers == supervised.layers  # none moved its weights
+    assert result.cells[2].layers != result.cells[0].layers
+
+
+# Going on.
+
+
+def test_finished_cells_are_not_measured_again(tmp_path: Path, counted: list[str], result: Comparison) -> None:
+    first = run(save=tmp_path)
+    assert counted == ["random init 0", "supervised 0", "brightness 0"]
+    assert list(map(figures, first.cells)) == list(map(figures, result.cells))
+    assert run(save=tmp_path).cells == first.cells  # seconds and all
+    assert len(counted) == 3
+    more = run({"rotation": pk.tasks.Rotation, **TASKS}, save=tmp_path, seeds=[0, 1])
+    assert counted[3:] == [
+        "rotation 0",
+        *(f"{row} 1" for row in ("random init", "supervised", "rotation", "brightness")),
+    ]
+    assert [cell for cell in more.cells if cell in first.cells] == list(first.cells)
+    assert Comparison.load(tmp_path / "comparison.json") == more
+
+
+def test_stopped_in_the_middle_of_a_cell_it_ends_as_without_the_stop(
+    tmp_path: Path, counted: list[str], result: Comparison
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run({"brightness": partial(Brightness, stop_at=4)}, save=tmp_path)
+    assert sorted(path.name for path in (tmp_path / "cells").iterdir()) == ["random_init-0.json", "supervised-0.json"]
+    assert not (tmp_path / "comparison.json").exists()
+    resumed = run(save=tmp_path)
+    assert counted[3:] == ["brightness 0"]
+    assert list(map(figures, resumed.cells)) == list(map(figures, result.cells))
+    state = torch.load(tmp_path / "runs" / "brightness-0" / "checkpoint.previous.pt", weights_only=True)["state"]
+    assert state["step"] == 4  # it went on from there
+
+
+def test_comparisons_that_share_checkpoints_pretrain_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[int] = []
+    monkeypatch.setattr(Brightness, "after_step", lambda self: steps.append(1))
+    one = run(save=tmp_path / "one", checkpoints=tmp_path / "runs", images=TRAIN[0], label_fractions=())
+    assert len(steps) == 6
+    other = run(
+        save=tmp_path / "other", checkpoints=tmp_path / "runs", images=TRAIN[0], label_fractions=(), test=data(5, 20)
+    )
+    assert len(steps) == 6
+    assert other.cells[2].training == one.cells[2].training
+    assert other.cells[2].seconds == one.cells[2].seconds  # of the pretraining that there was
+    assert other.cells[2].linear != one.cells[2].linear
+
+
+@pytest.mark.parametrize(
+    ("options", "difference"),
+    [
+        ({"epochs": 3}, "epochs: 2 there, 3 here"),
+        ({"label_fractions": [1.0]}, "label_counts: [12, 48] there, [48] here"),
+        ({"pretraining": {"warmup": 0.2}}, "pretraining: {} there, {'warmup': '0.2'} here"),
+        ({"test": data(3, 30)}, "test: 30 images "),
+        ({"train": (TRAIN[0], TRAIN[1].roll(1))}, "train: 48 images "),
+        ({"images": TRAIN[0]}, "images: 'those of train' there, '48 images 8x3x16x16 float32 "),
+        ({"backbone": partial(pk.models.SmallCNN, in_channels=1)}, "backbone: 'TinyBackbone' there, 'SmallCNN' here"),
+    ],
+)
+def test_cells_of_another_call_are_refused_with_the_difference(
+    options: dict[str, Any], difference: str, tmp_path: Path, counted: list[str]
+) -> None:
+    run([], save=tmp_path, epochs=2)
+    with pytest.raises(CheckpointError) as error:
+        run([], save=tmp_path, **options)
+    path = tmp_path / "cells" / "random_init-0.json"
+    assert str(error.value).startswith(f"Expected the cell {path} to belong to this comparison, but got ")
+    assert difference in str(error.value).replace('"', "'").replace("test: '", "test: ").replace("train: '", "train: ")
+    assert str(error.value).endswith(
+        "Repeat the call that wrote it to go on, or name another folder to start a new comparison."
+    )
+    assert len(counted) == 2  # refused before anything was trained
+
+
+def test_a_task_with_other_options_is_refused_but_only_its_own_cell(tmp_path: Path) -> None:
+    simclr = partial(run, label_fractions=(), save=tmp_path)
+    simclr({"simclr": partial(pk.tasks.SimCLR, jitter=0.1)})
+    with pytest.raises(CheckpointError, match=r"trained\.jitter: '0\.1' there, '0\.2' here"):
+        simclr({"simclr": partial(pk.tasks.SimCLR, jitter=0.2)})
+    simclr({"simclr, more": partial(pk.tasks.SimCLR, jitter=0.2)})
+    assert (tmp_path / "cells" / "simclr,_more-0.json").exists()
+
+
+def test_a_damaged_cell_is_named(tmp_path: Path) -> None:
+    run([], save=tmp_path, label_fractions=())
+    path = tmp_path / "cells" / "supervised-0.json"
+    path.write_text(path.read_text("utf-8")[:100], "utf-8")
+    with pytest.raises(
+        CheckpointError, match=r"Expected a finished cell in .*supervised-0\.json, but got JSONDecodeError"
+    ):
+        run([], save=tmp_path, label_fractions=())
+
+
+def test_files_hold_plain_json(tmp_path: Path) -> None:
+    result = run(save=tmp_path)
+    saved = json.loads((tmp_path / "comparison.json").read_text("utf-8"))
+    assert saved["table"] == result.table()
+    assert saved["settings"]["epochs"] == 2
+    assert [cell["row"] for cell in saved["cells"]] == ["random init", "supervised", "brightness"]
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+# Progress.
+
+
+def test_one_bar_goes_from_the_beginning_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bars: list[Any] = []
+
+    class Bar:
+        def __init__(self, show: bool, title: str, total: int, start: int, images_per_step: int) -> None:
+            self.title, self.total, self.places, self.shown = title, total, [start], list[str]()
+            bars.append(self)
+
+        def update(self, done: int, values: dict[str, float]) -> None:
+            self.places.append(done)
+            self.shown += values
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(cells, "progress_for", Bar)
+    run(save=tmp_path, progress=True)
+    (bar,) = bars
+    assert bar.title == "compare"
+    assert bar.places == sorted(bar.places)
+    assert (bar.places[0], bar.places[-1]) == (0, bar.total)
+    assert "brightness, seed 0: loss" in bar.shown
+    assert "supervised, seed 0: fine-tuned on 12 labels" in bar.shown
+    run({**TASKS, "again": Brightness}, save=tmp_path)
+    assert bars[1].places[0] == bar.total
+    assert bars[1].places[-1] == bars[1].total
+
+
+def test_inner_calls_are_silent(capfd: pytest.CaptureFixture[str]) -> None:
+    run()
+    assert capfd.readouterr() == ("", "")
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"epochs": None},
+            "Expected a budget: either epochs or views, above 0, but got epochs=None, views=None. epochs=10 lets every "
+            "task read each image ten times, views=40 lets it see 40 views of each.",
+        ),
+        ({"views": 2}, "Expected a budget: either epochs or views, above 0, but got epochs=2, views=2. "),
+        ({"epochs": 0}, "Expected a budget: either epochs or views, above 0, but got epochs=0, views=None. "),
+        ({"seeds": []}, "Expected seeds, each once, but got []. For example seeds=(0, 1, 2)."),
+        ({"seeds": [0, 0]}, "Expected seeds, each once, but got [0, 0]. "),
+        ({"label_fractions": [0]}, "Expected label_fractions in (0, 1], but got [0]. The default is (0.01, 0.1, 1.0)."),
+        (
+            {"finetune_steps": 0},
+            "Expected finetune_steps and batch_size of at least 1, but got finetune_steps=0, batch_size=16. "
+            "The defaults are 300 and 256.",
+        ),
+        (
+            {"tasks": "rotation"},
+            "Expected a list of tasks' names, or a mapping, but got 'rotation'. Write ['rotation'].",
+        ),
+    ],
+)
+def test_bad_options_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError) as error:
+        run(**options)
+    assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"tasks": ["rotations"]},
+            "Expected the name of a pretext task, but got 'rotations'. Did you mean 'rotation'?",
+        ),
+        ({"backbone": "smal-cnn"}, "Expected the name of a backbone, but got 'smal-cnn'. Did you mean 'small-cnn'?"),
+        ({"pretraining": {"epoch": 2}}, "Expected the name of an option in pretraining, but got 'epoch'. "),
+        (
+            {"finetuning": {"layer-decay": 0.5}},
+            "Expected the name of an option in finetuning, but got 'layer-decay'. Did you mean 'layer_decay'?",
+        ),
+    ],
+)
+def test_unknown_names_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UnknownNameError) as error:
+        run(**options)
+    assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize("tasks", [["rotation", "rotation"], {"supervised": Brightness}])
+def test_two_rows_of_one_name_are_refused(tasks: Any) -> None:
+    with pytest.raises(
+        DuplicateNameError, match=r"Expected one row of each name, but got two of '\w+'\. Name the task"
+    ):
+        run(tasks)
+
+
+def another(backbone: Any) -> Any:
+    return Brightness(TinyBackbone())
+
+
+@pytest.mark.parametrize(
+    ("factory", "got"), [(another, "one around another backbone"), (lambda backbone: backbone, "TinyBackbone")]
+)
+def test_a_factory_that_makes_no_task_around_its_backbone_is_refused(factory: Callable[[Any], Any], got: str) -> None:
+    with pytest.raises(DataError) as error:
+        run({"odd": factory})
+    assert str(error.value) == (
+        f"Expected a pretext task around the backbone it was given as 'odd', but got {got}. Pass a task's class, or a "
+        "function such as lambda backbone: SimCLR(backbone, jitter=0.2)."
+    )
+
+
+def test_a_factory_that_makes_no_backbone_is_refused() -> None:
+    with pytest.raises(DataError, match=r"Expected a pretextkit\.Backbone from the factory, but got Identity\. Derive"):
+        run(backbone=nn.Identity)
+
+
+@pytest.mark.parametrize("what", ["train", "test"])
+@pytest.mark.parametrize("broken", [TRAIN[0], (TRAIN[0], torch.full((N,), -1))])
+def test_data_without_labels_are_refused(what: str, broken: Any) -> None:
+    with pytest.raises(DataError, match=rf"Expected labels for {what}, but got none\. Pass a pair \(images, labels\)"):
+        run(**{what: broken})
