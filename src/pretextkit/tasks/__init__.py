@@ -1,6 +1,7 @@
 """Built-in pretext tasks, one a file."""
 
 from pretextkit.tasks.autoencoder import Autoencoder
+from pretextkit.tasks.context_encoder import CentreBlock, ContextEncoder, HoleShape, RandomBlocks
 from pretextkit.tasks.denoising import Corruption, Denoising, GaussianNoise, HiddenPatches
 from pretextkit.tasks.jigsaw_context import JigsawContext, PatchLayout
 from pretextkit.tasks.rotation import Rotation
@@ -8,12 +9,16 @@ from pretextkit.tasks.simclr import SimCLR
 
 __all__ = [
     "Autoencoder",
+    "CentreBlock",
+    "ContextEncoder",
     "Corruption",
     "Denoising",
     "GaussianNoise",
     "HiddenPatches",
+    "HoleShape",
     "JigsawContext",
     "PatchLayout",
+    "RandomBlocks",
     "Rotation",
     "SimCLR",
 ]

@@ -1,0 +1,144 @@
+"""Inpainting: what is in the hole?"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Generator, Tensor, nn
+
+from pretextkit.batches import Masked
+from pretextkit.contracts import PretextTask, SpatialBackbone, TaskOutput
+from pretextkit.errors import OptionError
+from pretextkit.losses import psnr, weighted_mse
+from pretextkit.models.heads import ConvDecoder
+from pretextkit.models.heads.decoder import match_images
+from pretextkit.registries import pretext_task
+from pretextkit.views import hide_pixels, mask_blocks, mask_centre
+
+__all__ = ["CentreBlock", "ContextEncoder", "HoleShape", "RandomBlocks"]
+
+
+class HoleShape(Protocol):
+    """A way to choose the hidden pixels ``b 1 h w`` of images ``b c h w``, each by its own draw."""
+
+    def __call__(self, images: Tensor, generator: Generator) -> Tensor: ...
+
+
+class CentreBlock(NamedTuple):
+    """The block in the middle; ``side`` is its share of the image's height and width."""
+
+    side: float = 0.5
+
+    def __call__(self, images: Tensor, generator: Generator) -> Tensor:
+        """Mark the middle of ``b c h w``; nothing is drawn from ``generator``."""
+        return mask_centre(images, self.side)
+
+
+class RandomBlocks(NamedTuple):
+    """Blocks anywhere, which may overlap: four of a quarter's side hide up to a quarter of the image."""
+
+    count: int = 4
+    side: float = 0.25
+
+    def __call__(self, images: Tensor, generator: Generator) -> Tensor:
+        """Mark blocks of ``b c h w``, other ones in each image."""
+        return mask_blocks(images, count=self.count, side=self.side, generator=generator)
+
+
+@pretext_task("context-encoder")
+class ContextEncoder(PretextTask[Masked, SpatialBackbone]):
+    """Fill a hole in an image from what is around it.
+
+    Whoever draws the missing half of a face has seen that it is one (Pathak et al. 2016, arXiv 1604.07379). Only the
+    hole is scored, and a border around it, where the answer can be seen: it weighs ten times as much, so that the hole
+    is filled in keeping with its surroundings. The paper's adversarial term, which sharpens the pictures and needs an
+    optimiser of its own, is left out. Blocks lie anywhere by default: on a hole that is always in the middle, features
+    latch onto its edges (section 3.3 of the paper).
+
+    Metrics: ``mse_hidden`` and ``psnr_hidden`` (in decibels) of the hole, ``mse_border`` of the border, and
+    ``psnr_mean``, which the mean colour of the visible pixels would have in the hole.
+
+    Args:
+        backbone: What is trained.
+        hole: :class:`RandomBlocks`, :class:`CentreBlock`, or a function of your own like them.
+        overlap: Width of the border, in pixels.
+        border_weight: Weight of a pixel of the border; one of the hole has 1.
+
+    Raises:
+        OptionError: The backbone has no feature maps, or a number is negative.
+
+    Example:
+        >>> from pretextkit.models import SmallCNN
+        >>> task = ContextEncoder(SmallCNN(), hole=CentreBlock(side=0.5))
+        >>> batch = task.views(torch.rand(2, 3, 32, 32), torch.Generator())
+        >>> batch.mask.sum((1, 2, 3))
+        tensor([256, 256])
+        >>> task.fill(batch.visible, batch.mask).shape
+        torch.Size([2, 3, 32, 32])
+    """
+
+    def __init__(
+        self,
+        backbone: SpatialBackbone,
+        *,
+        hole: HoleShape = RandomBlocks(),  # noqa: B008 - a tuple, which cannot change
+        overlap: int = 2,
+        border_weight: float = 10.0,
+    ) -> None:
+        super().__init__(backbone)
+        if not (overlap >= 0 and border_weight >= 0):
+            raise OptionError(
+                "overlap and border_weight of at least 0",
+                got=f"overlap={overlap}, border_weight={border_weight}",
+                fix="The defaults are 2 and 10; without a border, set overlap=0.",
+            )
+        self.hole = hole
+        self.overlap = overlap
+        self.border_weight = border_weight
+        self.head = ConvDecoder.fitting(backbone)
+
+    def views(self, images: Tensor, generator: Generator) -> Masked:
+        """Fill a hole in each of ``b c h w`` with the mean colour of its other pixels.
+
+        Raises:
+            OptionError: A number of the hole's shape is out of range.
+            ShapeError: The images are too small for it.
+        """
+        mask = self.hole(images, generator)
+        return Masked(hide_pixels(images, mask), mask, images)
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """Map ``b c h w`` to what the decoder makes of them everywhere, of the same shape, in [0, 1]."""
+        return match_images(self.head(self.backbone.feature_map(images)), images)
+
+    def fill(self, visible: Tensor, mask: Tensor) -> Tensor:
+        """Fill the hole ``mask`` (``b 1 h w``, bool) in ``b c h w`` and leave the rest as it is."""
+        return torch.where(mask, self.reconstruct(visible).to(visible.dtype), visible)
+
+    def forward(self, batch: Masked) -> TaskOutput:
+        border = border_of(batch.mask, self.overlap)
+        prediction = self.reconstruct(batch.visible)
+        loss = weighted_mse(prediction, batch.target, batch.mask + self.border_weight * border)
+        found = prediction.detach()
+        mse_hidden = weighted_mse(found, batch.target, batch.mask)
+        return TaskOutput(
+            loss,
+            {
+                "mse_hidden": mse_hidden,
+                "mse_border": weighted_mse(found, batch.target, border),
+                "psnr_hidden": psnr(mse_hidden),
+                "psnr_mean": psnr(weighted_mse(batch.visible, batch.target, batch.mask)),
+            },
+        )
+
+
+def border_of(mask: Tensor, width: int) -> Tensor:
+    """Mark the pixels ``b 1 h w`` that are not in ``mask`` and at most ``width`` rows and columns from it.
+
+    Example:
+        >>> border_of(torch.tensor([[[[False, False, True, True, False]]]]), 1).int()
+        tensor([[[[0, 1, 0, 0, 1]]]], dtype=torch.int32)
+    """
+    grown = nn.functional.max_pool2d(mask.float(), 2 * width + 1, stride=1, padding=width) > 0
+    return grown & ~mask

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Generator, Tensor
+
+from pretextkit.batches import Masked
+from pretextkit.errors import OptionError, ShapeError
+from pretextkit.tasks import CentreBlock, ContextEncoder, RandomBlocks
+from pretextkit.tasks.context_encoder import HoleShape, border_of
+from pretextkit.testing import TinyBackbone, toy_images
+
+HOLES = [CentreBlock(), CentreBlock(0.3), RandomBlocks(), RandomBlocks(count=1, side=0.4)]
+every_hole = pytest.mark.parametrize("hole", HOLES, ids=str)
+
+
+def some(n: int = 4, size: int = 32, channels: int = 3) -> Tensor:
+    return toy_images(n, size=size, channels=channels, generator=Generator().manual_seed(0))
+
+
+@every_hole
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_hole_has_the_mean_colour_and_the_target_is_the_image(hole: HoleShape, channels: int) -> None:
+    images = some(channels=channels)
+    batch = ContextEncoder(TinyBackbone(), hole=hole).views(images, Generator().manual_seed(0))
+    assert torch.equal(batch.target, images)
+    for image, view, mask in zip(images, batch.visible, batch.mask[:, 0], strict=True):
+        assert torch.equal(view[:, ~mask], image[:, ~mask])
+        mean = image[:, ~mask].mean(1, keepdim=True)
+        torch.testing.assert_close(view[:, mask], mean.expand(-1, int(mask.sum())))
+
+
+def test_holes_have_the_size_of_the_paper() -> None:
+    images = some(16, size=64)
+    assert (CentreBlock()(images, Generator()).float().mean((1, 2, 3)) == 1 / 4).all()
+    shares = RandomBlocks()(images, Generator().manual_seed(0)).float().mean((1, 2, 3))
+    assert shares.max() <= 1 / 4
+    assert shares.min() >= 1 / 16
+
+
+@every_hole
+def test_hidden_pixels_change_no_view_and_no_prediction(hole: HoleShape) -> None:
+    task = ContextEncoder(TinyBackbone(), hole=hole).eval()
+    batch = task.views(some(), Generator().manual_seed(0))
+    twin = task.views(torch.where(batch.mask, 1 - some(), some()), Generator().manual_seed(0))
+    assert torch.equal(twin.visible, batch.visible)
+    assert torch.equal(task.reconstruct(twin.visible), task.reconstruct(batch.visible))
+    assert not torch.equal(twin.target, batch.target)
+
+
+@pytest.mark.parametrize("width", [0, 1, 3])
+def test_the_border_equals_a_loop(width: int) -> None:
+    mask = torch.rand(2, 1, 9, 11, generator=Generator().manual_seed(0)) < 0.1
+    border = border_of(mask, width)
+    for b in range(2):
+        for row in range(9):
+            for column in range(11):
+                near = mask[
+                    b, 0, max(row - width, 0) : row + width + 1, max(column - width, 0) : column + width + 1
+                ].any()
+                assert bool(border[b, 0, row, column]) == bool(near and not mask[b, 0, row, column])
+
+
+@pytest.mark.parametrize(("overlap", "border_weight"), [(2, 10.0), (1, 3.0), (0, 10.0), (2, 0.0)])
+def test_loss_and_metrics_equal_a_loop_over_hole_and_border(overlap: int, border_weight: float) -> None:
+    task = ContextEncoder(TinyBackbone(), overlap=overlap, border_weight=border_weight)
+    batch = task.views(some(), Generator().manual_seed(0))
+    errors = (task.reconstruct(batch.visible).detach() - batch.target).square().mean(1)
+    border = border_of(batch.mask, overlap)
+    hidden, around = errors[batch.mask[:, 0]].tolist(), errors[border[:, 0]].tolist()
+    of_mean = (batch.visible - batch.target).square().mean(1)[batch.mask[:, 0]].tolist()
+    weights = len(hidden) + border_weight * len(around)
+    output = task(batch)
+    assert output.loss.item() == pytest.approx((sum(hidden) + border_weight * sum(around)) / weights, rel=1e-4)
+    assert {name: value.item() for name, value in output.metrics.items()} == pytest.approx(
+        {
+            "mse_hidden": sum(hidden) / len(hidden),
+            "mse_border": sum(around) / max(len(around), 1),
+            "psnr_hidden": -10 * math.log10(sum(hidden) / len(hidden)),
+            "psnr_mean": -10 * math.log10(sum(of_mean) / len(of_mean)),
+        },
+        rel=1e-4,
+    )
+
+
+def test_a_pixel_of_the_border_weighs_ten_times_one_of_the_hole_and_others_nothing() -> None:
+    task = ContextEncoder(TinyBackbone(), hole=CentreBlock())
+    batch = task.views(some(1), Generator())
+    made = task.reconstruct(batch.visible).detach()
+
+    def loss(row: int) -> float:
+        """The loss where all is right except one pixel of the middle column."""
+        target = made.clone()
+        target[..., row, 16] += 0.5
+        return task(Masked(batch.visible, batch.mask, target)).loss.item()
+
+    hole, border, outside = loss(16), loss(7), loss(5)  # the hole is rows 8 to 23, the border rows 6 and 7
+    assert hole > 0
+    assert border == pytest.approx(10 * hole, rel=1e-4)
+    assert outside == 0
+
+
+def test_filling_changes_the_hole_alone() -> None:
+    task = ContextEncoder(TinyBackbone()).eval()
+    batch = task.views(some(), Generator().manual_seed(0))
+    filled = task.fill(batch.visible, batch.mask)
+    assert torch.equal(filled.masked_fill(batch.mask, 0), batch.target.masked_fill(batch.mask, 0))
+    assert torch.equal(filled * batch.mask, task.reconstruct(batch.visible) * batch.mask)
+
+
+@pytest.mark.parametrize(("overlap", "border_weight"), [(-1, 10.0), (2, -1.0), (2, math.nan)])
+def test_options_out_of_range_are_refused(overlap: int, border_weight: float) -> None:
+    with pytest.raises(OptionError) as caught:
+        ContextEncoder(TinyBackbone(), overlap=overlap, border_weight=border_weight)
+    assert str(caught.value) == (
+        f"Expected overlap and border_weight of at least 0, but got overlap={overlap}, border_weight={border_weight}. "
+        "The defaults are 2 and 10; without a border, set overlap=0."
+    )
+
+
+def test_images_without_room_for_a_hole_are_refused() -> None:
+    with pytest.raises(ShapeError, match=r"^Expected images of at least 2x2 pixels, but got 1x1\. "):
+        ContextEncoder(TinyBackbone()).step(torch.zeros(2, 3, 1, 1), Generator())
