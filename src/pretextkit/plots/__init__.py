@@ -1,12 +1,13 @@
-"""Figures of views, accuracies and training, drawn with matplotlib (extra ``plot``).
+"""Figures of views, accuracies, training and anomalies, drawn with matplotlib (extra ``plot``).
 
 Each function takes plain data and returns a ``matplotlib.figure.Figure``. Nothing is shown and pyplot is not used, so
 that they work without a screen: save a figure with ``figure.savefig("views.png")``, or let a notebook display it.
 """
 
+from pretextkit.plots.anomalies import reconstruction_panel, score_histogram
 from pretextkit.plots.comparison import comparison
 from pretextkit.plots.label_efficiency import label_efficiency
 from pretextkit.plots.training_curves import training_curves
 from pretextkit.plots.views import views
 
-__all__ = ["comparison", "label_efficiency", "training_curves", "views"]
+__all__ = ["comparison", "label_efficiency", "reconstruction_panel", "score_histogram", "training_curves", "views"]

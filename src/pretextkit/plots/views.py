@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pretextkit.batches import Labelled, PatchPair, TwoViews
 from pretextkit.errors import DataError, OptionError
-from pretextkit.plots.figures import new_figure
+from pretextkit.plots.figures import displayable, new_figure, stretch
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,7 +62,7 @@ def views(batch: Any, *, count: int = 8, label_names: Sequence[str] = ()) -> Fig
     for line, row in enumerate(rows):
         for column, image in enumerate(row.images):
             axes = figure.add_subplot(len(rows), columns, line * columns + column + 1)
-            axes.imshow(_displayable(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            axes.imshow(displayable(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             axes.set_xticks([])
             axes.set_yticks([])
             if column == 0:
@@ -109,7 +109,7 @@ def _by_label(batch: Labelled, count: int, label_names: Sequence[str]) -> list[_
 
 def _in_place(batch: PatchPair, count: int) -> Tensor:
     """Put each pair into a white 3x3 grid, a pixel apart: ``n c p p`` twice to ``n c 3p+2 3p+2``."""
-    centre, neighbour = (torch.stack([_stretch(patch) for patch in patches[:count]]) for patches in batch[:2])
+    centre, neighbour = (torch.stack([stretch(patch) for patch in patches[:count]]) for patches in batch[:2])
     side = centre.shape[-1]
     step = side + 1
     canvas = centre.new_ones(*centre.shape[:2], 3 * side + 2, 3 * side + 2)
@@ -119,16 +119,3 @@ def _in_place(batch: PatchPair, count: int) -> Tensor:
         top, left = cell // 3 * step, cell % 3 * step
         picture[:, top : top + side, left : left + side] = patch
     return canvas
-
-
-def _stretch(image: Tensor) -> Tensor:
-    """Bring an image ``c h w`` that is not in [0, 1] there, its darkest value to black and its lightest to white."""
-    image = image.detach().float().cpu()
-    low, high = image.min(), image.max()
-    return image if low >= 0 and high <= 1 else (image - low) / (high - low).clamp(min=1e-6)
-
-
-def _displayable(image: Tensor) -> Any:
-    """Give ``h w`` of a grey and ``h w 3`` of a colour image, as matplotlib wants them."""
-    image = _stretch(image)
-    return (image[0] if len(image) == 1 else image.permute(1, 2, 0)).numpy()
