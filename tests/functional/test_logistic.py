@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Generator, Tensor
 
-from pretextkit.functional.logistic import fit_logistic
+from pretextkit.functional.logistic import _principal, fit_logistic
 
 PENALTIES = torch.tensor([1e-3, 1e-2, 0.1, 1.0])
 
@@ -62,6 +62,17 @@ def test_solutions_are_newtons(n: int, d: int, k: int) -> None:
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0.03 * theirs.abs().max().item())
         best = objective(features, labels, weight, bias, penalty)
         assert objective(features, labels, model.weight[g], model.bias[g], penalty) - best < 1e-5
+
+
+@given(n=st.integers(2, 30), d=st.integers(1, 30), seed=st.integers(0, 10**6))
+def test_principal_directions_rebuild_the_products_of_columns(n: int, d: int, seed: int) -> None:
+    features = torch.randn(n, d, generator=Generator().manual_seed(seed))
+    features = torch.cat([features, features[:1]])  # a direction less than rows
+    variances, directions = _principal(features)
+    assert directions.shape == (d, min(n, d)) == (d, len(variances))
+    torch.testing.assert_close(directions.T @ directions, torch.eye(len(variances), dtype=torch.float64))
+    rows = features.double()
+    torch.testing.assert_close((directions * variances) @ directions.T, rows.T @ rows / len(rows))
 
 
 @settings(deadline=None, max_examples=25)

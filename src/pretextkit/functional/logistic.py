@@ -49,9 +49,7 @@ def fit_logistic(
         tensor([[0, 1]])
     """
     count, grid = len(features), len(penalties)
-    variances, directions = torch.linalg.eigh(features.T.double() @ features.double() / count)
-    spanned = variances > variances[-1] * 1e-9  # the solution lies in the span of the rows: |W| is penalised
-    variances, directions = variances[spanned], directions[:, spanned]
+    variances, directions = _principal(features)
     # A half bounds the curvature of the softmax (Boehning 1992): in these units steps are safe in every direction.
     scale = (variances[:, None] / 2 + penalties.double()).rsqrt().float()[:, :, None]  # r g 1
     turned = features @ directions.float()
@@ -82,3 +80,17 @@ def fit_logistic(
     optimizer.step(objective)
     solution = torch.einsum("d r, r g k -> g d k", directions.float(), weight.detach() * scale)
     return LogisticModel(solution, bias.detach())
+
+
+def _principal(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Give the variances ``r`` and directions ``d r`` in which features ``n d`` vary, in double precision.
+
+    The solution lies in the span of the rows, as |W| is penalised. Where there are fewer rows than columns, the
+    products of rows with one another, ``n n``, tell the same as those of columns, ``d d``.
+    """
+    rows = features.double()
+    wide = rows.shape[1] > len(rows)
+    variances, vectors = torch.linalg.eigh((rows @ rows.T if wide else rows.T @ rows) / len(rows))
+    spanned = variances > variances[-1] * 1e-9
+    variances, vectors = variances[spanned], vectors[:, spanned]
+    return variances, rows.T @ vectors / (variances * len(rows)).sqrt() if wide else vectors
