@@ -1,10 +1,14 @@
 """Turn the measurements in docs/figures/*.json into Markdown tables: no number in the documents is typed by hand.
 
-    python scripts/tables.py          # write docs/explanation/results.md and the tables in README.md
+    python scripts/tables.py          # write docs/explanation/results.md and the tables in other documents
     python scripts/tables.py --check  # fail if one of them is out of date
 
-NAME.json gets a section in results.md, with the pictures NAME*.png beside it. In README.md its table lies between
-``<!-- table: NAME -->`` and ``<!-- end -->``. A run of an example with ``--out`` gives the JSON.
+NAME.json gets a section in results.md, with the pictures NAME*.png beside it. In README.md and docs/explanation a table
+of it lies between ``<!-- table: NAME -->`` and ``<!-- end -->``, or ``<!-- table: NAME, TITLE -->`` for one of several.
+A run of an example with ``--out`` gives the JSON.
+
+A report says what its tables are: ``tables`` maps titles to ``columns`` (names) and ``rows`` (name to cells). A cell is
+a share or a list of shares, one a seed, shown in percent; a whole number or a text, shown as it is; or null.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
@@ -23,7 +28,7 @@ HEADING = """# Results
 Written by `python scripts/tables.py` from the measurements that the scripts of `examples/` left in `docs/figures`; a
 section has the name of its file. Accuracies are in percent, on test images. [How they are made](protocol.md).
 """
-MARKED = re.compile(r"(<!-- table: ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+MARKED = re.compile(r"(<!-- table: ([a-z0-9-]+)(?:, ([^>]+?))? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def percent(value: float | None) -> str:
@@ -61,9 +66,22 @@ def layer_table(report: Mapping[str, Any]) -> str:
     return markdown(["Layer, %", "Random init", "After rotation"], rows)
 
 
-def table(report: Mapping[str, Any]) -> str:
-    """Lay out a report of either kind."""
-    return comparison_table(report) if "rows" in report else layer_table(report)
+def cell_text(cell: Any) -> str:
+    """Show shares in percent, those of several seeds as mean and standard deviation, and anything else as it is."""
+    if isinstance(cell, list):
+        spread = f" ± {100 * stdev(cell):.1f}" if len(cell) > 1 else ""
+        return f"{100 * mean(cell):.1f}{spread}" if cell else ""
+    return percent(cell) if cell is None or isinstance(cell, float) else str(cell)
+
+
+def tables_of(report: Mapping[str, Any]) -> dict[str, str]:
+    """Lay out every table of a report, by title."""
+    if "tables" in report:
+        return {
+            title: markdown(["%", *one["columns"]], [[name, *map(cell_text, row)] for name, row in one["rows"].items()])
+            for title, one in report["tables"].items()
+        }
+    return {"": comparison_table(report) if "rows" in report else layer_table(report)}
 
 
 def section(name: str, report: Mapping[str, Any], pictures: Sequence[str]) -> str:
@@ -71,14 +89,16 @@ def section(name: str, report: Mapping[str, Any], pictures: Sequence[str]) -> st
     facts = {
         "Images": report.get("data"),
         "seconds": round(report["seconds"]) if "seconds" in report else None,
-        **{key: report.get(key) for key in ("stem", "epochs", "labels", "seed", "threads")},
+        **{key: report.get(key) for key in ("backbone", "stem", "epochs", "labels", "seed", "seeds", "threads")},
         **report.get("environment", {}),
     }
     known = "; ".join(f"{key}: {value}" for key, value in facts.items() if value is not None)
     lines = [f"## {name}", ""]
     if "command" in report:
         lines += ["```bash", report["command"], "```", ""]
-    lines += [f"{known}.", "", table(report)]
+    lines += [f"{known}.", ""]
+    for title, text in tables_of(report).items():
+        lines += [*([f"**{title}**", ""] if title else []), text]
     if "rotation_accuracy_on_test" in report:
         lines += [f"Rotation accuracy on test images: {percent(report['rotation_accuracy_on_test'])} %.", ""]
     for picture in pictures:
@@ -90,11 +110,11 @@ def documents(root: Path) -> dict[Path, str]:
     """Say what each generated file should hold.
 
     Raises:
-        SystemExit: README.md asks for a table whose JSON is not there.
+        SystemExit: A document asks for a table whose JSON is not there, or has no such table.
     """
     figures = root / "docs" / "figures"
     reports = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(figures.glob("*.json"))}
-    tables = {name: table(report) for name, report in reports.items()}
+    tables = {name: tables_of(report) for name, report in reports.items()}
     wanted = {}
     if reports:
         sections = [
@@ -102,12 +122,14 @@ def documents(root: Path) -> dict[Path, str]:
             for name, report in reports.items()
         ]
         wanted[root / "docs" / "explanation" / "results.md"] = "\n".join([HEADING, *sections])
-    readme = root / "README.md"
-    text = readme.read_text("utf-8")
-    for _, name, _ in MARKED.findall(text):
-        if name not in tables:
-            raise SystemExit(f"README.md asks for the table {name!r}, but docs/figures/{name}.json is not there.")
-    wanted[readme] = MARKED.sub(lambda match: match[1] + tables[match[2]] + match[3], text)
+    for path in (root / "README.md", *sorted((root / "docs" / "explanation").glob("*.md"))):
+        text = path.read_text("utf-8")
+        for _, name, title, _ in MARKED.findall(text):
+            if title not in tables.get(name, {}):
+                asked = f"{name!r}, {title!r}" if title else repr(name)
+                raise SystemExit(f"{path.name} asks for the table {asked}, but docs/figures/{name}.json has it not.")
+        if MARKED.search(text) and path not in wanted:
+            wanted[path] = MARKED.sub(lambda match: match[1] + tables[match[2]][match[3] or ""] + match[4], text)
     return wanted
 
 

@@ -186,7 +186,7 @@ def test_tables_are_written_checked_and_found_stale(tables: ModuleType, tmp_path
 def test_a_table_without_measurements_is_named(tables: ModuleType, tmp_path: Path) -> None:
     write_report(tmp_path)
     (tmp_path / "docs/figures/quickstart.json").unlink()
-    message = "README.md asks for the table 'quickstart', but docs/figures/quickstart.json is not there."
+    message = "README.md asks for the table 'quickstart', but docs/figures/quickstart.json has it not."
     with pytest.raises(SystemExit, match=re.escape(message)):
         tables.main(["--check"], tmp_path)
     assert "old" in (tmp_path / "README.md").read_text()
@@ -199,7 +199,31 @@ def test_layers_are_compared_and_the_chosen_ones_bold(tables: ModuleType) -> Non
         "random_init_chosen": {"layer": "stage2 1x1"},
         "rotation_chosen": {"layer": "stage1 1x1"},
     }
-    assert tables.table(report).splitlines()[2:] == [
+    assert tables.tables_of(report)[""].splitlines()[2:] == [
         "| stage1 1x1 | 30.0 | **35.0** |",
         "| stage2 1x1 | **40.0** | 34.5 |",
     ]
+
+
+def test_a_report_says_what_its_tables_are(tables: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "docs" / "figures").mkdir(parents=True)
+    (tmp_path / "docs" / "explanation").mkdir()
+    (tmp_path / "README.md").write_text("# Title\n")
+    page = tmp_path / "docs/explanation/page.md"
+    page.write_text("<!-- table: digits, Few labels -->\n<!-- end -->\nafter\n")
+    few = {"columns": ["10", "best", "steps"], "rows": {"rotation": [[0.5, 0.6], 0.25, 40], "none": [[0.5], None, "-"]}}
+    report = {"tables": {"Few labels": few, "Other": {"columns": ["a"], "rows": {"b": [[]]}}}}
+    (tmp_path / "docs/figures/digits.json").write_text(json.dumps(report))
+    assert tables.main([], tmp_path) == 0
+    assert page.read_text() == (
+        "<!-- table: digits, Few labels -->\n"
+        "| % | 10 | best | steps |\n"
+        "| --- | ---: | ---: | ---: |\n"
+        "| rotation | 55.0 ± 7.1 | 25.0 | 40 |\n"
+        "| none | 50.0 |  | - |\n"
+        "<!-- end -->\nafter\n"
+    )
+    assert "**Few labels**\n\n| % | 10 |" in (tmp_path / "docs/explanation/results.md").read_text()
+    page.write_text("<!-- table: digits, Fewer labels -->\n<!-- end -->\n")
+    with pytest.raises(SystemExit, match=r"page\.md asks for the table 'digits', 'Fewer labels', but"):
+        tables.main([], tmp_path)
