@@ -1,4 +1,4 @@
-"""The errors pretextkit raises: each says what was expected, what came, and what to do."""
+"""The errors pretextkit raises: each says what was expected, what came, and what to do. And its one warning."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 __all__ = [
     "CheckpointError",
+    "CollapseWarning",
     "DataError",
     "DivergenceError",
     "DuplicateNameError",
@@ -39,6 +40,10 @@ class PretextkitError(Exception):
     def __str__(self) -> str:
         problem = self.expected if self.got is ... else f"Expected {self.expected}, but got {self.got}."
         return f"{problem} {self.fix}".rstrip()
+
+
+class CollapseWarning(UserWarning):
+    """A backbone has come to give every image nearly the same features; the message names the cause."""
 
 
 class ShapeError(PretextkitError, ValueError):

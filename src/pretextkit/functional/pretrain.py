@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 from pretextkit.contracts import PretextTask, TaskOutput
 from pretextkit.data import images_of
 from pretextkit.functional.classifier import Augmentation
+from pretextkit.functional.collapse import feature_quality, warn_of_collapse
 from pretextkit.training.hardware import Precision
 from pretextkit.training.history import History
 from pretextkit.training.loop import Callback, train
@@ -83,6 +84,10 @@ def pretrain(
     depends on ``seed`` and the step's number alone, so that a run that was stopped and repeated with the same call ends
     as it would have without the stop. The initial weights are the caller's: seed them with ``torch.manual_seed``. An
     input normalisation that has not been measured is set from the images first.
+
+    At the end of each epoch, ``spread`` and ``rankme`` of the features of its last batch (256 images at most) join the
+    history: see :func:`~pretextkit.losses.feature_spread` and :func:`~pretextkit.losses.rankme`. Where they say that
+    the features have collapsed, a :class:`~pretextkit.errors.CollapseWarning` names the cause.
 
     Args:
         task: What is trained.
@@ -176,11 +181,13 @@ class _TaskTrainee(Trainee):
     def __init__(self, task: PretextTask[Any, Any], augment: Augmentation | None) -> None:
         self.module: PretextTask[Any, Any] = task
         self.augment = augment
+        self.collapsed = False
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return parameter_groups(self.module)
 
     def prepare(self, images: Tensor, labels: Tensor | None, generator: Generator) -> Any:
+        self.latest = images
         return self.module.views(images if self.augment is None else self.augment(images, generator), generator)
 
     def score(self, batch: Any) -> TaskOutput:
@@ -192,3 +199,9 @@ class _TaskTrainee(Trainee):
 
     def after_step(self) -> None:
         self.module.after_step()
+
+    def epoch_metrics(self) -> dict[str, float]:
+        features, quality = feature_quality(self.module.backbone, self.latest)
+        if not self.collapsed:
+            self.collapsed = warn_of_collapse(self.latest, features, quality["spread"], quality["rankme"])
+        return quality

@@ -1,8 +1,7 @@
-"""The normalised temperature-scaled cross entropy of SimCLR, and what its embeddings look like."""
+"""The normalised temperature-scaled cross entropy of SimCLR."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,14 +10,19 @@ from torch import Tensor, nn
 
 from pretextkit.errors import OptionError, PretextkitError, ShapeError
 
-__all__ = ["alignment", "feature_spread", "nt_xent_loss", "uniformity"]
+__all__ = ["nt_xent_loss", "row_chunks"]
 
 _MAX_CELLS = 1 << 22
 """Similarities held at once: 16 MiB in fp32."""
 
 
 def row_chunks(rows: int, columns: int, device: torch.device) -> Iterator[Tensor]:
-    """Give the rows of a matrix that need not be held whole, a few at a time."""
+    """Give the rows of a matrix that need not be held whole, a few at a time.
+
+    Example:
+        >>> [len(chunk) for chunk in row_chunks(10, 1 << 20, torch.device("cpu"))]
+        [4, 4, 2]
+    """
     yield from torch.split(torch.arange(rows, device=device), max(1, _MAX_CELLS // columns))
 
 
@@ -100,73 +104,3 @@ class _NTXent(torch.autograd.Function):
             )
         (gradient,) = ctx.saved_tensors
         return upstream * gradient, None
-
-
-@torch.no_grad()
-def alignment(z_a: Tensor, z_b: Tensor) -> Tensor:
-    """Average the squared distance between the normalised embeddings of two views.
-
-    0 when views agree, 2 when they are unrelated (Wang & Isola 2020, arXiv 2005.10242).
-
-    Args:
-        z_a: ``n d``.
-        z_b: ``n d``.
-
-    Returns:
-        ``()``.
-
-    Example:
-        >>> alignment(torch.eye(3), torch.eye(3))
-        tensor(0.)
-    """
-    difference = nn.functional.normalize(z_a.float()) - nn.functional.normalize(z_b.float())
-    return difference.square().sum(1).mean()
-
-
-@torch.no_grad()
-def uniformity(z: Tensor) -> Tensor:
-    """Measure how evenly normalised embeddings cover the sphere: 0 when all are one point, about -4 at best.
-
-    The logarithm of the mean of ``exp(-2 |z_i - z_j|^2)`` over pairs (Wang & Isola 2020, arXiv 2005.10242), a few rows
-    of their matrix at a time.
-
-    Args:
-        z: ``n d``, at least two rows.
-
-    Returns:
-        ``()``.
-
-    Example:
-        >>> round(uniformity(torch.eye(4)).item(), 4)  # every pair at distance sqrt(2): log(exp(-4))
-        -4.0
-    """
-    z = nn.functional.normalize(z.float())
-    squares = z.square().sum(1)
-    total = z.new_zeros(())
-    for chunk in row_chunks(len(z), len(z), z.device):
-        with torch.autocast(z.device.type, enabled=False):
-            squared = torch.addmm(squares, z[chunk], z.T, alpha=-2).add_(squares[chunk, None])
-        close = squared.mul_(-2).exp_()
-        close[torch.arange(len(chunk), device=z.device), chunk] = 0
-        total += close.sum()
-    return (total / (len(z) * (len(z) - 1))).log()
-
-
-@torch.no_grad()
-def feature_spread(features: Tensor) -> Tensor:
-    """Measure how far normalised features are from collapse: 0 when all are one point, 1 when they cover the sphere.
-
-    The standard deviation of each coordinate, averaged and multiplied by the square root of ``d``.
-
-    Args:
-        features: ``n d``, at least two rows.
-
-    Returns:
-        ``()``.
-
-    Example:
-        >>> feature_spread(torch.ones(8, 4))
-        tensor(0.)
-    """
-    deviations = nn.functional.normalize(features.float()).std(0, correction=0)
-    return deviations.mean() * math.sqrt(features.shape[1])

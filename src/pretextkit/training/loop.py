@@ -141,6 +141,7 @@ def train(
                     recorder.close_epoch(
                         epoch=done / plan.per_epoch,
                         step=done,
+                        **trainee.epoch_metrics(),
                         learning_rate=stepper.learning_rate(step),
                         seconds=seconds_before + time.monotonic() - begun,
                     )

@@ -37,5 +37,9 @@ class Trainee(ABC):
         """Say, beside what the module tells of itself, what a run must share with the one it goes on with."""
         return {}
 
+    def epoch_metrics(self) -> dict[str, float]:
+        """Measure what is worth measuring once an epoch."""
+        return {}
+
     def after_step(self) -> None:  # noqa: B027 - most have nothing to move
         """Move what follows the weights."""

@@ -1,0 +1,97 @@
+"""Noticing that features collapse while pretraining runs, and not after a day of it."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import torch
+from torch import Tensor
+
+from pretextkit.contracts import Backbone, as_float
+from pretextkit.errors import CollapseWarning
+from pretextkit.functional.untouched import evaluating
+from pretextkit.losses import feature_spread, rankme
+
+__all__ = ["feature_quality", "warn_of_collapse"]
+
+WATCHED = 256
+"""Images at most: one forward pass of these is less than a hundredth of an epoch's work on 8,000."""
+
+FEWEST = 32
+"""Images from which a collapse is told; few have few directions, whatever the backbone."""
+
+LOW_SPREAD, LOW_RANK = 0.01, 1.5
+"""Random weights give spreads above 0.08 and ranks above 19, on 256 images of noise as well."""
+
+
+def feature_quality(backbone: Backbone, images: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """Measure the spread and the RankMe of a backbone's features, in evaluation mode.
+
+    Args:
+        backbone: Left as it was.
+        images: ``b c h w``; the first 256 are looked at.
+
+    Returns:
+        The features ``b d``, and both measures by name.
+
+    Example:
+        >>> from pretextkit.testing import TinyBackbone
+        >>> features, quality = feature_quality(TinyBackbone(), torch.rand(8, 3, 16, 16))
+        >>> features.shape, sorted(quality)
+        (torch.Size([8, 64]), ['rankme', 'spread'])
+    """
+    with evaluating(backbone):
+        features = backbone(as_float(images[:WATCHED])).float()
+    if not features.isfinite().all():  # the loop will say so; singular values there are none
+        return features, {"spread": math.nan, "rankme": math.nan}
+    return features, {"spread": feature_spread(features).item(), "rankme": rankme(features).item()}
+
+
+def warn_of_collapse(images: Tensor, features: Tensor, spread: float, rank: float) -> bool:
+    """Warn with a :class:`~pretextkit.errors.CollapseWarning` if features of different images hardly differ.
+
+    Args:
+        images: ``b c h w``, what the features are of.
+        features: ``b d``.
+        spread: That of the features.
+        rank: Their RankMe.
+
+    Returns:
+        Whether it warned.
+
+    Example:
+        >>> warn_of_collapse(torch.rand(64, 3, 4, 4), torch.eye(64), 1.0, 64.0)
+        False
+    """
+    count = len(features)
+    low = spread < LOW_SPREAD or rank < LOW_RANK
+    if not low or count < FEWEST or not _differ(as_float(images[:count])):
+        return False
+    if features.abs().amax() < 1e-6:
+        what = "all of them are 0"
+        why = "Units that have died give no gradient: lower learning_rate, lengthen warmup, or set clip_norm=1.0."
+    elif spread < 0.5:  # features that differ have a spread near 1, whether in one direction or in many
+        what = "every image has nearly the same"
+        why = (
+            "The loss is then lowest without looking at the image: it needs something that keeps images apart, such as "
+            "negatives, a variance term, or a stopped gradient behind a predictor. If it has that, lower learning_rate."
+        )
+    else:
+        what = "they differ along one direction only"
+        why = (
+            "The loss needs no second direction: give its head more outputs, add a term that decorrelates features, or "
+            "make the task harder."
+        )
+    warnings.warn(
+        f"The backbone's features have collapsed: {what} (on {count} training images their spread is {spread:.2g}, 0 "
+        f"being a point, and their RankMe {rank:.2f} of at most {min(features.shape)}). {why}",
+        CollapseWarning,
+        stacklevel=2,
+    )
+    return True
+
+
+def _differ(images: Tensor) -> bool:
+    """Tell whether there is anything in the images to tell apart."""
+    return bool(torch.std(images, 0, correction=0).amax() > 1 / 255)
