@@ -27,6 +27,10 @@ IN_WHEEL = (
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # the tests' tensors are small: more threads only wait for one another
 SHORT_FORMS = {  # of every example, but the quickstart, which the package session runs whole, from the wheel
     "faces_anomaly.py": ("--data=sample", "--images=100", "--epochs=1", "--seeds=0"),
+    "camvid_segmentation.py": (
+        *("--data=synthetic", "--tasks=rotation", "--epochs=1", "--crops=1", "--crop-size=48"),
+        *("--steps=20", "--supervised-steps=10"),
+    ),
     "svhn_rotation.py": ("--data=sample", "--stem=imagenet", "--epochs=1", "--images=512"),
 }
 

@@ -44,6 +44,11 @@ SHORTER: Mapping[str, Mapping[str, str]] = {
         "head_epochs=20": "head_epochs=2",
         "epochs=50": "epochs=2",
     },
+    "docs/how-to/segmentation.md": {
+        LOAD: SMALL,
+        "epochs=2, batch_size=128": "steps=2, batch_size=16",
+        'layers="all")': 'layers="all", steps=2)',
+    },
     "docs/how-to/torchvision.md": {},
     "docs/how-to/resume.md": {LOAD: SMALL, "epochs=8, batch_size=128": "steps=3, batch_size=16"},
     "docs/how-to/hardware.md": {LOAD: SMALL, "epochs=2, batch_size=256": "steps=2, batch_size=16"},

@@ -19,7 +19,6 @@ __all__ = [
     "PretextTask",
     "SpatialBackbone",
     "TaskOutput",
-    "as_float",
 ]
 
 GREY_FROM_RGB = (0.299, 0.587, 0.114)

@@ -4,6 +4,7 @@ from pretextkit.data.checks import check_classes, check_images, check_labels
 from pretextkit.data.folder import FolderImages
 from pretextkit.data.load import ImageData, load
 from pretextkit.data.read import as_source, images_of
+from pretextkit.data.segmentation import SegmentationData, Segmented, load_segmentation
 from pretextkit.data.sources import DatasetImages, ImageBatch, ImageSource, LoaderImages, TensorImages
 from pretextkit.data.splits import keep_labels, stratified_split, stratified_subset
 
@@ -14,6 +15,8 @@ __all__ = [
     "ImageData",
     "ImageSource",
     "LoaderImages",
+    "SegmentationData",
+    "Segmented",
     "TensorImages",
     "as_source",
     "check_classes",
@@ -22,6 +25,7 @@ __all__ = [
     "images_of",
     "keep_labels",
     "load",
+    "load_segmentation",
     "stratified_split",
     "stratified_subset",
 ]

@@ -19,12 +19,13 @@ from pretextkit.errors import DataError, OptionError
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
 
-__all__ = ["EXTENSIONS", "FolderImages"]
+__all__ = ["EXTENSIONS", "FolderImages", "opened"]
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 """The files looked for, in small or capital letters."""
 
 DEFAULT_LIMIT = 224
+MAX_PIXELS = 100_000_000
 
 
 class FolderImages(Dataset[tuple[Tensor, int]]):
@@ -68,7 +69,7 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         *,
         size: int | None = None,
         on_error: Literal["raise", "skip"] = "raise",
-        max_pixels: int = 100_000_000,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         check_on_error(on_error)
         if size is not None and size < 1:
@@ -116,13 +117,13 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         return f"FolderImages({self.root}: {kind}, {len(self.classes)} classes, {len(self.skipped)} skipped)"
 
     def _shorter_side(self, path: Path) -> int:
-        with _opened(path, self.max_pixels) as image:
+        with opened(path, self.max_pixels) as image:
             return min(image.size)
 
     def _decode(self, path: Path) -> Tensor:
         from PIL import ImageOps
 
-        with _opened(path, self.max_pixels) as image:
+        with opened(path, self.max_pixels) as image:
             return pil_tensor(ImageOps.exif_transpose(image))
 
 
@@ -133,7 +134,7 @@ def check_on_error(on_error: str) -> None:
 
 
 @contextmanager
-def _opened(path: Path, max_pixels: int) -> Iterator[PilImage]:
+def opened(path: Path, max_pixels: int) -> Iterator[PilImage]:
     """Open an image, its pixels still undecoded; whatever goes wrong with it names the file."""
     from PIL import Image
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +16,7 @@ from pretextkit.data.checks import check_images, check_labels, tensor_from_array
 from pretextkit.data.pixels import channels_second
 from pretextkit.errors import DataError, ShapeError
 
-__all__ = ["NpzSplits", "read_npz"]
-
+__all__ = ["NpzSplits", "as_uint8", "read_arrays", "read_npz"]
 
 KEYS = ("train_images", "train_labels", "test_images", "test_labels", "class_names")
 
@@ -42,20 +41,7 @@ def read_npz(path: Path) -> NpzSplits:
         DataError: The file is not such a file, or has no ``train_images``.
         ShapeError: An array has another shape.
     """
-    import numpy
-
-    try:
-        # Opened here, since numpy leaves a damaged file open.
-        with path.open("rb") as file:
-            archive = numpy.load(file, allow_pickle=False)  # objects would be unpickled, which runs code from the file
-            if not isinstance(archive, Mapping):
-                raise TypeError("one array, not several by name")
-            arrays = {key: archive[key] for key in KEYS if key in archive}
-            found = ", ".join(archive) or "no array"
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(
-            f"an .npz file of plain arrays at {path}", got=f"{type(error).__name__}: {error}", fix="Write it anew."
-        ) from error
+    arrays, found = read_arrays(path, KEYS)
     if "train_images" not in arrays:
         raise DataError(
             f"an array train_images in {path}",
@@ -65,6 +51,29 @@ def read_npz(path: Path) -> NpzSplits:
     names = tuple(str(name) for name in arrays.get("class_names", ()))
     test = _split(arrays, "test", path) if "test_images" in arrays else None
     return NpzSplits(_split(arrays, "train", path), test, names)
+
+
+def read_arrays(path: Path, keys: Iterable[str]) -> tuple[dict[str, Any], str]:
+    """Read those arrays of a file that are named in ``keys``, and list what it holds, for messages.
+
+    Raises:
+        DataError: The file is not one that ``numpy.savez`` writes, or damaged.
+    """
+    import numpy
+
+    try:
+        # Opened here, since numpy leaves a damaged file open.
+        with path.open("rb") as file:
+            archive = numpy.load(file, allow_pickle=False)  # objects would be unpickled, which runs code from the file
+            if not isinstance(archive, Mapping):
+                raise TypeError("one array, not several by name")
+            arrays = {key: archive[key] for key in keys if key in archive}
+            found = ", ".join(archive) or "no array"
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(
+            f"an .npz file of plain arrays at {path}", got=f"{type(error).__name__}: {error}", fix="Write it anew."
+        ) from error
+    return arrays, found
 
 
 def as_uint8(images: Tensor) -> Tensor:

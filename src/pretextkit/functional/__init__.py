@@ -22,6 +22,9 @@ from pretextkit.functional.finetune import FinetuneResult, freeze_and_finetune
 from pretextkit.functional.knn import KNNResult, knn_probe
 from pretextkit.functional.pretrain import PretrainResult, pretrain
 from pretextkit.functional.probe import LayerScore, ProbeResult, linear_probe
+from pretextkit.functional.segmentation import SegmentationResult, SegmentationScore, segmentation_probe
+from pretextkit.functional.segmentation_heads import ConvMapHead, LinearMapHead
+from pretextkit.functional.segmentation_metrics import SegmentationMetrics, segmentation_metrics
 from pretextkit.losses import nt_xent_loss
 
 __all__ = [
@@ -30,13 +33,18 @@ __all__ = [
     "Classifier",
     "Comparison",
     "ComparisonCell",
+    "ConvMapHead",
     "Detection",
     "Features",
     "FinetuneResult",
     "KNNResult",
     "LayerScore",
+    "LinearMapHead",
     "PretrainResult",
     "ProbeResult",
+    "SegmentationMetrics",
+    "SegmentationResult",
+    "SegmentationScore",
     "TopShare",
     "calibrate",
     "compare",
@@ -53,4 +61,6 @@ __all__ = [
     "pretrain",
     "reconstruction_anomaly_score",
     "rotation_anomaly_score",
+    "segmentation_metrics",
+    "segmentation_probe",
 ]

@@ -7,7 +7,16 @@ that they work without a screen: save a figure with ``figure.savefig("views.png"
 from pretextkit.plots.anomalies import reconstruction_panel, score_histogram
 from pretextkit.plots.comparison import comparison
 from pretextkit.plots.label_efficiency import label_efficiency
+from pretextkit.plots.segmentation import segmentation
 from pretextkit.plots.training_curves import training_curves
 from pretextkit.plots.views import views
 
-__all__ = ["comparison", "label_efficiency", "reconstruction_panel", "score_histogram", "training_curves", "views"]
+__all__ = [
+    "comparison",
+    "label_efficiency",
+    "reconstruction_panel",
+    "score_histogram",
+    "segmentation",
+    "training_curves",
+    "views",
+]

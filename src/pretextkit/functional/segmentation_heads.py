@@ -1,0 +1,144 @@
+"""Small heads from feature maps to the classes of pixels, and how they are fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from pretextkit.training.optim import parameter_groups, warmup_cosine
+from pretextkit.training.seeds import derived_generator, derived_seed, seeded
+
+__all__ = ["ConvMapHead", "LinearMapHead", "MapHead", "fit_map_head", "logits_at", "upsampled"]
+
+MapHead = Callable[[int, int], nn.Module]
+"""From the maps' channels and the number of classes to a module that maps ``b d h' w'`` to logits ``b k h' w'``."""
+
+
+class LinearMapHead(nn.Module):
+    """One linear classifier for every place of a map: a 1x1 convolution of standardised channels.
+
+    Example:
+        >>> LinearMapHead(64, 11)(torch.rand(2, 64, 15, 20)).shape
+        torch.Size([2, 11, 15, 20])
+    """
+
+    def __init__(self, feature_dim: int, classes: int) -> None:
+        super().__init__()
+        self.standardize = _standardize(feature_dim)
+        self.classify = _classifier(feature_dim, classes)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        logits: Tensor = self.classify(self.standardize(maps))
+        return logits
+
+
+class ConvMapHead(nn.Module):
+    """A 3x3 convolution of standardised channels to 128, and a linear classifier: each place sees its neighbours.
+
+    Example:
+        >>> ConvMapHead(64, 11)(torch.rand(2, 64, 15, 20)).shape
+        torch.Size([2, 11, 15, 20])
+    """
+
+    def __init__(self, feature_dim: int, classes: int) -> None:
+        super().__init__()
+        self.standardize = _standardize(feature_dim)
+        self.mix = nn.Conv2d(feature_dim, 128, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(128)
+        self.classify = _classifier(128, classes)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        logits: Tensor = self.classify(self.norm(self.mix(self.standardize(maps))).relu())
+        return logits
+
+
+def fit_map_head(
+    head: nn.Module,
+    maps: Tensor,
+    masks: Tensor,
+    *,
+    learning_rate: float,
+    steps: int,
+    batch_size: int,
+    pixels: int,
+    ignore_index: int,
+    seed: int,
+) -> None:
+    """Fit a head by AdamW with a cosine schedule to the cross-entropy of random pixels.
+
+    The logits are scaled up to the masks bilinearly, but only where a step looks: at ``pixels`` places of each image,
+    drawn anew (as PointRend trains, Kirillov et al. 2020, arXiv 1912.08193). The gradient expected is that of all
+    pixels, at a small part of the cost.
+
+    Args:
+        head: Trained in place, and left in evaluation mode.
+        maps: ``n d h' w'``, of any floating dtype.
+        masks: ``n h w``, the classes of pixels.
+        learning_rate: At its highest.
+        steps: How many.
+        batch_size: Images a step, drawn with replacement.
+        pixels: Pixels an image.
+        ignore_index: Pixels of this class have no part in the loss.
+        seed: Of what is drawn.
+    """
+    device = next(head.parameters()).device
+    optimizer = torch.optim.AdamW(parameter_groups(head), lr=learning_rate, weight_decay=1e-2)
+    generator = derived_generator(seed, "pixels")
+    height, width = masks.shape[1:]
+    head.train()
+    with seeded(derived_seed(seed, "layers")):  # a head of one's own may have dropout
+        for step in range(steps):
+            rows = torch.randint(len(maps), (batch_size,), generator=generator)
+            y = torch.randint(height, (batch_size, pixels), generator=generator)
+            x = torch.randint(width, (batch_size, pixels), generator=generator)
+            targets = masks[rows[:, None], y, x].long().to(device)
+            logits = logits_at(head(maps[rows].to(device).float()), y, x, (height, width))
+            loss = nn.functional.cross_entropy(logits, targets, ignore_index=ignore_index, reduction="sum")
+            loss = loss / (targets != ignore_index).sum().clamp(min=1)  # a mean of no pixel would be NaN
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate * warmup_cosine(step, steps, 0)
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+    head.eval()
+
+
+def logits_at(logits: Tensor, y: Tensor, x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Read logits ``b k h' w'`` scaled up to ``size`` at the pixels ``y``, ``x`` (each ``b p``): ``b k p``.
+
+    Example:
+        >>> maps, y, x = torch.rand(1, 2, 3, 4), torch.tensor([[5]]), torch.tensor([[7]])
+        >>> whole = upsampled(maps, (12, 16))
+        >>> torch.allclose(logits_at(maps, y, x, (12, 16))[0, :, 0], whole[0, :, 5, 7], atol=1e-5)
+        True
+    """
+    places = torch.stack([(2 * x + 1) / size[1] - 1, (2 * y + 1) / size[0] - 1], dim=-1)
+    grid = places[:, None].to(logits)
+    sampled = nn.functional.grid_sample(logits, grid, padding_mode="border", align_corners=False)
+    return sampled[:, :, 0]
+
+
+def upsampled(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Scale logits ``b k h' w'`` up to ``b k h w`` bilinearly.
+
+    Example:
+        >>> upsampled(torch.rand(2, 11, 15, 20), (240, 320)).shape
+        torch.Size([2, 11, 240, 320])
+    """
+    return nn.functional.interpolate(logits, size, mode="bilinear", align_corners=False)
+
+
+def _standardize(channels: int) -> nn.BatchNorm2d:
+    """Bring each channel to mean 0 and deviation 1; without momentum, its statistics are those of all steps alike."""
+    return nn.BatchNorm2d(channels, affine=False, momentum=None)
+
+
+def _classifier(channels: int, classes: int) -> nn.Conv2d:
+    """Start from indifference: random weights would first have to be unlearned."""
+    classifier = nn.Conv2d(channels, classes, 1)
+    nn.init.zeros_(classifier.weight)
+    if classifier.bias is not None:
+        nn.init.zeros_(classifier.bias)
+    return classifier

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pretextkit.errors import OptionError, ShapeError
+from pretextkit.plots import segmentation
+
+NAMES = ["sky", "road", "car"]
+
+
+def example() -> tuple[torch.Tensor, torch.Tensor]:
+    images = torch.randint(256, (3, 3, 6, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    truth = torch.arange(8).expand(3, 6, 8) % 3
+    return images, truth
+
+
+def test_every_mask_is_drawn_in_its_classes_colours() -> None:
+    images, truth = example()
+    truth = truth.clone()
+    truth[0, 0] = 255
+    figure = segmentation(images, truth, {"one": truth * 0, "other": (truth + 1) % 3}, NAMES, count=2, title="Masks")
+    assert [axes.get_title() for axes in figure.axes] == ["image", "truth", "one", "other", "", "", "", ""]
+    pictures: list[Any] = [axes.get_images()[0].get_array() for axes in figure.axes]
+    assert np.allclose(pictures[0], images[0].permute(1, 2, 0) / 255)
+    assert np.allclose(pictures[1][0], 1.0)  # ignored
+    colours = [pictures[1][1, column] for column in range(3)]
+    assert len({tuple(colour) for colour in colours}) == 3
+    assert np.allclose(pictures[2][1:], colours[0])
+    assert np.allclose(pictures[3][1], [colours[(column + 1) % 3] for column in range(8)])
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [*NAMES, "ignored"]
+    assert np.allclose(legend.get_patches()[1].get_facecolor()[:3], colours[1])
+
+
+def test_grey_images_and_many_classes() -> None:
+    images, truth = torch.rand(1, 1, 6, 8), torch.arange(48).view(1, 6, 8)
+    figure = segmentation(images, truth, {}, [str(label) for label in range(48)])
+    picture: Any = figure.axes[1].get_images()[0].get_array()
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) == 48
+
+
+def test_bad_input() -> None:
+    images, truth = example()
+    with pytest.raises(
+        ShapeError, match=r"masks n h w of 'one' for images of \(3, 3, 6, 8\), but got shape \(2, 6, 8\)"
+    ):
+        segmentation(images, truth, {"one": truth[:2]}, NAMES)
+    with pytest.raises(
+        OptionError, match=r"class_names for the classes of 'truth', but got 2 names and class 2\. Name"
+    ):
+        segmentation(images, truth, {}, NAMES[:2])
+    with pytest.raises(OptionError, match=r"a count of at least 1, but got 0"):
+        segmentation(images, truth, {}, NAMES, count=0)
