@@ -1,7 +1,7 @@
 """Self-supervised pretext tasks for images: typed, framework-free, honest about what they measure."""
 
 from pretextkit import data, functional, losses, models, tasks, views
-from pretextkit.batches import ImageToImage, Labelled, Masked, PatchPair, TwoViews
+from pretextkit.batches import ImageToImage, Labelled, Masked, PatchPair, Tiles, TwoViews
 from pretextkit.contracts import Backbone, Head, InputNormalization, PretextTask, SpatialBackbone, TaskOutput
 from pretextkit.errors import PretextkitError
 from pretextkit.registries import Registry, backbone, backbones, head, heads, pretext_task, pretext_tasks
@@ -21,6 +21,7 @@ __all__ = [
     "Registry",
     "SpatialBackbone",
     "TaskOutput",
+    "Tiles",
     "TwoViews",
     "backbone",
     "backbones",

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-__all__ = ["ImageToImage", "Labelled", "Masked", "PatchPair", "TwoViews"]
+__all__ = ["ImageToImage", "Labelled", "Masked", "PatchPair", "Tiles", "TwoViews"]
 
 
 class Labelled(NamedTuple):
@@ -48,6 +48,15 @@ class PatchPair(NamedTuple):
     """``b c p p``."""
     position: Tensor
     """``b``, int64 in 0…7, row by row without the centre: 0 is above left, 7 below right."""
+
+
+class Tiles(NamedTuple):
+    """The nine tiles of each image in a shuffled order, and which order it is."""
+
+    tiles: tuple[Tensor, ...]
+    """Nine times ``b c p p``, as shown: row by row, from above left to below right."""
+    permutation: Tensor
+    """``b``, int64: number of the order."""
 
 
 class Masked(NamedTuple):

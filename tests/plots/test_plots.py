@@ -93,6 +93,20 @@ def test_a_neighbour_lies_where_its_position_says(place: int) -> None:
     assert (picture == 1).sum() == 3 * (14 * 14 - 32)
 
 
+def test_tiles_lie_in_the_order_shown() -> None:
+    tiles = tuple(torch.full((2, 1, 3, 3), place / 10) for place in range(9))
+    figure = views(pk.Tiles(tiles, torch.tensor([5, 0])))
+    assert [axes.get_title() for axes in figure.axes] == ["order 5", "order 0"]
+    picture = shown(figure, 1)
+    assert picture.shape == (11, 11)
+    for place in range(9):
+        row, column = 4 * (place // 3), 4 * (place % 3)
+        assert picture[row : row + 3, column : column + 3] == pytest.approx(place / 10)
+    assert (picture[3::4] == 1).all()
+    assert (picture[:, 3::4] == 1).all()
+    drawn(figure)
+
+
 def test_patches_outside_0_to_1_are_stretched_and_titled_one_by_one(images: Tensor) -> None:
     batch = pk.tasks.JigsawContext(TinyBackbone(), pairs=1).views(images, Generator().manual_seed(0))
     batch = batch._replace(centre=4 * batch.centre - 2)

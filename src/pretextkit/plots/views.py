@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor
+from einops import rearrange
+from torch import Tensor, nn
 
-from pretextkit.batches import Labelled, PatchPair, TwoViews
+from pretextkit.batches import Labelled, PatchPair, Tiles, TwoViews
 from pretextkit.errors import DataError, OptionError
 from pretextkit.plots.figures import displayable, new_figure, stretch
 
@@ -30,8 +31,9 @@ def views(batch: Any, *, count: int = 8, label_names: Sequence[str] = ()) -> Fig
     """Draw the first images of a batch of views, labelled with what they are.
 
     Look at them before you train: most mistakes in a pretext task can be seen. ``Labelled`` images get a row for each
-    label, ``TwoViews`` lie below each other, the patches of a ``PatchPair`` lie where they were in the image, and of
-    any other named tuple each field ``b c h w`` gets a row. Images outside [0, 1] are stretched one by one.
+    label, ``TwoViews`` lie below each other, the patches of a ``PatchPair`` lie where they were in the image, the
+    ``Tiles`` of an image in the order shown, and of any other named tuple each field ``b c h w`` gets a row. Images
+    outside [0, 1] are stretched one by one.
 
     Args:
         batch: What a task's ``views`` gives.
@@ -78,6 +80,8 @@ def _rows(batch: Any, count: int, label_names: Sequence[str]) -> tuple[list[_Row
         return _by_label(batch, count, label_names), []
     if isinstance(batch, TwoViews):
         return [_Row("view a", batch.a[:count]), _Row("view b", batch.b[:count])], []
+    if isinstance(batch, Tiles):
+        return [_Row("", _as_shown(batch, count))], [f"order {k}" for k in batch.permutation[:count].tolist()]
     if isinstance(batch, PatchPair):
         return [_Row("", _in_place(batch, count))], [POSITIONS[place] for place in batch.position[:count].tolist()]
     fields = batch._asdict() if hasattr(batch, "_asdict") else {}
@@ -119,3 +123,10 @@ def _in_place(batch: PatchPair, count: int) -> Tensor:
         top, left = cell // 3 * step, cell % 3 * step
         picture[:, top : top + side, left : left + side] = patch
     return canvas
+
+
+def _as_shown(batch: Tiles, count: int) -> Tensor:
+    """Put nine tiles into a white 3x3 grid, a pixel apart: nine times ``n c p p`` to ``n c 3p+2 3p+2``."""
+    tiles = torch.stack([torch.stack([stretch(tile) for tile in place[:count]]) for place in batch.tiles])
+    framed = nn.functional.pad(tiles, (0, 1, 0, 1), value=1.0)
+    return rearrange(framed, "(r k) n c h w -> n c (r h) (k w)", r=3)[..., :-1, :-1]

@@ -3,6 +3,7 @@
 from pretextkit.tasks.autoencoder import Autoencoder
 from pretextkit.tasks.context_encoder import CentreBlock, ContextEncoder, HoleShape, RandomBlocks
 from pretextkit.tasks.denoising import Corruption, Denoising, GaussianNoise, HiddenPatches
+from pretextkit.tasks.jigsaw import Jigsaw, distant_permutations
 from pretextkit.tasks.jigsaw_context import JigsawContext, PatchLayout
 from pretextkit.tasks.rotation import Rotation
 from pretextkit.tasks.simclr import SimCLR
@@ -16,9 +17,11 @@ __all__ = [
     "GaussianNoise",
     "HiddenPatches",
     "HoleShape",
+    "Jigsaw",
     "JigsawContext",
     "PatchLayout",
     "RandomBlocks",
     "Rotation",
     "SimCLR",
+    "distant_permutations",
 ]

@@ -1,0 +1,154 @@
+"""Jigsaw puzzle: in which order do these nine tiles lie?"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from itertools import permutations
+
+import torch
+from einops import rearrange
+from torch import Generator, Tensor, nn
+
+from pretextkit.batches import Tiles
+from pretextkit.contracts import Backbone, PretextTask, TaskOutput
+from pretextkit.errors import OptionError, ShapeError
+from pretextkit.models.heads import MLPHead
+from pretextkit.registries import pretext_task
+from pretextkit.tasks.jigsaw_context import PatchLayout
+from pretextkit.views import cut_patches, drop_colors, standardize_patches
+from pretextkit.views.draw import choice
+
+__all__ = ["Jigsaw", "distant_permutations"]
+
+TILES = 9
+SEED = 0
+
+
+@pretext_task("jigsaw")
+class Jigsaw(PretextTask[Tiles]):
+    """Tell in which of a set of orders the nine tiles of an image were shuffled.
+
+    Whoever can put the tiles back knows what the parts of a thing are and how they lie (Noroozi & Favaro 2016,
+    arXiv 1603.09246). The backbone sees each tile alone, so that it cannot match edges; only the head sees all nine.
+    The orders are as different as can be, so that no single tile gives the order away, and the cures of
+    :class:`JigsawContext` hold here too: gaps and jitter against lines that run on, one channel kept of many tiles
+    against the lens's colour fringes, tiles standardised one by one against vignetting.
+
+    Metrics: ``accuracy`` (chance is one over the number of orders).
+
+    Args:
+        backbone: What is trained; it sees single tiles.
+        orders: How many orders there are to choose from: more are harder.
+        layout: Patch, gap and jitter in pixels; by default fitted to the shorter side of the images.
+        color_drop: Probability that a tile keeps one channel only.
+
+    Raises:
+        OptionError: ``layout`` lets tiles overlap, or a number is out of range.
+
+    Example:
+        >>> from pretextkit.models import SmallCNN
+        >>> task = Jigsaw(SmallCNN(), orders=8)
+        >>> batch = task.views(torch.rand(2, 3, 64, 64), torch.Generator().manual_seed(0))
+        >>> len(batch.tiles), batch.tiles[0].shape, batch.permutation.shape
+        (9, torch.Size([2, 3, 16, 16]), torch.Size([2]))
+    """
+
+    orders: Tensor
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        orders: int = 64,
+        layout: PatchLayout | None = None,
+        color_drop: float = 0.66,
+    ) -> None:
+        super().__init__(backbone)
+        if layout is not None and (layout.patch < 1 or layout.jitter < 0 or layout.gap < 2 * layout.jitter):
+            raise OptionError(
+                "a patch of at least 1 pixel and a gap of at least twice the jitter, so that tiles do not overlap",
+                got=layout,
+                fix="For example PatchLayout(patch=16, gap=6, jitter=2).",
+            )
+        if not 0 <= color_drop <= 1:
+            raise OptionError("color_drop in [0, 1]", got=color_drop, fix="The default is 0.66.")
+        self.layout = layout
+        self.color_drop = color_drop
+        self.register_buffer("orders", distant_permutations(orders))  # a checkpoint keeps what its labels mean
+        self.head = MLPHead(TILES * backbone.feature_dim, orders, hidden_dim=512)
+
+    def views(self, images: Tensor, generator: Generator) -> Tiles:
+        """Cut nine tiles out of each image ``b c h w`` and shuffle them by one of the orders.
+
+        Raises:
+            ShapeError: The grid does not fit into the images.
+        """
+        height, width = images.shape[2:]
+        layout = self.layout or PatchLayout.fitting(min(height, width))
+        if min(height, width) < layout.span:
+            raise ShapeError(
+                f"images of at least {layout.span} pixels a side, for {layout}",
+                got=f"{height}x{width}",
+                fix="Enlarge the images, or choose a smaller layout.",
+            )
+        permutation = choice(images, len(self.orders), generator)
+        cells = self.orders.to(images.device)[permutation]
+        top, left = (choice(images, side - layout.span + 1, generator) for side in (height, width))
+        step = layout.patch + layout.gap
+        tiles = []
+        for cell in cells.unbind(1):
+            row, column = (choice(images, 2 * layout.jitter + 1, generator) for _ in range(2))
+            row, column = row + top + step * (cell // 3), column + left + step * (cell % 3)
+            tile = cut_patches(images, row, column, layout.patch)
+            tiles.append(standardize_patches(drop_colors(tile, self.color_drop, generator=generator)))
+        return Tiles(tuple(tiles), permutation)
+
+    def forward(self, batch: Tiles) -> TaskOutput:
+        features = self.backbone(torch.cat(batch.tiles))
+        logits = self.head(rearrange(features, "(t b) d -> b (t d)", t=TILES)).float()
+        loss = nn.functional.cross_entropy(logits, batch.permutation)
+        correct = logits.detach().argmax(1) == batch.permutation
+        return TaskOutput(loss, {"accuracy": correct.float().mean()})
+
+
+def distant_permutations(count: int, length: int = TILES) -> Tensor:
+    """Choose permutations that differ from each other in as many places as can be had.
+
+    Each is, of all that are left, one whose nearest chosen one is farthest (Noroozi & Favaro 2016, algorithm 1, with
+    the smallest distance in place of the mean); a fixed seed decides ties, and a second call gives the same tensor.
+
+    Args:
+        count: How many.
+        length: What is permuted, 0 to ``length - 1``.
+
+    Returns:
+        ``count length``, int64; row ``i`` says which piece comes to each place.
+
+    Raises:
+        OptionError: ``count`` is below 2, or there are not so many permutations.
+
+    Example:
+        >>> distant_permutations(3, length=3).sum(0)
+        tensor([3, 3, 3])
+    """
+    if not 2 <= count <= math.factorial(length):
+        raise OptionError(
+            f"2 to {math.factorial(length)} orders of {length} pieces", got=count, fix="The default is 64."
+        )
+    return _distant_permutations(count, length).clone()  # whoever changes it must not change what others get
+
+
+@lru_cache
+def _distant_permutations(count: int, length: int) -> Tensor:
+    every = torch.tensor(list(permutations(range(length))), dtype=torch.uint8)
+    every = every[torch.randperm(len(every), generator=Generator().manual_seed(SEED))]
+    chosen = [0]
+    nearest = torch.full((len(every),), length, dtype=torch.uint8)
+    while len(chosen) < count:
+        distance = torch.zeros_like(nearest)
+        for column, value in zip(every.unbind(1), every[chosen[-1]], strict=True):
+            distance += column != value
+        nearest = torch.minimum(nearest, distance)  # 0 for those chosen
+        chosen.append(int(nearest.int().argmax()))
+    return every[chosen].long()
