@@ -139,5 +139,6 @@ def test_what_was_not_trained_on_scores_higher() -> None:
     strange[..., 20:28, 4:12] = 1 - strange[..., 20:28, 4:12]
     result = reconstruction_anomaly_score(task.reconstruct, torch.cat([normal, strange]))
     assert result.scores[1] > 2 * result.scores[0]
+    assert result.maps is not None
     assert result.maps[1, 20:28, 4:12].mean() > 2 * result.maps[1].mean()
     assert task.training

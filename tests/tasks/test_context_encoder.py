@@ -12,7 +12,7 @@ from pretextkit.tasks import CentreBlock, ContextEncoder, RandomBlocks
 from pretextkit.tasks.context_encoder import HoleShape, border_of
 from pretextkit.testing import TinyBackbone, toy_images
 
-HOLES = [CentreBlock(), CentreBlock(0.3), RandomBlocks(), RandomBlocks(count=1, side=0.4)]
+HOLES = [CentreBlock(), CentreBlock(0.3), RandomBlocks(), RandomBlocks(blocks=1, side=0.4)]
 every_hole = pytest.mark.parametrize("hole", HOLES, ids=str)
 
 

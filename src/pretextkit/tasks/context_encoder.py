@@ -38,12 +38,12 @@ class CentreBlock(NamedTuple):
 class RandomBlocks(NamedTuple):
     """Blocks anywhere, which may overlap: four of a quarter's side hide up to a quarter of the image."""
 
-    count: int = 4
+    blocks: int = 4
     side: float = 0.25
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         """Mark blocks of ``b c h w``, other ones in each image."""
-        return mask_blocks(images, count=self.count, side=self.side, generator=generator)
+        return mask_blocks(images, count=self.blocks, side=self.side, generator=generator)
 
 
 @pretext_task("context-encoder")
