@@ -31,6 +31,11 @@ SHORT_FORMS = {  # of every example, but the quickstart, which the package sessi
         *("--data=synthetic", "--tasks=rotation", "--epochs=1", "--crops=1", "--crop-size=48"),
         *("--steps=20", "--supervised-steps=10"),
     ),
+    "cifar10_comparison.py": ("--data=sample", "--views=2", "--images=512", "--seeds=0", "--finetune-steps=2"),
+    "fashion_mnist_transfer.py": (
+        *("--first=sample", "--second=sample", "--tasks", "rotation"),
+        *("--views=4", "--images=512", "--seeds=0"),
+    ),
     "svhn_rotation.py": ("--data=sample", "--stem=imagenet", "--epochs=1", "--images=512"),
 }
 

@@ -49,6 +49,12 @@ SHORTER: Mapping[str, Mapping[str, str]] = {
         "epochs=2, batch_size=128": "steps=2, batch_size=16",
         'layers="all")': 'layers="all", steps=2)',
     },
+    "docs/how-to/compare.md": {
+        LOAD: SMALL,
+        "views=16": "views=4, finetune_steps=1, batch_size=32, progress=False",
+        "    seeds=[0, 1],\n    label_fractions=[0.01, 0.1, 1.0],": "    label_fractions=[0.01, 0.1, 1.0],",
+        "    seeds=[0, 1],\n    save": "    save",
+    },
     "docs/how-to/torchvision.md": {},
     "docs/how-to/resume.md": {LOAD: SMALL, "epochs=8, batch_size=128": "steps=3, batch_size=16"},
     "docs/how-to/hardware.md": {LOAD: SMALL, "epochs=2, batch_size=256": "steps=2, batch_size=16"},
