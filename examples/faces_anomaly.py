@@ -107,6 +107,7 @@ def scored(images: Images, seed: int, options: argparse.Namespace) -> Iterator[t
         run = pretrain(
             task, train, epochs=options.epochs, batch_size=64, seed=seed, checkpoint=options.out / f"{name}-{seed}"
         )
+        task.eval()  # for the panels, which call it directly
         print(f"{name}, seed {seed}: {run}", flush=True)
         return run.history.last["seconds"]
 
