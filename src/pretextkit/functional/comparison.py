@@ -46,12 +46,12 @@ class ComparisonCell:
     seconds: float
     """Without evaluation."""
     peak_memory: int | None
-    """Most bytes held at once, evaluation included: by tensors on a GPU, by the process elsewhere."""
+    """Most bytes held at once by tensors on a GPU, or by the process elsewhere, evaluation included."""
     training: Mapping[str, float]
-    """Last row of the history: loss and metrics."""
+    """Loss and metrics, as in the last row of the history."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Give what :mod:`json` can write."""
+        """Give what ``json`` can write."""
         return asdict(self) | {"layers": {name: score._asdict() for name, score in self.layers.items()}}
 
     @classmethod
@@ -129,7 +129,7 @@ class Comparison:
         return [header, *lines]
 
     def to_dict(self) -> dict[str, Any]:
-        """Give what :mod:`json` can write: the settings, the table, and every cell."""
+        """Give what ``json`` can write: the settings, the table, and every cell."""
         cells = [cell.to_dict() for cell in self.cells]
         return {"settings": dict(self.settings), "table": self.table(), "cells": cells}
 
