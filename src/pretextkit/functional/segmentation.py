@@ -103,7 +103,8 @@ def segmentation_probe(
             integers: classes 0…k-1, or ``ignore_index``. k is one more than train's highest.
         test: Likewise.
         validation: Likewise; without it, a fifth of train.
-        head: :class:`LinearMapHead`, :class:`ConvMapHead`, or another :data:`MapHead`.
+        head: :class:`LinearMapHead`, :class:`ConvMapHead`, or any function from the maps' channels and the number of
+            classes to a module.
         layers: ``"last"`` map, ``"all"`` stages, or names of layers; see :func:`extract_features`.
         ignore_index: Pixels that have it play no part in fitting or scores.
         learning_rates: AdamW's, to choose from.
