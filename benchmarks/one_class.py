@@ -1,0 +1,149 @@
+"""Each class normal in turn, the nine others anomalous: the area under the ROC curve of every method, in percent.
+
+    python benchmarks/one_class.py --data fashion-mnist --epochs 8
+    python benchmarks/one_class.py --data cifar10 --epochs 40 --classes 0 1 2
+
+``--data`` takes what ``pretextkit.data.load`` takes. Training sees the normal class of train, scores are of all test
+images, and nothing is chosen by them. Each class is written as it is finished, and not done again by the same command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import shlex
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+import pretextkit as pk
+from pretextkit.functional import (
+    AnomalyScores,
+    detection_metrics,
+    mahalanobis_anomaly_score,
+    neighbor_anomaly_score,
+    pretrain,
+    reconstruction_anomaly_score,
+    rotation_anomaly_score,
+)
+from pretextkit.views import random_horizontal_flip, random_resized_crop
+
+PUBLISHED = {
+    "cifar10": {"OC-SVM": 64.8, "Deep SVDD": 64.8, "GEOM": 86.0, "CSI": 94.3},
+    "fashion-mnist": {"OC-SVM": 92.8, "GEOM": 93.5},
+}
+"""Means over classes: Golan & El-Yaniv 2018 (arXiv 1805.10917), Tack et al. 2020 (arXiv 2007.08176)."""
+
+
+def augment(images: Tensor, generator: Generator) -> Tensor:
+    """Keep a few thousand images of one class from being known by heart."""
+    images = random_resized_crop(images, scale=(0.6, 1.0), generator=generator)
+    return random_horizontal_flip(images, generator=generator)
+
+
+def scored(train: Tensor, test: Tensor, options: argparse.Namespace) -> Iterator[tuple[str, AnomalyScores, float]]:
+    """Name, scores of test and seconds of training of each method."""
+    channels = train.shape[1]
+
+    def backbone() -> pk.SpatialBackbone:
+        torch.manual_seed(options.seed)
+        return pk.backbones.create(options.backbone, in_channels=channels)  # type: ignore[return-value]
+
+    def trained(task: Any, epochs: int, change: Callable[[Tensor, Generator], Tensor] | None) -> float:
+        run = pretrain(task, train, epochs=epochs, batch_size=64, seed=options.seed, augment=change, progress=False)
+        print(f"  {type(task).__name__}: {run}", flush=True)
+        return run.seconds
+
+    small = nn.Sequential(nn.AdaptiveAvgPool2d(16), nn.Flatten())
+    yield "neighbours, 16x16 pixels", neighbor_anomaly_score(small, train, test, metric="euclidean"), 0.0
+    yield "neighbours, untrained", neighbor_anomaly_score(backbone(), train, test), 0.0
+
+    rotation = pk.tasks.Rotation(backbone())
+    seconds = trained(rotation, options.epochs, augment if options.augment else None)
+    yield "rotation", rotation_anomaly_score(rotation, test), seconds
+    yield "neighbours, rotation", neighbor_anomaly_score(rotation.backbone, train, test), seconds
+    yield "Mahalanobis, rotation", mahalanobis_anomaly_score(rotation.backbone, train, test), seconds
+
+    autoencoder = pk.tasks.Autoencoder(backbone(), bottleneck=options.bottleneck)
+    seconds = trained(autoencoder, options.reconstruction_epochs, None)
+    yield "reconstruction, l2, mean", reconstruction_anomaly_score(autoencoder.reconstruct, test), seconds
+
+
+def one_class(data: pk.data.ImageData, label: int, options: argparse.Namespace) -> dict[str, Any]:
+    begun = time.monotonic()
+    train = data.train_images[data.train_labels == label]
+    here = data.test_labels == label
+    methods = {}
+    for name, found, seconds in scored(train, data.test_images, options):
+        metrics = detection_metrics(found.scores[here], found.scores[~here])
+        methods[name] = {**metrics._asdict(), "training_seconds": seconds}
+        print(f"  {name}: {metrics}", flush=True)
+    return {"class": data.class_names[label], "methods": methods, "seconds": time.monotonic() - begun}
+
+
+def means(classes: dict[str, Any]) -> dict[str, float]:
+    rows = [row["methods"] for row in classes.values()]
+    return {name: 100 * statistics.mean(row[name]["auroc"] for row in rows) for name in rows[0]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="fashion-mnist")
+    parser.add_argument("--classes", type=int, nargs="+", help="all by default")
+    parser.add_argument("--backbone", default="small-cnn")
+    parser.add_argument("--epochs", type=int, default=8, help="of rotation")
+    parser.add_argument("--reconstruction-epochs", type=int, default=8)
+    parser.add_argument("--bottleneck", type=int, default=8, help="channels of the autoencoder's code")
+    parser.add_argument("--augment", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="benchmarks/results/one-class-<set>.json by default")
+    options = parser.parse_args()
+    data = pk.data.load(options.data)
+    name = Path(options.data).stem
+    out: Path = options.out or Path("benchmarks/results") / f"one-class-{name}.json"
+    chosen = ("backbone", "epochs", "reconstruction_epochs", "bottleneck", "augment", "seed")
+    settings = {key: getattr(options, key) for key in chosen}
+
+    classes: dict[str, Any] = {}
+    if out.exists():
+        known = json.loads(out.read_text())
+        if known["settings"] != settings:
+            parser.error(f"{out} holds results of other settings, {known['settings']}: give another --out.")
+        classes = known["classes"]
+    for label in options.classes or range(len(data.class_names)):
+        if str(label) in classes:
+            continue
+        print(f"{name}, class {label}, {data.class_names[label]}", flush=True)
+        classes[str(label)] = one_class(data, label, options)
+        report = {
+            "command": shlex.join(["python", *sys.argv]),
+            "data": str(data),
+            "settings": settings,
+            "published_means": PUBLISHED.get(name, {}),
+            "mean_auroc": means(classes),
+            "seconds": sum(row["seconds"] for row in classes.values()),
+            "classes": classes,
+            "environment": {
+                "pretextkit": pk.__version__,
+                "torch": torch.__version__,
+                "machine": platform.machine(),
+                "threads": torch.get_num_threads(),
+            },
+        }
+        out.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = out.with_suffix(".tmp")
+        unfinished.write_text(json.dumps(report, indent=1) + "\n")
+        unfinished.replace(out)
+    for method, mean in means(classes).items():
+        print(f"{method:28} {mean:5.1f} mean AUROC in % of {len(classes)} classes")
+
+
+if __name__ == "__main__":
+    main()
