@@ -23,7 +23,7 @@ class SmallCNN(SpatialBackbone):
     """Four stages of convolutions, 0.6 M parameters, 256 features.
 
     A 32x32 image ends in a 4x4 map that still tells where things are: the last map of a network made for 224x224
-    images is 1x1 there. The first convolution halves the image already, which buys cheaper steps with some accuracy.
+    images is 1x1 there. The first convolution halves the image already, which makes steps cheaper.
 
     Args:
         in_channels: 1 or 3; images of the other kind are adapted.
@@ -41,7 +41,7 @@ class SmallCNN(SpatialBackbone):
     def __init__(self, *, in_channels: int = 3) -> None:
         super().__init__(in_channels=in_channels)
         self.stage1 = _conv(in_channels, 32, stride=2)
-        self.stage2 = _conv(32, 64)
+        self.stage2 = nn.Sequential(_conv(32, 64), _conv(64, 64))
         self.stage3 = nn.Sequential(_conv(64, 128, stride=2), _conv(128, 128))
         self.stage4 = nn.Sequential(_conv(128, 256, stride=2), _conv(256, 256, side=1))
 
