@@ -125,13 +125,19 @@ def test_bad_pascal_voc(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a mask of palette indices or grey levels for train_1 in .* a colour image"):
         load_segmentation(root)
     mask.unlink()
-    with pytest.raises(DataError, match=r"can be decoded at .*train_1\.png, but got FileNotFoundError"):
+    with pytest.raises(DataError, match=r"can be decoded at .*train_1\.png, but got FileNotF.*take its name out"):
         load_segmentation(root)
     Image.new("L", (3, 3)).save(mask)
     with pytest.raises(
         ShapeError, match=r"train_1 of .*VOC2012 masks n h w for images of \(1, 3, 8, 12\), but got shape"
     ):
         load_segmentation(root)
+    (root / "JPEGImages/val_0.jpg").write_bytes(b"")
+    with pytest.raises(DataError) as caught:
+        load_segmentation(root)
+    assert str(caught.value).endswith(
+        "val_0.jpg, but got an empty file. Repair it, or take its name out of the lists in ImageSets/Segmentation."
+    )
     (root / "ImageSets/Segmentation/val.txt").write_text("")
     with pytest.raises(DataError, match=r"names of images in the lists of .*, but got an empty list"):
         load_segmentation(root)

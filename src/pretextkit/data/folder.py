@@ -26,6 +26,7 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff",
 
 DEFAULT_LIMIT = 224
 MAX_PIXELS = 100_000_000
+OR_SKIP = 'Repair or remove it, or leave such files out with on_error="skip".'
 
 
 class FolderImages(Dataset[tuple[Tensor, int]]):
@@ -134,8 +135,8 @@ def check_on_error(on_error: str) -> None:
 
 
 @contextmanager
-def opened(path: Path, max_pixels: int) -> Iterator[PilImage]:
-    """Open an image, its pixels still undecoded; whatever goes wrong with it names the file."""
+def opened(path: Path, max_pixels: int, *, fix: str = OR_SKIP) -> Iterator[PilImage]:
+    """Open an image, its pixels still undecoded; any error names the file, and ``fix`` as the cure."""
     from PIL import Image
 
     try:
@@ -153,7 +154,7 @@ def opened(path: Path, max_pixels: int) -> Iterator[PilImage]:
         raise DataError(
             f"an image file that can be decoded at {path}",
             got="an empty file" if empty else reason,
-            fix='Repair or remove it, or leave such files out with on_error="skip".',
+            fix=fix,
         ) from error
 
 

@@ -20,6 +20,7 @@ from pretextkit.errors import DataError, OptionError, ShapeError
 __all__ = ["SegmentationData", "Segmented", "check_masks", "load_segmentation"]
 
 VOC_IGNORE = 255
+VOC_FIX = "Repair it, or take its name out of the lists in ImageSets/Segmentation."
 VOC_CLASSES = (
     *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
@@ -173,7 +174,7 @@ def _from_voc(path: Path, size: int | None) -> SegmentationData:
 
 
 def _shorter_side(path: Path, name: str) -> int:
-    with opened(path / "JPEGImages" / f"{name}.jpg", MAX_PIXELS) as picture:
+    with opened(path / "JPEGImages" / f"{name}.jpg", MAX_PIXELS, fix=VOC_FIX) as picture:
         return min(picture.size)
 
 
@@ -183,9 +184,9 @@ def _voc_part(path: Path, names: list[str], size: int) -> Segmented:
     images = torch.empty(len(names), 3, size, size, dtype=torch.uint8)
     masks = torch.empty(len(names), size, size, dtype=torch.uint8)
     for row, name in enumerate(names):
-        with opened(path / "JPEGImages" / f"{name}.jpg", MAX_PIXELS) as picture:
+        with opened(path / "JPEGImages" / f"{name}.jpg", MAX_PIXELS, fix=VOC_FIX) as picture:
             image = pil_tensor(picture)
-        with opened(path / "SegmentationClass" / f"{name}.png", MAX_PIXELS) as picture:
+        with opened(path / "SegmentationClass" / f"{name}.png", MAX_PIXELS, fix=VOC_FIX) as picture:
             mask = torch.from_numpy(numpy.array(picture))  # of a palette, the indices and not the colours
         if mask.ndim != 2:
             raise DataError(
