@@ -165,7 +165,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=32, help="images are resized to so many pixels")
     parser.add_argument("--images", type=int, help="use so many of each kind only")
     parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--bottleneck", type=int, default=16, help="channels of the code of the reconstructing tasks")
+    parser.add_argument("--bottleneck", type=int, default=4, help="channels of the code: a wide one copies anything")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=Path("out/faces-anomaly"))
     options = parser.parse_args()
