@@ -36,6 +36,14 @@ SHORT_FORMS = {  # of every example, but the quickstart, which the package sessi
         *("--first=sample", "--second=sample", "--tasks", "rotation"),
         *("--views=4", "--images=512", "--seeds=0"),
     ),
+    "svhn_few_labels.py": (
+        *("--data=sample", "--labels", "100", "--main=100", "--seeds", "0", "--tasks", "none", "rotation"),
+        *("--epochs=1", "--images=512", "--steps=2"),
+    ),
+    "why_28_percent.py": (
+        *("--data=sample", "--labels=100", "--seeds", "0"),
+        *("--epochs=1", "--small-epochs=1", "--images=256"),
+    ),
     "svhn_rotation.py": ("--data=sample", "--stem=imagenet", "--epochs=1", "--images=512"),
 }
 
