@@ -41,7 +41,7 @@ class SmallCNN(SpatialBackbone):
     def __init__(self, *, in_channels: int = 3) -> None:
         super().__init__(in_channels=in_channels)
         self.stage1 = _conv(in_channels, 32, stride=2)
-        self.stage2 = nn.Sequential(_conv(32, 64), _conv(64, 64))
+        self.stage2 = _conv(32, 64)
         self.stage3 = nn.Sequential(_conv(64, 128, stride=2), _conv(128, 128))
         self.stage4 = nn.Sequential(_conv(128, 256, stride=2), _conv(256, 256, side=1))
 
