@@ -26,15 +26,18 @@ IN_WHEEL = (
 )
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # the tests' tensors are small: more threads only wait for one another
 SHORT_FORMS = {  # of every example, but the quickstart, which the package session runs whole, from the wheel
-    "faces_anomaly.py": ("--data=sample", "--images=100", "--epochs=1", "--seeds=0"),
+    "faces_anomaly.py": ("--data=sample", "--images=200", "--epochs=1", "--seeds=0"),
     "camvid_segmentation.py": (
         *("--data=synthetic", "--tasks=rotation", "--epochs=1", "--crops=1", "--crop-size=48"),
         *("--steps=20", "--supervised-steps=10"),
     ),
-    "cifar10_comparison.py": ("--data=sample", "--views=2", "--images=512", "--seeds=0", "--finetune-steps=2"),
+    "cifar10_comparison.py": (
+        *("--data=sample", "--tasks", "rotation", "simclr", "--views=4"),
+        *("--images=128", "--seeds=0", "--finetune-steps=2"),
+    ),
     "fashion_mnist_transfer.py": (
         *("--first=sample", "--second=sample", "--tasks", "rotation"),
-        *("--views=4", "--images=512", "--seeds=0"),
+        *("--views=4", "--images=128", "--seeds=0"),
     ),
     "svhn_few_labels.py": (
         *("--data=sample", "--labels", "100", "--main=100", "--seeds", "0", "--tasks", "none", "rotation"),

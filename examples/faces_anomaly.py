@@ -185,25 +185,24 @@ def main() -> None:
                 runs.setdefault(name, []).append({"seed": seed, **result, "training_seconds": seconds})
                 print(f"{name}, seed {seed}: AUROC {result['auroc']:.1%}", flush=True)
 
-    rows = []
-    for name, results in runs.items():
-        values = {key: [result[key] for result in results] for key in results[0] if key != "seed"}
-        means = {key: statistics.mean(each) for key, each in values.items()}
-        spreads = {key: statistics.stdev(each) if len(each) > 1 else 0.0 for key, each in values.items()}
-        rows.append({"name": name, "mean": means, "std": spreads, "seeds": results})
-        print(
-            f"{name:40} AUROC {means['auroc']:6.1%} ± {spreads['auroc']:.1%}, "
-            f"average precision {means['average_precision']:6.1%}, FPR at 95 % TPR {means['fpr_at_95']:6.1%}"
+    columns = {"auroc": "AUROC", "average_precision": "average precision", "fpr_at_95": "FPR at 95 % TPR"}
+    rows = {name: [[result[key] for result in results] for key in columns] for name, results in runs.items()}
+    for name, cells in rows.items():
+        shown = ", ".join(
+            f"{title} {statistics.mean(cell):6.1%}" for title, cell in zip(columns.values(), cells, strict=True)
         )
+        print(f"{name:40} {shown}")
     report = {
         "command": shlex.join(["python", *sys.argv]),
         "data": f"{options.data}: {counts}, {options.size}x{options.size}",
         "epochs": options.epochs,
+        "seeds": options.seeds,
         "false_positive_rate": FALSE_POSITIVE_RATE,
         "seconds_of_this_call": time.monotonic() - begun,
         "threads": torch.get_num_threads(),
         "environment": {"pretextkit": pk.__version__, "torch": torch.__version__},
-        "rows": rows,
+        "tables": {"Anomalies told from normal images": {"columns": list(columns.values()), "rows": rows}},
+        "runs": runs,
     }
     (options.out / "faces-anomaly.json").write_text(json.dumps(report, indent=1) + "\n")
 

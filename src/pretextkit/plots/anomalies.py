@@ -131,7 +131,7 @@ def score_histogram(normal: Tensor, anomalous: Tensor, *, threshold: float | Non
         axes.axvline(threshold, color="black", linestyle="--", linewidth=1, label=f"threshold {threshold:.3g}")
     axes.set_xlabel("anomaly score")
     axes.set_ylabel("share of images")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
     axes.spines[["top", "right"]].set_visible(False)
     if title:
         axes.set_title(title)
