@@ -36,11 +36,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/fashion-mnist-transfer"))
     options = parser.parse_args()
 
-    sets = [pk.data.load(source, size=options.size) for source in (options.first, options.second)]
+    first, second = (pk.data.load(source, size=options.size) for source in (options.first, options.second))
+    names = (first.name, second.name) if first.name != second.name else ("first", "second")
+    sets = dict(zip(names, (first, second), strict=True))
     results: dict[tuple[str, str], Comparison] = {}
-    for pretrained, evaluated in product(sets, sets):
-        print(f"Pretrained on {pretrained.name}, evaluated on {evaluated.name}", flush=True)
-        results[pretrained.name, evaluated.name] = compare(
+    for (source, pretrained), (target, evaluated) in product(sets.items(), sets.items()):
+        print(f"Pretrained on {source}, evaluated on {target}", flush=True)
+        results[source, target] = compare(
             options.tasks,
             options.backbone,
             (evaluated.train_images[: options.images], evaluated.train_labels[: options.images]),
@@ -51,26 +53,26 @@ def main() -> None:
             seeds=options.seeds,
             label_fractions=(),
             pool=[1, 2],
-            save=options.out / f"{pretrained.name}-to-{evaluated.name}",
-            checkpoints=options.out / f"pretrained-on-{pretrained.name}",
+            save=options.out / f"{source}-to-{target}",
+            checkpoints=options.out / f"pretrained-on-{source}",
         )
-        print(results[pretrained.name, evaluated.name], flush=True)
+        print(results[source, target], flush=True)
 
     tables: dict[str, Any] = {}
-    for evaluated in sets:
-        rows = accuracies(results, evaluated.name)
-        columns = [f"images of {pretrained.name}" for pretrained in sets]
-        tables[f"Evaluated on {evaluated.name}"] = {"columns": columns, "rows": rows}
+    for target in sets:
+        rows = accuracies(results, target)
+        columns = [f"images of {source}" for source in sets]
+        tables[f"Evaluated on {target}"] = {"columns": columns, "rows": rows}
         bars = {
             f"{row}, {column}": values
             for row, cells in rows.items()
             for column, values in zip(columns, cells, strict=True)
         }
-        figure = comparison(bars, title=f"Linear probe on {evaluated.name}, best stage")
-        figure.savefig(options.out / f"fashion-mnist-transfer-to-{evaluated.name}.png")
+        figure = comparison(bars, title=f"Linear probe on {target}, best stage")
+        figure.savefig(options.out / f"fashion-mnist-transfer-to-{target}.png")
     report = {
         "command": shlex.join(["python", *sys.argv]),
-        "data": "; ".join(map(str, sets)),
+        "data": "; ".join(map(str, sets.values())),
         "seeds": options.seeds,
         "tables": tables,
         "comparisons": {f"{one} to {other}": result.to_dict() for (one, other), result in results.items()},

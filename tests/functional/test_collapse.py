@@ -12,7 +12,7 @@ import pretextkit as pk
 from pretextkit import PretextTask, TaskOutput, TwoViews
 from pretextkit.errors import CollapseWarning, DivergenceError
 from pretextkit.functional import pretrain
-from pretextkit.functional.collapse import FEWEST, WATCHED, feature_quality, warn_of_collapse
+from pretextkit.functional.collapse import FEWEST, WATCHED, feature_quality, settled, warn_of_collapse
 from pretextkit.losses import feature_spread, rankme
 from pretextkit.testing import TinyBackbone, noise_images, toy_images
 
@@ -82,6 +82,37 @@ def test_no_built_in_task_is_said_to_collapse(name: str, draw: Any) -> None:
         )
     assert result.history.last["spread"] > 0.02
     assert result.history.last["rankme"] > 2
+
+
+def test_batchnorm_that_has_seen_little_is_not_taken_for_a_collapse() -> None:
+    """Until its statistics are those of the features, these look nearly the same in evaluation mode."""
+    images = pk.data.load("sample").train_images[:120]
+    task = pk.tasks.Rotation(pk.models.SmallCNN())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CollapseWarning)
+        result = pretrain(task, images, **RUN | {"epochs": 1, "learning_rate": 0.001})
+    assert result.history.last["spread"] < 0.05  # 0.4 with the statistics of all these images
+    assert not settled(task.backbone)
+
+
+@pytest.mark.parametrize(("steps", "warned"), [(24, False), (25, True)])  # each brings two batches, one a view
+def test_batchnorm_that_has_seen_fifty_batches_is_taken_at_its_word(steps: int, warned: bool) -> None:
+    class Flat(pk.Backbone):
+        feature_dim = 4
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm1d(4)
+            nn.init.zeros_(self.norm.weight)
+            nn.init.ones_(self.norm.bias)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.norm(self.normalization(images).mean((2, 3)) @ torch.ones(3, 4))  # type: ignore[no-any-return]
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        pretrain(Together(Flat()), TOYS, **RUN | {"epochs": None, "steps": steps, "learning_rate": 0.0})
+    assert [each.category for each in caught] == [CollapseWarning] * warned
 
 
 def test_the_history_has_the_quality_of_the_last_batch_of_each_epoch() -> None:

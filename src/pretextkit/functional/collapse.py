@@ -6,14 +6,14 @@ import math
 import warnings
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pretextkit.contracts import Backbone, as_float
 from pretextkit.errors import CollapseWarning
 from pretextkit.functional.untouched import evaluating
 from pretextkit.losses import feature_spread, rankme
 
-__all__ = ["feature_quality", "warn_of_collapse"]
+__all__ = ["feature_quality", "settled", "warn_of_collapse"]
 
 WATCHED = 256
 """Images at most: one forward pass of these is less than a hundredth of an epoch's work on 8,000."""
@@ -23,6 +23,9 @@ FEWEST = 32
 
 LOW_SPREAD, LOW_RANK = 0.01, 1.5
 """Random weights give spreads above 0.08 and ranks above 19, on 256 images of noise as well."""
+
+SETTLED = 50
+"""Batches after which less than a hundredth is left of the statistics that BatchNorm begins with."""
 
 
 def feature_quality(backbone: Backbone, images: Tensor) -> tuple[Tensor, dict[str, float]]:
@@ -46,6 +49,21 @@ def feature_quality(backbone: Backbone, images: Tensor) -> tuple[Tensor, dict[st
     if not features.isfinite().all():  # the loop will say so; singular values there are none
         return features, {"spread": math.nan, "rankme": math.nan}
     return features, {"spread": feature_spread(features).item(), "rankme": rankme(features).item()}
+
+
+def settled(backbone: nn.Module) -> bool:
+    """Tell whether features in evaluation mode say anything about training yet.
+
+    BatchNorm's running statistics begin with mean 0 and variance 1, and take a tenth of the difference from each batch.
+    Until they are those of the features, all images look nearly the same in evaluation mode, however well they differ
+    in training mode.
+
+    Example:
+        >>> settled(nn.Conv2d(3, 8, 3)), settled(nn.BatchNorm2d(8))
+        (True, False)
+    """
+    norms = (module for module in backbone.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
+    return all(norm.num_batches_tracked is None or norm.num_batches_tracked >= SETTLED for norm in norms)
 
 
 def warn_of_collapse(images: Tensor, features: Tensor, spread: float, rank: float) -> bool:

@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from pretextkit.contracts import PretextTask, TaskOutput
 from pretextkit.data import images_of
 from pretextkit.functional.classifier import Augmentation
-from pretextkit.functional.collapse import feature_quality, warn_of_collapse
+from pretextkit.functional.collapse import feature_quality, settled, warn_of_collapse
 from pretextkit.training.hardware import Precision
 from pretextkit.training.history import History
 from pretextkit.training.loop import Callback, train
@@ -87,7 +87,8 @@ def pretrain(
 
     At the end of each epoch, ``spread`` and ``rankme`` of the features of its last batch (256 images at most) join the
     history: see :func:`~pretextkit.losses.feature_spread` and :func:`~pretextkit.losses.rankme`. Where they say that
-    the features have collapsed, a :class:`~pretextkit.errors.CollapseWarning` names the cause.
+    the features have collapsed, a :class:`~pretextkit.errors.CollapseWarning` names the cause; not before
+    BatchNorm, whose running statistics are far off at first, has seen fifty batches.
 
     Args:
         task: What is trained.
@@ -202,6 +203,6 @@ class _TaskTrainee(Trainee):
 
     def epoch_metrics(self) -> dict[str, float]:
         features, quality = feature_quality(self.module.backbone, self.latest)
-        if not self.collapsed:
+        if not self.collapsed and settled(self.module.backbone):
             self.collapsed = warn_of_collapse(self.latest, features, quality["spread"], quality["rankme"])
         return quality

@@ -7,7 +7,7 @@ from torch import Generator, Tensor, nn
 
 from pretextkit.batches import TwoViews
 from pretextkit.contracts import Backbone, PretextTask, TaskOutput
-from pretextkit.losses import alignment, feature_spread, nt_xent_loss, uniformity
+from pretextkit.losses import alignment, nt_xent_loss, uniformity
 from pretextkit.losses.nt_xent import row_chunks
 from pretextkit.models.heads import MLPHead
 from pretextkit.registries import pretext_task
@@ -25,7 +25,7 @@ class SimCLR(PretextTask[TwoViews]):
     ImageNet, and no blur, as in the paper's CIFAR-10 experiments (appendix B.9).
 
     Metrics: ``top1``, how often a view's nearest other view is its partner; ``alignment`` and ``uniformity`` of the
-    projections; ``feature_spread`` of the backbone's features (0 is collapse).
+    projections.
 
     Args:
         backbone: What is trained.
@@ -41,7 +41,7 @@ class SimCLR(PretextTask[TwoViews]):
         >>> task = SimCLR(SmallCNN())
         >>> output = task.step(torch.rand(4, 3, 32, 32), torch.Generator().manual_seed(0))
         >>> sorted(output.metrics)
-        ['alignment', 'feature_spread', 'top1', 'uniformity']
+        ['alignment', 'top1', 'uniformity']
     """
 
     def __init__(
@@ -82,8 +82,7 @@ class SimCLR(PretextTask[TwoViews]):
         return random_grayscale(view, self.grayscale, generator=generator)
 
     def forward(self, batch: TwoViews) -> TaskOutput:
-        features = self.backbone(torch.cat(batch))
-        z_a, z_b = self.head(features).float().chunk(2)
+        z_a, z_b = self.head(self.backbone(torch.cat(batch))).float().chunk(2)
         loss = nt_xent_loss(z_a, z_b, temperature=self.temperature)
         return TaskOutput(
             loss,
@@ -91,7 +90,6 @@ class SimCLR(PretextTask[TwoViews]):
                 "top1": _top1(z_a.detach(), z_b.detach()),
                 "alignment": alignment(z_a, z_b),
                 "uniformity": uniformity(z_a),
-                "feature_spread": feature_spread(features),
             },
         )
 
