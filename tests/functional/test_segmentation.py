@@ -8,7 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from pretextkit.errors import DataError, OptionError, ShapeError, UnknownNameError
-from pretextkit.functional import ConvMapHead, LinearMapHead, segmentation_metrics, segmentation_probe
+from pretextkit.functional import (
+    ConvMapHead,
+    LinearMapHead,
+    SegmentationScore,
+    segmentation_metrics,
+    segmentation_probe,
+)
 from pretextkit.functional.segmentation_heads import fit_map_head, logits_at, upsampled
 from pretextkit.models import SmallCNN
 
@@ -131,6 +137,75 @@ def test_every_layer_is_scored_and_the_choice_is_not_made_on_test() -> None:
         name: score.validation for name, score in result.layers.items()
     }
     assert torch.equal(swapped.predictions, result.predictions)
+
+
+class Channel(nn.Module):
+    """One channel of the images, as it is."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images[:, [self.number]]
+
+
+class TwoChannels(nn.Module):
+    """Two layers, each of which sees one channel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = Channel(0), Channel(1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.cat([self.first(images), self.second(images)], 1)
+
+
+def test_the_layer_that_is_best_on_validation_is_chosen_though_another_is_best_on_test() -> None:
+    """Both channels are the truth in train, only the first in validation, and only the second in test."""
+
+    def two(first: bool, second: bool) -> tuple[Tensor, Tensor]:
+        masks = scenes()[1].clamp(max=1)
+        return torch.stack([masks * first, masks * second, masks * 0], 1).float(), masks
+
+    result = segmentation_probe(
+        TwoChannels(),
+        two(True, True),
+        two(False, True),
+        validation=two(True, False),
+        layers=["first", "second"],
+        steps=30,
+        pixels=64,
+        learning_rates=(1e-1,),
+    )
+    assert result.layer == "first"
+    assert result.layers["first"].miou == result.miou < 0.6
+    assert result.layers["second"].miou == 1.0
+
+
+def test_the_rate_that_is_best_on_held_out_images_is_chosen() -> None:
+    def probe(*rates: float) -> SegmentationScore:
+        data, options = (scenes(), scenes(3)), {"steps": 20, "pixels": 32}
+        return segmentation_probe(nn.Identity(), *data, learning_rates=rates, **options).layers["last"]  # type: ignore[arg-type]
+
+    alone = [probe(1e-3), probe(1.0)]
+    best = max(alone, key=lambda score: score.validation)
+    assert alone[0].validation != alone[1].validation
+    assert probe(1e-3, 1.0) == best
+
+
+def test_the_last_head_is_fitted_to_all_of_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Tensor] = []
+
+    def fit(head: nn.Module, maps: Tensor, masks: Tensor, **options: Any) -> None:
+        assert torch.equal(maps[:, 0], masks / 2)  # each image with its own mask
+        seen.append(maps)
+
+    monkeypatch.setattr("pretextkit.functional.segmentation.fit_map_head", fit)
+    segmentation_probe(nn.Identity(), scenes(10), scenes(3), learning_rates=(1e-2, 1e-1))
+    segmentation_probe(nn.Identity(), scenes(10), scenes(3), validation=scenes(2), learning_rates=(1e-2,))
+    assert [len(maps) for maps in seen] == [8, 8, 10, 10, 10]
+    assert not torch.equal(seen[0], scenes(10)[0][2:])  # a random fifth is held out, as images may be sorted
 
 
 def test_layers_go_by_name_and_maps_may_be_halved() -> None:

@@ -82,6 +82,14 @@ def test_tiles_never_overlap_and_jitter_is_their_own() -> None:
     assert len(torch.unique(within[:, :, 0], dim=0)) > 150
 
 
+@pytest.mark.usefixtures("plain")
+def test_the_grid_lies_anywhere_in_the_image() -> None:
+    """A grid of 26 by 26 pixels begins in any of 3 rows and 5 columns, drawn for each image."""
+    _, batch = views(coordinates(200, 28, 30), layout=PatchLayout(8, 1, 0), color_drop=0)
+    corners = torch.stack([tile[:, :2, 0, 0] for tile in batch.tiles], 1).amin(1)
+    assert {(int(row), int(column)) for row, column in corners} == {(r, c) for r in range(3) for c in range(5)}
+
+
 def test_every_tile_is_standardised_and_drops_its_colours_by_itself() -> None:
     images = 0.2 + 0.1 * torch.rand(300, 3, 32, 32, generator=Generator().manual_seed(0))
     _, batch = views(images)
