@@ -46,10 +46,10 @@ def test_no_weight_at_all_is_no_error() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_half_precision_is_summed_in_float32(dtype: torch.dtype) -> None:
-    predictions, targets = torch.full((64, 3, 64, 64), 0.5, dtype=dtype), torch.zeros(64, 3, 64, 64)
+    predictions, targets = torch.full((64, 3, 64, 64), 0.7, dtype=dtype), torch.zeros(64, 3, 64, 64, dtype=dtype)
     loss = weighted_mse(predictions, targets, torch.ones(64, 1, 64, 64, dtype=dtype))
     assert loss.dtype == torch.float32
-    assert loss.item() == pytest.approx(0.25)
+    assert loss.item() == pytest.approx(predictions[0, 0, 0, 0].item() ** 2)
 
 
 @pytest.mark.parametrize("mse", [1.0, 0.25, 1e-3])
