@@ -109,7 +109,7 @@ def test_pascal_voc(tmp_path: Path) -> None:
         "person",
         21,
     )
-    other = load_segmentation(voc(tmp_path / "own", size=(16, 24)), size=4)
+    other = load_segmentation(voc(tmp_path / "own", size=(16, 24)), size=5)
     assert other.class_names == tuple(map(str, range(16)))
     assert set(torch.unique(other.train.masks).tolist()) <= {0, 15, 255}  # no class between two others
 

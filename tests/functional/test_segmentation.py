@@ -252,6 +252,8 @@ def test_the_same_seed_gives_the_same_and_the_global_generator_is_left_alone() -
     state = torch.get_rng_state()
     first, second = (segmentation_probe(nn.Identity(), scenes(), scenes(3), steps=5) for _ in range(2))
     assert torch.equal(first.predictions, second.predictions)
+    assert torch.equal(first.head(scenes(3)[0]), second.head(scenes(3)[0]))  # in evaluation mode: nothing moves
+    assert not any(module.training for module in first.head.modules())
     assert torch.equal(torch.get_rng_state(), state)
     other = segmentation_probe(nn.Identity(), scenes(), scenes(3), steps=5, seed=1)
     assert not torch.equal(next(other.head.parameters()), next(first.head.parameters()))
