@@ -9,14 +9,14 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
+from torch import nn
 
 from pretextkit.contracts import Backbone
 from pretextkit.data import as_source, images_of
 from pretextkit.data.checks import check_classes
 from pretextkit.data.sources import TensorImages
 from pretextkit.errors import DataError, DuplicateNameError, OptionError, unknown_name
-from pretextkit.functional.cell_files import CellFiles
-from pretextkit.functional.cells import Evaluation, measure_cells
+from pretextkit.functional.cells import CellFiles, Evaluation, measure_cells
 from pretextkit.functional.comparison import Comparison
 from pretextkit.functional.probe import check_known
 from pretextkit.functional.ways import Pretrained, RandomInit, Schedule, Supervised, TaskFactory, Way
@@ -180,11 +180,24 @@ def _ways(
     if isinstance(tasks, str):
         raise OptionError("a list of tasks' names, or a mapping", got=repr(tasks), fix=f"Write [{tasks!r}].")
     names = list(tasks)
+    if odd := [name for name in names if not isinstance(name, str)]:
+        raise OptionError(
+            "tasks by their names, or a mapping from names to factories",
+            got=repr(odd[0]),
+            fix='Name the row: {"rotation": Rotation}.',
+        )
     factories = tasks if isinstance(tasks, Mapping) else {name: pretext_tasks[name] for name in names}
     taken = [RANDOM_INIT, SUPERVISED, *names]
     for name in names:
         if taken.count(name) > 1:
             raise DuplicateNameError("one row of each name", got=f"two of {name!r}", fix="Name the task otherwise.")
+    for what, factory in (("backbone", make), *factories.items()):
+        if isinstance(factory, nn.Module) or not callable(factory):
+            raise OptionError(
+                f"a factory for {what!r}, as every row and seed trains a new one",
+                got=f"a {type(factory).__name__}",
+                fix="Pass its class, or a function that builds it.",
+            )
     first: list[Way] = [RandomInit(RANDOM_INIT, make, schedule), Supervised(SUPERVISED, make, schedule)]
     return first + [Pretrained(name, make, schedule, factory) for name, factory in factories.items()]
 
@@ -219,12 +232,10 @@ def _check_numbers(
             got=f"epochs={epochs}, views={views}",
             fix="epochs=10 lets every task read each image ten times, views=40 lets it see 40 views of each.",
         )
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise OptionError("seeds, each once", got=list(seeds), fix="For example seeds=(0, 1, 2).")
-    if not all(0 < fraction <= 1 for fraction in label_fractions):
-        raise OptionError(
-            "label_fractions in (0, 1]", got=list(label_fractions), fix="The default is (0.01, 0.1, 1.0)."
-        )
+    if not isinstance(seeds, Sequence) or not seeds or len(set(seeds)) < len(seeds):
+        raise OptionError("seeds, each once", got=seeds, fix="For example seeds=(0, 1, 2).")
+    if not isinstance(label_fractions, Sequence) or not all(0 < fraction <= 1 for fraction in label_fractions):
+        raise OptionError("label_fractions in (0, 1]", got=label_fractions, fix="The default is (0.01, 0.1, 1.0).")
     if finetune_steps < 1 or batch_size < 1:
         raise OptionError(
             "finetune_steps and batch_size of at least 1",
