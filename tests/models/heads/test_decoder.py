@@ -15,7 +15,7 @@ def maps(d: int, side: int = 4) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("doublings", [0, 1, 3, 5])
-@pytest.mark.parametrize(("d", "channels", "side"), [(256, 3, 1), (24, 1, 3)])
+@pytest.mark.parametrize(("d", "channels", "side"), [(256, 3, 1), (24, 1, 3), (8, 3, 2)])
 def test_each_step_doubles_the_map(d: int, channels: int, side: int, doublings: int) -> None:
     images = ConvDecoder(d, channels, doublings=doublings)(maps(d, side))
     assert images.shape == (2, channels, side * 2**doublings, side * 2**doublings)
@@ -25,8 +25,8 @@ def test_oblong_maps_stay_oblong() -> None:
     assert ConvDecoder(16)(torch.zeros(2, 16, 2, 3)).shape == (2, 3, 16, 24)
 
 
-def test_channels_are_halved_and_never_below_sixteen() -> None:
-    widths = [layer.out_channels for layer in ConvDecoder(128, doublings=5).modules() if isinstance(layer, nn.Conv2d)]
+def test_channels_are_quartered_then_halved_and_never_below_sixteen() -> None:
+    widths = [layer.out_channels for layer in ConvDecoder(256, doublings=5).modules() if isinstance(layer, nn.Conv2d)]
     assert widths == [64, 32, 16, 16, 16, 3]
 
 
@@ -55,7 +55,9 @@ class Halving(TinyBackbone):
         return super().stages(nn.functional.interpolate(images, scale_factor=1 / self.factor))
 
 
-@pytest.mark.parametrize(("factor", "doublings"), [(1, 3), (2, 4), (4, 5), (1 / 4, 1), (1 / 8, 0), (1 / 16, 0)])
+@pytest.mark.parametrize(
+    ("factor", "doublings"), [(1, 3), (4 / 3, 4), (2, 4), (4, 5), (1 / 4, 1), (1 / 8, 0), (1 / 16, 0)]
+)
 def test_fitted_decoders_double_as_often_as_the_backbone_halves(factor: float, doublings: int) -> None:
     decoder = ConvDecoder.fitting(Halving(factor))
     assert sum(isinstance(layer, nn.Upsample) for layer in decoder.modules()) == doublings

@@ -24,7 +24,8 @@ class ConvDecoder(Head):
     """Feature maps ``b d h' w'`` to images ``b c h w`` in [0, 1].
 
     Each step doubles the map by nearest-neighbour resizing followed by a 3x3 convolution, which leaves no
-    checkerboard (Odena et al. 2016, doi 10.23915/distill.00003), and halves its channels.
+    checkerboard (Odena et al. 2016, doi 10.23915/distill.00003). The first step quarters the channels and the others
+    halve them, down to 16: what is costly is large maps, and the product is the backbone.
 
     Args:
         in_dim: ``d``, channels of the map.
@@ -47,7 +48,7 @@ class ConvDecoder(Head):
         super().__init__()
         if bottleneck is not None and bottleneck < 1:
             raise OptionError("a bottleneck of at least 1 channel", got=bottleneck, fix="None leaves the map as it is.")
-        widths = [max(in_dim >> step, 16) for step in range(doublings + 1)]
+        widths = [in_dim, *(max(in_dim >> step, 16) for step in range(2, doublings + 2))]
         self.layers = nn.Sequential()
         if bottleneck is not None:
             self.layers.extend((nn.Conv2d(in_dim, bottleneck, 1), nn.Conv2d(bottleneck, in_dim, 1)))
