@@ -1,4 +1,4 @@
-"""What every doctest may use without importing it."""
+"""What every doctest may use without importing it, and how Hypothesis draws."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
+
+settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)

@@ -130,7 +130,7 @@ class InputNormalization(nn.Module):
 class Backbone(nn.Module, ABC):
     """Images ``b c h w`` in [0, 1] to features ``b d``: the product of pretraining.
 
-    A subclass sets :attr:`feature_dim` and calls :attr:`normalization` on its input.
+    A subclass sets ``feature_dim`` and calls :attr:`normalization` on its input.
 
     Args:
         in_channels: 1 or 3; images of the other kind are adapted.

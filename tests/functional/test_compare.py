@@ -129,9 +129,15 @@ def new_backbone(seed: int = 0) -> TinyBackbone:
     return backbone
 
 
-def test_random_init_is_a_direct_probe(result: Comparison) -> None:
-    cell, backbone = result.cells[0], new_backbone()
-    probe = linear_probe(backbone, TRAIN, TEST, layers="all")
+@pytest.fixture(scope="module")
+def by_seed(result: Comparison) -> dict[int, Comparison]:
+    return {0: result, 1: run(seeds=[1])}
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_random_init_is_a_direct_probe(by_seed: dict[int, Comparison], seed: int) -> None:
+    cell, backbone = by_seed[seed].cells[0], new_backbone(seed)
+    probe = linear_probe(backbone, TRAIN, TEST, layers="all", seed=seed)
     assert (cell.row, cell.linear, cell.layer, cell.layers) == (
         "random init",
         probe.accuracy,
@@ -143,38 +149,51 @@ def test_random_init_is_a_direct_probe(result: Comparison) -> None:
     assert (cell.steps, cell.images, cell.views, cell.seconds, cell.training) == (0, 0, 0, 0, {})
 
 
-def test_few_labels_fine_tune_the_random_backbone_as_a_direct_call(result: Comparison) -> None:
-    few = stratified_subset(TRAIN[1], 12, seed=0)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_few_labels_fine_tune_the_random_backbone_as_a_direct_call(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses: list[float] = []
+    tune = freeze_and_finetune
+
+    def look(*others: Any, **options: Any) -> Any:
+        result = tune(*others, **options)
+        losses.append(result.history.last["loss"])
+        return result
+
+    monkeypatch.setattr(cells, "freeze_and_finetune", look)
+    cell = run([], seeds=[seed], label_fractions=[0.25]).cells[0]
+    few = stratified_subset(TRAIN[1], 12, seed=seed)
     assert TRAIN[1][few].bincount().tolist() == [4, 4, 4]
-    backbone = new_backbone()
-    torch.manual_seed(0)
+    backbone = new_backbone(seed)
+    torch.manual_seed(seed)
     head = LinearHead(64, CLASSES)
-    direct = freeze_and_finetune(
-        backbone, head, (TRAIN[0][few], TRAIN[1][few]), TEST, trainable="all", epochs=3, device="cpu", progress=False
-    )
-    assert list(result.cells[0].finetuned) == [12, 48]
-    assert result.cells[0].finetuned[12] == direct.accuracy
+    data = TRAIN[0][few], TRAIN[1][few]
+    options: dict[str, Any] = {"epochs": 3, "seed": seed, "device": "cpu", "progress": False}
+    direct = tune(backbone, head, data, TEST, trainable="all", **options)
+    assert cell.finetuned == {12: direct.accuracy}
+    assert losses[0] == direct.history.last["loss"]
 
 
-def test_supervised_is_direct_training_and_a_probe(result: Comparison) -> None:
-    cell, backbone = result.cells[1], new_backbone()
-    torch.manual_seed(0)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_supervised_is_direct_training_and_a_probe(by_seed: dict[int, Comparison], seed: int) -> None:
+    cell, backbone = by_seed[seed].cells[1], new_backbone(seed)
+    torch.manual_seed(seed)
     head = LinearHead(64, CLASSES)
-    tuned = freeze_and_finetune(
-        backbone, head, TRAIN, trainable="all", epochs=2, batch_size=16, device="cpu", progress=False
-    )
-    probe = linear_probe(backbone, TRAIN, TEST, layers="all")
+    options: dict[str, Any] = {"epochs": 2, "batch_size": 16, "seed": seed, "device": "cpu", "progress": False}
+    tuned = freeze_and_finetune(backbone, head, TRAIN, trainable="all", **options)
+    probe = linear_probe(backbone, TRAIN, TEST, layers="all", seed=seed)
     assert (cell.row, cell.linear, cell.layers) == ("supervised", probe.accuracy, probe.layers)
     assert cell.training["loss"] == tuned.history.last["loss"]
     assert (cell.steps, cell.images, cell.views) == (6, 96, 96)
 
 
-def test_a_task_is_direct_pretraining_and_a_probe(result: Comparison) -> None:
-    torch.manual_seed(0)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_task_is_direct_pretraining_and_a_probe(by_seed: dict[int, Comparison], seed: int) -> None:
+    torch.manual_seed(seed)
     task = Brightness(TinyBackbone())
-    pretrained = pk.functional.pretrain(task, TRAIN[0], epochs=2, batch_size=16, device="cpu", progress=False)
-    probe = linear_probe(task.backbone, TRAIN, TEST, layers="all")
-    cell = result.cells[2]
+    options: dict[str, Any] = {"epochs": 2, "batch_size": 16, "seed": seed, "device": "cpu", "progress": False}
+    pretrained = pk.functional.pretrain(task, TRAIN[0], **options)
+    probe = linear_probe(task.backbone, TRAIN, TEST, layers="all", seed=seed)
+    cell = by_seed[seed].cells[2]
     assert (cell.row, cell.linear, cell.layers) == ("brightness", probe.accuracy, probe.layers)
     assert cell.training["loss"] == pretrained.history.last["loss"]
     assert (cell.steps, cell.images, cell.views) == (6, 96, 96)
