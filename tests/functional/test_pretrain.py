@@ -309,9 +309,14 @@ def darkened(images: Tensor, generator: Generator) -> Tensor:
 
 
 def test_views_are_made_of_augmented_images() -> None:
-    task, met = make(), []
-    own = task.views
-    task.views = lambda images, generator: (met.append((images, generator.initial_seed())), own(images, generator))[1]  # type: ignore[method-assign]
+    task = make()
+    own, met = task.views, list[tuple[Tensor, int]]()
+
+    def views(images: Tensor, generator: Generator) -> Any:
+        met.append((images, generator.initial_seed()))
+        return own(images, generator)
+
+    task.views = views  # type: ignore[method-assign]
     run(task, IMAGES[:4], steps=3, augment=darkened)
     for images, seed in met:
         share = torch.rand(4, 1, 1, 1, generator=Generator().manual_seed(seed))
