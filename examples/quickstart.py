@@ -25,8 +25,8 @@ import pretextkit as pk
 from pretextkit.functional import freeze_and_finetune, knn_probe, linear_probe, pretrain
 
 FEW = 200  # labels
-TASKS = {"rotation": 2, "simclr": 4, "jigsaw-context": 4}  # epochs
-SUPERVISED_EPOCHS, FEW_EPOCHS = 4, 100
+TASKS = {"rotation": 2, "simclr": 3, "jigsaw-context": 3}  # epochs
+SUPERVISED_EPOCHS, FEW_EPOCHS = 4, 60
 
 
 def new_backbone(seed: int) -> Any:
