@@ -229,6 +229,19 @@ def test_nothing_is_chosen_on_test(result: Comparison) -> None:
     assert [cell.linear for cell in result.cells] != [cell.linear for cell in other.cells]
 
 
+def test_the_pooling_of_the_last_stage_is_not_chosen_on_test() -> None:
+    def score(accuracy: float, validation: float) -> probe.LayerScore:
+        return probe.LayerScore(accuracy, validation, 0.1, 8)
+
+    layers = {
+        "stage1 1x1": score(0.9, 0.9),
+        "stage2 1x1": score(0.4, 0.7),
+        "stage2 2x2": score(0.6, 0.5),
+    }
+    found = probe.ProbeResult(0.9, "stage1 1x1", layers, torch.zeros(1), torch.zeros(1), LinearHead(8, 2), 0.0)
+    assert cells._last_stage(found) == 0.4
+
+
 def test_the_same_call_gives_the_same_and_the_global_generator_is_left(result: Comparison) -> None:
     torch.manual_seed(7)
     before = torch.get_rng_state()
