@@ -115,10 +115,12 @@ def examples(session: nox.Session) -> None:
     """Run every example in its short form."""
     install(session)
     session.install("matplotlib", "tqdm")
-    out = session.create_tmp()
+    out = Path(session.create_tmp())
     for script in sorted(ROOT.glob("examples/*.py")):
         if script.name != "quickstart.py":
-            session.run("python", script, *SHORT_FORMS[script.name], "--out", out, env={"MPLBACKEND": "Agg"})
+            own = out / script.stem  # what one left, another would take for its own
+            shutil.rmtree(own, ignore_errors=True)
+            session.run("python", script, *SHORT_FORMS[script.name], "--out", str(own), env={"MPLBACKEND": "Agg"})
 
 
 @nox.session
