@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--data", default="svhn")
     parser.add_argument("--epochs", type=int, default=10, help="of the ImageNet stem's pretraining")
     parser.add_argument("--small-epochs", type=int, default=12, help="of small-cnn's")
-    parser.add_argument("--images", type=int, help="pretrain on so many images only")
+    parser.add_argument("--images", type=int, help="use so many images only, of train and of test")
     parser.add_argument("--labels", type=int, default=732)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -89,6 +89,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     data = pk.data.load(options.data)
     print(data)
+    test = (data.test_images[: options.images], data.test_labels[: options.images])
 
     steps: dict[str, dict[str, list[float]]] = {}
     rotation: dict[str, list[float]] = {}
@@ -98,7 +99,7 @@ def main() -> None:
         few = (data.train_images[chosen], data.train_labels[chosen])
 
         def probe(**where: Any) -> Callable[[Any], float]:
-            return lambda backbone: linear_probe(backbone, few, data.test, **where).accuracy  # noqa: B023
+            return lambda backbone: linear_probe(backbone, few, test, **where).accuracy  # noqa: B023
 
         networks: dict[str, tuple[str, dict[str, Any], int, dict[str, Callable[[Any], float]]]] = {
             "imagenet": (
@@ -106,8 +107,8 @@ def main() -> None:
                 {"stem": "imagenet"},
                 options.epochs,
                 {
-                    "as reported": lambda backbone: train_carelessly(backbone, few, data.test),  # noqa: B023
-                    "+ evaluation mode": lambda backbone: train_frozen(backbone, few, data.test, seed),  # noqa: B023
+                    "as reported": lambda backbone: train_carelessly(backbone, few, test),  # noqa: B023
+                    "+ evaluation mode": lambda backbone: train_frozen(backbone, few, test, seed),  # noqa: B023
                     "+ linear probe": probe(),
                     "+ every stage": probe(layers="all"),
                     "+ 2x2 pooling": probe(layers="all", pool=[1, 2]),
@@ -135,7 +136,7 @@ def main() -> None:
                 checkpoint=options.out / f"{network}-{seed}",
             )
             seconds.setdefault(network, []).append(result.history.last["seconds"])
-            rotation.setdefault(network, []).append(rotation_accuracy(task, data.test_images))
+            rotation.setdefault(network, []).append(rotation_accuracy(task, test[0]))
             for step, measure in measures.items():
                 row = steps.setdefault(step, {"random init": [], "rotation": []})
                 row["random init"].append(measure(untrained))
