@@ -36,17 +36,32 @@ def augment(images: Tensor, generator: Generator) -> Tensor:
     return color_jitter(images, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, generator=generator)
 
 
-TASKS: dict[str, dict[str, Any]] = {
-    "rotation": {},
-    "jigsaw-context": {},
+TASKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "rotation": ("rotation", {}),
+    "rotation of images as they are": ("rotation", {}),
+    "jigsaw-context": ("jigsaw-context", {}),
     # Digits are never mirrored, and a crop must not cut off what tells them apart.
-    "simclr": {"flip": 0.0, "temperature": 0.2, "crop_scale": (0.4, 1.0)},
+    "simclr": ("simclr", {"flip": 0.0, "temperature": 0.2, "crop_scale": (0.4, 1.0)}),
 }
 BUDGET: dict[str, dict[str, Any]] = {
-    "rotation": {"epochs": 24, "batch_size": 64, "augment": augment},
-    "jigsaw-context": {"epochs": 24, "batch_size": 64, "augment": augment},
-    "simclr": {"epochs": 40, "batch_size": 256},
+    "rotation": {"epochs": 32, "batch_size": 64, "augment": augment},
+    "rotation of images as they are": {"epochs": 12, "batch_size": 64},
+    "jigsaw-context": {"epochs": 16, "batch_size": 64, "augment": augment},
+    "simclr": {"epochs": 30, "batch_size": 256},
 }
+
+
+class SideBySide(pk.SpatialBackbone):
+    """Two backbones as one, of which each stage has the channels of both."""
+
+    def __init__(self, one: pk.SpatialBackbone, other: pk.SpatialBackbone) -> None:
+        super().__init__()
+        self.one, self.other = one, other
+        self.feature_dim = one.feature_dim + other.feature_dim
+
+    def stages(self, images: Tensor) -> tuple[Tensor, ...]:
+        pairs = zip(self.one.stages(images), self.other.stages(images), strict=True)
+        return tuple(torch.cat(pair, dim=1) for pair in pairs)
 
 
 class LabelledAndTwoViews(NamedTuple):
@@ -83,9 +98,10 @@ class FixMatch(pk.PretextTask[LabelledAndTwoViews]):
         )
 
     def forward(self, batch: LabelledAndTwoViews) -> pk.TaskOutput:
-        logits = self.head(self.backbone(torch.cat([batch.images, batch.weak, batch.strong]))).float()
-        known, weak, strong = logits.split([len(batch.images), len(batch.weak), len(batch.strong)])
-        surety, guess = weak.detach().softmax(1).max(1)
+        with torch.no_grad():
+            surety, guess = self.head(self.backbone(batch.weak)).float().softmax(1).max(1)
+        logits = self.head(self.backbone(torch.cat([batch.images, batch.strong]))).float()
+        known, strong = logits.split([len(batch.images), len(batch.strong)])
         sure = (surety >= 0.95).float()
         consistency = (nn.functional.cross_entropy(strong, guess, reduction="none") * sure).mean()
         loss = nn.functional.cross_entropy(known, batch.labels) + consistency
@@ -104,6 +120,7 @@ class Work:
     def __init__(self, options: argparse.Namespace, data: Any, seed: int) -> None:
         self.options, self.data, self.seed = options, data, seed
         self.main, self.classes = options.main, len(data.class_names)
+        self.backbones: dict[str, Any] = {}
 
     def cell(self, row: str, labels: int, measure: Callable[..., dict[str, Any]], *arguments: Any) -> None:
         path = self.options.out / "cells" / f"{row}; {labels}; {self.seed}.json"
@@ -129,23 +146,35 @@ class Work:
             self.cell("random init, linear probe", labels, self.probe, self.new_backbone(), labels)
             self.cell("supervised, augmented", labels, self.finetune, self.new_backbone(), labels)
         self.cell("supervised", self.main, self.finetune, self.new_backbone(), self.main, None)
+        everything = len(self.data.train_labels)
+        self.cell("supervised, augmented", everything, self.finetune, self.new_backbone(), everything, augment, 4)
         self.cell("FixMatch", self.main, self.fixmatch, self.new_backbone())
 
     def pretrained(self, name: str) -> None:
-        task = pk.pretext_tasks[name](self.new_backbone(), **TASKS[name])
+        kind, arguments = TASKS[name]
+        task = pk.pretext_tasks[kind](self.new_backbone(), **arguments)
         budget = dict(BUDGET[name])
         budget["epochs"] = self.options.epochs or budget["epochs"]
         folder = self.options.out / "runs" / f"{name}-{self.seed}"
         images = self.data.train_images[: self.options.images]
         result = pretrain(task, images, **budget, seed=self.seed, checkpoint=folder)
         self.cell(f"{name}, pretraining", 0, lambda: {**result.history.last, **self.on_test(task)})
-        for labels in self.options.labels:
-            self.cell(f"{name}, linear probe", labels, self.probe, task.backbone, labels)
-            if labels == self.main or name == self.options.curve:
-                self.cell(f"{name}, fine-tuned", labels, self.finetune, copy.deepcopy(task.backbone), labels)
-        self.cell(f"{name}, two-layer head", self.main, self.frozen, task.backbone)
+        self.evaluated(name, task.backbone)
         if name == self.options.curve:
             self.cell(f"{name}, FixMatch", self.main, self.fixmatch, copy.deepcopy(task.backbone))
+
+    def evaluated(self, name: str, backbone: Any) -> None:
+        self.backbones[name] = backbone
+        for labels in self.options.labels if name in {"rotation", "jigsaw-context", "simclr"} else [self.main]:
+            self.cell(f"{name}, linear probe", labels, self.probe, backbone, labels)
+            if labels == self.main or name == self.options.curve:
+                self.cell(f"{name}, fine-tuned", labels, self.finetune, copy.deepcopy(backbone), labels)
+        self.cell(f"{name}, two-layer head", self.main, self.frozen, backbone)
+
+    def together(self, one: str, other: str) -> None:
+        """Put the features of two tasks side by side, if both were learned in this call or before."""
+        if {one, other} <= set(self.backbones):
+            self.evaluated(f"{one} and {other}", SideBySide(self.backbones[one], self.backbones[other]))
 
     def on_test(self, task: Any) -> dict[str, Any]:
         """Measure a task's own accuracy on test images, and on those of every class."""
@@ -166,10 +195,10 @@ class Work:
         layers = {name: score.accuracy for name, score in result.layers.items()}
         return {"accuracy": result.accuracy, "layer": result.layer, "layers": layers}
 
-    def finetune(self, backbone: Any, labels: int, view: Any = augment) -> dict[str, Any]:
+    def finetune(self, backbone: Any, labels: int, view: Any = augment, times: int = 1) -> dict[str, Any]:
         """Train all weights, after the head alone, for as many steps whatever the number of labels."""
         head = pk.heads["linear"](backbone.feature_dim, self.classes)
-        epochs = max(1, round(self.options.steps * 64 / labels))
+        epochs = max(1, round(times * self.options.steps * 64 / labels))
         result = freeze_and_finetune(
             backbone,
             head,
@@ -226,11 +255,13 @@ def tables_of(found: dict[str, dict[str, list[dict[str, Any]]]], labels: Sequenc
     probes = {row: found[row][str(main)] for row in found if row.endswith("linear probe") and str(main) in found[row]}
     layers = list(next(iter(probes.values()))[0]["layers"]) if probes else []
     own = {row.split(",")[0]: cells["0"] for row, cells in found.items() if "0" in cells}
-    rotation = own.get("rotation", [])
+    rotations = {name: cells for name, cells in own.items() if "classes" in cells[0]}
+    classes = max((len(cells[0]["classes"]) for cells in rotations.values()), default=0)
+    numbers = sorted({*labels, *(int(number) for cells in found.values() for number in cells)} - {0})
     return {
         "Accuracy by number of labels": {
-            "columns": [f"{number} labels" for number in labels],
-            "rows": {row: [accuracies(row, number) for number in labels] for row in found if "0" not in found[row]},
+            "columns": [f"{number} labels" for number in numbers],
+            "rows": {row: [accuracies(row, number) for number in numbers] for row in found if "0" not in found[row]},
         },
         f"Linear probe of every layer, {main} labels": {
             "columns": [row.split(",")[0] for row in probes],
@@ -239,12 +270,12 @@ def tables_of(found: dict[str, dict[str, list[dict[str, Any]]]], labels: Sequenc
             },
         },
         "Rotations told right, test images": {
-            "columns": ["rotation"],
+            "columns": list(rotations),
             "rows": {
-                "all": [[cell["accuracy"] for cell in rotation]],
+                "all": [[cell["accuracy"] for cell in cells] for cells in rotations.values()],
                 **{
-                    f"class {label}": [[cell["classes"][label] for cell in rotation]]
-                    for label in range(len(rotation[0]["classes"]) if rotation else 0)
+                    f"class {label}": [[cell["classes"][label] for cell in cells] for cells in rotations.values()]
+                    for label in range(classes)
                 },
             },
         },
@@ -268,15 +299,15 @@ def save_pictures(tables: dict[str, Any], main: int, out: Path) -> None:
     curves = {
         row: {number: cell for number, cell in zip(numbers, cells, strict=True) if cell}
         for row, cells in by_labels["rows"].items()
-        if all(cells)
+        if sum(map(bool, cells)) > 2
     }
     at_main = {row: cells[numbers.index(main)] for row, cells in by_labels["rows"].items()}
     pictures = {
         "curve": plots.label_efficiency(curves, title="Test accuracy by number of labels"),
         "bars": plots.comparison({row: cell for row, cell in at_main.items() if cell}, title=f"{main} labels"),
     }
-    if all(cell for (cell,) in rotations["rows"].values()):
-        told = {row: cell for row, (cell,) in rotations["rows"].items()}
+    if rotations["columns"]:
+        told = {row: cells[0] for row, cells in rotations["rows"].items()}
         pictures["rotations"] = plots.comparison(told, title="Rotations told right, by class")
     for name, figure in pictures.items():
         figure.savefig(out / f"svhn-few-labels-{name}.png", dpi=80, bbox_inches="tight")
@@ -311,12 +342,14 @@ def main() -> None:
                 work.without_pretraining()
             else:
                 work.pretrained(name)
+        work.together("rotation", "simclr")
 
     tables = tables_of(collected(options.out / "cells"), options.labels, options.main)
     for title, table in tables.items():
-        print(f"\n{title + ', %':36}" + "".join(f"{column:>15}" for column in table["columns"]))
-        for row, cells in table["rows"].items():
-            print(f"{row:36}" + "".join(f"{shown(cell):>15}" for cell in cells))
+        widths = [max(15, len(column) + 2) for column in table["columns"]]
+        for heading, cells in [(f"\n{title}, %", table["columns"]), *table["rows"].items()]:
+            texts = [shown(cell).rjust(width) for cell, width in zip(cells, widths, strict=True)]
+            print(f"{heading:50}" + "".join(texts))
     report = {
         "command": shlex.join(["python", *sys.argv]),
         "data": str(data),
@@ -325,7 +358,7 @@ def main() -> None:
         "threads": options.threads,
         "environment": {"python": platform.python_version(), "torch": torch.__version__},
         "budget": {
-            name: {key: getattr(value, "__name__", value) for key, value in (TASKS[name] | BUDGET[name]).items()}
+            name: {key: getattr(value, "__name__", value) for key, value in (TASKS[name][1] | BUDGET[name]).items()}
             for name in TASKS
         },
         "tables": tables,
