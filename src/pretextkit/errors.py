@@ -71,7 +71,7 @@ class PluginError(PretextkitError, ImportError):
 
 
 class CheckpointError(PretextkitError, RuntimeError):
-    """A checkpoint is damaged, or belongs to another run."""
+    """A checkpoint is damaged, belongs to another run, or cannot be written."""
 
 
 class DivergenceError(PretextkitError, RuntimeError):

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import errno
 import os
 import pickle
+import stat
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import torch
 
 from pretextkit.errors import CheckpointError
-from pretextkit.training.checkpoint import load_checkpoint, save_checkpoint
+from pretextkit.training.checkpoint import load_checkpoint, require_writable, save_checkpoint
+from pretextkit.training.files import written_whole
 
 RUN = {"task": "Rotation", "seed": 0, "learning_rate": 0.1, "steps": None}
 
@@ -56,6 +61,20 @@ def test_the_one_before_is_kept_and_no_partial_file_left(tmp_path: Path) -> None
 
 class Crash(BaseException):
     pass
+
+
+class FullDisk:
+    """A file on a disk with so much room."""
+
+    def __init__(self, file: BinaryIO, room: int) -> None:
+        self.file, self.room = file, room
+        self.flush = file.flush
+
+    def write(self, data: bytes) -> int:
+        self.room -= len(data)
+        if self.room < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return self.file.write(data)
 
 
 @pytest.mark.parametrize("place", ["save", "fsync", "first replace", "second replace"])
@@ -125,6 +144,109 @@ def test_only_damaged_ones_is_an_error_that_names_them(tmp_path: Path) -> None:
     assert text.endswith("). Restore them from a copy, or remove them to start again.")
 
 
+def test_a_flipped_byte_anywhere_falls_back_to_the_one_before_and_names_both(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, state(1), RUN)
+    newest, previous = tmp_path / "checkpoint.pt", tmp_path / "checkpoint.previous.pt"
+    save_checkpoint(tmp_path, state(2), RUN)
+    intact = newest.read_bytes()
+    # Every byte of the checksum, and every seventh before it.
+    places = sorted({*range(0, len(intact), 7), *range(len(intact) - 60, len(intact))})
+    for place in places:
+        newest.write_bytes(intact[:place] + bytes([intact[place] ^ (1 << place % 8)]) + intact[place + 1 :])
+        with pytest.warns(UserWarning, match="damaged") as caught:
+            assert step_in(tmp_path) == 1
+        (message,) = (str(each.message) for each in caught)
+        assert str(newest) in message
+        assert str(previous) in message
+    newest.write_bytes(intact)
+    assert step_in(tmp_path) == 2
+
+
+@pytest.mark.parametrize("cut_off", [1, 32, 40, 50])
+def test_a_checksum_that_is_cut_off_is_missed(tmp_path: Path, cut_off: int) -> None:
+    save_checkpoint(tmp_path, state(1), RUN)
+    save_checkpoint(tmp_path, state(2), RUN)
+    newest = tmp_path / "checkpoint.pt"
+    newest.write_bytes(newest.read_bytes()[:-cut_off])
+    with pytest.warns(UserWarning, match=r"\(_ChecksumError\) is damaged"):
+        assert step_in(tmp_path) == 1
+
+
+def test_torch_alone_reads_a_checkpoint_too(tmp_path: Path) -> None:
+    path = save_checkpoint(tmp_path, state(1), RUN)
+    assert torch.load(path, weights_only=True)["state"]["step"] == 1
+
+
+def test_a_checkpoint_from_before_there_were_checksums_is_read(tmp_path: Path) -> None:
+    torch.save({"format": 1, "identity": RUN, "state": state(7)}, tmp_path / "checkpoint.pt")
+    assert step_in(tmp_path) == 7
+
+
+@pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.99, 0.999])
+def test_a_full_disk_leaves_what_was_there_and_takes_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    """Torch's own error, raised while it closes its archive, would say ``unexpected pos``."""
+    save_checkpoint(tmp_path, state(1), RUN)
+    save_checkpoint(tmp_path, state(2), RUN)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    room = int(share * len(before["checkpoint.pt"]))
+
+    @contextmanager
+    def limited(path: Path, keep: Path | None = None) -> Iterator[Any]:
+        with written_whole(path, keep) as file:
+            yield FullDisk(file, room)
+
+    monkeypatch.setattr("pretextkit.training.checkpoint.written_whole", limited)
+    with pytest.raises(OSError, match="No space left on device"):
+        save_checkpoint(tmp_path, state(3), RUN)
+    monkeypatch.undo()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert step_in(tmp_path) == 2
+
+
+def test_the_names_reach_the_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsync, synced = os.fsync, []
+
+    def spy(descriptor: int) -> None:
+        synced.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", spy)
+    save_checkpoint(tmp_path, state(1), RUN)
+    assert synced == ["file", "folder"]
+
+
+def test_a_folder_that_cannot_be_opened_for_syncing_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> int:  # as Windows does
+        raise PermissionError
+
+    monkeypatch.setattr(os, "open", refuse)
+    save_checkpoint(tmp_path, state(1), RUN)
+    assert step_in(tmp_path) == 1
+
+
+def test_a_file_in_the_folders_place_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("mine")
+    for folder in (tmp_path / "run", tmp_path / "run" / "deeper"):
+        with pytest.raises(CheckpointError) as caught:
+            require_writable(folder)
+        assert str(caught.value) == (
+            f"Expected a folder {folder} that can be written to, but got a file {tmp_path / 'run'}. "
+            "Name another folder."
+        )
+    require_writable(tmp_path / "new" / "deeper")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_without_permission_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    with pytest.raises(CheckpointError, match=r"can be written to, but got no write permission\. Name another folder"):
+        require_writable(tmp_path / "run")
+
+
 @pytest.mark.parametrize("content", [{}, [], {"format": 1}, {"format": 1, "identity": {}}])
 def test_a_file_of_something_else_counts_as_damaged(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "checkpoint.pt")
@@ -166,11 +288,11 @@ def test_of_many_differences_the_first_are_named(tmp_path: Path) -> None:
 
 
 def test_a_later_format_is_refused(tmp_path: Path) -> None:
-    torch.save({"format": 2, "identity": {}, "state": {}}, tmp_path / "checkpoint.pt")
+    torch.save({"format": 3, "identity": {}, "state": {}}, tmp_path / "checkpoint.pt")
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(tmp_path, RUN)
     assert str(caught.value) == (
-        f"Expected a checkpoint of format 1 or older in {tmp_path / 'checkpoint.pt'}, but got format 2. "
+        f"Expected a checkpoint of format 2 or older in {tmp_path / 'checkpoint.pt'}, but got format 3. "
         "Update pretextkit."
     )
 

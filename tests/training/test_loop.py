@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
 import math
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from pretextkit.contracts import TaskOutput
 from pretextkit.data.sources import TensorImages
 from pretextkit.errors import CheckpointError, DivergenceError
 from pretextkit.training import parameter_groups, warmup_cosine
+from pretextkit.training.history import History
 from pretextkit.training.loop import TrainingRun, train
 from pretextkit.training.settings import Settings
 from pretextkit.training.trainee import Trainee
@@ -277,3 +281,91 @@ def test_the_global_generator_is_left_alone_also_by_a_crash() -> None:
     with pytest.raises(Crash):
         run(crashing)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def full_disk(*_: Any, **__: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_on_the_way_is_warned_of_and_training_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Toy()
+    run(whole)
+    trainee = Toy()
+
+    def after(done: int) -> None:
+        if done == 3:
+            monkeypatch.setattr(torch, "save", full_disk)
+        if done == 5:
+            monkeypatch.undo()
+
+    trainee.after = after
+    with pytest.warns(UserWarning, match="could not be written") as caught:
+        run(trainee, checkpoint=tmp_path, checkpoint_seconds=-1.0)
+    first, second = (str(each.message) for each in caught)
+    assert first == (
+        f"The checkpoint at step 3 could not be written to {tmp_path}: [Errno 28] No space left on device. The one "
+        "before stays, training goes on, and the next try comes after 0 s. Free some room."
+    )
+    assert "at step 4" in second
+    assert torch.equal(trainee.linear.weight, whole.linear.weight)
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["state"]["step"] == 9
+
+
+@pytest.mark.parametrize("stop", [5, 9])  # by Ctrl-C, and at the end
+def test_a_full_disk_at_the_last_checkpoint_is_an_error_and_the_one_before_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+) -> None:
+    def after(done: int) -> None:
+        if done == stop:
+            monkeypatch.setattr(torch, "save", full_disk)
+            if stop < 9:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    trainee = Toy(after)
+    with pytest.raises(CheckpointError) as caught:
+        run(trainee, checkpoint=tmp_path, checkpoint_seconds=-1.0)
+    assert str(caught.value) == (
+        f"Expected a folder {tmp_path} that can be written to, but got [Errno 28] No space left on device. Free some "
+        "room and repeat the call: it goes on from the checkpoint before, if there is one. What this process trained, "
+        f"up to step {stop}, is still in its memory."
+    )
+    monkeypatch.undo()
+    resumed, whole = Toy(), Toy()
+    assert run(resumed, checkpoint=tmp_path).resumed_at == stop - 1
+    run(whole)
+    assert torch.equal(resumed.linear.weight, whole.linear.weight)
+
+
+def test_a_folder_that_is_a_file_is_refused_before_the_first_step(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("mine")
+    trainee = Toy()
+    with pytest.raises(CheckpointError, match="Name another folder"):
+        run(trainee, checkpoint=tmp_path / "run")
+    assert trainee.steps == 0
+
+
+def test_a_finished_run_has_its_whole_history_also_where_it_was_killed_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is done, and nothing written, by a call that finds a finished checkpoint."""
+    run(Toy(), checkpoint=tmp_path / "whole")
+    saved = History.save_csv
+
+    def killed(self: History, path: Any) -> None:
+        saved(self, path)
+        if len(self.rows) == 3:
+            raise Crash
+
+    monkeypatch.setattr(History, "save_csv", killed)
+    with pytest.raises(Crash):
+        run(Toy(), checkpoint=tmp_path / "run", checkpoint_seconds=-1.0)
+    monkeypatch.undo()
+    assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["state"]["step"] == 8
+    run(Toy(), checkpoint=tmp_path / "run")
+    whole, here = (
+        [line.rsplit(",", 1)[0] for line in (tmp_path / name / "history.csv").read_text().splitlines()]
+        for name in ("whole", "run")
+    )
+    assert here == whole

@@ -124,7 +124,7 @@ def pretrain(
         DataError: The images hold something the task cannot use.
         ShapeError: Their shape does not suit the task.
         DivergenceError: The loss or a weight became NaN or infinite; the last good checkpoint stays.
-        CheckpointError: ``checkpoint`` holds that of another run.
+        CheckpointError: ``checkpoint`` holds that of another run or only damaged ones, or cannot be written.
 
     Example:
         >>> import pretextkit as pk

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from pretextkit.training.files import written_whole
 
 __all__ = ["History"]
 
@@ -34,12 +37,15 @@ class History:
 
     def save_json(self, path: str | Path) -> None:
         """Write a list of objects."""
-        Path(path).write_text(json.dumps([dict(row) for row in self.rows], indent=1) + "\n")
+        with written_whole(Path(path)) as file:
+            file.write((json.dumps([dict(row) for row in self.rows], indent=1) + "\n").encode())
 
     def save_csv(self, path: str | Path) -> None:
         """Write a table with a header."""
         names = list(dict.fromkeys(name for row in self.rows for name in row))
-        with Path(path).open("w", newline="") as file:
-            writer = csv.DictWriter(file, names)
-            writer.writeheader()
-            writer.writerows(self.rows)
+        table = io.StringIO(newline="")
+        writer = csv.DictWriter(table, names)
+        writer.writeheader()
+        writer.writerows(self.rows)
+        with written_whole(Path(path)) as file:
+            file.write(table.getvalue().encode())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,8 @@ import torch
 from torch import nn
 
 from pretextkit.data.sources import ImageSource
-from pretextkit.training.checkpoint import load_checkpoint, save_checkpoint
+from pretextkit.errors import CheckpointError
+from pretextkit.training.checkpoint import load_checkpoint, require_writable, save_checkpoint
 from pretextkit.training.hardware import resolve_device, resolve_precision
 from pretextkit.training.history import History
 from pretextkit.training.identity import run_identity
@@ -71,7 +73,7 @@ def train(
     Raises:
         OptionError: A setting makes no sense.
         DivergenceError: The loss or a weight is not finite.
-        CheckpointError: ``checkpoint`` holds that of another run, or only damaged ones.
+        CheckpointError: ``checkpoint`` holds that of another run or only damaged ones, or cannot be written.
 
     Example:
         >>> from pretextkit.contracts import TaskOutput
@@ -104,6 +106,8 @@ def train(
     folder = None if checkpoint is None else Path(checkpoint)
     identity = {} if folder is None else run_identity(module, source, settings, plan, precision) | trainee.identity()
     start, seconds_before = 0, 0.0
+    if folder is not None:
+        require_writable(folder)  # not after ten hours
     if folder is not None and (state := load_checkpoint(folder, identity)) is not None:
         stepper.load_state_dict(state)
         recorder = Recorder(state["rows"], state["open"])
@@ -113,15 +117,31 @@ def train(
     bar = progress_for(progress, title, total, start, plan.batch_size)
     begun = saved = time.monotonic()
 
-    def save(done: int) -> None:
+    def save(done: int, last: bool) -> None:
         if folder is None:
             return
         recorder.flush()
         _require_finite_weights(module, done)
         seconds = seconds_before + time.monotonic() - begun
         state = {"step": done, "seconds": seconds, "rows": recorder.rows, "open": recorder.open}
-        save_checkpoint(folder, stepper.state_dict() | state, identity)
-        History(tuple(recorder.rows)).save_csv(folder / "history.csv")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # The history first: where the checkpoint says that all is done, nobody would write it again.
+            History(tuple(recorder.rows)).save_csv(folder / "history.csv")
+            save_checkpoint(folder, stepper.state_dict() | state, identity)
+        except OSError as error:
+            if last:
+                raise CheckpointError(
+                    f"a folder {folder} that can be written to",
+                    got=str(error),
+                    fix="Free some room and repeat the call: it goes on from the checkpoint before, if there is one. "
+                    f"What this process trained, up to step {done}, is still in its memory.",
+                ) from error
+            warnings.warn(
+                f"The checkpoint at step {done} could not be written to {folder}: {error}. The one before stays, "
+                f"training goes on, and the next try comes after {max(0, checkpoint_seconds):g} s. Free some room.",
+                stacklevel=3,
+            )
 
     flush_every = 1 if device.type == "cpu" else 10  # reading a loss waits for the device
     devices = [device] if device.type == "cuda" else []
@@ -147,8 +167,9 @@ def train(
                     )
                     for callback in callbacks:
                         callback(recorder.rows[-1])
-                if interrupt.signal is not None or done == total or time.monotonic() - saved > checkpoint_seconds:
-                    save(done)
+                last = interrupt.signal is not None or done == total
+                if last or time.monotonic() - saved > checkpoint_seconds:
+                    save(done, last)
                     saved = time.monotonic()
                 if interrupt.signal is not None:
                     if folder is not None:
