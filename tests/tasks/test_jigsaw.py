@@ -12,13 +12,14 @@ from pretextkit.batches import Tiles
 from pretextkit.contracts import Backbone
 from pretextkit.errors import OptionError, ShapeError
 from pretextkit.tasks import Jigsaw, PatchLayout, distant_permutations, jigsaw
+from pretextkit.tasks import patches as patch_tasks
 from pretextkit.testing import TinyBackbone
 
 
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiles are left as they are cut, so that their pixels tell where they come from."""
-    monkeypatch.setattr(jigsaw, "standardize_patches", lambda patches: patches)
+    monkeypatch.setattr(patch_tasks, "standardize_patches", lambda patches: patches)
 
 
 def views(images: Tensor, *, seed: int = 0, orders: int = 6, **options: object) -> tuple[Jigsaw, Tiles]:
@@ -187,7 +188,7 @@ def test_layouts_that_overlap_are_refused(layout: PatchLayout) -> None:
         Jigsaw(TinyBackbone(), layout=layout)
     assert str(caught.value) == (
         "Expected a patch of at least 1 pixel and a gap of at least twice the jitter, "
-        f"so that tiles do not overlap, but got {layout}. For example PatchLayout(patch=16, gap=6, jitter=2)."
+        f"so that neighbours do not overlap, but got {layout}. For example PatchLayout(patch=16, gap=6, jitter=2)."
     )
 
 

@@ -10,7 +10,8 @@ from torch import Generator, Tensor, nn
 from pretextkit.batches import PatchPair
 from pretextkit.contracts import Backbone
 from pretextkit.errors import OptionError, ShapeError
-from pretextkit.tasks import JigsawContext, PatchLayout, jigsaw_context
+from pretextkit.tasks import JigsawContext, PatchLayout
+from pretextkit.tasks import patches as patch_tasks
 from pretextkit.testing import TinyBackbone
 
 CHANCE = 1 / 8
@@ -23,7 +24,7 @@ Plain = Callable[[], None]
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> Plain:
     """Call to leave patches as they are cut, so that their pixels tell where they come from."""
-    return lambda: monkeypatch.setattr(jigsaw_context, "standardize_patches", lambda patches: patches)
+    return lambda: monkeypatch.setattr(patch_tasks, "standardize_patches", lambda patches: patches)
 
 
 def views(images: Tensor, *, seed: int = 0, **options: object) -> PatchPair:
@@ -165,14 +166,18 @@ def test_layouts_that_overlap_are_refused(layout: PatchLayout) -> None:
     )
 
 
-@pytest.mark.parametrize(("pairs", "color_drop"), [(0, 0.5), (-1, 0.5), (4, -0.1), (4, 1.1), (4, math.nan)])
-def test_options_out_of_range_are_refused(pairs: int, color_drop: float) -> None:
+@pytest.mark.parametrize("pairs", [0, -1])
+def test_fewer_than_one_pair_is_refused(pairs: int) -> None:
     with pytest.raises(OptionError) as caught:
-        JigsawContext(TinyBackbone(), pairs=pairs, color_drop=color_drop)
-    assert str(caught.value) == (
-        f"Expected pairs of at least 1 and color_drop in [0, 1], but got pairs={pairs}, color_drop={color_drop}. "
-        "The defaults are 4 and 0.66."
-    )
+        JigsawContext(TinyBackbone(), pairs=pairs)
+    assert str(caught.value) == f"Expected at least 1 pair, but got {pairs}. The default is 4."
+
+
+@pytest.mark.parametrize("color_drop", [-0.1, 1.1, math.nan])
+def test_what_is_no_probability_is_refused(color_drop: float) -> None:
+    with pytest.raises(OptionError) as caught:
+        JigsawContext(TinyBackbone(), color_drop=color_drop)
+    assert str(caught.value) == f"Expected color_drop in [0, 1], but got {color_drop}. The default is 0.66."
 
 
 def test_colours_are_dropped_from_each_patch_by_itself() -> None:
@@ -290,3 +295,16 @@ def test_a_single_pair_is_refused_in_training() -> None:
     with pytest.raises(ShapeError, match=r"^Expected at least 2 rows, as the head has BatchNorm, but got 1\."):
         JigsawContext(TinyBackbone(), pairs=1).step(image, Generator())
     assert JigsawContext(TinyBackbone()).step(image, Generator()).loss.isfinite()
+
+
+def test_a_task_of_ones_own_may_cure_in_its_own_way() -> None:
+    class Inverted(JigsawContext):
+        def cure(self, patches: Tensor, generator: Generator) -> Tensor:
+            return 1 - patches
+
+    images = torch.rand(8, 3, 32, 32, generator=Generator().manual_seed(0))
+    layout = PatchLayout(patch=8, gap=3, jitter=0)
+    batch = Inverted(TinyBackbone(), layout=layout, pairs=1).views(images, Generator().manual_seed(0))
+    windows = (1 - images).unfold(2, 8, 1).unfold(3, 8, 1)
+    for image, patch in zip(windows, batch.centre, strict=True):
+        assert (image == patch[:, None, None]).flatten(3).all(3).all(0).sum() == 1

@@ -4,7 +4,8 @@ from pretextkit.tasks.autoencoder import Autoencoder
 from pretextkit.tasks.context_encoder import CentreBlock, ContextEncoder, HoleShape, RandomBlocks
 from pretextkit.tasks.denoising import Corruption, Denoising, GaussianNoise, HiddenPatches
 from pretextkit.tasks.jigsaw import Jigsaw, distant_permutations
-from pretextkit.tasks.jigsaw_context import JigsawContext, PatchLayout
+from pretextkit.tasks.jigsaw_context import JigsawContext
+from pretextkit.tasks.patches import PatchLayout, PatchTask
 from pretextkit.tasks.rotation import Rotation
 from pretextkit.tasks.simclr import SimCLR
 
@@ -20,6 +21,7 @@ __all__ = [
     "Jigsaw",
     "JigsawContext",
     "PatchLayout",
+    "PatchTask",
     "RandomBlocks",
     "Rotation",
     "SimCLR",

@@ -11,12 +11,11 @@ from einops import rearrange
 from torch import Generator, Tensor, nn
 
 from pretextkit.batches import Tiles
-from pretextkit.contracts import Backbone, PretextTask, TaskOutput
-from pretextkit.errors import OptionError, ShapeError
+from pretextkit.contracts import Backbone, TaskOutput
+from pretextkit.errors import OptionError
 from pretextkit.models.heads import MLPHead
 from pretextkit.registries import pretext_task
-from pretextkit.tasks.jigsaw_context import PatchLayout
-from pretextkit.views import cut_patches, drop_colors, standardize_patches
+from pretextkit.tasks.patches import PatchLayout, PatchTask
 from pretextkit.views.draw import choice
 
 __all__ = ["Jigsaw", "distant_permutations"]
@@ -26,7 +25,7 @@ SEED = 0
 
 
 @pretext_task("jigsaw")
-class Jigsaw(PretextTask[Tiles]):
+class Jigsaw(PatchTask[Tiles]):
     """Tell in which of a set of orders the nine tiles of an image were shuffled.
 
     Whoever can put the tiles back knows what the parts of a thing are and how they lie (Noroozi & Favaro 2016,
@@ -64,17 +63,7 @@ class Jigsaw(PretextTask[Tiles]):
         layout: PatchLayout | None = None,
         color_drop: float = 0.66,
     ) -> None:
-        super().__init__(backbone)
-        if layout is not None and (layout.patch < 1 or layout.jitter < 0 or layout.gap < 2 * layout.jitter):
-            raise OptionError(
-                "a patch of at least 1 pixel and a gap of at least twice the jitter, so that tiles do not overlap",
-                got=layout,
-                fix="For example PatchLayout(patch=16, gap=6, jitter=2).",
-            )
-        if not 0 <= color_drop <= 1:
-            raise OptionError("color_drop in [0, 1]", got=color_drop, fix="The default is 0.66.")
-        self.layout = layout
-        self.color_drop = color_drop
+        super().__init__(backbone, layout=layout, color_drop=color_drop)
         self.register_buffer("orders", distant_permutations(orders))  # a checkpoint keeps what its labels mean
         self.head = MLPHead(TILES * backbone.feature_dim, orders, hidden_dim=512)
 
@@ -84,24 +73,15 @@ class Jigsaw(PretextTask[Tiles]):
         Raises:
             ShapeError: The grid does not fit into the images.
         """
-        height, width = images.shape[2:]
-        layout = self.layout or PatchLayout.fitting(min(height, width))
-        if min(height, width) < layout.span:
-            raise ShapeError(
-                f"images of at least {layout.span} pixels a side, for {layout}",
-                got=f"{height}x{width}",
-                fix="Enlarge the images, or choose a smaller layout.",
-            )
+        layout = self.layout_for(images)
         permutation = choice(images, len(self.orders), generator)
         cells = self.orders.to(images.device)[permutation]
-        top, left = (choice(images, side - layout.span + 1, generator) for side in (height, width))
+        top, left = (choice(images, side - layout.span + 1, generator) for side in images.shape[2:])
         step = layout.patch + layout.gap
-        tiles = []
-        for cell in cells.unbind(1):
-            row, column = (choice(images, 2 * layout.jitter + 1, generator) for _ in range(2))
-            row, column = row + top + step * (cell // 3), column + left + step * (cell % 3)
-            tile = cut_patches(images, row, column, layout.patch)
-            tiles.append(standardize_patches(drop_colors(tile, self.color_drop, generator=generator)))
+        tiles = [
+            self.cut(images, top + step * (cell // 3), left + step * (cell % 3), layout, generator)
+            for cell in cells.unbind(1)
+        ]
         return Tiles(tuple(tiles), permutation)
 
     def forward(self, batch: Tiles) -> TaskOutput:

@@ -2,63 +2,25 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Generator, Tensor, nn
 
 from pretextkit.batches import PatchPair
-from pretextkit.contracts import Backbone, PretextTask, TaskOutput
-from pretextkit.errors import OptionError, ShapeError
+from pretextkit.contracts import Backbone, TaskOutput
+from pretextkit.errors import OptionError
 from pretextkit.models.heads import MLPHead
 from pretextkit.registries import pretext_task
-from pretextkit.views import cut_patches, drop_colors, standardize_patches
+from pretextkit.tasks.patches import PatchLayout, PatchTask
 from pretextkit.views.draw import choice
 
-__all__ = ["JigsawContext", "PatchLayout"]
+__all__ = ["JigsawContext"]
 
 OFFSETS = tuple((row, column) for row in (-1, 0, 1) for column in (-1, 0, 1) if (row, column) != (0, 0))
 """Rows and columns from the centre to the neighbours 0…7."""
 
-SMALLEST_PATCH = 6
-
-
-class PatchLayout(NamedTuple):
-    """Pixels of the 3x3 grid: patches, the gaps between them, and how far each is moved at random."""
-
-    patch: int
-    gap: int
-    jitter: int
-
-    @property
-    def span(self) -> int:
-        """Pixels that the grid needs, jitter included."""
-        return 3 * self.patch + 2 * self.gap + 2 * self.jitter
-
-    @classmethod
-    def fitting(cls, size: int) -> PatchLayout:
-        """Fill images of ``size`` pixels: gaps of three jitters, so that neighbours never touch.
-
-        Raises:
-            ShapeError: Patches would be smaller than 6 pixels.
-
-        Example:
-            >>> PatchLayout.fitting(64), PatchLayout.fitting(32)
-            (PatchLayout(patch=16, gap=6, jitter=2), PatchLayout(patch=8, gap=3, jitter=1))
-        """
-        jitter = max(1, size // 32)
-        patch = (size - 8 * jitter) // 3
-        if patch < SMALLEST_PATCH:
-            raise ShapeError(
-                f"images of at least {3 * SMALLEST_PATCH + 8} pixels, for a 3x3 grid of {SMALLEST_PATCH}-pixel patches",
-                got=f"{size} pixels",
-                fix="Enlarge them, or pass layout=PatchLayout(patch, gap, jitter).",
-            )
-        return cls(patch, 3 * jitter, jitter)
-
 
 @pretext_task("jigsaw-context")
-class JigsawContext(PretextTask[PatchPair]):
+class JigsawContext(PatchTask[PatchPair]):
     """Tell where around a centre patch one of its eight neighbours was.
 
     Whoever knows that the wheel is below the window has recognised the car (Doersch et al. 2015, arXiv 1505.05192).
@@ -94,22 +56,10 @@ class JigsawContext(PretextTask[PatchPair]):
         pairs: int = 4,
         color_drop: float = 0.66,
     ) -> None:
-        super().__init__(backbone)
-        if layout is not None and (layout.patch < 1 or layout.jitter < 0 or layout.gap < 2 * layout.jitter):
-            raise OptionError(
-                "a patch of at least 1 pixel and a gap of at least twice the jitter, so that neighbours do not overlap",
-                got=layout,
-                fix="For example PatchLayout(patch=16, gap=6, jitter=2).",
-            )
-        if pairs < 1 or not 0 <= color_drop <= 1:
-            raise OptionError(
-                "pairs of at least 1 and color_drop in [0, 1]",
-                got=f"pairs={pairs}, color_drop={color_drop}",
-                fix="The defaults are 4 and 0.66.",
-            )
-        self.layout = layout
+        super().__init__(backbone, layout=layout, color_drop=color_drop)
+        if pairs < 1:
+            raise OptionError("at least 1 pair", got=pairs, fix="The default is 4.")
         self.pairs = pairs
-        self.color_drop = color_drop
         self.head = MLPHead(2 * backbone.feature_dim, len(OFFSETS), hidden_dim=512)
 
     def views(self, images: Tensor, generator: Generator) -> PatchPair:
@@ -118,31 +68,16 @@ class JigsawContext(PretextTask[PatchPair]):
         Raises:
             ShapeError: The grid does not fit into the images.
         """
-        height, width = images.shape[2:]
-        layout = self.layout or PatchLayout.fitting(min(height, width))
-        if min(height, width) < layout.span:
-            raise ShapeError(
-                f"images of at least {layout.span} pixels a side, for {layout}",
-                got=f"{height}x{width}",
-                fix="Enlarge the images, or choose a smaller layout.",
-            )
+        layout = self.layout_for(images)
         images = images.repeat_interleave(self.pairs, 0)
         position = choice(images, len(OFFSETS), generator)
-        grid = [choice(images, side - layout.span + 1, generator) + layout.jitter for side in (height, width)]
+        top, left = (choice(images, side - layout.span + 1, generator) for side in images.shape[2:])
         step = layout.patch + layout.gap
-        centre = [start + step for start in grid]
-        offsets = torch.tensor(OFFSETS, device=images.device)[position].unbind(1)
-        neighbour = [start + step * offset for start, offset in zip(centre, offsets, strict=True)]
-        return PatchPair(
-            self._patches(images, centre, layout, generator),
-            self._patches(images, neighbour, layout, generator),
-            position,
-        )
-
-    def _patches(self, images: Tensor, corner: list[Tensor], layout: PatchLayout, generator: Generator) -> Tensor:
-        top, left = (start + choice(images, 2 * layout.jitter + 1, generator) - layout.jitter for start in corner)
-        patches = cut_patches(images, top, left, layout.patch)
-        return standardize_patches(drop_colors(patches, self.color_drop, generator=generator))
+        top, left = top + step, left + step
+        below, right = torch.tensor(OFFSETS, device=images.device)[position].unbind(1)
+        centre = self.cut(images, top, left, layout, generator)
+        neighbour = self.cut(images, top + step * below, left + step * right, layout, generator)
+        return PatchPair(centre, neighbour, position)
 
     def forward(self, batch: PatchPair) -> TaskOutput:
         features = self.backbone(torch.cat([batch.centre, batch.neighbour]))
