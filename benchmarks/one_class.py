@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor, nn
@@ -48,6 +48,14 @@ def augment(images: Tensor, generator: Generator) -> Tensor:
     return random_horizontal_flip(images, generator=generator)
 
 
+def principal_components(train: Tensor, count: int) -> Callable[[Tensor], Tensor]:
+    """Reconstruct images by the first components of the training pixels: what takes no network."""
+    pixels = train.flatten(1).float() / 255
+    mean = pixels.mean(0)
+    directions = torch.linalg.eigh(torch.cov(pixels.T))[1][:, -count:]
+    return lambda x: ((x.flatten(1) - mean) @ directions @ directions.T + mean).clamp(0, 1).view_as(x)
+
+
 def scored(train: Tensor, test: Tensor, options: argparse.Namespace) -> Iterator[tuple[str, AnomalyScores, float]]:
     """Name, scores of test and seconds of training of each method."""
     channels = train.shape[1]
@@ -73,7 +81,12 @@ def scored(train: Tensor, test: Tensor, options: argparse.Namespace) -> Iterator
 
     autoencoder = pk.tasks.Autoencoder(backbone(), bottleneck=options.bottleneck)
     seconds = trained(autoencoder, options.reconstruction_epochs, None)
-    yield "reconstruction, l2, mean", reconstruction_anomaly_score(autoencoder.reconstruct, test), seconds
+    errors: tuple[Literal["l2", "ssim"], ...] = ("l2", "ssim")
+    for error in errors:
+        project = principal_components(train, options.components)
+        yield f"principal components, {error}", reconstruction_anomaly_score(project, test, error=error), 0.0
+        found = reconstruction_anomaly_score(autoencoder.reconstruct, test, error=error)
+        yield f"autoencoder, {error}", found, seconds
 
 
 def one_class(data: pk.data.ImageData, label: int, options: argparse.Namespace) -> dict[str, Any]:
@@ -101,6 +114,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=8, help="of rotation")
     parser.add_argument("--reconstruction-epochs", type=int, default=8)
     parser.add_argument("--bottleneck", type=int, default=8, help="channels of the autoencoder's code")
+    parser.add_argument("--components", type=int, default=32, help="that reconstruct an image without a network")
     parser.add_argument("--augment", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="benchmarks/results/one-class-<set>.json by default")
@@ -108,7 +122,7 @@ def main() -> None:
     data = pk.data.load(options.data)
     name = Path(options.data).stem
     out: Path = options.out or Path("benchmarks/results") / f"one-class-{name}.json"
-    chosen = ("backbone", "epochs", "reconstruction_epochs", "bottleneck", "augment", "seed")
+    chosen = ("backbone", "epochs", "reconstruction_epochs", "bottleneck", "components", "augment", "seed")
     settings = {key: getattr(options, key) for key in chosen}
 
     classes: dict[str, Any] = {}

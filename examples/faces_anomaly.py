@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shlex
 import statistics
 import sys
@@ -69,12 +70,15 @@ def read(options: argparse.Namespace) -> Images:
     return Images(train[tenth:], train[:tenth], normal, strange)
 
 
-def principal_components(train: Tensor, count: int) -> Callable[[Tensor], Tensor]:
-    """Reconstruct images by the first components of the training pixels: what takes no network."""
+def principal_components(train: Tensor, variance: float) -> tuple[int, Callable[[Tensor], Tensor]]:
+    """Reconstruct images by the first components of the training pixels, as many as keep a share of their variance."""
     pixels = train.flatten(1).float() / 255
     mean = pixels.mean(0)
-    directions = torch.pca_lowrank(pixels - mean, count, center=False)[2]
-    return lambda x: ((x.flatten(1) - mean) @ directions @ directions.T + mean).clamp(0, 1).view_as(x)
+    values, vectors = torch.linalg.eigh(torch.cov(pixels.T))
+    kept = values.flip(0).cumsum(0) / values.sum()
+    count = int((kept < variance).sum()) + 1
+    directions = vectors.flip(1)[:, :count]
+    return count, lambda x: ((x.flatten(1) - mean) @ directions @ directions.T + mean).clamp(0, 1).view_as(x)
 
 
 def reconstruction_scores(name: str, reconstruct: Callable[[Tensor], Tensor], images: Tensor) -> dict[str, Tensor]:
@@ -111,9 +115,10 @@ def scored(images: Images, seed: int, options: argparse.Namespace) -> Iterator[t
         print(f"{name}, seed {seed}: {run}", flush=True)
         return run.history.last["seconds"]
 
-    torch.manual_seed(seed)
-    linear = reconstruction_anomaly_score(principal_components(train, 32), tested)
-    yield {"32 principal components, l2, mean": linear.scores}, 0.0
+    count, project = principal_components(train, options.variance)
+    yield reconstruction_scores("principal components", project, tested), 0.0
+    places = backbone().eval().feature_map(train[:1].float() / 255)[0, 0].numel()
+    code = math.ceil(count / places)  # of as many numbers as there are components: chosen on normal images alone
     small = nn.Sequential(nn.AdaptiveAvgPool2d(16), nn.Flatten())
     pixels = neighbor_anomaly_score(small, train, tested, metric="euclidean")
     yield {"neighbours, 16x16 pixels": pixels.scores}, 0.0
@@ -121,7 +126,7 @@ def scored(images: Images, seed: int, options: argparse.Namespace) -> Iterator[t
 
     tasks: dict[str, Any] = {"autoencoder": pk.tasks.Autoencoder, "denoising": pk.tasks.Denoising}
     for name, kind in tasks.items():
-        task = kind(backbone(), bottleneck=options.bottleneck)
+        task = kind(backbone(), bottleneck=code)
         seconds = trained(name, task)
         yield reconstruction_scores(name, task.reconstruct, tested), seconds
         if seed == options.seeds[0]:
@@ -165,7 +170,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=32, help="images are resized to so many pixels")
     parser.add_argument("--images", type=int, help="use so many of each kind only")
     parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--bottleneck", type=int, default=4, help="channels of the code: a wide one copies anything")
+    parser.add_argument("--variance", type=float, default=0.9, help="of normal pixels, that the code has room for")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=Path("out/faces-anomaly"))
     options = parser.parse_args()
@@ -196,6 +201,7 @@ def main() -> None:
         "command": shlex.join(["python", *sys.argv]),
         "data": f"{options.data}: {counts}, {options.size}x{options.size}",
         "epochs": options.epochs,
+        "variance": options.variance,
         "seeds": options.seeds,
         "false_positive_rate": FALSE_POSITIVE_RATE,
         "seconds_of_this_call": time.monotonic() - begun,
