@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--bottleneck", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/defects.json"))
+    parser.add_argument("--out", type=Path, default=Path("out/defects.json"))
     options = parser.parse_args()
     data = pk.data.load(options.data)
     masks = torch.from_numpy(np.load(options.data)["test_masks"]).view(len(data.test_images), -1) > 0
@@ -93,7 +93,21 @@ def main() -> None:
         "data": str(data),
         "epochs": options.epochs,
         "seed": options.seed,
-        "rows": rows,
+        "tables": {
+            "AUROC of images, of each kind of defect, and of pixels": {
+                "columns": ["all defects", *data.class_names[1:], "pixels", "seconds"],
+                "rows": {
+                    row["name"]: [
+                        row["images"]["auroc"],
+                        *(row[f"auroc_{name}"] for name in data.class_names[1:]),
+                        row["pixels"]["auroc"] if "pixels" in row else None,
+                        round(row["training_seconds"]),
+                    ]
+                    for row in rows
+                },
+            }
+        },
+        "runs": rows,
         "environment": {
             "pretextkit": pk.__version__,
             "torch": torch.__version__,

@@ -4,7 +4,8 @@
     python benchmarks/one_class.py --data cifar10 --epochs 40 --classes 0 1 2
 
 ``--data`` takes what ``pretextkit.data.load`` takes. Training sees the normal class of train, scores are of all test
-images, and nothing is chosen by them. Each class is written as it is finished, and not done again by the same command.
+images, and nothing is chosen by them. Classes that are finished are not done again by the same command, and several
+processes may share them.
 """
 
 from __future__ import annotations
@@ -101,9 +102,14 @@ def one_class(data: pk.data.ImageData, label: int, options: argparse.Namespace) 
     return {"class": data.class_names[label], "methods": methods, "seconds": time.monotonic() - begun}
 
 
-def means(classes: dict[str, Any]) -> dict[str, float]:
-    rows = [row["methods"] for row in classes.values()]
-    return {name: 100 * statistics.mean(row[name]["auroc"] for row in rows) for name in rows[0]}
+def table_of(classes: dict[int, Any]) -> dict[str, Any]:
+    """Lay out the areas under the curves by method: the mean, and each class."""
+    found = list(classes.values())
+    rows = {}
+    for name in found[0]["methods"]:
+        areas = [row["methods"][name]["auroc"] for row in found]
+        rows[name] = [statistics.mean(areas), *areas]
+    return {"columns": ["mean", *(row["class"] for row in found)], "rows": rows}
 
 
 def main() -> None:
@@ -117,46 +123,47 @@ def main() -> None:
     parser.add_argument("--components", type=int, default=32, help="that reconstruct an image without a network")
     parser.add_argument("--augment", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="benchmarks/results/one-class-<set>.json by default")
+    parser.add_argument("--out", type=Path, help="out/one-class-<set>.json by default")
     options = parser.parse_args()
     data = pk.data.load(options.data)
     name = Path(options.data).stem
-    out: Path = options.out or Path("benchmarks/results") / f"one-class-{name}.json"
+    out: Path = options.out or Path("out") / f"one-class-{name}.json"
     chosen = ("backbone", "epochs", "reconstruction_epochs", "bottleneck", "components", "augment", "seed")
     settings = {key: getattr(options, key) for key in chosen}
 
-    classes: dict[str, Any] = {}
-    if out.exists():
-        known = json.loads(out.read_text())
-        if known["settings"] != settings:
-            parser.error(f"{out} holds results of other settings, {known['settings']}: give another --out.")
-        classes = known["classes"]
+    cells = out.with_suffix("")
+    cells.mkdir(parents=True, exist_ok=True)
     for label in options.classes or range(len(data.class_names)):
-        if str(label) in classes:
+        cell = cells / f"{label}.json"
+        if cell.exists():
             continue
         print(f"{name}, class {label}, {data.class_names[label]}", flush=True)
-        classes[str(label)] = one_class(data, label, options)
-        report = {
-            "command": shlex.join(["python", *sys.argv]),
-            "data": str(data),
-            "settings": settings,
-            "published_means": PUBLISHED.get(name, {}),
-            "mean_auroc": means(classes),
-            "seconds": sum(row["seconds"] for row in classes.values()),
-            "classes": classes,
-            "environment": {
-                "pretextkit": pk.__version__,
-                "torch": torch.__version__,
-                "machine": platform.machine(),
-                "threads": torch.get_num_threads(),
-            },
-        }
-        out.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = out.with_suffix(".tmp")
-        unfinished.write_text(json.dumps(report, indent=1) + "\n")
-        unfinished.replace(out)
-    for method, mean in means(classes).items():
-        print(f"{method:28} {mean:5.1f} mean AUROC in % of {len(classes)} classes")
+        unfinished = cell.with_suffix(".part")
+        unfinished.write_text(json.dumps({"settings": settings, **one_class(data, label, options)}))
+        unfinished.rename(cell)
+    classes = {int(cell.stem): json.loads(cell.read_text()) for cell in cells.glob("*.json")}
+    if any(row["settings"] != settings for row in classes.values()):
+        parser.error(f"{cells} holds classes of other settings than {settings}: give another --out.")
+    classes = dict(sorted(classes.items()))
+    report = {
+        "command": shlex.join(["python", *sys.argv]),
+        "data": str(data),
+        "settings": settings,
+        "published_means": PUBLISHED.get(name, {}),
+        "tables": {"AUROC, each class normal in turn": table_of(classes)},
+        "seed": options.seed,
+        "seconds": sum(row["seconds"] for row in classes.values()),
+        "classes": classes,
+        "environment": {
+            "pretextkit": pk.__version__,
+            "torch": torch.__version__,
+            "machine": platform.machine(),
+            "threads": torch.get_num_threads(),
+        },
+    }
+    out.write_text(json.dumps(report, indent=1) + "\n")
+    for method, (mean, *_) in table_of(classes)["rows"].items():
+        print(f"{method:28} {mean:6.1%} mean AUROC of {len(classes)} classes")
 
 
 if __name__ == "__main__":
