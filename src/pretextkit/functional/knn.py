@@ -15,7 +15,7 @@ from pretextkit.functional.features import Model
 from pretextkit.functional.probe import check_known, labelled_features
 from pretextkit.training.hardware import Precision
 
-__all__ = ["KNNResult", "knn_probe"]
+__all__ = ["KNNResult", "cosine_neighbors", "knn_probe"]
 
 CHUNK = 1024
 """Queries compared at once."""
@@ -91,20 +91,42 @@ def knn_probe(
     (queries,), targets = ((known,), labels) if alone else _unpack(labelled_features(backbone, test, "test", **options))
     classes = check_classes(labels)
     check_known(targets, classes)
-    known, queries = nn.functional.normalize(known), nn.functional.normalize(queries)
     k = min(k, len(known) - alone)
+    similarity, rows = cosine_neighbors(queries, known, k, alone=alone)
     predictions = []
-    for rows in torch.split(torch.arange(len(queries)), CHUNK):
-        similarity = queries[rows] @ known.T
-        if alone:
-            similarity[torch.arange(len(rows)), rows] = -torch.inf
-        nearest, which = similarity.topk(k)
-        votes = torch.zeros(len(rows), classes)
+    for nearest, which in zip(torch.split(similarity, CHUNK), torch.split(rows, CHUNK), strict=True):
+        votes = torch.zeros(len(which), classes)
         votes.scatter_add_(1, labels[which], ((nearest - nearest[:, :1]) / temperature).exp())
         predictions.append(votes.argmax(1))
     predicted = torch.cat(predictions)
     accuracy = (predicted == targets).float().mean().item()
     return KNNResult(accuracy, k, predicted, targets, time.monotonic() - begun)
+
+
+def cosine_neighbors(queries: Tensor, known: Tensor, k: int, *, alone: bool = False) -> tuple[Tensor, Tensor]:
+    """Find the ``k`` rows of ``known`` ``n d`` whose directions are most like those of ``queries`` ``m d``.
+
+    Args:
+        queries: ``m d``.
+        known: ``n d``.
+        k: How many, at most ``n``.
+        alone: ``queries`` are ``known``, and none shall find itself.
+
+    Returns:
+        Cosines ``m k``, the highest first, and numbers of rows ``m k``.
+
+    Example:
+        >>> cosine_neighbors(torch.tensor([[3.0, 4.0]]), torch.eye(2), 2)
+        (tensor([[0.8000, 0.6000]]), tensor([[1, 0]]))
+    """
+    known, queries = nn.functional.normalize(known), nn.functional.normalize(queries)
+    found = []
+    for rows in torch.split(torch.arange(len(queries)), CHUNK):
+        similarity = queries[rows] @ known.T
+        if alone:
+            similarity[torch.arange(len(rows)), rows] = -torch.inf
+        found.append(similarity.topk(k))
+    return torch.cat([each.values for each in found]), torch.cat([each.indices for each in found])
 
 
 def _unpack(found: tuple[Any, Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:

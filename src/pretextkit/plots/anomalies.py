@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from pretextkit.contracts import as_float
-from pretextkit.errors import DataError, OptionError, ShapeError
-from pretextkit.plots.figures import displayable, new_figure
+from pretextkit.errors import DataError, ShapeError
+from pretextkit.plots.figures import displayable, new_figure, require_count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,8 +49,7 @@ def reconstruction_panel(
         >>> [axes.get_title() for axes in figure.axes[::3]]
         ['highest\\n4', '3', 'lowest\\n0', '1']
     """
-    if count < 1:
-        raise OptionError("a count of at least 1", got=count, fix="The default is 6.")
+    require_count(count, default=6)
     size = (len(images), *images.shape[2:])
     if reconstructions.shape != images.shape or maps.shape != size or scores.shape != size[:1]:
         shapes = ", ".join(str(tuple(each.shape)) for each in (images, reconstructions, maps, scores))

@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING
 
 from pretextkit.errors import DataError
 from pretextkit.plots.comparison import accuracies_of
-from pretextkit.plots.figures import new_figure
+from pretextkit.plots.figures import MARKERS, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["label_efficiency"]
-
-MARKERS = "osDv^<>P*X"
-"""Lines are told apart without their colours, too."""
 
 
 def label_efficiency(rows: Mapping[str, Mapping[int, float | Sequence[float]]], *, title: str = "") -> Figure:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pretextkit.errors import OptionError, ShapeError
-from pretextkit.plots.figures import new_figure
+from pretextkit.plots.figures import new_figure, require_count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,8 +56,7 @@ def segmentation(
         >>> [axes.get_title() for axes in figure.axes[:3]]
         ['image', 'truth', 'random init']
     """
-    if count < 1:
-        raise OptionError("a count of at least 1", got=count, fix="The default is 4.")
+    require_count(count, default=4)
     for name, masks in {"truth": truth, **predictions}.items():
         if masks.shape != (len(images), *images.shape[2:]):
             raise ShapeError(

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from einops import rearrange
-from torch import Tensor, nn
+from torch import Tensor
 
 from pretextkit.batches import Labelled, PatchPair, Tiles, TwoViews
 from pretextkit.errors import DataError, OptionError
-from pretextkit.plots.figures import displayable, new_figure, stretch
+from pretextkit.plots.figures import draw_image, grid_of_tiles, new_figure, require_count, stretch
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,8 +53,7 @@ def views(batch: Any, *, count: int = 8, label_names: Sequence[str] = ()) -> Fig
         >>> [axes.get_ylabel() for axes in views(batch, count=1, label_names=("cat", "dog")).axes]
         ['cat', 'dog']
     """
-    if count < 1:
-        raise OptionError("a count of at least 1", got=count, fix="The default is 8.")
+    require_count(count, default=8)
     rows, titles = _rows(batch, count, label_names)
     columns = max(len(row.images) for row in rows)
     gutter = 0.12 * max(len(row.name) for row in rows)
@@ -64,9 +62,7 @@ def views(batch: Any, *, count: int = 8, label_names: Sequence[str] = ()) -> Fig
     for line, row in enumerate(rows):
         for column, image in enumerate(row.images):
             axes = figure.add_subplot(len(rows), columns, line * columns + column + 1)
-            axes.imshow(displayable(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-            axes.set_xticks([])
-            axes.set_yticks([])
+            draw_image(axes, image)
             if column == 0:
                 axes.set_ylabel(row.name, rotation="horizontal", ha="right", va="center")
             if line == 0 and titles:
@@ -81,7 +77,9 @@ def _rows(batch: Any, count: int, label_names: Sequence[str]) -> tuple[list[_Row
     if isinstance(batch, TwoViews):
         return [_Row("view a", batch.a[:count]), _Row("view b", batch.b[:count])], []
     if isinstance(batch, Tiles):
-        return [_Row("", _as_shown(batch, count))], [f"order {k}" for k in batch.permutation[:count].tolist()]
+        return [_Row("", grid_of_tiles([tile[:count] for tile in batch.tiles]))], [
+            f"order {k}" for k in batch.permutation[:count].tolist()
+        ]
     if isinstance(batch, PatchPair):
         return [_Row("", _in_place(batch, count))], [POSITIONS[place] for place in batch.position[:count].tolist()]
     fields = batch._asdict() if hasattr(batch, "_asdict") else {}
@@ -123,10 +121,3 @@ def _in_place(batch: PatchPair, count: int) -> Tensor:
         top, left = cell // 3 * step, cell % 3 * step
         picture[:, top : top + side, left : left + side] = patch
     return canvas
-
-
-def _as_shown(batch: Tiles, count: int) -> Tensor:
-    """Put nine tiles into a white 3x3 grid, a pixel apart: nine times ``n c p p`` to ``n c 3p+2 3p+2``."""
-    tiles = torch.stack([torch.stack([stretch(tile) for tile in place[:count]]) for place in batch.tiles])
-    framed = nn.functional.pad(tiles, (0, 1, 0, 1), value=1.0)
-    return rearrange(framed, "(r k) n c h w -> n c (r h) (k w)", r=3)[..., :-1, :-1]

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import io
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Generator, Tensor
+
+from pretextkit.errors import DataError, OptionError, PretextkitError, ShapeError
+from pretextkit.plots import confusion_matrix
+
+NAMES = ["top", "bag", "shoe"]
+
+
+def drawn(count: int, classes: int, seed: int) -> Tensor:
+    return torch.randint(classes, (count,), generator=Generator().manual_seed(seed))
+
+
+def naive_shares(labels: Tensor, predictions: Tensor, classes: int) -> list[list[float]]:
+    """By loops: of the images of each class in turn, what percentage was given to each class."""
+    shares = []
+    for true in range(classes):
+        given = [p for t, p in zip(labels.tolist(), predictions.tolist(), strict=True) if t == true]
+        shares.append([100 * given.count(other) / len(given) if given else 0.0 for other in range(classes)])
+    return shares
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+def test_the_matrix_is_that_of_loops_true_down_and_predicted_across(classes: int) -> None:
+    labels, predictions = drawn(60, classes, 0), drawn(60, classes, 1)
+    labels[:5] = -1
+    kept = labels >= 0
+    expected = naive_shares(labels[kept], predictions[kept], classes)
+    axes, bar = confusion_matrix(labels, predictions, title="kNN").axes
+    picture: Any = axes.images[0].get_array()
+    np.testing.assert_allclose(picture, expected, rtol=1e-5)
+    assert axes.images[0].get_clim() == (0, 100)
+    assert axes.images[0].get_extent()[2] > axes.images[0].get_extent()[3]  # row 0 is above
+    written = {text.get_position(): text.get_text() for text in axes.texts}
+    assert written == {
+        (column, row): f"{share:.1f}" for row, line in enumerate(expected) for column, share in enumerate(line) if share
+    }
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class (images)")
+    assert (bar.get_ylabel(), axes.get_title()) == ("images of the true class in %", "kNN")
+
+
+def test_names_and_numbers_of_images_stand_beside_the_rows() -> None:
+    axes = confusion_matrix(torch.tensor([0, 0, 0, 1]), torch.tensor([0, 0, 1, 1]), NAMES).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["top (3)", "bag (1)", "shoe (0)"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == NAMES
+    assert [text.get_text() for text in axes.texts] == ["66.7", "33.3", "100.0"]
+    plain = confusion_matrix([0, 2], [0, 2]).axes[0]
+    assert [label.get_text() for label in plain.get_yticklabels()] == ["0 (1)", "1 (0)", "2 (1)"]
+
+
+def test_numbers_can_be_read_on_their_cells() -> None:
+    axes = confusion_matrix(torch.tensor([0, 0, 0, 1]), torch.tensor([0, 0, 1, 1])).axes[0]
+    assert [text.get_color() for text in axes.texts] == ["white", "black", "white"]
+
+
+def test_many_classes_carry_no_numbers_and_keep_their_names_apart() -> None:
+    labels = torch.arange(120)
+    figure = confusion_matrix(labels, labels)
+    axes = figure.axes[0]
+    assert not axes.texts
+    assert [label.get_text() for label in axes.get_xticklabels()][:3] == ["0", "3", "6"]
+    figure.savefig(io.BytesIO(), format="png")
+    boxes = [label.get_window_extent() for label in axes.get_yticklabels()]
+    assert all(one.y0 >= other.y1 for one, other in pairwise(boxes))
+    assert len(confusion_matrix(torch.arange(20), torch.arange(20)).axes[0].texts) == 20
+    assert not confusion_matrix(torch.arange(21), torch.arange(21)).axes[0].texts
+
+
+def test_numbers_do_not_reach_over_their_cells() -> None:
+    labels = torch.arange(10)
+    figure = confusion_matrix(labels, labels, [f"a long name {i}" for i in range(10)])
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    cell = axes.get_window_extent().width / 10
+    assert all(text.get_window_extent().width < cell for text in axes.texts)
+
+
+@pytest.mark.parametrize(
+    ("labels", "predictions", "names", "error", "message"),
+    [
+        ([0, 1], [0], [], ShapeError, "Expected as many labels as images, but got 1 labels for 2 images."),
+        (
+            [-1, -1],
+            [0, 1],
+            [],
+            DataError,
+            "Expected labelled images, each with a prediction, but got labels that are all -1. For example, pass",
+        ),
+        ([], [], [], DataError, "Expected labelled images, each with a prediction, but got no labels. For example"),
+        ([0, 1], [0, -1], [], DataError, "each with a prediction, but got a prediction of -1. For example, pass"),
+        ([0, 0], [0, 0], [], DataError, "Expected at least 2 classes, but got class 0 only. Name the others in"),
+        ([0, 1], [3, 1], NAMES, OptionError, "Expected class_names for labels up to 3, but got 3 names. Name every"),
+    ],
+)
+def test_bad_input(labels: Any, predictions: Any, names: Any, error: type[PretextkitError], message: str) -> None:
+    with pytest.raises(error) as caught:
+        confusion_matrix(labels, predictions, names)
+    assert message in str(caught.value)
