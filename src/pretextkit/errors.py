@@ -1,4 +1,4 @@
-"""The errors pretextkit raises: each says what was expected, what came, and what to do. And its one warning."""
+"""The errors pretextkit raises: each says what was expected, what came, and what to do. And its warnings."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ __all__ = [
     "PluginError",
     "PretextkitError",
     "ShapeError",
+    "TrainingWarning",
     "UnknownNameError",
     "unknown_name",
 ]
@@ -42,7 +43,11 @@ class PretextkitError(Exception):
         return f"{problem} {self.fix}".rstrip()
 
 
-class CollapseWarning(UserWarning):
+class TrainingWarning(UserWarning):
+    """Training goes on, and does not do what it should; the message names the cause and the cure."""
+
+
+class CollapseWarning(TrainingWarning):
     """A backbone has come to give every image nearly the same features; the message names the cause."""
 
 

@@ -112,7 +112,7 @@ def test_batchnorm_that_has_seen_fifty_batches_is_taken_at_its_word(steps: int, 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         pretrain(Together(Flat()), TOYS, **RUN | {"epochs": None, "steps": steps, "learning_rate": 0.0})
-    assert [each.category for each in caught] == [CollapseWarning] * warned
+    assert sum(each.category is CollapseWarning for each in caught) == warned  # another is that nothing is learned
 
 
 def test_the_history_has_the_quality_of_the_last_batch_of_each_epoch() -> None:

@@ -88,7 +88,8 @@ def pretrain(
     At the end of each epoch, ``spread`` and ``rankme`` of the features of its last batch (256 images at most) join the
     history: see :func:`~pretextkit.losses.feature_spread` and :func:`~pretextkit.losses.rankme`. Where they say that
     the features have collapsed, a :class:`~pretextkit.errors.CollapseWarning` names the cause; not before
-    BatchNorm, whose running statistics are far off at first, has seen fifty batches.
+    BatchNorm, whose running statistics are far off at first, has seen fifty batches. Other failures that would go
+    unnoticed, such as weights that no gradient reaches, give a :class:`~pretextkit.errors.TrainingWarning`.
 
     Args:
         task: What is trained.
@@ -122,8 +123,8 @@ def pretrain(
     Raises:
         OptionError: An option is out of range, or the batch has one image and the task BatchNorm.
         DataError: The images hold something the task cannot use.
-        ShapeError: Their shape does not suit the task.
-        DivergenceError: The loss or a weight became NaN or infinite; the last good checkpoint stays.
+        ShapeError: Their shape does not suit the task, or its loss is no mean with gradient.
+        DivergenceError: The loss, a gradient or a weight became NaN or infinite; the last good checkpoint stays.
         CheckpointError: ``checkpoint`` holds that of another run or only damaged ones, or cannot be written.
 
     Example:

@@ -26,6 +26,7 @@ from pretextkit.training.recorder import Recorder, diverged
 from pretextkit.training.settings import Settings, make_plan
 from pretextkit.training.stepper import Stepper
 from pretextkit.training.trainee import Trainee
+from pretextkit.training.watch import Watch, warn_of_copied_generator
 
 __all__ = ["Callback", "TrainingRun", "train"]
 
@@ -72,7 +73,7 @@ def train(
 
     Raises:
         OptionError: A setting makes no sense.
-        DivergenceError: The loss or a weight is not finite.
+        DivergenceError: The loss, a gradient or a weight is not finite.
         CheckpointError: ``checkpoint`` holds that of another run or only damaged ones, or cannot be written.
 
     Example:
@@ -102,7 +103,9 @@ def train(
         module.compile()
     trainee.train_mode()
     stepper = Stepper(trainee, settings, plan, device, precision)
-    recorder = Recorder()
+    warn_of_copied_generator(source)
+    watch = Watch(module, source, plan.batch_size, plan.per_epoch, scaled=precision == "fp16")
+    recorder = Recorder(see=watch.measured)
     folder = None if checkpoint is None else Path(checkpoint)
     identity = {} if folder is None else run_identity(module, source, settings, plan, precision) | trainee.identity()
     start, seconds_before = 0, 0.0
@@ -110,7 +113,7 @@ def train(
         require_writable(folder)  # not after ten hours
     if folder is not None and (state := load_checkpoint(folder, identity)) is not None:
         stepper.load_state_dict(state)
-        recorder = Recorder(state["rows"], state["open"])
+        recorder = Recorder(state["rows"], state["open"], watch.measured)
         start, seconds_before = state["step"], state["seconds"]
     unmeasured = unmeasured_normalizations(module)
     sample = sample_images(source, settings.seed) if unmeasured else torch.empty(0)
@@ -122,6 +125,7 @@ def train(
             return
         recorder.flush()
         _require_finite_weights(module, done)
+        watch.attributes(identity)
         seconds = seconds_before + time.monotonic() - begun
         state = {"step": done, "seconds": seconds, "rows": recorder.rows, "open": recorder.open}
         try:
@@ -151,9 +155,10 @@ def train(
             for step, images, labels in order.batches(start, total):
                 done = step + 1
                 batch = stepper.prepare(step, images, labels)
+                watch.read(step, images, batch)
                 while unmeasured:  # only now, that images which the task refuses leave no trace
                     unmeasured.pop().measure(sample.to(device))
-                recorder.add(step, stepper.move(step, batch))
+                recorder.add(step, stepper.move(step, batch), watch.gradient())
                 if done % flush_every == 0 or done == total:
                     recorder.flush()
                     bar.update(done, recorder.latest)
@@ -165,6 +170,7 @@ def train(
                         learning_rate=stepper.learning_rate(step),
                         seconds=seconds_before + time.monotonic() - begun,
                     )
+                    watch.closed_epoch(done / plan.per_epoch, recorder.rows[-1]["loss"], stepper.scaler.get_scale())
                     for callback in callbacks:
                         callback(recorder.rows[-1])
                 last = interrupt.signal is not None or done == total

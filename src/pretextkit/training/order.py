@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pretextkit.data.sources import ImageSource, LoaderImages
+from pretextkit.errors import DataError
 from pretextkit.training.seeds import derived_generator, derived_seed
 
 __all__ = ["Order"]
@@ -37,7 +38,13 @@ class Order:
             stream = self.source.batches(order[first : self.per_epoch])
             for place in range(first, min(self.per_epoch, position + total - step)):
                 torch.default_generator.manual_seed(derived_seed(self.seed, "reading", epoch * self.per_epoch + place))
-                images, labels = next(stream)
+                if (batch := next(stream, None)) is None:
+                    raise DataError(
+                        f"{self.per_epoch} batches of {self.batch_size} in an epoch of {len(self.source)} images",
+                        got=f"{place - first} and no more",
+                        fix="The source ends before its length says: a schedule would end with it. Mend its __len__.",
+                    )
+                images, labels = batch
                 if place >= position:
                     yield step, images, labels
                     step += 1

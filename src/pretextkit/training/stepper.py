@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pretextkit.contracts import TaskOutput, as_float
+from pretextkit.errors import ShapeError
 from pretextkit.training.optim import build_optimizer, warmup_cosine
 from pretextkit.training.seeds import derived_generator, seed_layers
 from pretextkit.training.settings import Plan, Settings
@@ -46,6 +47,14 @@ class Stepper:
         seed_layers(self.device, self.settings.seed, step)
         with torch.autocast(self.device.type, AUTOCAST[self.precision], enabled=self.precision != "fp32"):
             output = self.trainee.score(batch)
+        if output.loss.shape != () or not output.loss.requires_grad:
+            raise ShapeError(
+                "a loss of shape () that depends on the weights",
+                got=f"shape {tuple(output.loss.shape)}, "
+                + ("with" if output.loss.requires_grad else "without")
+                + " gradient",
+                fix="Take the mean over the batch, and detach nothing between the weights and the loss.",
+            )
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(step) * group.get("scale", 1.0)
         self.optimizer.zero_grad(set_to_none=True)
