@@ -146,6 +146,8 @@ class Work:
         self.cell("supervised", self.main, self.finetune, self.new_backbone(), self.main, None)
         everything = len(self.data.train_labels)
         self.cell("supervised, augmented", everything, self.finetune, self.new_backbone(), everything, augment, 4)
+        longer = "supervised, augmented, 4 times as long"
+        self.cell(longer, self.main, self.finetune, self.new_backbone(), self.main, augment, 4)
         self.cell("FixMatch", self.main, self.fixmatch, self.new_backbone())
 
     def pretrained(self, name: str) -> None:
@@ -159,6 +161,8 @@ class Work:
         self.cell(f"{name}, pretraining", 0, lambda: {**result.history.last, **self.on_test(task)})
         self.evaluated(name, task.backbone)
         if name == self.options.curve:
+            longer = f"{name}, fine-tuned 4 times as long"
+            self.cell(longer, self.main, self.finetune, copy.deepcopy(task.backbone), self.main, augment, 4)
             self.cell(f"{name}, FixMatch", self.main, self.fixmatch, copy.deepcopy(task.backbone))
 
     def evaluated(self, name: str, backbone: Any) -> None:
