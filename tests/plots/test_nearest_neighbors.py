@@ -55,7 +55,7 @@ def test_neighbours_are_those_of_loops_the_nearest_first() -> None:
         for place, (axes, (cosine, row)) in enumerate(zip(others, expected, strict=True)):
             picture = axes.images[0].get_array()
             np.testing.assert_allclose(picture, given["database_images"][row].permute(1, 2, 0) / 255, rtol=1e-6)
-            assert axes.get_title() == ("cosine " if line == place == 0 else "") + f"{cosine:.2f}"
+            assert axes.get_title() == ("cosine " if line == place == 0 else "") + f"{cosine:.3f}"
     figure.savefig(io.BytesIO(), format="png")
     places = [axes.get_position() for axes in figure.axes]
     assert [place.x0 for place in places[:5]] == sorted(place.x0 for place in places[:5])

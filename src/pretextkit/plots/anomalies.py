@@ -70,7 +70,8 @@ def reconstruction_panel(
         for line, (name, picture) in enumerate(zip(("input", "reconstruction", "error"), shown, strict=True)):
             axes = figure.add_subplot(3, columns, line * columns + column + 1)
             is_map = line == 2
-            axes.imshow(picture, cmap="magma" if is_map else "gray", vmin=0, vmax=brightest if is_map else 1)
+            cmap, top = ("magma", brightest) if is_map else ("gray", 1)
+            axes.imshow(picture, cmap=cmap, vmin=0, vmax=top, interpolation="nearest")
             axes.set_xticks([])
             axes.set_yticks([])
             if column == 0:

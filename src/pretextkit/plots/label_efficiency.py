@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pretextkit.errors import DataError
 from pretextkit.plots.comparison import accuracies_of
-from pretextkit.plots.figures import MARKERS, new_figure
+from pretextkit.plots.figures import MARKERS, PALETTE, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,6 +56,7 @@ def label_efficiency(rows: Mapping[str, Mapping[int, float | Sequence[float]]], 
 
     figure = new_figure(7, 4.2 + (0.3 if title else 0))
     axes = figure.add_subplot()
+    axes.set_prop_cycle(color=PALETTE)
     for number, (name, line) in enumerate(lines.items()):
         labels = list(line)
         means = [100 * mean(values) for values in line.values()]

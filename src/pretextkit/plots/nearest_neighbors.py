@@ -64,7 +64,7 @@ def nearest_neighbors(
         >>> images, features = torch.rand(3, 1, 8, 8), torch.eye(3)[:, :2] + 0.1
         >>> figure = nearest_neighbors(images[:1], images[1:], features[:1], features[1:], k=2)
         >>> [axes.get_title() for axes in figure.axes]
-        ['query', 'cosine 0.77', '0.18']
+        ['query', 'cosine 0.768', '0.180']
     """
     require_count(count, default=6)
     if k < 1:
@@ -103,7 +103,7 @@ def nearest_neighbors(
             axes = figure.add_subplot(lines, columns, line * columns + column + 2)
             _show(axes, database_images[row], int(known[row]), class_names)
             words = "cosine " if line == column == 0 else ""
-            axes.set_title(f"{words}{float(similarity[line, column]):.2f}", fontsize="small")
+            axes.set_title(f"{words}{float(similarity[line, column]):.3f}", fontsize="small")
             if truth[line] >= 0 and known[row] >= 0:
                 axes.spines[:].set(**_frame(same=bool(truth[line] == known[row])), capstyle="butt")
     if query_labels is not None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pretextkit.errors import OptionError, ShapeError
-from pretextkit.plots.figures import new_figure, require_count
+from pretextkit.plots.figures import PALETTE, new_figure, require_count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -109,9 +109,12 @@ def _legend(figure: Figure, palette: Tensor, class_names: Sequence[str], ignored
 
 
 def _colours(count: int) -> Tensor:
-    """Give ``count`` colours ``k 3``: matplotlib's twenty, or hues around the circle where there are more classes."""
+    """Give ``count`` colours ``k 3``: ten, or matplotlib's twenty, or hues around the circle."""
     from matplotlib import colormaps
+    from matplotlib.colors import to_rgb
 
+    if count <= len(PALETTE):
+        return torch.tensor([to_rgb(color) for color in PALETTE[:count]], dtype=torch.float32)
     if count <= 20:
         # dark colours first, then their light partners
         order = [*range(0, 20, 2), *range(1, 20, 2)]

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from pretextkit.errors import DataError
-from pretextkit.plots.figures import new_figure
+from pretextkit.plots.figures import PALETTE, new_figure
 from pretextkit.training.history import History
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def training_curves(history: History, *, title: str = "") -> Figure:
     figure = new_figure(3.6 * columns, 2.8 * lines + (0.3 if title else 0))
     for place, (label, names) in enumerate(panels.items(), 1):
         axes = figure.add_subplot(lines, columns, place)
+        axes.set_prop_cycle(color=PALETTE)
         for name in names:
             width = 1.5 if name == label else 0.8
             axes.plot(epochs, history.column(name), marker="." if len(epochs) < 30 else "", label=name, linewidth=width)
