@@ -68,6 +68,11 @@ SHORTER: Mapping[str, Mapping[str, str]] = {
     "docs/how-to/torchvision.md": {},
     "docs/how-to/resume.md": {LOAD: SMALL, "epochs=8, batch_size=128": "steps=3, batch_size=16"},
     "docs/how-to/hardware.md": {LOAD: SMALL, "epochs=2, batch_size=256": "steps=2, batch_size=16"},
+    "docs/how-to/several-processes.md": {
+        LOAD: SMALL,
+        "epochs=2, batch_size=256": "steps=2, batch_size=16",
+        "epochs=1, batch_size=256": "steps=1, batch_size=16",
+    },
     "docs/how-to/own-task.md": {LOAD: SMALL, "epochs=2, batch_size=128": "steps=2, batch_size=16"},
     "docs/how-to/plugin.md": {},
 }

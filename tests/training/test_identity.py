@@ -57,6 +57,11 @@ def test_an_option_of_the_task_is_part_of_the_run(one: Any, other: Any) -> None:
     assert different(identity(Options(option=one)), identity(Options(option=one))) == set()
 
 
+def test_parts_are_part_of_the_run_where_there_are_several() -> None:
+    assert "accumulate" not in identity()  # as in checkpoints from before there were parts
+    assert different(identity(), identity(accumulate=2)) == {"accumulate"}
+
+
 def test_what_is_private_or_not_plain_or_a_mode_is_left_out() -> None:
     task = Options(_private=1, function=lambda: None, objects=(object(),), array=[1])
     assert different(identity(task.eval()), identity()) == set()

@@ -120,6 +120,35 @@ def test_sgd_is_torchs_sgd_on_the_same_batches() -> None:
     torch.testing.assert_close(trainee.module.state_dict(), twin.module.state_dict())
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_parts_of_a_batch_move_the_weights_as_the_whole_does(optimizer: Any) -> None:
+    whole, parts = Toy(), Toy()
+    expected = run(whole, optimizer=optimizer, clip_norm=0.05).history
+    found = run(parts, optimizer=optimizer, clip_norm=0.05, accumulate=2).history
+    torch.testing.assert_close(parts.module.state_dict(), whole.module.state_dict())
+    assert found.column("loss") == pytest.approx(expected.column("loss"), rel=1e-6)
+    assert parts.steps == whole.steps == 9
+    assert [len(batch) for batch in parts.batches] == [2] * 18
+    halves = zip(parts.batches[::2], parts.batches[1::2], strict=True)
+    assert all(torch.equal(torch.cat(both), batch) for both, batch in zip(halves, whole.batches, strict=True))
+    assert len(set(parts.draws)) == 18
+    assert not torch.allclose(whole.module.state_dict()["1.weight"], Toy().module.state_dict()["1.weight"])
+
+
+def test_the_layers_of_each_part_draw_for_themselves() -> None:
+    draws: list[float] = []
+
+    class Drawing(Toy):
+        def score(self, batch: Any) -> TaskOutput:
+            output = super().score(batch)
+            draws.append(output.metrics["noise"].item())
+            return output
+
+    history = run(Drawing(), accumulate=2, epochs=1).history
+    assert len(set(draws)) == 6
+    assert history.last["noise"] == pytest.approx(sum(draws) / 6)
+
+
 def test_what_a_step_draws_depends_on_seed_and_step_alone() -> None:
     one, two, other = Toy(), Toy(), Toy()
     history = run(one).history

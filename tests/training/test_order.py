@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from pretextkit.data.sources import DatasetImages, ImageSource, LoaderImages, TensorImages
 from pretextkit.training.order import Order
+from pretextkit.training.shares import Share
 
 N = 11
 
@@ -51,6 +52,18 @@ def test_steps_are_counted_up_and_batches_are_full(batch_size: int, total: int) 
     batches = read(numbered("tensor"), 0, total, batch_size)
     assert [step for step, _ in batches] == list(range(total))
     assert all(len(batch) == batch_size for _, batch in batches)
+
+
+@pytest.mark.parametrize("kind", ["tensor", "dataset", "loader"])
+@pytest.mark.parametrize("start", [0, 2])
+def test_the_shares_of_each_batch_make_it_up(kind: str, start: int) -> None:
+    def shared(share: Share) -> list[list[int]]:
+        batches = Order(numbered(kind), 4, 2, 0, share).batches(start, 6)
+        return [labels.tolist() for _, _, labels in batches if labels is not None]
+
+    halves = zip(shared(Share(0, 2)), shared(Share(1, 2)), strict=True)
+    assert [one + other for one, other in halves] == shared(Share(0, 1))
+    assert all(len(half) == 2 for half in shared(Share(1, 2)))
 
 
 @pytest.mark.parametrize("kind", ["tensor", "dataset"])

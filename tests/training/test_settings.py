@@ -59,6 +59,37 @@ def test_a_rate_of_zero_is_not_taken_for_the_default() -> None:
     assert make_plan(Settings(epochs=1, learning_rate=0.0), of(4)).learning_rate == 0.0
 
 
+@pytest.mark.parametrize(
+    ("processes", "accumulate", "batch_size"), [(1, 1, 100), (3, 1, 99), (3, 4, 96), (200, 1, 100)]
+)
+def test_the_default_batch_is_one_that_parts_share_evenly(processes: int, accumulate: int, batch_size: int) -> None:
+    settings = Settings(epochs=1, accumulate=accumulate)
+    if processes > 100:
+        with pytest.raises(OptionError, match="200 x 1 parts"):
+            make_plan(settings, of(100), processes)
+    else:
+        assert make_plan(settings, of(100), processes).batch_size == batch_size
+
+
+def test_batches_that_parts_cannot_share_evenly_are_refused() -> None:
+    with pytest.raises(OptionError) as caught:
+        make_plan(Settings(epochs=1, batch_size=10, accumulate=2), of(10), processes=2)
+    assert str(caught.value) == (
+        "Expected a batch size that 2 x 2 parts (processes x accumulate) share evenly, but got 10. "
+        "Use batch_size=8: it counts the images of all processes."
+    )
+
+
+@pytest.mark.parametrize("accumulate", [0, -1, 1.5, True])
+def test_parts_are_counted_from_one(accumulate: Any) -> None:
+    with pytest.raises(OptionError) as caught:
+        make_plan(Settings(epochs=1, accumulate=accumulate), of(10))
+    assert str(caught.value) == (
+        f"Expected accumulate as a whole number of at least 1, but got {accumulate}. "
+        "It is the number of parts that a batch is computed in."
+    )
+
+
 @pytest.mark.parametrize("batch_size", [0, -1, 11, 2.5, True])
 def test_batch_sizes_out_of_range(batch_size: Any) -> None:
     with pytest.raises(OptionError) as caught:

@@ -45,22 +45,22 @@ def batch(step: int, value: float = 1.0) -> Tensor:
 def test_the_scaler_leaves_out_a_step_whose_gradient_is_infinite_and_goes_on() -> None:
     one = stepper()
     before = one.trainee.module.weight.clone()  # type: ignore[operator]
-    one.move(0, batch(0, 1e30))
+    one.move(0, [batch(0, 1e30)])
     assert torch.equal(one.trainee.module.weight, before)  # type: ignore[arg-type]
     assert one.scaler.get_scale() == 2**15
-    one.move(1, batch(1))
+    one.move(1, [batch(1)])
     assert not torch.equal(one.trainee.module.weight, before)  # type: ignore[arg-type]
 
 
 def test_the_scaler_comes_back_with_all_else_that_the_next_step_depends_on() -> None:
     whole, stopped, resumed = stepper(), stepper(), stepper()
     for step in range(6):
-        whole.move(step, batch(step, 1e30 if step == 1 else 1.0))
+        whole.move(step, [batch(step, 1e30 if step == 1 else 1.0)])
         if step < 3:
-            stopped.move(step, batch(step, 1e30 if step == 1 else 1.0))
+            stopped.move(step, [batch(step, 1e30 if step == 1 else 1.0)])
     resumed.load_state_dict(stopped.state_dict())
     for step in range(3, 6):
-        resumed.move(step, batch(step))
+        resumed.move(step, [batch(step)])
     assert resumed.scaler.state_dict() == whole.scaler.state_dict()
     assert resumed.scaler.get_scale() < 2**16  # halved before the stop
     assert resumed.scaler.state_dict()["_growth_tracker"] > 0

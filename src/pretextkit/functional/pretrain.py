@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from pretextkit.contracts import PretextTask, TaskOutput
 from pretextkit.data import images_of
+from pretextkit.errors import OptionError
 from pretextkit.functional.classifier import Augmentation
 from pretextkit.functional.collapse import feature_quality, settled, warn_of_collapse
 from pretextkit.training.hardware import Precision
 from pretextkit.training.history import History
 from pretextkit.training.loop import Callback, train
 from pretextkit.training.optim import OptimizerName, parameter_groups
+from pretextkit.training.processes import Processes, processes_here
 from pretextkit.training.settings import Settings, check_batch_norm, make_plan
 from pretextkit.training.trainee import Trainee
 
@@ -62,6 +64,7 @@ def pretrain(
     epochs: int | None = None,
     steps: int | None = None,
     batch_size: int | None = None,
+    accumulate: int = 1,
     optimizer: OptimizerName = "adamw",
     learning_rate: float | None = None,
     weight_decay: float | None = None,
@@ -91,13 +94,20 @@ def pretrain(
     BatchNorm, whose running statistics are far off at first, has seen fifty batches. Other failures that would go
     unnoticed, such as weights that no gradient reaches, give a :class:`~pretextkit.errors.TrainingWarning`.
 
+    Where a process group of ``torch.distributed`` is initialised, every process of it makes the same call and computes
+    its share of each batch; the weights end as those of one process would, but for rounding and for what BatchNorm and
+    dropout do on each process for itself. The first one shows, calls back, reads and writes.
+
     Args:
         task: What is trained.
         images: Tensor ``n c h w`` (uint8, or float in [0, 1]), numpy array, ``Dataset``, ``DataLoader`` or a folder's
             path; labels, if there are any, are not looked at.
         epochs: Passes over the images; either this or ``steps``.
         steps: Optimiser steps.
-        batch_size: Images in a step; 256 by default, or what a ``DataLoader`` has. A last partial batch is left out.
+        batch_size: Images in a step, of all processes together; 256 by default, or what a ``DataLoader`` has. A last
+            partial batch is left out, and comes in another epoch's order.
+        accumulate: Parts that each process computes its share of a batch in, one after the other, so that it needs
+            less memory. A loss that looks across the batch, such as NT-Xent, looks across a part of it then.
         optimizer: ``"adamw"``, ``"sgd"`` (momentum 0.9) or ``"lars"``, for batches of thousands.
         learning_rate: At its highest; by default 0.001 for AdamW, and in proportion to the batch for the others.
         weight_decay: Of matrices and filters; BatchNorm and biases never decay.
@@ -121,7 +131,8 @@ def pretrain(
         What was measured on the way.
 
     Raises:
-        OptionError: An option is out of range, or the batch has one image and the task BatchNorm.
+        OptionError: An option is out of range, or differs between the processes, or the batch has one image and the
+            task BatchNorm.
         DataError: The images hold something the task cannot use.
         ShapeError: Their shape does not suit the task, or its loss is no mean with gradient.
         DivergenceError: The loss, a gradient or a weight became NaN or infinite; the last good checkpoint stays.
@@ -134,11 +145,13 @@ def pretrain(
         >>> result.steps, [round(row["epoch"]) for row in result.history.rows]
         (4, [1, 2])
     """
+    processes, device = processes_here(device)
     source = images_of(images, workers=workers)
     settings = Settings(
         epochs=epochs,
         steps=steps,
         batch_size=batch_size,
+        accumulate=accumulate,
         optimizer=optimizer,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
@@ -150,18 +163,21 @@ def pretrain(
         compile=compile,
         seed=seed,
     )
-    check_batch_norm(make_plan(settings, source).batch_size, [task], "task")
+    parts = processes.place.processes * accumulate
+    check_batch_norm(make_plan(settings, source, processes.place.processes).batch_size // parts, [task], "task")
+    _check_synchronized(task, processes)
     title = type(task).__name__
     modes = {module: module.training for module in task.modules()}
     try:
         run = train(
-            _TaskTrainee(task, augment),
+            _TaskTrainee(task, augment, processes),
             source,
             settings,
             title=title,
             checkpoint=checkpoint,
             progress=progress,
             callbacks=callbacks,
+            processes=processes,
         )
     finally:
         for module, mode in modes.items():
@@ -177,13 +193,23 @@ def pretrain(
     )
 
 
+def _check_synchronized(task: nn.Module, processes: Processes) -> None:
+    layers = any(isinstance(module, nn.SyncBatchNorm) for module in task.modules())
+    if layers and not processes.alone and processes.device.type != "cuda":
+        raise OptionError(
+            "SyncBatchNorm on GPUs, the only devices it works on in torch",
+            got=f"device {processes.device}",
+            fix="Keep BatchNorm, which then takes each process's own images, or use GroupNorm.",
+        )
+
+
 class _TaskTrainee(Trainee):
     """A pretext task, which makes its own targets."""
 
-    def __init__(self, task: PretextTask[Any, Any], augment: Augmentation | None) -> None:
+    def __init__(self, task: PretextTask[Any, Any], augment: Augmentation | None, processes: Processes) -> None:
         self.module: PretextTask[Any, Any] = task
         self.augment = augment
-        self.collapsed = False
+        self.collapsed = not processes.first  # one of them tells
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return parameter_groups(self.module)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pretextkit.distributed import gather_rows, place
 from pretextkit.errors import OptionError, PretextkitError, ShapeError
 
 __all__ = ["nt_xent_loss", "row_chunks"]
@@ -33,6 +34,9 @@ def nt_xent_loss(z_a: Tensor, z_b: Tensor, *, temperature: float = 0.5) -> Tenso
     autocast. Loss and gradient are made together, a few rows of the similarity matrix at a time, so that memory grows
     with the batch and not with its square. It can be differentiated once.
 
+    Where :func:`~pretextkit.functional.pretrain` runs on several processes, the others are those of all of them, and
+    the mean over the processes of what each returns is the loss of the whole batch, with its gradient.
+
     Args:
         z_a: ``n d``: embeddings of one view; they are normalised here.
         z_b: ``n d``: embeddings of the other view, row by row.
@@ -57,7 +61,8 @@ def nt_xent_loss(z_a: Tensor, z_b: Tensor, *, temperature: float = 0.5) -> Tenso
             got=f"{tuple(z_a.shape)} and {tuple(z_b.shape)}",
             fix="Embed both views of the same images.",
         )
-    if len(z_a) < 2:
+    rank, processes = place()
+    if len(z_a) * processes < 2:
         raise ShapeError(
             "a batch of at least 2 images, as the others are the negatives",
             got=len(z_a),
@@ -68,39 +73,41 @@ def nt_xent_loss(z_a: Tensor, z_b: Tensor, *, temperature: float = 0.5) -> Tenso
     with torch.autocast(z_a.device.type, enabled=False):
         z = torch.cat([z_a, z_b])
         z = nn.functional.normalize(z if z.dtype == torch.float64 else z.float())
-        loss: Tensor = _NTXent.apply(z, temperature)
+        loss: Tensor = _NTXent.apply(gather_rows(z), rank * len(z), len(z), temperature)
     return loss
 
 
 class _NTXent(torch.autograd.Function):
-    """Mean cross entropy of each row of ``z z^T / temperature`` without its diagonal; ``z``: ``2n d``, normalised."""
+    """Mean cross entropy of some rows of ``z z^T / temperature`` without its diagonal; ``z``: ``m d``, normalised.
+
+    The rows are this process's, ``first`` to ``first + rows``: one view of its images, then the other.
+    """
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, temperature: float) -> Tensor:
-        rows = len(z)
-        partner = torch.arange(rows, device=z.device).roll(rows // 2)
+    def forward(ctx: Any, z: Tensor, first: int, rows: int, temperature: float) -> Tensor:
+        partner = first + torch.arange(rows, device=z.device).roll(rows // 2)
         gradient = torch.zeros_like(z)
         total = z.new_zeros(())
-        for chunk in row_chunks(rows, rows, z.device):
-            here = torch.arange(len(chunk), device=z.device)
-            logits = z[chunk] @ z.T / temperature
-            logits[here, chunk] = -torch.inf
+        for chunk in row_chunks(rows, len(z), z.device):
+            here, own = torch.arange(len(chunk), device=z.device), first + chunk
+            logits = z[own] @ z.T / temperature
+            logits[here, own] = -torch.inf
             positive = logits[here, partner[chunk]]
             normalizer = logits.logsumexp(1)
             total += (normalizer - positive).sum()
             slope = logits.sub_(normalizer[:, None]).exp_()  # d loss / d logits
             slope[here, partner[chunk]] -= 1
-            gradient[chunk] += slope @ z
-            gradient.addmm_(slope.T, z[chunk])
+            gradient[own] += slope @ z
+            gradient.addmm_(slope.T, z[own])
         ctx.save_for_backward(gradient / (rows * temperature))
         return total / rows
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:
         if torch.is_grad_enabled():  # once_differentiable lets this pass, and second derivatives would be wrong
             raise PretextkitError(
                 "nt_xent_loss can be differentiated once.",
                 fix="Leave create_graph=True out, or write the loss in torch.",
             )
         (gradient,) = ctx.saved_tensors
-        return upstream * gradient, None
+        return upstream * gradient, None, None, None

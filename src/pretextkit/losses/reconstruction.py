@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from pretextkit.distributed import mean_over_processes
+
 __all__ = ["psnr", "weighted_mse"]
 
 
 def weighted_mse(predictions: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """Average the squared error of the pixels, each with its own weight.
+
+    Where :func:`~pretextkit.functional.pretrain` runs on several processes, the sum of weights is the mean of theirs,
+    so that the mean over the processes of what each returns is that of the whole batch.
 
     Args:
         predictions: ``b c h w``.
@@ -26,7 +31,7 @@ def weighted_mse(predictions: Tensor, targets: Tensor, weights: Tensor) -> Tenso
     """
     errors = (predictions.float() - targets.float()).square().mean(1, keepdim=True)
     weights = weights.float()
-    return (weights * errors).sum() / weights.sum().clamp(min=1e-8)
+    return (weights * errors).sum() / mean_over_processes(weights.sum()).clamp(min=1e-8)
 
 
 def psnr(mse: Tensor) -> Tensor:

@@ -33,7 +33,8 @@ def run_identity(
         >>> identity["images"], identity["task.in_features"], identity["weight bias"]
         (9, '2', (3,))
     """
-    options = {name: value for name, value in asdict(settings).items() if name not in ("device", "compile")}
+    free = ("device", "compile") if settings.accumulate > 1 else ("device", "compile", "accumulate")
+    options = {name: value for name, value in asdict(settings).items() if name not in free}
     return {
         "task": type(module).__name__,
         **plain_attributes(module, "task"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,9 +23,11 @@ from pretextkit.training.identity import run_identity
 from pretextkit.training.interrupts import held_interrupts
 from pretextkit.training.normalization import sample_images, unmeasured_normalizations
 from pretextkit.training.order import Order
+from pretextkit.training.processes import ALONE, Processes
 from pretextkit.training.progress import progress_for
 from pretextkit.training.recorder import Recorder, diverged
 from pretextkit.training.settings import Settings, make_plan
+from pretextkit.training.shares import Share
 from pretextkit.training.stepper import Stepper
 from pretextkit.training.trainee import Trainee
 from pretextkit.training.watch import Watch, warn_of_copied_generator
@@ -58,6 +62,7 @@ def train(
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
     checkpoint_seconds: float = 30.0,
+    processes: Processes = ALONE,
 ) -> TrainingRun:
     """Train, or go on from the checkpoint that the same call left in the folder ``checkpoint``.
 
@@ -70,9 +75,11 @@ def train(
         progress: Show how far it has come.
         callbacks: Called with the history's newest row after every epoch.
         checkpoint_seconds: Between two checkpoints.
+        processes: Those that train together, each of which makes this call. The first shows progress, calls the
+            callbacks, and reads and writes checkpoints.
 
     Raises:
-        OptionError: A setting makes no sense.
+        OptionError: A setting makes no sense, or differs between the processes.
         DivergenceError: The loss, a gradient or a weight is not finite.
         CheckpointError: ``checkpoint`` holds that of another run or only damaged ones, or cannot be written.
 
@@ -94,7 +101,7 @@ def train(
     """
     device = resolve_device(settings.device)
     precision = resolve_precision(settings.precision, device)
-    plan = make_plan(settings, source)
+    plan = make_plan(settings, source, processes.place.processes)
     total = plan.total
     module = trainee.module.to(device)
     if settings.channels_last:
@@ -102,26 +109,36 @@ def train(
     if settings.compile:
         module.compile()
     trainee.train_mode()
-    stepper = Stepper(trainee, settings, plan, device, precision)
-    warn_of_copied_generator(source)
-    watch = Watch(module, source, plan.batch_size, plan.per_epoch, scaled=precision == "fp16")
+    if processes.first:
+        warn_of_copied_generator(source)
+    own = plan.batch_size // processes.place.processes
+    watch = Watch(module, source, own, plan.per_epoch, scaled=precision == "fp16", tells=processes.first)
     recorder = Recorder(see=watch.measured)
     folder = None if checkpoint is None else Path(checkpoint)
-    identity = {} if folder is None else run_identity(module, source, settings, plan, precision) | trainee.identity()
+    identity: dict[str, Any] = {}
+    if folder is not None or not processes.alone:
+        identity = run_identity(module, source, settings, plan, precision) | trainee.identity()
+    processes.require_same(identity)
+    stepper = Stepper(trainee, settings, plan, device, precision, processes)
     start, seconds_before = 0, 0.0
-    if folder is not None:
+
+    def load() -> dict[str, Any] | None:
+        if folder is None:
+            return None
         require_writable(folder)  # not after ten hours
-    if folder is not None and (state := load_checkpoint(folder, identity)) is not None:
+        return load_checkpoint(folder, identity)
+
+    if (state := processes.from_first(load)) is not None:
         stepper.load_state_dict(state)
         recorder = Recorder(state["rows"], state["open"], watch.measured)
         start, seconds_before = state["step"], state["seconds"]
     unmeasured = unmeasured_normalizations(module)
     sample = sample_images(source, settings.seed) if unmeasured else torch.empty(0)
-    bar = progress_for(progress, title, total, start, plan.batch_size)
+    bar = progress_for(progress and processes.first, title, total, start, plan.batch_size)
     begun = saved = time.monotonic()
 
     def save(done: int, last: bool) -> None:
-        if folder is None:
+        if folder is None or not processes.first:
             return
         recorder.flush()
         _require_finite_weights(module, done)
@@ -149,40 +166,45 @@ def train(
 
     flush_every = 1 if device.type == "cpu" else 10  # reading a loss waits for the device
     devices = [device] if device.type == "cuda" else []
-    order = Order(source, plan.batch_size, plan.per_epoch, settings.seed)
+    order = Order(source, plan.batch_size, plan.per_epoch, settings.seed, Share(*processes.place))
     with held_interrupts() as interrupt, torch.random.fork_rng(devices=devices):
         try:
             for step, images, labels in order.batches(start, total):
                 done = step + 1
-                batch = stepper.prepare(step, images, labels)
-                watch.read(step, images, batch)
+                batches = stepper.prepare(step, images, labels)
+                watch.read(step, images, batches)
                 while unmeasured:  # only now, that images which the task refuses leave no trace
                     unmeasured.pop().measure(sample.to(device))
-                recorder.add(step, stepper.move(step, batch), watch.gradient())
-                if done % flush_every == 0 or done == total:
+                recorder.add(step, stepper.move(step, batches), watch.gradient())
+                waited = done % flush_every == 0 or done == total
+                if waited:
                     recorder.flush()
                     bar.update(done, recorder.latest)
                 if done % plan.per_epoch == 0 or done == total:
                     recorder.close_epoch(
                         epoch=done / plan.per_epoch,
                         step=done,
-                        **trainee.epoch_metrics(),
+                        **processes.mean_of(trainee.epoch_metrics()),
                         learning_rate=stepper.learning_rate(step),
                         seconds=seconds_before + time.monotonic() - begun,
                     )
                     watch.closed_epoch(done / plan.per_epoch, recorder.rows[-1]["loss"], stepper.scaler.get_scale())
-                    for callback in callbacks:
+                    for callback in callbacks if processes.first else ():
                         callback(recorder.rows[-1])
-                last = interrupt.signal is not None or done == total
+                if waited and (number := processes.highest(interrupt.signal or 0)):
+                    interrupt.signal = signal.Signals(number)  # all stop after one step, or some would wait for ever
+                stop = interrupt.signal is not None and (waited or processes.alone)
+                last = stop or done == total
                 if last or time.monotonic() - saved > checkpoint_seconds:
                     save(done, last)
                     saved = time.monotonic()
-                if interrupt.signal is not None:
-                    if folder is not None:
+                if stop:
+                    if folder is not None and processes.first:
                         print(f"Stopped at step {done} of {total}; repeat the call to go on.", file=sys.stderr)
                     interrupt.raise_now()
         finally:
             bar.close()
+    processes.wait()  # for the last checkpoint
     _require_finite_weights(module, total)  # the last step moved them, and no loss was computed since
     seconds = time.monotonic() - begun
     return TrainingRun(

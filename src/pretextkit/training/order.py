@@ -10,15 +10,32 @@ from torch import Tensor
 from pretextkit.data.sources import ImageSource, LoaderImages
 from pretextkit.errors import DataError
 from pretextkit.training.seeds import derived_generator, derived_seed
+from pretextkit.training.shares import Share
 
 __all__ = ["Order"]
 
 
 class Order:
-    """Which images every step of a run sees."""
+    """Which images every step of a run sees.
 
-    def __init__(self, source: ImageSource, batch_size: int, per_epoch: int, seed: int) -> None:
+    Args:
+        source: Where they are read.
+        batch_size: Images in a step, of all processes together.
+        per_epoch: Steps in an epoch.
+        seed: Decides the order.
+        share: Which part of each batch this process reads. The order is that of all of them.
+    """
+
+    def __init__(
+        self,
+        source: ImageSource,
+        batch_size: int,
+        per_epoch: int,
+        seed: int,
+        share: Share = Share(0, 1),  # noqa: B008 - a tuple, which cannot change
+    ) -> None:
         self.source, self.batch_size, self.per_epoch, self.seed = source, batch_size, per_epoch, seed
+        self.rows = share.rows(batch_size)
 
     def batches(self, start: int, total: int) -> Iterator[tuple[int, Tensor, Tensor | None]]:
         """Read the batches of steps ``start`` to ``total``, each with its step.
@@ -32,10 +49,12 @@ class Order:
             epoch, position = divmod(step, self.per_epoch)
             generator = derived_generator(self.seed, "order", epoch)
             order = torch.split(torch.randperm(len(self.source), generator=generator), self.batch_size)
-            # A loader decides its own order: read from the start, and pass over what was seen.
-            first = 0 if isinstance(self.source, LoaderImages) else position
+            # A loader decides its own order: read from the start, and pass over what was seen and what others train on.
+            loader = isinstance(self.source, LoaderImages)
+            first = 0 if loader else position
             torch.default_generator.manual_seed(derived_seed(self.seed, "epoch", epoch))
-            stream = self.source.batches(order[first : self.per_epoch])
+            batches = order[first : self.per_epoch]
+            stream = self.source.batches(batches if loader else [indices[self.rows] for indices in batches])
             for place in range(first, min(self.per_epoch, position + total - step)):
                 torch.default_generator.manual_seed(derived_seed(self.seed, "reading", epoch * self.per_epoch + place))
                 if (batch := next(stream, None)) is None:
@@ -46,5 +65,7 @@ class Order:
                     )
                 images, labels = batch
                 if place >= position:
+                    if loader:
+                        images, labels = images[self.rows], None if labels is None else labels[self.rows]
                     yield step, images, labels
                     step += 1

@@ -37,8 +37,10 @@ def derived_generator(seed: int, purpose: str, step: int = 0) -> Generator:
     return Generator().manual_seed(derived_seed(seed, purpose, step))
 
 
-def seed_layers(device: torch.device, seed: int, step: int) -> None:
+def seed_layers(device: torch.device, seed: int, step: int, part: int = 0) -> None:
     """Seed the global generators of the CPU and of ``device``, from which dropout and the like draw.
+
+    Each ``part`` of a step's batch draws something else.
 
     Those of other devices are left alone, unlike by ``torch.manual_seed``. Fork the generators around this.
 
@@ -46,7 +48,7 @@ def seed_layers(device: torch.device, seed: int, step: int) -> None:
         >>> with torch.random.fork_rng(devices=[]):
         ...     seed_layers(torch.device("cpu"), seed=0, step=7)
     """
-    number = derived_seed(seed, "layers", step)
+    number = derived_seed(seed, f"layers of part {part}" if part else "layers", step)
     torch.default_generator.manual_seed(number)
     if device.type == "cuda":
         with torch.cuda.device(device):

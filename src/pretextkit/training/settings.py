@@ -26,6 +26,7 @@ class Settings:
     epochs: int | None = None
     steps: int | None = None
     batch_size: int | None = None
+    accumulate: int = 1
     optimizer: OptimizerName = "adamw"
     learning_rate: float | None = None
     weight_decay: float | None = None
@@ -47,6 +48,7 @@ class Plan:
     """What the settings mean for given data."""
 
     batch_size: int
+    """Images in a step, of all processes together."""
     learning_rate: float
     per_epoch: int
     """Steps of an epoch: a last partial batch is left to the next shuffle."""
@@ -56,8 +58,13 @@ class Plan:
     """Steps in which the learning rate rises."""
 
 
-def make_plan(settings: Settings, source: ImageSource) -> Plan:
+def make_plan(settings: Settings, source: ImageSource, processes: int = 1) -> Plan:
     """Put what depends on the data in place of the defaults.
+
+    Args:
+        settings: How to train.
+        source: The images.
+        processes: How many share each batch.
 
     Raises:
         OptionError: A setting makes no sense, by itself or for this many images.
@@ -70,14 +77,28 @@ def make_plan(settings: Settings, source: ImageSource) -> Plan:
     """
     count = len(source)
     batch_size = settings.batch_size
+    if not (_is_whole(settings.accumulate) and settings.accumulate >= 1):
+        raise OptionError(
+            "accumulate as a whole number of at least 1",
+            got=settings.accumulate,
+            fix="It is the number of parts that a batch is computed in.",
+        )
+    parts = processes * settings.accumulate
     if batch_size is None:
         own = source.batch_size if isinstance(source, LoaderImages) else None
         batch_size = min(own or 256, count)
+        batch_size -= batch_size % parts if batch_size >= parts else 0
     if not (_is_whole(batch_size) and 1 <= batch_size <= count):
         raise OptionError(
             f"a batch size of 1 to {count}, as there are {count} images",
             got=batch_size,
             fix=f"Use batch_size={min(256, count)}.",
+        )
+    if batch_size % parts:
+        raise OptionError(
+            f"a batch size that {processes} x {settings.accumulate} parts (processes x accumulate) share evenly",
+            got=batch_size,
+            fix=f"Use batch_size={max(1, batch_size // parts) * parts}: it counts the images of all processes.",
         )
     if (settings.epochs is None) == (settings.steps is None):
         raise OptionError(

@@ -45,16 +45,23 @@ class Watch:
     Args:
         module: What is trained.
         source: Its images.
-        batch_size: Images in a step.
+        batch_size: Images in a step, of this process.
         per_epoch: Steps in an epoch.
         scaled: Whether losses are scaled, so that the scaler leaves out steps whose gradient is not finite.
+        tells: Whether it warns: of several processes that see the same, one does. Errors are raised by all.
     """
 
     def __init__(
-        self, module: nn.Module, source: ImageSource, batch_size: int, per_epoch: int, scaled: bool = False
+        self,
+        module: nn.Module,
+        source: ImageSource,
+        batch_size: int,
+        per_epoch: int,
+        scaled: bool = False,
+        tells: bool = True,
     ) -> None:
         self.module, self.source, self.batch_size, self.per_epoch = module, source, batch_size, per_epoch
-        self.scaled = scaled
+        self.scaled, self.tells = scaled, tells
         self.steps = 0
         self.without_gradient = {name: value for name, value in module.named_parameters() if value.requires_grad}
         self.all_zero = True
@@ -184,7 +191,7 @@ class Watch:
 
     def tell(self, what: str, text: str) -> None:
         """Warn, once for each kind of failure."""
-        if what not in self.told:
+        if self.tells and what not in self.told:
             self.told.add(what)
             warnings.warn(text, TrainingWarning, stacklevel=2)
 

@@ -1,0 +1,190 @@
+"""What several processes do in the tests beside this file, and one process alone for comparison.
+
+    python runs.py FOLDER RANK PROCESSES
+
+does all of it as one of the processes, and leaves in the folder what came out.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import pretextkit as pk
+from pretextkit import distributed
+from pretextkit.distributed import gather_rows
+from pretextkit.errors import OptionError
+from pretextkit.functional import pretrain
+from pretextkit.testing import TinyBackbone, toy_images
+
+Task = pk.PretextTask[Any, Any]
+Outcome = dict[str, Any]
+
+IMAGES = toy_images(24, generator=Generator().manual_seed(0))
+NAMES = tuple(pk.pretext_tasks)
+
+
+def without_batch_norm(module: nn.Module) -> None:
+    """Normalise each row for itself: torch averages BatchNorm's statistics over processes on GPUs only."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
+            setattr(module, name, nn.GroupNorm(1, child.num_features))
+        without_batch_norm(child)
+
+
+def make(name: str, seed: int = 0) -> Task:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        task: Task = pk.pretext_tasks[name](TinyBackbone())
+    without_batch_norm(task)
+    return task
+
+
+def outcome(task: Task, images: Any = IMAGES, **options: Any) -> Outcome:
+    """Train for five steps, and give the weights and the history."""
+    defaults = {"steps": 5, "batch_size": 8, "optimizer": "sgd", "learning_rate": 0.1}
+    fixed: dict[str, Any] = {"device": "cpu", "precision": "fp32", "progress": False}
+    result = pretrain(task, images, **{**defaults, **fixed, **options})
+    rows = [{name: value for name, value in row.items() if name != "seconds"} for row in result.history.rows]
+    return {"weights": task.state_dict(), "rows": rows, "resumed_at": result.resumed_at}
+
+
+class Contrast(pk.PretextTask[pk.batches.TwoViews]):
+    """Views of noise, a slow copy of the weights, and a queue of what the copy made of the last batch."""
+
+    queue: Tensor
+
+    def __init__(self) -> None:
+        super().__init__(TinyBackbone())
+        self.slow = TinyBackbone().requires_grad_(False)
+        self.register_buffer("queue", torch.zeros(8, 64))
+
+    def views(self, images: Tensor, generator: Generator) -> pk.batches.TwoViews:
+        noise = torch.randn(images.shape, generator=generator)
+        scale = torch.rand(len(images), 1, 1, 1, generator=generator)
+        shift = torch.randint(5, (len(images),), generator=generator).view(-1, 1, 1, 1) / 50
+        return pk.batches.TwoViews((images + scale * noise / 5).clamp(0, 1), (images + shift).clamp(0, 1))
+
+    def forward(self, batch: pk.batches.TwoViews) -> pk.TaskOutput:
+        keys = self.slow(batch.b)
+        loss = pk.losses.nt_xent_loss(self.backbone(batch.a), keys) + self.queue.square().mean()
+        self.queue.copy_(gather_rows(keys)[:8])
+        return pk.TaskOutput(loss, {})
+
+    def after_step(self) -> None:
+        with torch.no_grad():
+            for slow, fast in zip(self.slow.parameters(), self.backbone.parameters(), strict=True):
+                slow.lerp_(fast, 0.1)
+
+
+def contrast() -> Task:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Contrast()
+
+
+def darkened(images: Tensor, generator: Generator) -> Tensor:
+    return images * torch.rand(len(images), 1, 1, 1, generator=generator)
+
+
+RUNS: dict[str, Callable[[], Outcome]] = {name: lambda name=name: outcome(make(name)) for name in NAMES}  # type: ignore[misc]
+RUNS |= {
+    "adamw": lambda: outcome(make("rotation"), optimizer="adamw", learning_rate=1e-3, clip_norm=0.1),
+    "in parts": lambda: outcome(make("jigsaw"), accumulate=2, batch_size=16),
+    "augmented": lambda: outcome(make("rotation"), augment=darkened),
+    "data set": lambda: outcome(make("simclr"), TensorDataset(IMAGES), workers=1),
+    "loader": lambda: outcome(make("simclr"), DataLoader(TensorDataset(IMAGES), batch_size=5, shuffle=True)),
+    "momentum and queue": lambda: outcome(contrast()),
+}
+"""Must end alike, however many processes share each batch."""
+
+
+class Seen(pk.tasks.Rotation):
+    """Notes the images that it is asked for views of."""
+
+    def __init__(self) -> None:
+        super().__init__(TinyBackbone())
+        self.images: list[Tensor] = []
+
+    def views(self, images: Tensor, generator: Generator) -> pk.batches.Labelled:
+        self.images.append(images)
+        return super().views(images, generator)
+
+
+def local_slice(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
+    """Give each process the gradient of its own loss alone: what many a gather does."""
+    rank, count = ctx.where
+    return upstream.chunk(count)[rank], None
+
+
+def planted_local_slice() -> Outcome:
+    whole = distributed._GatherRows.backward
+    distributed._GatherRows.backward = staticmethod(local_slice)  # type: ignore[method-assign]
+    try:
+        return outcome(make("simclr"))
+    finally:
+        distributed._GatherRows.backward = whole  # type: ignore[method-assign]
+
+
+def refusal(run: Callable[[], Any]) -> str:
+    try:
+        run()
+    except OptionError as error:
+        return str(error)
+    return "nothing was refused"
+
+
+def stopped_and_resumed(folder: Path, rank: int) -> Outcome:
+    """Let the last process be asked to stop at step 2; all of them do, and go on from there."""
+    task, done = make("simclr"), [0]
+
+    def after_step() -> None:
+        done[0] += 1
+        if done[0] == 2 and rank == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    task.after_step = after_step  # type: ignore[method-assign]
+    status = 0
+    try:
+        outcome(task, checkpoint=folder / "run")
+    except SystemExit as stop:
+        status = int(stop.code or 0)
+    own = folder / f"nothing of {rank} is here"  # where hosts share no folder, the first has the only checkpoint
+    resumed = outcome(make("simclr", seed=1 + rank), checkpoint=folder / "run" if rank == 0 else own)
+    return {**resumed, "status": status, "steps": done[0], "own folder": own.exists()}
+
+
+def one_of_several(folder: Path, rank: int, processes: int) -> Outcome:
+    found: Outcome = {name: run() for name, run in RUNS.items()}
+    task = Seen()
+    outcome(task, epochs=2, steps=None)
+    found["seen"] = torch.cat(task.images)
+    found["own weights"] = outcome(make("rotation", seed=rank))
+    found["local slice"] = planted_local_slice()
+    rows: list[Any] = []
+    outcome(make("rotation"), callbacks=[rows.append])
+    found["callbacks"] = len(rows)
+    found["resumed"] = stopped_and_resumed(folder, rank)
+    synchronized = nn.SyncBatchNorm.convert_sync_batchnorm(pk.tasks.SimCLR(TinyBackbone()))  # type: ignore[no-untyped-call]
+    found["refusals"] = [
+        refusal(lambda: outcome(make("rotation"), seed=rank)),
+        refusal(lambda: outcome(make("rotation"), batch_size=2 * processes - 1)),
+        refusal(lambda: outcome(synchronized)),
+    ]
+    return found
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    folder, rank, processes = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=processes)
+    torch.save(one_of_several(folder, rank, processes), folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()

@@ -1,0 +1,168 @@
+"""Several processes train as one would: gloo on the CPU, and everything that is asked of one start of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from pretextkit.errors import OptionError
+from pretextkit.functional import pretrain
+from pretextkit.tasks import Rotation
+from pretextkit.testing import TinyBackbone
+
+from . import runs
+
+COUNTS = [2, pytest.param(4, marks=pytest.mark.slow)]
+_started: dict[int, list[runs.Outcome]] = {}
+
+
+@pytest.fixture(scope="module", params=COUNTS)
+def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[runs.Outcome]:
+    """What each of the processes left."""
+    count: int = request.param
+    folder = tmp_path_factory.mktemp(f"of{count}")
+    commands = [
+        [sys.executable, "-W", "error", runs.__file__, str(folder), str(rank), str(count)] for rank in range(count)
+    ]
+    started = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
+    try:
+        errors = [process.communicate(timeout=300)[1] for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert [process.returncode for process in started] == [0] * count, "\n".join(errors)
+    assert errors[1:] == [""] * (count - 1)
+    assert errors[0] == "Stopped at step 2 of 5; repeat the call to go on.\n"
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(count)]
+
+
+def farthest(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
+    assert one.keys() == other.keys()
+    return max((value.double() - other[name].double()).abs().max().item() for name, value in one.items())
+
+
+@pytest.mark.parametrize("name", runs.RUNS)
+def test_weights_and_buffers_end_as_those_of_one_process(name: str, outcomes: list[runs.Outcome]) -> None:
+    alone = runs.RUNS[name]()
+    start = runs.make(name).state_dict() if name in runs.NAMES else None
+    if start is not None:
+        assert farthest(start, alone["weights"]) > 1e-3  # or nothing would have been learnt
+    for found in outcomes:
+        assert farthest(alone["weights"], found[name]["weights"]) < 1e-6
+        assert found[name]["rows"] == outcomes[0][name]["rows"]
+
+
+@pytest.mark.parametrize("name", sorted({*runs.NAMES, "momentum and queue"} - {"simclr"}))
+def test_losses_and_metrics_are_those_of_the_whole_batch(name: str, outcomes: list[runs.Outcome]) -> None:
+    """But for decibels, whose mean is not the mean's, and what is measured between images."""
+    alone, row = runs.RUNS[name]()["rows"][-1], outcomes[0][name]["rows"][-1]
+    assert alone.keys() == row.keys()
+    for metric, value in alone.items():
+        if not metric.startswith(("psnr", "spread", "rankme")):
+            assert row[metric] == pytest.approx(value, rel=1e-5, abs=1e-6), metric
+
+
+def test_the_contrastive_loss_is_that_of_the_whole_batch(outcomes: list[runs.Outcome]) -> None:
+    alone, row = runs.RUNS["simclr"]()["rows"][-1], outcomes[0]["simclr"]["rows"][-1]
+    assert row["loss"] == pytest.approx(alone["loss"], rel=1e-5)
+    assert row["alignment"] == pytest.approx(alone["alignment"], rel=1e-5)
+
+
+def test_a_gather_that_hands_back_local_slices_would_be_found_out(outcomes: list[runs.Outcome]) -> None:
+    """The first loss is the same, to the last digits; the weights are not."""
+    alone = runs.RUNS["simclr"]()["weights"]
+    assert farthest(alone, outcomes[0]["local slice"]["weights"]) > 1e-3
+
+
+def test_every_image_is_seen_once_an_epoch_by_one_process(outcomes: list[runs.Outcome]) -> None:
+    def rows(images: Tensor) -> list[int]:
+        return [int((runs.IMAGES - image).abs().amax((1, 2, 3)).argmin()) for image in images]
+
+    for epoch in range(2):
+        half = [found["seen"][epoch * len(found["seen"]) // 2 :][: len(found["seen"]) // 2] for found in outcomes]
+        assert sorted(rows(torch.cat(half))) == list(range(len(runs.IMAGES)))
+
+
+def test_everyone_begins_with_the_weights_of_the_first(outcomes: list[runs.Outcome]) -> None:
+    for found in outcomes:
+        assert farthest(found["own weights"]["weights"], outcomes[0]["rotation"]["weights"]) == 0
+
+
+def test_the_first_process_alone_calls_back(outcomes: list[runs.Outcome]) -> None:
+    assert [found["callbacks"] for found in outcomes] == [2] + [0] * (len(outcomes) - 1)
+
+
+def test_a_signal_to_one_stops_all_and_all_go_on_from_the_firsts_checkpoint(outcomes: list[runs.Outcome]) -> None:
+    for found in outcomes:
+        again = found["resumed"]
+        assert (again["status"], again["steps"], again["resumed_at"], again["own folder"]) == (143, 2, 2, False)
+        assert farthest(again["weights"], found["simclr"]["weights"]) == 0
+        assert again["rows"] == found["simclr"]["rows"]
+
+
+def test_what_cannot_be_shared_is_refused_by_all(outcomes: list[runs.Outcome]) -> None:
+    count = len(outcomes)
+    for found in outcomes:
+        seed, batch, norm = found["refusals"]
+        assert seed == (
+            "Expected the same call on every process, but got differences between process 0 (there) and process 1 "
+            "(here): seed: 0 there, 1 here. Each takes its own share of the images by itself: pass the same to all of "
+            "them."
+        )
+        assert batch == (
+            f"Expected a batch size that {count} x 1 parts (processes x accumulate) share evenly, but got "
+            f"{2 * count - 1}. Use batch_size={count}: it counts the images of all processes."
+        )
+        assert norm == (
+            "Expected SyncBatchNorm on GPUs, the only devices it works on in torch, but got device cpu. Keep "
+            "BatchNorm, which then takes each process's own images, or use GroupNorm."
+        )
+
+
+def test_processes_that_do_not_know_of_each_other_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    task = Rotation(TinyBackbone())
+    with pytest.raises(OptionError) as caught:
+        pretrain(task, runs.IMAGES, steps=1, progress=False)
+    assert str(caught.value) == (
+        "Expected a process group, as torchrun started 2 processes, but got none. "
+        "Call torch.distributed.init_process_group() first."
+    )
+
+
+FAILING = """
+import sys, torch
+from pretextkit.errors import OptionError
+from pretextkit.functional import pretrain
+from pretextkit.tasks import Rotation
+from pretextkit.testing import TinyBackbone
+torch.distributed.init_process_group("gloo")
+task = Rotation(TinyBackbone())
+if torch.distributed.get_rank() == 1:
+    def fail():
+        raise RuntimeError("planted")
+    task.after_step = fail
+pretrain(task, torch.ones(8, 3, 16, 16) / 2, steps=1000, batch_size=4, device="cpu", progress=False)
+print("went on")
+"""
+
+
+@pytest.mark.slow
+def test_when_one_fails_all_end(tmp_path: Path) -> None:
+    script = tmp_path / "failing.py"
+    script.write_text(FAILING)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    ended = subprocess.run(
+        command, capture_output=True, text=True, timeout=200, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert ended.returncode == 1
+    assert "RuntimeError: planted" in ended.stderr
+    assert "went on" not in ended.stdout
