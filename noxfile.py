@@ -80,6 +80,13 @@ def minimums(session: nox.Session) -> None:
 
 
 @nox.session
+def nightly(session: nox.Session) -> None:
+    """Run the tests that draw their input at random with 2,000 draws each, instead of 100."""
+    install(session, "test")
+    session.run("pytest", "tests/fuzz", *session.posargs, env={**ONE_THREAD, "HYPOTHESIS_PROFILE": "nightly"})
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style and formatting; ``ruff check --fix`` and ``ruff format`` repair most of it."""
     session.install("--group", "lint")

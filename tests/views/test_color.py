@@ -155,7 +155,7 @@ def test_strengths_out_of_range_are_refused(strengths: dict[str, float]) -> None
     with pytest.raises(OptionError) as caught:
         jitter(some_images(), **strengths)
     assert str(caught.value) == (
-        "Expected jitter strengths of at least 0, hue at most 0.5, but got "
+        "Expected jitter strengths from 0 to 100, hue at most 0.5, but got "
         f"{', '.join(f'{name}={value}' for name, value in values.items())}. Zero leaves that property alone."
     )
 

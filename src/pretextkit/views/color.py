@@ -9,9 +9,12 @@ from torch import Generator, Tensor
 
 from pretextkit.contracts import GREY_FROM_RGB
 from pretextkit.errors import OptionError, ShapeError
-from pretextkit.views.draw import chance, require_images, uniform
+from pretextkit.views.draw import chance, require_floats, require_images, uniform
 
 __all__ = ["color_jitter", "random_grayscale", "to_grayscale"]
+
+STRONGEST = 100
+"""More would overflow half precision."""
 
 # Columns I and Q of RGB -> YIQ span the colours of luma 0; turning in that plane changes the hue and keeps the luma.
 _YIQ_FROM_RGB = ((0.299, 0.587, 0.114), (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))
@@ -46,7 +49,7 @@ def color_jitter(
         ``b c h w`` in [0, 1].
 
     Raises:
-        OptionError: A strength is negative, ``hue`` above 0.5, or ``p`` not in [0, 1].
+        OptionError: A strength is negative or above 100, ``hue`` above 0.5, or ``p`` not in [0, 1].
         ShapeError: The images are not ``b c h w`` with 1 or 3 channels.
 
     Example:
@@ -54,12 +57,14 @@ def color_jitter(
         >>> color_jitter(torch.rand(4, 3, 32, 32), generator=generator).shape
         torch.Size([4, 3, 32, 32])
     """
-    if min(brightness, contrast, saturation, hue) < 0 or hue > 0.5:
+    strengths = (brightness, contrast, saturation)
+    if not all(0 <= strength <= STRONGEST for strength in strengths) or not 0 <= hue <= 0.5:
         raise OptionError(
-            "jitter strengths of at least 0, hue at most 0.5",
+            f"jitter strengths from 0 to {STRONGEST}, hue at most 0.5",
             got=f"brightness={brightness}, contrast={contrast}, saturation={saturation}, hue={hue}",
             fix="Zero leaves that property alone.",
         )
+    require_floats(images)
 
     def factor(strength: float) -> Tensor:
         return uniform(images, max(0.0, 1 - strength), 1 + strength, generator).to(images.dtype)[:, None, None, None]
@@ -102,6 +107,7 @@ def to_grayscale(images: Tensor) -> Tensor:
         return images
     if images.shape[1] != 3:
         raise ShapeError("images of 1 or 3 channels", got=images.shape[1], fix="Drop alpha: images[:, :3].")
+    require_floats(images)
     return (images * images.new_tensor(GREY_FROM_RGB).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 

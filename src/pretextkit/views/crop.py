@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from pretextkit.errors import OptionError
-from pretextkit.views.draw import chance, require_images, uniform
+from pretextkit.views.draw import chance, require_floats, uniform
 
 __all__ = ["random_horizontal_flip", "random_resized_crop"]
 
@@ -41,6 +41,7 @@ def random_resized_crop(
     Raises:
         OptionError: ``scale`` or ``ratio`` is not an ordered pair in its range, or ``size`` is below 1.
         ShapeError: The images are not ``b c h w``.
+        DataError: They are not of floats.
 
     Example:
         >>> generator = torch.Generator().manual_seed(0)
@@ -49,9 +50,9 @@ def random_resized_crop(
     """
     if not 0 < scale[0] <= scale[1] <= 1:
         raise OptionError("scale as 0 < smallest <= largest <= 1", got=scale, fix="For example scale=(0.2, 1.0).")
-    if not 0 < ratio[0] <= ratio[1]:
+    if not 0 < ratio[0] <= ratio[1] < math.inf:
         raise OptionError("ratio as 0 < smallest <= largest", got=ratio, fix="For example ratio=(3 / 4, 4 / 3).")
-    require_images(images)
+    require_floats(images)
     height, width = images.shape[2:]
     out_height, out_width = (height, width) if size is None else (size, size) if isinstance(size, int) else size
     if min(out_height, out_width) < 1:

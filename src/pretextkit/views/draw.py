@@ -5,15 +5,38 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from pretextkit.errors import OptionError, ShapeError
+from pretextkit.errors import DataError, OptionError, ShapeError
 
-__all__ = ["chance", "choice", "require_images", "uniform"]
+__all__ = ["chance", "choice", "require_floats", "require_images", "require_whole", "uniform"]
+
+FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 def require_images(images: Tensor) -> None:
-    """Refuse what is not ``b c h w``."""
+    """Refuse what is not ``b c h w`` with at least one pixel each (there may be no image), of bytes or floats."""
     if images.ndim != 4:
         raise ShapeError("images b c h w", got=f"shape {tuple(images.shape)}", fix="Add a batch axis: images[None].")
+    if 0 in images.shape[1:]:
+        raise ShapeError(
+            "images b c h w of at least one pixel",
+            got=f"shape {tuple(images.shape)}",
+            fix="Check how they were cut out.",
+        )
+    if images.dtype not in (torch.uint8, *FLOATS):
+        raise DataError("images of dtype uint8 or float", got=str(images.dtype), fix="Convert with images.float().")
+
+
+def require_floats(images: Tensor) -> None:
+    """Refuse what is not ``b c h w`` of floats, as bytes would be rounded to 0 on the way."""
+    require_images(images)
+    if images.dtype not in FLOATS:
+        raise DataError("float images in [0, 1]", got=str(images.dtype), fix="Convert with images.float() / 255.")
+
+
+def require_whole(numbers: Tensor, what: str) -> None:
+    """Refuse numbers that could not count anything; bools would be taken for a mask."""
+    if numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool:
+        raise DataError(f"whole numbers as {what}", got=str(numbers.dtype), fix="Convert with .long() if they are.")
 
 
 def uniform(images: Tensor, low: float, high: float, generator: Generator) -> Tensor:

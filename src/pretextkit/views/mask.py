@@ -7,7 +7,7 @@ from einops import repeat
 from torch import Generator, Tensor
 
 from pretextkit.errors import OptionError, ShapeError
-from pretextkit.views.draw import choice, require_images
+from pretextkit.views.draw import choice, require_floats, require_images
 
 __all__ = ["hide_pixels", "mask_blocks", "mask_centre", "mask_patches"]
 
@@ -139,7 +139,7 @@ def hide_pixels(images: Tensor, mask: Tensor) -> Tensor:
         >>> hide_pixels(torch.tensor([[[[0.2, 0.4, 0.9]]]]), torch.tensor([[[[False, False, True]]]]))
         tensor([[[[0.2000, 0.4000, 0.3000]]]])
     """
-    require_images(images)
+    require_floats(images)
     wanted = (len(images), 1, *images.shape[2:])
     if mask.dtype != torch.bool or mask.shape != wanted:
         raise ShapeError(

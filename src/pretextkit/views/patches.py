@@ -6,8 +6,8 @@ import torch
 from einops import rearrange
 from torch import Generator, Tensor
 
-from pretextkit.errors import ShapeError
-from pretextkit.views.draw import chance, choice, require_images
+from pretextkit.errors import OptionError, ShapeError
+from pretextkit.views.draw import chance, choice, require_floats, require_images, require_whole
 
 __all__ = ["cut_patches", "drop_colors", "standardize_patches"]
 
@@ -26,6 +26,8 @@ def cut_patches(images: Tensor, top: Tensor, left: Tensor, size: int) -> Tensor:
 
     Raises:
         ShapeError: A patch reaches over the image's edge, or there is not one corner for each image.
+        OptionError: ``size`` is below 1.
+        DataError: The corners are not whole numbers.
 
     Example:
         >>> images = torch.arange(16.0).view(1, 1, 4, 4)
@@ -40,6 +42,10 @@ def cut_patches(images: Tensor, top: Tensor, left: Tensor, size: int) -> Tensor:
             got=f"{tuple(top.shape)} tops and {tuple(left.shape)} lefts for {len(images)} images",
             fix="Pass both of shape (b,).",
         )
+    require_whole(top, "tops")
+    require_whole(left, "lefts")
+    if size < 1:
+        raise OptionError("patches of at least 1 pixel", got=size, fix="For example size=9.")
     height, width = images.shape[2:]
     if len(images) and not (
         int(top.min()) >= 0
@@ -109,7 +115,7 @@ def standardize_patches(patches: Tensor) -> Tensor:
         >>> standardize_patches(torch.tensor([[[[0.1, 0.3]]]]))
         tensor([[[[0.2500, 0.7500]]]])
     """
-    require_images(patches)
+    require_floats(patches)
     centred = patches - patches.mean((1, 2, 3), keepdim=True)
     deviation = centred.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1 / 255)
     return (0.5 + 0.25 * centred / deviation).clamp(0, 1)

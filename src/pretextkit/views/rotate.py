@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pretextkit.errors import ShapeError
+from pretextkit.views.draw import require_images, require_whole
 
 __all__ = ["all_rotations", "rotate90"]
 
@@ -24,6 +25,7 @@ def rotate90(images: Tensor, turns: Tensor) -> Tensor:
 
     Raises:
         ShapeError: The images are not square, or there is not one turn for each.
+        DataError: The turns are not whole numbers.
 
     Example:
         >>> rotate90(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]), torch.tensor([1]))
@@ -33,8 +35,9 @@ def rotate90(images: Tensor, turns: Tensor) -> Tensor:
     _require_square(images)
     if turns.shape != images.shape[:1]:
         raise ShapeError("one turn for each image", got=f"{tuple(turns.shape)} turns", fix="Pass turns of shape (b,).")
+    require_whole(turns, "turns")
     rotations = torch.stack([torch.rot90(images, k, (2, 3)) for k in range(4)])
-    return rotations[turns.remainder(4), torch.arange(len(images), device=images.device)]
+    return rotations[turns.long().remainder(4), torch.arange(len(images), device=images.device)]
 
 
 def all_rotations(images: Tensor) -> Tensor:
@@ -58,6 +61,8 @@ def all_rotations(images: Tensor) -> Tensor:
 
 
 def _require_square(images: Tensor) -> None:
+    if images.ndim == 4:
+        require_images(images)
     if images.ndim != 4 or images.shape[2] != images.shape[3]:
         raise ShapeError(
             "square images b c h h",
