@@ -48,6 +48,7 @@ SHORT_FORMS = {  # of every example, but the quickstart, which the package sessi
         *("--data=sample", "--labels=100", "--seeds", "0"),
         *("--epochs=1", "--small-epochs=1", "--images=256"),
     ),
+    "distributed_pretrain.py": ("--epochs=1", "--images=512", "--batch-size=128"),
     "svhn_rotation.py": ("--data=sample", "--stem=imagenet", "--epochs=1", "--images=512"),
 }
 
