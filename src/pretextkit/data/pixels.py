@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["channels_second", "image_tensor", "pil_tensor", "resize_and_crop"]
 
+LONGEST = 16
+"""Sides beyond so many times the shorter one are cut before scaling; only the middle, once as long, is kept anyway."""
+
 
 def image_tensor(image: Any) -> Tensor:
     """Give ``c h w`` for a tensor ``c h w``, an array ``h w c`` or ``h w``, or a PIL image.
@@ -117,8 +120,14 @@ def resize_and_crop(images: Tensor, size: int) -> Tensor:
         torch.Size([2, 3, 32, 32])
     """
     short = min(images.shape[-2:])
+    if max(images.shape[-2:]) > LONGEST * short:  # scaled whole, a line of a million pixels would fill the memory
+        images = _middle(images, *(min(side, LONGEST * short) for side in images.shape[-2:]))
     if short != size:
         target = [max(size, round(side * size / short)) for side in images.shape[-2:]]
         images = interpolate(images, target, mode="bilinear", antialias=True)
-    top, left = ((side - size) // 2 for side in images.shape[-2:])
-    return images[..., top : top + size, left : left + size]
+    return _middle(images, size, size)
+
+
+def _middle(images: Tensor, height: int, width: int) -> Tensor:
+    top, left = (images.shape[-2] - height) // 2, (images.shape[-1] - width) // 2
+    return images[..., top : top + height, left : left + width]

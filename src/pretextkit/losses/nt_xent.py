@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pretextkit.distributed import gather_rows, place
 from pretextkit.errors import OptionError, PretextkitError, ShapeError
+from pretextkit.losses.rows import require_floats, require_rows
 
 __all__ = ["nt_xent_loss", "row_chunks"]
 
@@ -47,6 +48,7 @@ def nt_xent_loss(z_a: Tensor, z_b: Tensor, *, temperature: float = 0.5) -> Tenso
 
     Raises:
         ShapeError: The embeddings are not two equal ``n d``, or there is a single pair, which has no negatives.
+        DataError: The embeddings are not of floats.
         OptionError: The temperature is not positive.
         PretextkitError: The gradient is to be differentiated in its turn (``create_graph=True``).
 
@@ -68,6 +70,8 @@ def nt_xent_loss(z_a: Tensor, z_b: Tensor, *, temperature: float = 0.5) -> Tenso
             got=len(z_a),
             fix="Raise the batch size, and drop a last batch of one.",
         )
+    require_rows(z_a, "embeddings")
+    require_floats(z_b, "embeddings")
     if not temperature > 0:
         raise OptionError("a temperature above 0", got=temperature, fix="Usual values are 0.07 to 0.5.")
     with torch.autocast(z_a.device.type, enabled=False):

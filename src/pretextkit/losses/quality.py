@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from pretextkit.errors import ShapeError
+from pretextkit.errors import DataError, ShapeError
 from pretextkit.losses.nt_xent import row_chunks
+from pretextkit.losses.rows import require_rows
 
 __all__ = ["alignment", "feature_spread", "rankme", "uniformity"]
 
@@ -26,10 +27,22 @@ def alignment(z_a: Tensor, z_b: Tensor) -> Tensor:
     Returns:
         ``()``.
 
+    Raises:
+        ShapeError: The embeddings are not two equal ``n d``.
+        DataError: They are not of floats.
+
     Example:
         >>> alignment(torch.eye(3), torch.eye(3))
         tensor(0.)
     """
+    if z_a.shape != z_b.shape:
+        raise ShapeError(
+            "two embeddings of one shape n d",
+            got=f"{tuple(z_a.shape)} and {tuple(z_b.shape)}",
+            fix="Embed both views of the same images.",
+        )
+    require_rows(z_a, "embeddings")
+    require_rows(z_b, "embeddings")
     difference = nn.functional.normalize(z_a.float()) - nn.functional.normalize(z_b.float())
     return difference.square().sum(1).mean()
 
@@ -42,15 +55,20 @@ def uniformity(z: Tensor) -> Tensor:
     of their matrix at a time.
 
     Args:
-        z: ``n d``, at least two rows.
+        z: ``n d``; of a single row there are no pairs, and the result is NaN.
 
     Returns:
         ``()``.
+
+    Raises:
+        ShapeError: The embeddings are not ``n d``.
+        DataError: They are not of floats.
 
     Example:
         >>> round(uniformity(torch.eye(4)).item(), 4)  # every pair at distance sqrt(2): log(exp(-4))
         -4.0
     """
+    require_rows(z, "embeddings")
     z = nn.functional.normalize(z.float())
     squares = z.square().sum(1)
     total = z.new_zeros(())
@@ -70,15 +88,20 @@ def feature_spread(features: Tensor) -> Tensor:
     The standard deviation of each coordinate, averaged and multiplied by the square root of ``d``.
 
     Args:
-        features: ``n d``, at least two rows.
+        features: ``n d``; of a single row there is no spread, 0.
 
     Returns:
         ``()``.
+
+    Raises:
+        ShapeError: The features are not ``n d``.
+        DataError: They are not of floats.
 
     Example:
         >>> feature_spread(torch.ones(8, 4))
         tensor(0.)
     """
+    require_rows(features, "features")
     deviations = nn.functional.normalize(features.float()).std(0, correction=0)
     return deviations.mean() * math.sqrt(features.shape[1])
 
@@ -99,13 +122,15 @@ def rankme(features: Tensor) -> Tensor:
 
     Raises:
         ShapeError: The features are not ``n d``, or there is none.
+        DataError: They are not of floats, or not finite.
 
     Example:
         >>> rankme(torch.eye(8)), rankme(torch.ones(8, 8))
         (tensor(8.0000), tensor(1.0000))
     """
-    if features.ndim != 2 or not features.numel():
-        raise ShapeError("features n d", got=f"shape {tuple(features.shape)}", fix="Average maps first: .mean((2, 3)).")
+    require_rows(features, "features")
+    if not features.isfinite().all():
+        raise DataError("finite features", got="NaN or infinity", fix="Look at the weights that made them.")
     with torch.autocast(features.device.type, enabled=False):
         values = torch.linalg.svdvals(features.float())
         shares = values / values.sum().clamp(min=torch.finfo(values.dtype).tiny)

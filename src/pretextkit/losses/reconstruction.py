@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from pretextkit.distributed import mean_over_processes
+from pretextkit.errors import ShapeError
+from pretextkit.losses.rows import require_floats
 
 __all__ = ["psnr", "weighted_mse"]
 
@@ -23,12 +26,26 @@ def weighted_mse(predictions: Tensor, targets: Tensor, weights: Tensor) -> Tenso
     Returns:
         ``()``: the sum of weight times error over the sum of weights; 0 where all weights are.
 
+    Raises:
+        ShapeError: They have other shapes, which would be stretched to fit one another.
+        DataError: They are not of floats.
+
     Example:
-        >>> import torch
         >>> weights = torch.tensor([[[[1.0, 3.0]]]])
         >>> weighted_mse(torch.tensor([[[[0.0, 2.0]]]]), torch.zeros(1, 1, 1, 2), weights)
         tensor(3.)
     """
+    wanted = (len(targets), 1, *targets.shape[2:]) if targets.ndim == 4 else None
+    if predictions.shape != targets.shape or weights.shape != wanted:
+        raise ShapeError(
+            "predictions and targets b c h w, and weights b 1 h w",
+            got=f"{tuple(predictions.shape)}, {tuple(targets.shape)} and {tuple(weights.shape)}",
+            fix="Scale predictions to their targets, and give each pixel one weight.",
+        )
+    require_floats(predictions, "predictions")
+    require_floats(targets, "targets")
+    if weights.dtype != torch.bool:
+        require_floats(weights, "weights")
     errors = (predictions.float() - targets.float()).square().mean(1, keepdim=True)
     weights = weights.float()
     return (weights * errors).sum() / mean_over_processes(weights.sum()).clamp(min=1e-8)
@@ -39,9 +56,12 @@ def psnr(mse: Tensor) -> Tensor:
 
     Ten more are a tenth of the error; it ends at 100, for errors too small to matter.
 
+    Raises:
+        DataError: It is no float.
+
     Example:
-        >>> import torch
         >>> psnr(torch.tensor(0.01))
         tensor(20.)
     """
+    require_floats(mse, "a mean squared error")
     return -10 * mse.detach().clamp(min=1e-10).log10()
