@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Generator, Tensor
 
 from pretextkit.errors import DataError, OptionError, PretextkitError, ShapeError
@@ -63,6 +64,21 @@ def test_two_columns_are_drawn_as_they_are() -> None:
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["top", "shoe"]
     figure.savefig(io.BytesIO(), format="png")
+
+
+@pytest.mark.parametrize("stretch", [(3.0, 30.0), (30.0, 3.0)])
+def test_every_point_and_every_word_is_in_the_picture(stretch: tuple[float, float]) -> None:
+    points = drawn(30, 2).abs() * torch.tensor(stretch)
+    figure = embedding(points, torch.arange(30) % 3, ["top", "bag", "shoe"])
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=80)
+    (axes,) = figure.axes
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    assert left < points[:, 0].min() <= points[:, 0].max() < right
+    assert bottom < points[:, 1].min() <= points[:, 1].max() < top
+    pixels = np.asarray(Image.open(file).convert("L"))
+    for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
+        assert (edge == 255).all()  # nothing is cut off
 
 
 def test_unlabelled_images_are_grey_and_named_so() -> None:

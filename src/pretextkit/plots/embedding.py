@@ -49,7 +49,7 @@ def embedding(features: Tensor, labels: Any = None, class_names: Sequence[str] =
         >>> figure.axes[0].get_xlabel()
         'principal component 1 (84.2 % of variance)'
     """
-    figure = new_figure(6.4, 4.8 + (0.3 if title else 0))
+    figure = new_figure(6.4, 5 + (0.3 if title else 0))
     points = features.detach().cpu().double()
     if points.ndim != 2 or min(points.shape) < 2:
         raise ShapeError(
@@ -78,7 +78,10 @@ def embedding(features: Tensor, labels: Any = None, class_names: Sequence[str] =
         color, marker = PALETTE[label % 10], MARKERS[(label + label // 10) % 10]
         name = class_name(label, class_names)
         axes.scatter(x.numpy(), y.numpy(), size, color, marker=marker, linewidths=0, alpha=0.75, label=name)
-    axes.set_aspect("equal", adjustable="datalim")  # distances are the same in every direction
+    low, high = points.amin(0), points.amax(0)
+    reach = 0.55 * float((high - low).max()) or 1.0
+    (left, right), (bottom, top) = ((middle - reach, middle + reach) for middle in ((low + high) / 2).tolist())
+    axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")  # distances are the same in every direction
     axes.set_xlabel(names[0])
     axes.set_ylabel(names[1])
     axes.spines[["top", "right"]].set_visible(False)
@@ -89,6 +92,7 @@ def embedding(features: Tensor, labels: Any = None, class_names: Sequence[str] =
             cast("PathCollection", handle).set(sizes=[40.0], alpha=1.0)  # to be seen where points are small
     if title:
         axes.set_title(title)
+    figure.draw_without_rendering()  # axes of a fixed aspect find their place in a second layout only
     return figure
 
 
