@@ -164,6 +164,9 @@ class Work:
             longer = f"{name}, fine-tuned 4 times as long"
             self.cell(longer, self.main, self.finetune, copy.deepcopy(task.backbone), self.main, augment, 4)
             self.cell(f"{name}, FixMatch", self.main, self.fixmatch, copy.deepcopy(task.backbone))
+            if self.seed == self.options.seeds[0]:  # a long one, for one seed
+                longer = f"{name}, FixMatch 4 times as long"
+                self.cell(longer, self.main, self.fixmatch, copy.deepcopy(task.backbone), 4)
 
     def evaluated(self, name: str, backbone: Any) -> None:
         self.backbones[name] = backbone
@@ -220,14 +223,15 @@ class Work:
         result = freeze_and_finetune(backbone, head, self.few(self.main), self.data.test, epochs=30, seed=self.seed)
         return {"accuracy": result.accuracy, "seconds": result.seconds}
 
-    def fixmatch(self, backbone: Any) -> dict[str, Any]:
+    def fixmatch(self, backbone: Any, times: int = 1) -> dict[str, Any]:
         head = pk.heads["linear"](backbone.feature_dim, self.classes)
         few = self.few(self.main)
         freeze_and_finetune(backbone, head, few, epochs=10, seed=self.seed)  # the head meets the features first
         task = FixMatch(backbone, head, *few)
-        steps = 2 * self.options.steps
+        steps = 2 * self.options.steps * times
         images = self.data.train_images[: self.options.images]
-        run = pretrain(task, images, steps=steps, batch_size=192, learning_rate=2e-3, seed=self.seed)
+        folder = self.options.out / "runs" / f"FixMatch-{steps}-{self.seed}" if times > 1 else None
+        run = pretrain(task, images, steps=steps, batch_size=192, learning_rate=2e-3, seed=self.seed, checkpoint=folder)
         predictions = classify(nn.Sequential(task.backbone, task.head), self.data.test_images)
         right = (predictions == self.data.test_labels).float().mean().item()
         return {"accuracy": right, "seconds": run.seconds, "predictions": predictions.tolist()}
