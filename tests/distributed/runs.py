@@ -10,18 +10,18 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import pretextkit as pk
 from pretextkit import distributed
 from pretextkit.distributed import gather_rows
-from pretextkit.errors import OptionError
+from pretextkit.errors import DataError, OptionError
 from pretextkit.functional import pretrain
 from pretextkit.testing import TinyBackbone, toy_images
 
@@ -119,6 +119,22 @@ class Seen(pk.tasks.Rotation):
         return super().views(images, generator)
 
 
+class Shards(IterableDataset[Tensor]):
+    """The images in shards of three."""
+
+    def __len__(self) -> int:
+        return len(IMAGES)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for shard in pk.data.own_shards(torch.split(IMAGES, 3)):
+            yield from shard
+
+
+class Same(Shards):
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(IMAGES)
+
+
 def local_slice(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
     """Give each process the gradient of its own loss alone: what many a gather does."""
     rank, count = ctx.where
@@ -137,7 +153,7 @@ def planted_local_slice() -> Outcome:
 def refusal(run: Callable[[], Any]) -> str:
     try:
         run()
-    except OptionError as error:
+    except (DataError, OptionError) as error:
         return str(error)
     return "nothing was refused"
 
@@ -167,6 +183,9 @@ def one_of_several(folder: Path, rank: int, processes: int) -> Outcome:
     task = Seen()
     outcome(task, epochs=2, steps=None)
     found["seen"] = torch.cat(task.images)
+    task = Seen()
+    outcome(task, Shards(), epochs=2, steps=None, workers=1)
+    found["streamed"] = torch.cat(task.images)
     found["own weights"] = outcome(make("rotation", seed=rank))
     found["local slice"] = planted_local_slice()
     rows: list[Any] = []
@@ -178,6 +197,7 @@ def one_of_several(folder: Path, rank: int, processes: int) -> Outcome:
         refusal(lambda: outcome(make("rotation"), seed=rank)),
         refusal(lambda: outcome(make("rotation"), batch_size=2 * processes - 1)),
         refusal(lambda: outcome(synchronized)),
+        refusal(lambda: outcome(make("rotation"), Same())),
     ]
     return found
 

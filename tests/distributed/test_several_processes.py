@@ -81,13 +81,14 @@ def test_a_gather_that_hands_back_local_slices_would_be_found_out(outcomes: list
     assert farthest(alone, outcomes[0]["local slice"]["weights"]) > 1e-3
 
 
-def test_every_image_is_seen_once_an_epoch_by_one_process(outcomes: list[runs.Outcome]) -> None:
+@pytest.mark.parametrize("kind", ["seen", "streamed"])
+def test_every_image_is_seen_once_an_epoch_by_one_process(kind: str, outcomes: list[runs.Outcome]) -> None:
     def rows(images: Tensor) -> list[int]:
         return [int((runs.IMAGES - image).abs().amax((1, 2, 3)).argmin()) for image in images]
 
     for epoch in range(2):
-        half = [found["seen"][epoch * len(found["seen"]) // 2 :][: len(found["seen"]) // 2] for found in outcomes]
-        assert sorted(rows(torch.cat(half))) == list(range(len(runs.IMAGES)))
+        halves = [found[kind].chunk(2)[epoch] for found in outcomes]
+        assert sorted(rows(torch.cat(halves))) == list(range(len(runs.IMAGES)))
 
 
 def test_everyone_begins_with_the_weights_of_the_first(outcomes: list[runs.Outcome]) -> None:
@@ -110,7 +111,7 @@ def test_a_signal_to_one_stops_all_and_all_go_on_from_the_firsts_checkpoint(outc
 def test_what_cannot_be_shared_is_refused_by_all(outcomes: list[runs.Outcome]) -> None:
     count = len(outcomes)
     for found in outcomes:
-        seed, batch, norm = found["refusals"]
+        seed, batch, norm, stream = found["refusals"]
         assert seed == (
             "Expected the same call on every process, but got differences between process 0 (there) and process 1 "
             "(here): seed: 0 there, 1 here. Each takes its own share of the images by itself: pass the same to all of "
@@ -123,6 +124,10 @@ def test_what_cannot_be_shared_is_refused_by_all(outcomes: list[runs.Outcome]) -
         assert norm == (
             "Expected SyncBatchNorm on GPUs, the only devices it works on in torch, but got device cpu. Keep "
             "BatchNorm, which then takes each process's own images, or use GroupNorm."
+        )
+        assert stream == (
+            "Expected another part of the stream for each process, but got the same images. Let the data set iterate "
+            "over pretextkit.data.own_shards(all_shards), or, if it is a WebDataset, split by node and by worker."
         )
 
 

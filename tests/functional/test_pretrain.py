@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Generator, Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 import pretextkit as pk
 from pretextkit.errors import CheckpointError, DataError, DivergenceError, OptionError, ShapeError, UnknownNameError
@@ -254,6 +254,17 @@ def test_a_data_set_and_its_tensor_give_the_same_result() -> None:
 def test_a_loader_brings_its_batch_size() -> None:
     result = run(make(), DataLoader(TensorDataset(IMAGES), batch_size=8), batch_size=None, epochs=1)
     assert result.steps == 2
+
+
+def test_a_loader_that_gives_a_part_of_the_images_is_refused() -> None:
+    data = TensorDataset(IMAGES)
+    loader: DataLoader[Any] = DataLoader(data, batch_size=4, sampler=DistributedSampler(data, num_replicas=2, rank=0))
+    with pytest.raises(OptionError) as caught:
+        run(make(), loader)
+    assert str(caught.value) == (
+        "Expected all images from the loader of each process, which keeps its own rows of every batch, but got a part, "
+        "by DistributedSampler. Pass the data set itself, and workers=...: each process then reads its share only."
+    )
 
 
 def test_after_step_comes_once_a_step_when_the_weights_have_moved() -> None:

@@ -7,6 +7,7 @@ from pretextkit.data.read import as_source, images_of
 from pretextkit.data.segmentation import SegmentationData, Segmented, load_segmentation
 from pretextkit.data.sources import DatasetImages, ImageBatch, ImageSource, LoaderImages, TensorImages
 from pretextkit.data.splits import keep_labels, stratified_split, stratified_subset
+from pretextkit.data.stream import StreamImages, own_shards
 
 __all__ = [
     "DatasetImages",
@@ -17,6 +18,7 @@ __all__ = [
     "LoaderImages",
     "SegmentationData",
     "Segmented",
+    "StreamImages",
     "TensorImages",
     "as_source",
     "check_classes",
@@ -26,6 +28,7 @@ __all__ = [
     "keep_labels",
     "load",
     "load_segmentation",
+    "own_shards",
     "stratified_split",
     "stratified_subset",
 ]

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from pretextkit.data.checks import tensor_from_array
 from pretextkit.data.pixels import channels_second
 from pretextkit.data.sources import DatasetImages, ImageSource, LoaderImages, TensorImages
+from pretextkit.data.stream import StreamImages
 from pretextkit.errors import DataError
 
 __all__ = ["as_source", "images_of"]
@@ -26,8 +27,8 @@ def as_source(images: Any, labels: Any = None, *, workers: int = 0) -> ImageSour
 
     Args:
         images: A tensor ``n c h w``; an array ``n h w c``, ``n h w`` or ``n c h w``; a pair (images, labels) of these;
-            a map-style ``Dataset``; a ``DataLoader``; the path of a folder of images or of an ``.npz`` file, of whose
-            splits the training one is taken; or an :class:`ImageSource`.
+            a ``Dataset``, map-style or iterable with a length; a ``DataLoader``; the path of a folder of images or of
+            an ``.npz`` file, of whose splits the training one is taken; or an :class:`ImageSource`.
         labels: ``n`` integers, -1 where unlabelled; only with a tensor or array.
         workers: Processes that read a ``Dataset`` or folder; 0 reads in this one.
 
@@ -54,6 +55,8 @@ def as_source(images: Any, labels: Any = None, *, workers: int = 0) -> ImageSour
             got=f"labels beside {type(images).__name__}",
             fix="Let the images bring their labels themselves.",
         )
+    if isinstance(images, IterableDataset):
+        return StreamImages(images, workers=workers)
     if isinstance(images, ImageSource):
         return images
     if isinstance(images, DataLoader):

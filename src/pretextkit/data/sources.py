@@ -116,10 +116,10 @@ class DatasetImages(ImageSource):
             raise DataError(
                 "a map-style data set, with __len__ and __getitem__",
                 got=type(dataset).__name__,
-                fix="Read it into a tensor, or pass a DataLoader over a data set that has a length.",
+                fix="Read it into a tensor, or pass StreamImages(dataset, length=...).",
             )
         self.dataset, self.workers, self._length = dataset, workers, len(dataset)
-        self._split: Split = _image_and_label
+        self._split: Split = image_and_label
         if self._length == 0:
             raise DataError("at least one image", got=f"an empty {type(dataset).__name__}", fix="Check where it looks.")
 
@@ -137,7 +137,7 @@ class DatasetImages(ImageSource):
             SeededItems(self.dataset, seed),
             batch_sampler=[rows.tolist() for rows in order],
             num_workers=self.workers,
-            collate_fn=partial(_collate, self._split),
+            collate_fn=partial(collate, self._split),
             generator=Generator(),  # else the DataLoader draws from the global one
         )
         return iter(loader)
@@ -145,7 +145,7 @@ class DatasetImages(ImageSource):
     def without_labels(self) -> DatasetImages:
         """Give the same images as a source that has no labels: whatever else an item has is not looked at."""
         other = copy(self)
-        other._split = _image_only
+        other._split = image_only
         return other
 
 
@@ -170,7 +170,7 @@ class LoaderImages(ImageSource):
 
     def __init__(self, loader: DataLoader[Any]) -> None:
         self.loader = loader
-        self._split: Split = _image_and_label
+        self._split: Split = image_and_label
         self._length = _count(loader)
         if self._length == 0:
             raise DataError("at least one image", got="an empty DataLoader", fix="Check its data set and drop_last.")
@@ -189,7 +189,7 @@ class LoaderImages(ImageSource):
         held: ImageBatch | None = None
         for indices in order:
             while held is None or len(held.images) < len(indices):
-                held = _join(held, next(stream))
+                held = join(held, next(stream))
             labels = None if held.labels is None else held.labels[: len(indices)]
             yield ImageBatch(held.images[: len(indices)], labels)
             rest = held.images[len(indices) :]
@@ -198,7 +198,7 @@ class LoaderImages(ImageSource):
     def without_labels(self) -> LoaderImages:
         """Give the same images as a source that has no labels: whatever else a batch has is not looked at."""
         other = copy(self)
-        other._split = _image_only
+        other._split = image_only
         return other
 
     def _stream(self) -> Iterator[ImageBatch]:
@@ -230,17 +230,17 @@ def _uint8_or_float32(images: Tensor) -> Tensor:
     return images if images.dtype == torch.uint8 else images.float()
 
 
-def _image_and_label(item: Any) -> tuple[Any, Any]:
+def image_and_label(item: Any) -> tuple[Any, Any]:
     if isinstance(item, tuple | list):
         return item[0], item[1] if len(item) > 1 else None
     return item, None
 
 
-def _image_only(item: Any) -> tuple[Any, Any]:
+def image_only(item: Any) -> tuple[Any, Any]:
     return item[0] if isinstance(item, tuple | list) else item, None
 
 
-def _collate(split: Split, items: list[Any]) -> ImageBatch:
+def collate(split: Split, items: list[Any]) -> ImageBatch:
     pairs = [split(item) for item in items]
     images = [image_tensor(image) for image, _ in pairs]
     sizes = sorted({tuple(image.shape) for image in images})
@@ -256,7 +256,7 @@ def _collate(split: Split, items: list[Any]) -> ImageBatch:
     return ImageBatch(_uint8_or_float32(batch), labels)
 
 
-def _join(held: ImageBatch | None, more: ImageBatch) -> ImageBatch:
+def join(held: ImageBatch | None, more: ImageBatch) -> ImageBatch:
     if held is None:
         return more
     labels = None if held.labels is None or more.labels is None else torch.cat([held.labels, more.labels])
@@ -274,5 +274,5 @@ def _count(loader: DataLoader[Any]) -> int:
         raise DataError(
             "a DataLoader that knows how many images it has",
             got=f"one over {type(loader.dataset).__name__}",
-            fix="Give its data set a __len__.",
+            fix="Give its data set a __len__; pass an IterableDataset itself, or StreamImages(dataset, length=...).",
         ) from error

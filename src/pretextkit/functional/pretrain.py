@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.utils.data import DistributedSampler
 
 from pretextkit.contracts import PretextTask, TaskOutput
-from pretextkit.data import images_of
+from pretextkit.data import ImageSource, LoaderImages, images_of
 from pretextkit.errors import OptionError
 from pretextkit.functional.classifier import Augmentation
 from pretextkit.functional.collapse import feature_quality, settled, warn_of_collapse
@@ -166,6 +167,7 @@ def pretrain(
     parts = processes.place.processes * accumulate
     check_batch_norm(make_plan(settings, source, processes.place.processes).batch_size // parts, [task], "task")
     _check_synchronized(task, processes)
+    _check_sampler(source)
     title = type(task).__name__
     modes = {module: module.training for module in task.modules()}
     try:
@@ -200,6 +202,15 @@ def _check_synchronized(task: nn.Module, processes: Processes) -> None:
             "SyncBatchNorm on GPUs, the only devices it works on in torch",
             got=f"device {processes.device}",
             fix="Keep BatchNorm, which then takes each process's own images, or use GroupNorm.",
+        )
+
+
+def _check_sampler(source: ImageSource) -> None:
+    if isinstance(source, LoaderImages) and isinstance(source.loader.sampler, DistributedSampler):
+        raise OptionError(
+            "all images from the loader of each process, which keeps its own rows of every batch",
+            got="a part, by DistributedSampler",
+            fix="Pass the data set itself, and workers=...: each process then reads its share only.",
         )
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pretextkit.data.sources import ImageSource, LoaderImages
+from pretextkit.data.stream import StreamImages
 from pretextkit.training.seeds import derived_seed
 from pretextkit.training.settings import Plan, Settings
 
@@ -96,8 +97,8 @@ def _is_plain(value: Any) -> bool:
 
 
 def fingerprint(source: ImageSource) -> str | None:
-    """Describe the first images; None where a loader decides which those are, or no two readings agree."""
-    if isinstance(source, LoaderImages):
+    """Describe the first images; None where a loader or stream decides which those are, or no two readings agree."""
+    if isinstance(source, LoaderImages | StreamImages):
         return None
     one, other = _read_first(source), _read_first(source)
     return one if one == other else None

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from pretextkit.data.sources import ImageSource
+from pretextkit.data.stream import StreamImages
 from pretextkit.errors import CheckpointError
 from pretextkit.training.checkpoint import load_checkpoint, require_writable, save_checkpoint
 from pretextkit.training.hardware import resolve_device, resolve_precision
@@ -171,6 +172,8 @@ def train(
         try:
             for step, images, labels in order.batches(start, total):
                 done = step + 1
+                if step == start and isinstance(source, StreamImages):
+                    processes.require_different(images)
                 batches = stepper.prepare(step, images, labels)
                 watch.read(step, images, batches)
                 while unmeasured:  # only now, that images which the task refuses leave no trace

@@ -8,11 +8,17 @@ import torch
 from torch import Tensor
 
 from pretextkit.data.sources import ImageSource, LoaderImages
+from pretextkit.data.stream import StreamImages
 from pretextkit.errors import DataError
 from pretextkit.training.seeds import derived_generator, derived_seed
 from pretextkit.training.shares import Share
 
 __all__ = ["Order"]
+
+PARTS = (
+    "The stream ends before its length says. Where several processes or workers read, give each as much: shards of one "
+    "size, as many as a multiple of processes x workers; or pass a smaller length."
+)
 
 
 class Order:
@@ -49,19 +55,23 @@ class Order:
             epoch, position = divmod(step, self.per_epoch)
             generator = derived_generator(self.seed, "order", epoch)
             order = torch.split(torch.randperm(len(self.source), generator=generator), self.batch_size)
-            # A loader decides its own order: read from the start, and pass over what was seen and what others train on.
-            loader = isinstance(self.source, LoaderImages)
-            first = 0 if loader else position
+            # A loader or stream decides its own order: read from the start, and pass over what was seen. A loader's
+            # order is that of all processes, a stream is this one's part.
+            loader, flow = isinstance(self.source, LoaderImages), isinstance(self.source, StreamImages)
+            first = 0 if loader or flow else position
             torch.default_generator.manual_seed(derived_seed(self.seed, "epoch", epoch))
             batches = order[first : self.per_epoch]
             stream = self.source.batches(batches if loader else [indices[self.rows] for indices in batches])
             for place in range(first, min(self.per_epoch, position + total - step)):
                 torch.default_generator.manual_seed(derived_seed(self.seed, "reading", epoch * self.per_epoch + place))
-                if (batch := next(stream, None)) is None:
+                asked = self.batch_size if loader else self.rows.stop - self.rows.start
+                if (batch := next(stream, None)) is None or len(batch.images) < asked:
                     raise DataError(
                         f"{self.per_epoch} batches of {self.batch_size} in an epoch of {len(self.source)} images",
                         got=f"{place - first} and no more",
-                        fix="The source ends before its length says: a schedule would end with it. Mend its __len__.",
+                        fix=PARTS
+                        if flow
+                        else "The source ends before its length says: a schedule would end with it. Mend its __len__.",
                     )
                 images, labels = batch
                 if place >= position:

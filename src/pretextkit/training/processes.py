@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 from pretextkit.contracts import TaskOutput
+from pretextkit.data.stream import OWN_PART
 from pretextkit.distributed import Place
-from pretextkit.errors import OptionError
-from pretextkit.training.identity import differences
+from pretextkit.errors import DataError, OptionError
+from pretextkit.training.identity import differences, digest
 
 __all__ = ["ALONE", "Processes", "processes_here"]
 
@@ -81,6 +83,19 @@ class Processes:
                     got=f"differences between process 0 (there) and process {rank} (here): {found}",
                     fix="Each takes its own share of the images by itself: pass the same to all of them.",
                 )
+
+    def require_different(self, images: Tensor) -> None:
+        """Refuse streams of which two processes get the same part.
+
+        Raises:
+            DataError: Two began with the same images.
+        """
+        if self.alone:
+            return
+        every: list[Any] = [None] * self.place.processes
+        torch.distributed.all_gather_object(every, digest([images]))
+        if len(set(every)) < len(every):
+            raise DataError("another part of the stream for each process", got="the same images", fix=OWN_PART)
 
     def mean(self, output: TaskOutput) -> TaskOutput:
         """Average a loss and its metrics, without gradient."""
