@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import CellType, FunctionType, MethodType
@@ -14,6 +15,8 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 __all__ = ["evaluating", "module_device"]
 
+_ONE_AT_A_TIME = threading.RLock()
+
 
 @contextmanager
 def evaluating(model: Any) -> Iterator[None]:
@@ -21,6 +24,9 @@ def evaluating(model: Any) -> Iterator[None]:
 
     So it is with every module that a function calls, as ``lambda x: decoder(encoder(x))`` does, and with the global
     random generators, from which a data loader or the model may draw meanwhile.
+
+    One thread at a time does so, and others wait: modes, hooks and random generators belong to the whole process, and of
+    two threads with one backbone, the first to end would put it back into training mode under the other.
 
     BatchNorm's running statistics move under ``no_grad`` and with frozen parameters; evaluation mode holds them, and
     what other layers keep in buffers is restored.
@@ -32,6 +38,12 @@ def evaluating(model: Any) -> Iterator[None]:
         >>> norm.training, norm.running_mean
         (True, tensor([0., 0.]))
     """
+    with _ONE_AT_A_TIME, _borrowed(model):
+        yield
+
+
+@contextmanager
+def _borrowed(model: Any) -> Iterator[None]:
     modes: dict[nn.Module, bool] = {}
     buffers: list[tuple[nn.Module, str, Tensor, Tensor]] = []
 
