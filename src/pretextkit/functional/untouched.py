@@ -25,8 +25,8 @@ def evaluating(model: Any) -> Iterator[None]:
     So it is with every module that a function calls, as ``lambda x: decoder(encoder(x))`` does, and with the global
     random generators, from which a data loader or the model may draw meanwhile.
 
-    One thread at a time does so, and others wait: modes, hooks and random generators belong to the whole process, and of
-    two threads with one backbone, the first to end would put it back into training mode under the other.
+    One thread at a time does so, and others wait: modes, hooks and random generators belong to the whole process, and
+    of two threads with one backbone, the first to end would put it back into training mode under the other.
 
     BatchNorm's running statistics move under ``no_grad`` and with frozen parameters; evaluation mode holds them, and
     what other layers keep in buffers is restored.
