@@ -135,8 +135,8 @@ def examples(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Time what a user waits for; on a quiet machine. Writes benchmarks/results/cpu.json."""
-    install(session)
+    """Time what a user waits for beside the peers; on a quiet machine. Writes out/speed.json, or what --out names."""
+    install(session, "bench")
     session.run("python", "benchmarks/speed.py", *session.posargs)
 
 

@@ -1,147 +1,211 @@
-"""Time what a user waits for against what it could be compared with, both sides in turn in one process.
+"""Time what a user waits for beside what it could be compared with, and write a report with hardware and versions.
 
-    python benchmarks/speed.py --out benchmarks/results/cpu.json
+    python benchmarks/speed.py --out docs/figures/speed.json   # everything; about an hour on two quiet cores
+    python benchmarks/speed.py --only knn_probe --again        # some of it, once more
+    python benchmarks/speed.py --quick                         # see that it works; its numbers mean nothing
 
-Each comparison first checks that both sides compute the same thing where they should, then alternates them, and
-reports the median of the ratios of neighbouring runs and their spread.
+Each comparison first checks that both sides compute the same thing, then lets them run in turn in one process (memory,
+imports and growth: in processes of their own), and gives the median of the ratios of neighbouring runs and their
+spread. What is finished is kept in ``--cells`` under what it was measured with: repeat the command to go on where it
+stopped. Other versions, threads or hardware are measured anew; other code is not, unless ``--again`` is given. The
+peers come with the dependency group ``bench``; ``nox -s bench`` installs them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
-import statistics
+import re
+import shlex
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Mapping
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torchvision.transforms import v2
+from comparisons import growth, imports, loading, losses, probes, training, views
+from comparisons.timing import Comparison, Effort, Row
 
-import pretextkit as pk
-from pretextkit.functional import nt_xent_loss, pretrain
 from pretextkit.training import resolve_precision
 
-ROUNDS = 7
+ROOT = Path(__file__).parents[1]
+TOPICS = (imports, views, losses, probes, loading, training, growth)
+COMPARISONS = [comparison for topic in TOPICS for comparison in topic.COMPARISONS]
+PACKAGES = ("pretextkit", "torch", "torchvision", "lightly", "pytorch-metric-learning", "kornia", "scikit-learn")
 
 
-def compare(ours: Callable[[], object], theirs: Callable[[], object], rounds: int = ROUNDS) -> dict[str, Any]:
-    """Run both in turn; a ratio above 1 says that ours is faster."""
-    ours(), theirs()
-    pairs = [(seconds(theirs), seconds(ours)) for _ in range(rounds)]
-    ratios = sorted(slow / fast for slow, fast in pairs)
+def environment() -> dict[str, Any]:
+    """Tell what is measured with and on."""
+    installed = {each.metadata["Name"].lower(): each.version for each in distributions()}
     return {
-        "ratio": statistics.median(ratios),
-        "lowest": ratios[0],
-        "highest": ratios[-1],
-        "our_seconds": statistics.median(fast for _, fast in pairs),
-        "their_seconds": statistics.median(slow for slow, _ in pairs),
-        "rounds": rounds,
+        **{package: installed.get(package) for package in PACKAGES},
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
+        "threads": torch.get_num_threads(),
+        "precision": resolve_precision("auto", torch.device("cpu")),
     }
 
 
-def seconds(run: Callable[[], object]) -> float:
-    begun = time.perf_counter()
-    run()
-    return time.perf_counter() - begun
+def processor() -> str:
+    """Name the processor as well as the system can."""
+    cpuinfo = Path("/proc/cpuinfo")
+    found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text() if cpuinfo.exists() else "", re.MULTILINE)
+    return found[1] if found else platform.processor() or platform.machine()
 
 
-def simclr_views(size: int) -> dict[str, Any]:
-    """Two SimCLR views of 64 images: batched, and by torchvision image by image."""
-    images = torch.rand(64, 3, size, size)
-    task = pk.tasks.SimCLR(pk.models.SmallCNN())
-    generator = torch.Generator().manual_seed(0)
-    strength = 0.8 * task.jitter
-    transform = v2.Compose(
-        [
-            v2.RandomResizedCrop(size, scale=task.crop_scale, antialias=True),
-            v2.RandomHorizontalFlip(),
-            v2.RandomApply([v2.ColorJitter(strength, strength, strength, 0.2 * task.jitter)], 0.8),
-            v2.RandomGrayscale(task.grayscale),
-        ]
-    )
-    return compare(
-        lambda: task.views(images, generator),
-        lambda: [torch.stack([transform(image) for image in images]) for _ in range(2)],
-    )
+def revision() -> str | None:
+    """Name the commit that is measured; None outside of a repository."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
-def contrastive_loss(batch: int) -> dict[str, Any]:
-    """NT-Xent forward and backward: ours, and the dense formula."""
-    z_a, z_b = (torch.randn(batch, 128, requires_grad=True) for _ in range(2))
+class Cells:
+    """Rows that are finished, one file each."""
 
-    def dense() -> Tensor:
-        z = nn.functional.normalize(torch.cat([z_a, z_b]))
-        logits = (z @ z.T / 0.5).masked_fill(torch.eye(2 * batch, dtype=torch.bool), -torch.inf)
-        return nn.functional.cross_entropy(logits, torch.arange(2 * batch).roll(batch))
+    def __init__(self, folder: Path, environment: Mapping[str, Any]) -> None:
+        self.folder, self.environment = folder, dict(environment)
 
-    def gradient(loss: Callable[[], Tensor]) -> tuple[Tensor, ...]:
-        return torch.autograd.grad(loss(), (z_a, z_b))
+    def path(self, comparison: Comparison) -> Path:
+        return self.folder / (re.sub(r"[^a-z0-9]+", "-", comparison.name.lower()).strip("-") + ".json")
 
-    def ours() -> Tensor:
-        return nt_xent_loss(z_a, z_b, temperature=0.5)
+    def get(self, comparison: Comparison) -> Row | None:
+        """Give a finished row, if it was measured with what is here."""
+        path = self.path(comparison)
+        if not path.exists():
+            return None
+        cell = json.loads(path.read_text("utf-8"))
+        row: Row = cell["row"]
+        return row if cell["environment"] == self.environment else None
 
-    torch.testing.assert_close(gradient(ours), gradient(dense))
-    return compare(lambda: gradient(ours), lambda: gradient(dense))
-
-
-def pretraining(name: str) -> dict[str, Any]:
-    """Images per second of ``pretrain``, and of the bare step on one fixed batch of its views."""
-    images = torch.randint(256, (2048, 3, 32, 32), dtype=torch.uint8)
-    task = pk.tasks.SimCLR(pk.backbones[name]())
-    steps, batch_size = (4, 64) if name == "resnet18" else (12, 128)
-    views = task.views(images[:batch_size] / 255, torch.Generator())
-    bare = pk.tasks.SimCLR(pk.backbones[name]()).to(memory_format=torch.channels_last).train()
-    optimizer = torch.optim.AdamW(bare.parameters(), 1e-3, fused=True)
-    dtype = {"bf16": torch.bfloat16}.get(resolve_precision("auto", torch.device("cpu")))
-
-    def step() -> None:
-        for _ in range(steps):
-            with torch.autocast("cpu", dtype, enabled=dtype is not None):
-                loss = bare(views).loss
-            optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            optimizer.step()
-
-    return compare(lambda: pretrain(task, images, steps=steps, batch_size=batch_size, progress=False), step, rounds=5)
+    def keep(self, comparison: Comparison, row: Row) -> None:
+        """Keep a row; a stop meanwhile leaves nothing half written."""
+        path = self.path(comparison)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps({"environment": self.environment, "row": row}, indent=1) + "\n", "utf-8")
+        part.replace(path)
 
 
-COMPARISONS: dict[str, Callable[[], dict[str, Any]]] = {
-    "two SimCLR views, 32x32, against torchvision image by image": lambda: simclr_views(32),
-    "two SimCLR views, 96x96, against torchvision image by image": lambda: simclr_views(96),
-    "NT-Xent with gradient, batch 512, against the dense formula": lambda: contrastive_loss(512),
-    "NT-Xent with gradient, batch 2048, against the dense formula": lambda: contrastive_loss(2048),
-    "pretrain small-cnn with SimCLR, against the bare step": lambda: pretraining("small-cnn"),
-    "pretrain resnet18 with SimCLR, against the bare step": lambda: pretraining("resnet18"),
-}
+def target(comparison: Comparison) -> str:
+    """Say what a row should reach."""
+    if comparison.bound is None:
+        return ""
+    if comparison.figure == "ratio":
+        return f"≥ {comparison.bound:.2f}×"
+    unit = {"extra seconds": "s more", "extra MiB": "MiB", "percent of the time": "% of the time"}[comparison.figure]
+    return f"≤ {comparison.bound:g} {unit}"
 
 
-def main() -> None:
+def duration(seconds: float) -> str:
+    """Write a time with three figures."""
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
+
+
+def tables_of(rows: Mapping[str, tuple[Comparison, Row]]) -> dict[str, Any]:
+    """Lay out the report's tables for scripts/tables.py: all comparisons, then each curve."""
+    compared: dict[str, list[str]] = {}
+    curves: dict[str, Any] = {}
+    for name, (comparison, row) in rows.items():
+        if comparison.bound is not None:
+            timed = "our_seconds" in row
+            of_ratio = comparison.figure == "ratio"
+            figure = f"{row['ratio']:.2f}×" if of_ratio else f"{row[comparison.figure]:.3g}"
+            compared[name] = [
+                duration(row["our_seconds"]) if timed else "",
+                duration(row["their_seconds"]) if timed else "",
+                figure,
+                f"{row['lowest']:.2f} to {row['highest']:.2f}" if timed and of_ratio else "",
+                target(comparison),
+                "yes" if comparison.met(row) else "no",
+                str(row.get("rounds", 1)),
+            ]
+        if "points" in row:
+            first, *columns = row["points"][0]
+            rows_of_curve = {}
+            for point in row["points"]:
+                cells = {
+                    key: f"{value:,.3g}" if isinstance(value, float) else str(value) for key, value in point.items()
+                }
+                key = cells.pop(first)
+                rows_of_curve[f"{key}, {cells['features']}" if "features" in cells else key] = list(cells.values())
+            curves[comparison.what] = {"corner": first, "columns": columns, "rows": rows_of_curve}
+    columns = ["ours", "beside", "ratio or figure", "lowest to highest", "target", "met", "rounds"]
+    return {"Comparisons": {"corner": "what; beside", "columns": columns, "rows": compared}, **curves}
+
+
+def report(cells: Cells, quick: bool) -> dict[str, Any]:
+    """Gather all that is finished."""
+    finished = ((comparison, cells.get(comparison)) for comparison in COMPARISONS)
+    rows = {comparison.name: (comparison, row) for comparison, row in finished if row is not None}
+    return {
+        "command": shlex.join(["python", "benchmarks/speed.py"]),
+        "quick": quick,
+        "tables": tables_of(rows),
+        "rows": [
+            {
+                "what": comparison.what,
+                "beside": comparison.beside,
+                "target": target(comparison),
+                "met": comparison.met(row),
+                **row,
+            }
+            for comparison, row in rows.values()
+        ],
+        "missing": [comparison.name for comparison in COMPARISONS if comparison.name not in rows],
+        "environment": cells.environment,
+    }
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/cpu.json"))
+    parser.add_argument("--only", default="", metavar="PATTERN", help="regular expression that a row's name must hold")
+    parser.add_argument("--again", action="store_true", help="measure what is finished once more")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, one round; never to be quoted")
+    parser.add_argument("--list", action="store_true", help="name the comparisons and measure nothing")
+    parser.add_argument("--out", type=Path, help="the report; by default out/speed.json, or out/speed-quick.json")
+    parser.add_argument("--cells", type=Path, help="folder of finished rows; by default out/speed-cells, likewise")
     options = parser.parse_args()
-    torch.manual_seed(0)
-    rows = []
-    for name, run in COMPARISONS.items():
-        row = run()
-        rows.append({"name": name, **row})
-        print(f"{name}: {row['ratio']:.2f}x ({row['lowest']:.2f} to {row['highest']:.2f})", flush=True)
-    report = {
-        "rows": rows,
-        "environment": {
-            "pretextkit": pk.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "machine": platform.machine(),
-            "threads": torch.get_num_threads(),
-        },
-    }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(report, indent=1) + "\n")
+    suffix = "-quick" if options.quick else ""
+    out = options.out or Path(f"out/speed{suffix}.json")
+    cells = Cells(options.cells or Path(f"out/speed{suffix}-cells"), environment())
+    chosen = [one for one in COMPARISONS if re.search(options.only, one.name, re.IGNORECASE)]
+    failed = []
+    for comparison in chosen:
+        if options.list:
+            print(f"{comparison.name}: {target(comparison)}")
+            continue
+        row = None if options.again else cells.get(comparison)
+        if row is None:
+            torch.manual_seed(0)
+            begun = time.monotonic()
+            try:
+                row = comparison.measure(Effort(options.quick))
+            except Exception:  # the others go on; this one stays missing, and the exit status says so
+                traceback.print_exc()
+                failed.append(comparison.name)
+                continue
+            cells.keep(comparison, {**row, "revision": revision(), "seconds": time.monotonic() - begun})
+        figure = "" if comparison.bound is None else f" {row[comparison.figure]:.3g} {comparison.figure}"
+        print(f"{comparison.name}:{figure} (target {target(comparison) or 'none'})", flush=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(report(cells, options.quick), indent=1, ensure_ascii=False) + "\n", "utf-8")
+    for name in failed:
+        print(f"FAILED: {name}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -5,10 +5,12 @@
 
 NAME.json gets a section in results.md, with the pictures NAME*.png beside it. In README.md and docs/explanation a table
 of it lies between ``<!-- table: NAME -->`` and ``<!-- end -->``, or ``<!-- table: NAME, TITLE -->`` for one of several.
-A run of an example with ``--out`` gives the JSON.
+Between ``<!-- report: NAME -->`` and ``<!-- end -->`` lies the whole section, once NAME.json is there, instead of in
+results.md. A run of an example or benchmark with ``--out`` gives the JSON.
 
-A report says what its tables are: ``tables`` maps titles to ``columns`` (names) and ``rows`` (name to cells). A cell is
-a share or a list of shares, one a seed, shown in percent; a whole number or a text, shown as it is; or null.
+A report says what its tables are: ``tables`` maps titles to ``columns`` (names) and ``rows`` (name to cells), and to
+``corner`` where that is not ``%``. A cell is a share or a list of shares, one a seed, shown in percent; a whole number
+or a text, shown as it is; or null.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ Written by `python scripts/tables.py` from the measurements that the scripts of 
 section has the name of its file. Accuracies are in percent, on test images. [How they are made](protocol.md).
 """
 MARKED = re.compile(r"(<!-- table: ([a-z0-9-]+)(?:, ([^>]+?))? -->\n).*?(<!-- end -->)", re.DOTALL)
+NOT_YET = "Not measured yet.\n"
+WHOLE = re.compile(r"(<!-- report: ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def percent(value: float | None) -> str:
@@ -78,7 +82,10 @@ def tables_of(report: Mapping[str, Any]) -> dict[str, str]:
     """Lay out every table of a report, by title."""
     if "tables" in report:
         return {
-            title: markdown(["%", *one["columns"]], [[name, *map(cell_text, row)] for name, row in one["rows"].items()])
+            title: markdown(
+                [one.get("corner", "%"), *one["columns"]],
+                [[name, *map(cell_text, row)] for name, row in one["rows"].items()],
+            )
             for title, one in report["tables"].items()
         }
     return {"": comparison_table(report) if "rows" in report else layer_table(report)}
@@ -93,7 +100,7 @@ def section(name: str, report: Mapping[str, Any], pictures: Sequence[str]) -> st
         **report.get("environment", {}),
     }
     known = "; ".join(f"{key}: {value}" for key, value in facts.items() if value is not None)
-    lines = [f"## {name}", ""]
+    lines = []
     if "command" in report:
         lines += ["```bash", report["command"], "```", ""]
     lines += [f"{known}.", ""]
@@ -115,21 +122,26 @@ def documents(root: Path) -> dict[Path, str]:
     figures = root / "docs" / "figures"
     reports = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(figures.glob("*.json"))}
     tables = {name: tables_of(report) for name, report in reports.items()}
+    sections = {
+        name: section(name, report, [picture.name for picture in sorted(figures.glob(f"{name}*.png"))])
+        for name, report in reports.items()
+    }
+    pages = {
+        path: path.read_text("utf-8")
+        for path in (root / "README.md", *sorted((root / "docs" / "explanation").glob("*.md")))
+    }
+    elsewhere = {name for text in pages.values() for _, name, _ in WHOLE.findall(text)}
     wanted = {}
-    if reports:
-        sections = [
-            section(name, report, [picture.name for picture in sorted(figures.glob(f"{name}*.png"))])
-            for name, report in reports.items()
-        ]
-        wanted[root / "docs" / "explanation" / "results.md"] = "\n".join([HEADING, *sections])
-    for path in (root / "README.md", *sorted((root / "docs" / "explanation").glob("*.md"))):
-        text = path.read_text("utf-8")
+    if left := [f"## {name}\n\n{text}" for name, text in sections.items() if name not in elsewhere]:
+        wanted[root / "docs" / "explanation" / "results.md"] = "\n".join([HEADING, *left])
+    for path, text in pages.items():
         for _, name, title, _ in MARKED.findall(text):
             if title not in tables.get(name, {}):
                 asked = f"{name!r}, {title!r}" if title else repr(name)
                 raise SystemExit(f"{path.name} asks for the table {asked}, but docs/figures/{name}.json has it not.")
-        if MARKED.search(text) and path not in wanted:
-            wanted[path] = MARKED.sub(lambda match: match[1] + tables[match[2]][match[3] or ""] + match[4], text)
+        if (MARKED.search(text) or WHOLE.search(text)) and path not in wanted:
+            filled = MARKED.sub(lambda match: match[1] + tables[match[2]][match[3] or ""] + match[4], text)
+            wanted[path] = WHOLE.sub(lambda match: match[1] + sections.get(match[2], NOT_YET) + match[3], filled)
     return wanted
 
 

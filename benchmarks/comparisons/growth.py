@@ -1,0 +1,96 @@
+"""What grows with the data should grow as it must: speed and memory from small to large, as curves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+import pretextkit as pk
+from comparisons.pictures import pictures
+from comparisons.probes import features
+from comparisons.timing import Comparison, Effort, Row, extra_mib, in_child, medians, status_mib
+from pretextkit.functional import knn_probe, linear_probe, pretrain
+
+TILE = 1000
+
+
+def write_images(path: Path, count: int) -> None:
+    """Write ``count`` images of 3x32x32 bytes to a file, a thousand at a time."""
+    tile = pictures(TILE, 32).numpy()
+    with path.open("wb") as file:
+        for _ in range(0, count, TILE):
+            file.write(tile.tobytes())
+
+
+def train_from(path: str, count: int, steps: int, batch: int) -> Row:
+    """Train from a memory-mapped file, and tell the speed and the memory that is this process's own.
+
+    Pages of the file that are in memory belong to the system's cache and not to the process.
+    """
+    images = np.memmap(path, np.uint8, "c", shape=(count, 3, 32, 32))
+    task = pk.tasks.SimCLR(pk.models.SmallCNN())
+    own: list[float] = []
+    pretrain(task, images, steps=2, batch_size=batch, progress=False)  # measures the normalisation
+    before = status_mib("RssAnon")
+    run = pretrain(
+        task,
+        images,
+        steps=steps,
+        batch_size=batch,
+        progress=False,
+        callbacks=[lambda _: own.append(status_mib("RssAnon"))],
+    )
+    return {"images": count, "images/s": run.images_per_second, "MiB more than before": max(own) - before}
+
+
+def images_per_second(effort: Effort) -> Row:
+    """Let each size have a process of its own, all sizes in turn."""
+    counts = [1000, 10_000, 100_000, 1_000_000] if not effort.quick else [1000, 2000]
+    steps, batch = effort.of(40, 2), effort.of(250, 50)
+    with TemporaryDirectory() as name:
+        path = Path(name) / "images.bin"
+        write_images(path, counts[-1])
+        rounds: list[list[Row]] = []
+        for number in range(effort.of(5, 1)):
+            order = counts if number % 2 == 0 else counts[::-1]
+            found = {count: in_child(train_from, str(path), count, steps, batch) for count in order}
+            rounds.append([found[count] for count in counts])
+    speeds = medians([[point["images/s"] for point in row] for row in rounds])
+    memory = medians([[point["MiB more than before"] for point in row] for row in rounds])
+    points = [
+        {"images": count, "images/s": speed, "MiB more than before": more}
+        for count, speed, more in zip(counts, speeds, memory, strict=True)
+    ]
+    return {"ratio": speeds[-1] / speeds[0], "rounds": len(rounds), "points": points}
+
+
+def probe_peak(kind: str, count: int, width: int) -> Row:
+    """Probe ``count`` features, which are in memory already, and tell how much more that took."""
+    tiny = features(100, 20, 8)
+    train, test = (tuple(one) for one in features(count, 1000, width))
+    arguments: dict[str, Any] = {"penalties": (1e-3, 1e-1)} if kind == "linear" else {}
+    probe: Any = linear_probe if kind == "linear" else knn_probe
+    probe(nn.Identity(), *map(tuple, tiny), **arguments)
+    memory = extra_mib(lambda: probe(nn.Identity(), train, test, **arguments))
+    return {"features": f"{count} x {width}", "MiB of features": count * width * 4 / (1 << 20), "MiB more": memory}
+
+
+def probe_memory(effort: Effort) -> Row:
+    counts = [effort.of(count, count // 50) for count in (10_000, 20_000, 40_000, 80_000)]
+    return {
+        "points": [
+            {"probe": f"{kind}_probe", **in_child(probe_peak, kind, count, effort.of(512, 32))}
+            for kind in ("linear", "knn")
+            for count in counts
+        ]
+    }
+
+
+COMPARISONS = [
+    Comparison("images/s of pretrain, 1,000 to 1,000,000 images", "1,000 images", images_per_second, 0.95),
+    Comparison("memory of probes on features", "the features themselves", probe_memory, None),
+]

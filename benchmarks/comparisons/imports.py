@@ -1,0 +1,31 @@
+"""What a user waits for before the first line runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import partial
+
+from comparisons.timing import Comparison, Effort, Row, race
+
+
+def run(code: str) -> None:
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def measure(other: str, effort: Effort) -> Row:
+    """Import in fresh processes; the first one of each compiles and is not counted."""
+    row = race(lambda: run("import pretextkit"), lambda: run(other), effort, rounds=9)
+    return {**row, "extra seconds": row["our_seconds"] - row["their_seconds"]}
+
+
+COMPARISONS = [
+    Comparison("import pretextkit", "import lightly", partial(measure, "import lightly"), 1.0),
+    Comparison(
+        "import pretextkit",
+        "the floor: import torch, torchvision",
+        partial(measure, "import torch, torchvision"),
+        0.2,
+        "extra seconds",
+    ),
+]

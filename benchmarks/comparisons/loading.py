@@ -1,0 +1,104 @@
+"""A folder of JPEG files, 224x224: reading it, and training from it, beside torchvision's folder and loader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from profile_step import profile_of
+from torch.utils.data import DataLoader
+
+import pretextkit as pk
+from comparisons.pictures import save_jpegs
+from comparisons.timing import Comparison, Effort, Row, race, require_close
+from pretextkit.data import FolderImages, as_source
+from pretextkit.functional import pretrain
+
+SIDE, WORKERS = 224, 2
+
+
+@contextmanager
+def folder(count: int) -> Iterator[Path]:
+    """Give a folder of JPEG files for a while."""
+    with TemporaryDirectory() as name:
+        save_jpegs(Path(name), count)
+        yield Path(name)
+
+
+def torchvision_loader(root: Path, batch: int) -> DataLoader[Any]:
+    """Read as torchvision's examples do: ImageFolder, the shorter side scaled, the middle cut out, two workers."""
+    from torchvision.datasets import ImageFolder
+    from torchvision.transforms import v2
+
+    transform = v2.Compose(
+        [v2.PILToTensor(), v2.Resize(SIDE, antialias=True), v2.CenterCrop(SIDE)]  # uint8, as pretextkit reads
+    )
+    generator = torch.Generator().manual_seed(0)
+    return DataLoader(
+        ImageFolder(str(root), transform),
+        batch_size=batch,
+        shuffle=True,
+        drop_last=True,
+        num_workers=WORKERS,
+        generator=generator,
+    )
+
+
+def reading(effort: Effort) -> Row:
+    """Compare the pixels (mean of all, within 0.005 of the range), then read the whole folder."""
+    batch = effort.of(64, 8)
+    with folder(effort.of(768, 16)) as root:
+
+        def ours() -> float:
+            source = as_source(FolderImages(root, size=SIDE), workers=WORKERS)
+            return sum(each.images.float().mean().item() for each in source.in_order(batch)) / 255
+
+        def theirs() -> float:
+            loader = torchvision_loader(root, batch)
+            return sum(float(images.float().mean()) for images, _ in loader) / 255
+
+        def check(one: float, other: float) -> Row:
+            batches = effort.of(768, 16) // batch
+            distance = require_close("mean of the pixels", one / batches, other / batches, 0.005)
+            return {"pixel_distance": distance}
+
+        return race(ours, theirs, effort, rounds=5, check=check)
+
+
+def new_task() -> pk.tasks.SimCLR:
+    torch.manual_seed(0)
+    return pk.tasks.SimCLR(pk.models.ResNet18(stem="imagenet"))
+
+
+def training(effort: Effort) -> Row:
+    """Train on the same files, read by us or by torchvision's loader; what differs is who reads."""
+    count, batch = effort.of(512, 16), effort.of(64, 8)
+    with folder(count) as root:
+        ours, theirs = new_task(), new_task()
+        options: dict[str, Any] = {"epochs": 1, "progress": False}
+        return race(
+            lambda: pretrain(ours, FolderImages(root, size=SIDE), batch_size=batch, workers=WORKERS, **options),
+            lambda: pretrain(theirs, torchvision_loader(root, batch), **options),
+            effort,
+            rounds=3,
+        )
+
+
+def waiting(effort: Effort) -> Row:
+    """Tell how much of training from files is waiting for them."""
+    batch = effort.of(64, 8)
+    with folder(effort.of(512, 16)) as root:
+        images = FolderImages(root, size=SIDE)
+        found = profile_of(new_task(), images, batch_size=batch, steps=effort.of(8, 2), workers=WORKERS)
+    return {"percent of the time": 100 * found["share"]["loader"], "profile": found}
+
+
+COMPARISONS = [
+    Comparison("folder of JPEG files, read at 224x224", "torchvision ImageFolder, 2 workers", reading, 1.0),
+    Comparison("folder of JPEG files to steps of resnet18", "torchvision ImageFolder, 2 workers", training, 1.0),
+    Comparison("folder of JPEG files to steps of resnet18", "waiting for files", waiting, 5.0, "percent of the time"),
+]

@@ -1,0 +1,30 @@
+"""Pictures to work on, made here so that nothing is downloaded: smooth colours with some grain, as photographs have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Generator, Tensor, nn
+
+
+def pictures(count: int, height: int, width: int | None = None, seed: int = 0) -> Tensor:
+    """Draw pictures ``count 3 height width``, uint8."""
+    generator = Generator().manual_seed(seed)
+    width = height if width is None else width
+    coarse = torch.rand(count, 3, 6, 6, generator=generator)
+    smooth = nn.functional.interpolate(coarse, (height, width), mode="bicubic", align_corners=False)
+    grain = torch.randn(count, 3, height, width, generator=generator) * 0.03
+    return ((smooth + grain).clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def save_jpegs(root: Path, count: int, classes: int = 4) -> None:
+    """Write JPEG files of 320x256 pixels below ``root``, one folder for each class."""
+    from PIL import Image
+
+    for label in range(classes):
+        (root / f"class{label}").mkdir(parents=True)
+    for number in range(count):
+        (picture,) = pictures(1, 256, 320, seed=number)
+        path = root / f"class{number % classes}" / f"{number:05d}.jpg"
+        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(path, quality=90)

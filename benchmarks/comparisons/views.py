@@ -1,0 +1,92 @@
+"""Two SimCLR views of each image: drawn for the whole batch at once, and image by image or batched by the peers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+import pretextkit as pk
+from comparisons.pictures import pictures
+from comparisons.timing import Comparison, Effort, Row, race, require_close
+
+STRENGTH = 0.5
+"""Of the colour jitter, 1 being that of SimCLR on ImageNet: what every side is told."""
+SCALE = (0.2, 1.0)
+JITTER = (0.8 * STRENGTH, 0.8 * STRENGTH, 0.8 * STRENGTH, 0.2 * STRENGTH)
+
+
+def lightly_views(images: Tensor) -> Callable[[], list[Tensor]]:
+    """Let lightly make views of PIL images, which is what its data sets give, and stack them as a loader would."""
+    from lightly.transforms import SimCLRTransform
+    from torchvision.transforms.functional import to_pil_image
+
+    pil = [to_pil_image(image) for image in images]
+    transform: Any = SimCLRTransform(
+        input_size=images.shape[-1], cj_strength=STRENGTH, min_scale=SCALE[0], gaussian_blur=0.0, normalize=None
+    )
+    return lambda: [torch.stack(views) for views in zip(*map(transform, pil), strict=True)]
+
+
+def torchvision_views(images: Tensor) -> Callable[[], list[Tensor]]:
+    """Let torchvision's v2 transforms make views of tensors, image by image."""
+    from torchvision.transforms import v2
+
+    transform = v2.Compose(
+        [
+            v2.RandomResizedCrop(images.shape[-1], scale=SCALE, antialias=True),
+            v2.RandomHorizontalFlip(),
+            v2.RandomApply([v2.ColorJitter(*JITTER)], 0.8),
+            v2.RandomGrayscale(0.2),
+            v2.ToDtype(torch.float32, scale=True),
+        ]
+    )
+    return lambda: [torch.stack([transform(image) for image in images]) for _ in range(2)]
+
+
+def kornia_views(images: Tensor) -> Callable[[], list[Tensor]]:
+    """Let kornia make views of the batch, each image with draws of its own."""
+    from kornia import augmentation as K
+
+    side = images.shape[-1]
+    transform = K.AugmentationSequential(
+        K.RandomResizedCrop((side, side), scale=SCALE),
+        K.RandomHorizontalFlip(),
+        K.ColorJitter(*JITTER, p=0.8),
+        K.RandomGrayscale(p=0.2),
+    )
+    return lambda: [transform(images.float() / 255) for _ in range(2)]
+
+
+def measure(side: int, peer: Callable[[Tensor], Callable[[], list[Tensor]]], effort: Effort) -> Row:
+    """Draw at random alike (mean and deviation of the pixels, within 0.03), then race."""
+    images = pictures(effort.of(256 if side <= 32 else 64, 32), side)
+    task = pk.tasks.SimCLR(pk.models.SmallCNN(), jitter=STRENGTH, crop_scale=SCALE)
+    generator = Generator().manual_seed(0)
+    theirs = peer(images)
+
+    def ours() -> list[Tensor]:
+        return list(task.views(images.float() / 255, generator))
+
+    torch.manual_seed(0)
+    views = [torch.cat([torch.cat(run()) for _ in range(effort.of(8, 2))]) for run in (ours, theirs)]
+    distances = [
+        require_close("mean of the pixels", views[0].mean().item(), views[1].mean().item(), 0.03),
+        require_close("deviation of the pixels", views[0].std().item(), views[1].std().item(), 0.03),
+    ]
+    row = race(ours, theirs, effort)
+    return {**row, "views_per_second": 2 * len(images) / row["our_seconds"], "checked": distances}
+
+
+COMPARISONS = [
+    Comparison(f"two SimCLR views, {side}x{side}", beside, partial(measure, side, peer), bound)
+    for side in (32, 96)
+    for beside, peer, bound in (
+        ("lightly", lightly_views, 12.0),
+        ("torchvision v2, image by image", torchvision_views, 12.0),
+        ("kornia, batched", kornia_views, 2.0),
+    )
+]

@@ -1,0 +1,232 @@
+"""The arithmetic of the benchmarks, with a clock that is wound by hand: nothing is timed here."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+import pretextkit as pk
+from pretextkit.testing import TinyBackbone
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def benchmarks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the scripts of benchmarks/ be imported, as they import one another."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:  # a module named speed is of no use to other tests
+        if str(ROOT / "benchmarks") in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+class Clock:
+    """A clock that stands still until a side runs."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.order: list[str] = []
+
+    def side(self, name: str, *seconds: float) -> Callable[[], str]:
+        """Give a function that takes so long, run by run, and the last of these from then on."""
+        runs = list(seconds)
+
+        def run() -> str:
+            self.order.append(name)
+            self.now += runs.pop(0) if len(runs) > 1 else runs[0]
+            return name
+
+        return run
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(benchmarks: None, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    from comparisons import timing
+
+    clock = Clock()
+    monkeypatch.setattr(timing, "time", clock)
+    return clock
+
+
+def test_a_race_gives_ratios_of_neighbours_and_every_second_round_begins_with_the_other(clock: Clock) -> None:
+    from comparisons.timing import Effort, race
+
+    row = race(clock.side("ours", 9, 1, 2, 4), clock.side("theirs", 9, 3, 4, 20), Effort(), rounds=3)
+    assert (row["ratio"], row["lowest"], row["highest"]) == (3, 2, 5)
+    assert (row["our_seconds"], row["their_seconds"], row["rounds"], row["repeats"]) == (2, 4, 3, 1)
+    assert clock.order == ["ours", "theirs", "theirs", "ours", "ours", "theirs", "theirs", "ours"]
+
+
+def test_short_runs_are_repeated_until_the_shorter_side_takes_a_fifth_of_a_second(clock: Clock) -> None:
+    from comparisons.timing import Effort, race
+
+    row = race(clock.side("ours", 1 / 32), clock.side("theirs", 1 / 8), Effort(), rounds=1)
+    assert (row["repeats"], row["ratio"], row["our_seconds"], row["their_seconds"]) == (6, 4, 1 / 32, 1 / 8)
+    assert race(clock.side("ours", 1 / 32), clock.side("theirs", 1 / 8), Effort(quick=True))["repeats"] == 1
+
+
+def test_sides_that_differ_are_not_raced(clock: Clock) -> None:
+    from comparisons.timing import Effort, Unequal, no_lower_accuracy, race, same_accuracy
+
+    def check(ours: str, theirs: str) -> dict[str, Any]:
+        assert (ours, theirs) == ("ours", "theirs")
+        return same_accuracy(0.9, 0.903)
+
+    with pytest.raises(Unequal, match=r"accuracy: ours is 0\.9, theirs 0\.903, further apart than 0\.002"):
+        race(clock.side("ours", 1), clock.side("theirs", 1), Effort(), check=check)
+    assert clock.order == ["ours", "theirs"]
+    assert same_accuracy(0.9, 0.9015) == {"our_accuracy": 0.9, "their_accuracy": 0.9015}
+    with pytest.raises(Unequal, match=r"ours is 0\.9000, below theirs of 0\.9001"):
+        no_lower_accuracy(0.9, 0.9001)
+
+
+def test_not_a_number_is_never_close(benchmarks: None) -> None:
+    from comparisons.timing import Unequal, require_close
+
+    with pytest.raises(Unequal):
+        require_close("loss", float("nan"), 1.0, 0.1)
+
+
+def test_ratios_have_to_be_high_and_other_figures_low(benchmarks: None) -> None:
+    from comparisons.timing import Comparison
+
+    def nothing(effort: Any) -> dict[str, Any]:
+        return {}
+
+    fast = Comparison("step", "peer", nothing, 2.0)
+    assert fast.met({"ratio": 2.0})
+    assert not fast.met({"ratio": 1.9})
+    small = Comparison("memory", "limit", nothing, 300.0, "extra MiB")
+    assert small.met({"extra MiB": 300.0})
+    assert not small.met({"extra MiB": 301.0})
+    assert Comparison("curve", "nothing", nothing, None).met({}) is None
+
+
+def test_each_comparison_has_a_file_of_its_own(benchmarks: None, tmp_path: Path) -> None:
+    from speed import COMPARISONS, Cells
+
+    cells = Cells(tmp_path, {})
+    assert len({cells.path(one) for one in COMPARISONS}) == len(COMPARISONS) > 20
+
+
+def test_finished_rows_are_kept_for_the_same_environment_only(benchmarks: None, tmp_path: Path) -> None:
+    from speed import COMPARISONS, Cells
+
+    Cells(tmp_path, {"torch": "2.4"}).keep(COMPARISONS[0], {"ratio": 2.0})
+    assert Cells(tmp_path, {"torch": "2.4"}).get(COMPARISONS[0]) == {"ratio": 2.0}
+    assert Cells(tmp_path, {"torch": "2.5"}).get(COMPARISONS[0]) is None
+    assert Cells(tmp_path, {"torch": "2.4"}).get(COMPARISONS[1]) is None
+    assert [path.suffix for path in tmp_path.iterdir()] == [".json"]
+
+
+@pytest.fixture
+def tables() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("tables", ROOT / "scripts" / "tables.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_report_becomes_the_page(
+    benchmarks: None, tables: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import speed
+    from comparisons.timing import Comparison
+
+    def nothing(effort: Any) -> dict[str, Any]:
+        return {}
+
+    raced = Comparison("step", "peer", nothing, 2.0)
+    curve = Comparison("memory", "limit", nothing, 300.0, "extra MiB")
+    missing = Comparison("probe", "peer", nothing, 1.0)
+    monkeypatch.setattr(speed, "COMPARISONS", [raced, curve, missing])
+    cells = speed.Cells(tmp_path / "cells", {"torch": "2.4", "processor": "Abacus"})
+    times = {"our_seconds": 0.0123, "their_seconds": 2.5, "rounds": 7}
+    cells.keep(raced, {"ratio": 1.5, "lowest": 1.25, "highest": 1.75, **times})
+    cells.keep(curve, {"extra MiB": 250.0, "points": [{"batch": 4, "MiB": 60.0}, {"batch": 16, "MiB": 250.0}]})
+    report = speed.report(cells, quick=False)
+    assert report["missing"] == ["probe; peer"]
+    figures = tmp_path / "docs" / "figures"
+    figures.mkdir(parents=True)
+    (tmp_path / "docs" / "explanation").mkdir()
+    (tmp_path / "README.md").write_text("# Title\n")
+    page = tmp_path / "docs/explanation/speed.md"
+    page.write_text("# Speed\n<!-- report: speed -->\nold\n<!-- end -->\nafter\n")
+    assert tables.main([], tmp_path) == 0
+    assert page.read_text() == "# Speed\n<!-- report: speed -->\nNot measured yet.\n<!-- end -->\nafter\n"
+    (figures / "speed.json").write_text(json.dumps(report))
+    assert tables.main(["--check"], tmp_path) == 1
+    assert tables.main([], tmp_path) == 0
+    assert tables.main(["--check"], tmp_path) == 0
+    assert page.read_text() == (
+        "# Speed\n<!-- report: speed -->\n```bash\npython benchmarks/speed.py\n```\n\n"
+        "torch: 2.4; processor: Abacus.\n\n"
+        "**Comparisons**\n\n"
+        "| what; beside | ours | beside | ratio or figure | lowest to highest | target | met | rounds |\n"
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+        "| step; peer | 12.3 ms | 2.5 s | 1.50× | 1.25 to 1.75 | ≥ 2.00× | no | 7 |\n"
+        "| memory; limit |  |  | 250 |  | ≤ 300 MiB | yes | 1 |\n\n"
+        "**memory**\n\n"
+        "| batch | MiB |\n| --- | ---: |\n| 4 | 60 |\n| 16 | 250 |\n<!-- end -->\nafter\n"
+    )
+    assert not (tmp_path / "docs/explanation/results.md").exists()
+
+
+def test_the_gradient_of_a_few_rows_is_that_of_the_formula(benchmarks: None) -> None:
+    from comparisons.losses import dense, distance, embeddings, exact_rows, gradient
+
+    z_a, z_b = embeddings(20)
+    found = exact_rows(z_a, z_b, 3)
+    exact = gradient(dense, *(z.detach().double().requires_grad_() for z in (z_a, z_b)))
+    assert distance(found, tuple(part[:3] for part in exact)) < 1e-7
+    assert distance(tuple(2 * part for part in exact), exact) == pytest.approx(1)
+
+
+def test_a_profile_counts_each_stage_once_a_step_and_leaves_no_clock_behind(
+    benchmarks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import profile_step
+
+    from pretextkit.training.stepper import Stepper
+
+    ticks = itertools.count()
+    monkeypatch.setattr(profile_step, "now", lambda: float(next(ticks)))  # every look at the clock is a second later
+    before = Stepper.__init__, Stepper.prepare, Stepper._score, torch.autograd.backward
+    images = torch.randint(256, (8, 3, 16, 16), dtype=torch.uint8)
+    found = profile_step.profile_of(pk.tasks.SimCLR(TinyBackbone()), images, batch_size=4, steps=2)
+    stages = found["seconds_per_step"]
+    assert [stages[stage] for stage in ("views", "forward", "backward", "optimiser")] == [1, 1, 1, 1]
+    assert stages["loader"] == 1.5  # it is asked once more, and has nothing left
+    assert sum(found["share"].values()) == pytest.approx(1)
+    assert found["images_per_second"] == pytest.approx(4 / sum(stages.values()))
+    assert before == (Stepper.__init__, Stepper.prepare, Stepper._score, torch.autograd.backward)
+    assert re.search(r"^backward +\d+\.\d\d +\d+\.\d%$", profile_step.table(found), re.MULTILINE)
+
+
+def test_without_a_gpu_its_benchmark_says_so(
+    benchmarks: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import gpu
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["gpu.py"])
+    with pytest.raises(SystemExit):
+        gpu.main()
+    assert "needs an NVIDIA GPU, and torch sees none here" in capsys.readouterr().err
