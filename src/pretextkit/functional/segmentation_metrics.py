@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pretextkit.errors import DataError, ShapeError
+from pretextkit.errors import DataError, OptionError, ShapeError
 
 __all__ = ["SegmentationMetrics", "segmentation_metrics"]
 
@@ -42,7 +42,8 @@ def segmentation_metrics(
 
     Raises:
         ShapeError: The masks differ in shape.
-        DataError: Every pixel is ignored.
+        DataError: Every pixel is ignored, or a mask holds something else than classes.
+        OptionError: There is no class.
 
     Example:
         >>> truth = torch.tensor([[[0, 0, 1, 255]]])
@@ -51,12 +52,16 @@ def segmentation_metrics(
     """
     from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-    if predictions.shape != targets.shape:
+    if classes < 1:
+        raise OptionError("at least 1 class", got=classes, fix="Count the background as one.")
+    if predictions.ndim != 3 or predictions.shape != targets.shape:
         raise ShapeError(
             "predictions and targets n h w of one shape",
             got=f"{tuple(predictions.shape)} and {tuple(targets.shape)}",
             fix="Scale the logits up to the masks before taking their highest.",
         )
+    _require_classes(predictions, classes, "predictions")
+    _require_classes(targets[targets != ignore_index], classes, f"targets that are not {ignore_index}")
     counts = torch.zeros(classes, classes, dtype=torch.int64)
     chunks = (torch.split(masks.flatten(), CHUNK) for masks in (predictions, targets))
     for predicted, true in zip(*chunks, strict=True):
@@ -71,3 +76,16 @@ def segmentation_metrics(
     if 0 <= ignore_index < classes:
         iou[ignore_index] = torch.nan
     return SegmentationMetrics(iou.nanmean().item(), (hits.sum() / counts.sum()).item(), tuple(iou.tolist()))
+
+
+def _require_classes(masks: Tensor, classes: int, what: str) -> None:
+    if masks.is_floating_point() or masks.is_complex():
+        raise DataError(
+            f"whole numbers as {what}", got=str(masks.dtype), fix="Take argmax(1), or convert with .long()."
+        )
+    if masks.numel() and not 0 <= int(masks.min()) <= int(masks.max()) < classes:
+        raise DataError(
+            f"{what} from 0 to {classes - 1}",
+            got=f"{int(masks.min())} to {int(masks.max())}",
+            fix="Check the number of classes and ignore_index.",
+        )

@@ -31,7 +31,7 @@ def check_scores(scores: AnomalyScores | Tensor) -> Tensor:
 
     Raises:
         ShapeError: The scores are not ``n``.
-        DataError: There are none, or one is NaN or infinite.
+        DataError: There are none, they are complex, or one is NaN or infinite.
 
     Example:
         >>> check_scores(AnomalyScores(torch.tensor([1.0, 2.0])))
@@ -40,6 +40,8 @@ def check_scores(scores: AnomalyScores | Tensor) -> Tensor:
     values = scores.scores if isinstance(scores, AnomalyScores) else scores
     if values.ndim != 1:
         raise ShapeError("scores n", got=f"shape {tuple(values.shape)}", fix="Pass one score for each image.")
+    if values.is_complex():
+        raise DataError("real scores", got=str(values.dtype), fix="Take their absolute value: scores.abs().")
     if len(values) == 0 or not values.isfinite().all():
         raise DataError(
             "finite scores, at least one", got="NaN or inf" if len(values) else "none", fix="Check the images."
