@@ -64,12 +64,12 @@ def check_images(images: Tensor) -> None:
     _check_range(images)
 
 
-def check_labels(labels: Any, count: int) -> Tensor:
+def check_labels(labels: Any, count: int | None = None) -> Tensor:
     """Give labels as an int64 tensor, one for each image.
 
     Args:
         labels: A tensor, array or sequence of integers; -1 means unlabelled.
-        count: How many images there are.
+        count: How many images there are; any number by default.
 
     Returns:
         ``count``, int64.
@@ -90,13 +90,13 @@ def check_labels(labels: Any, count: int) -> Tensor:
             got=f"shape {tuple(tensor.shape)}",
             fix="Use labels[:, 0]." if column else "If they are one-hot, use labels.argmax(1).",
         )
-    if len(tensor) != count:
+    if count is not None and len(tensor) != count:
         raise ShapeError(
             "as many labels as images",
             got=f"{len(tensor)} labels for {count} images",
             fix="Pass one label for each image.",
         )
-    if count and int(tensor.min()) < -1:
+    if len(tensor) and int(tensor.min()) < -1:
         raise DataError(
             "labels from 0 up, or -1 for unlabelled images",
             got=int(tensor.min()),
@@ -187,7 +187,7 @@ def _check_range(images: Tensor) -> None:
     for start in range(0, len(images), step):
         chunk = images[start : start + step]
         # aminmax lets NaN through, so that one pass finds everything.
-        chunk_low, chunk_high = (float(value) for value in torch.aminmax(chunk))
+        chunk_low, chunk_high = (float(value) for value in torch.aminmax(chunk.detach()))
         if not (abs(chunk_low) < float("inf") and abs(chunk_high) < float("inf")):
             bad = ~torch.isfinite(chunk).flatten(1).all(1)
             kind = "NaN" if bool(torch.isnan(chunk).any()) else "infinite"

@@ -124,7 +124,10 @@ def resize_and_crop(images: Tensor, size: int) -> Tensor:
         images = _middle(images, *(min(side, LONGEST * short) for side in images.shape[-2:]))
     if short != size:
         target = [max(size, round(side * size / short)) for side in images.shape[-2:]]
-        images = interpolate(images, target, mode="bilinear", antialias=True)
+        if target[1] == 1:  # torch 2.15 scales bytes to a width of 1 wrongly, or fails an assertion of its own
+            images = interpolate(images.float(), target, mode="bilinear", antialias=True).round().byte()
+        else:
+            images = interpolate(images, target, mode="bilinear", antialias=True)
     return _middle(images, size, size)
 
 

@@ -61,9 +61,10 @@ def as_source(images: Any, labels: Any = None, *, workers: int = 0) -> ImageSour
         return images
     if isinstance(images, DataLoader):
         return LoaderImages(images)
-    if isinstance(images, str | Path):
+    if isinstance(images, str | Path) and images != "":  # which would be the folder one happens to be in
         return _path_source(Path(images), workers)
-    if isinstance(images, Dataset) or (hasattr(images, "__getitem__") and not isinstance(images, tuple | list | dict)):
+    listed = isinstance(images, tuple | list | dict | str)
+    if isinstance(images, Dataset) or (hasattr(images, "__getitem__") and not listed):
         return DatasetImages(images, workers)
     raise DataError(f"images as {KINDS}", got=type(images).__name__, fix="Stack single images with torch.stack.")
 

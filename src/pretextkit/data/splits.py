@@ -32,7 +32,7 @@ def stratified_subset(labels: Any, count: int, *, seed: int = 0) -> Tensor:
         >>> labels[stratified_subset(labels, 4)]
         tensor([0, 0, 1, 2])
     """
-    labels = check_labels(labels, len(labels))
+    labels = check_labels(labels)
     members = _members(labels)
     labelled = sum(map(len, members))
     if not len(members) <= count <= labelled:
@@ -70,7 +70,7 @@ def stratified_split(labels: Any, fraction: float, *, seed: int = 0) -> tuple[Te
     """
     if not 0 < fraction < 1:
         raise OptionError("a fraction between 0 and 1", got=fraction, fix="0.8 puts four fifths in the first part.")
-    labels = check_labels(labels, len(labels))
+    labels = check_labels(labels)
     members = _members(labels)
     counts = torch.tensor([max(1, round(len(rows) * fraction)) for rows in members])
     first = _draw(members, counts, seed)
@@ -97,7 +97,7 @@ def keep_labels(labels: Any, count: int, *, seed: int = 0) -> Tensor:
         >>> keep_labels(torch.tensor([0, 0, 0, 1, 1, 1]), 2).ge(0).sum()
         tensor(2)
     """
-    labels = check_labels(labels, len(labels))
+    labels = check_labels(labels)
     kept = stratified_subset(labels, count, seed=seed)
     return torch.full_like(labels, -1).index_copy(0, kept, labels[kept])
 
