@@ -33,10 +33,11 @@ def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     ]
     started = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
     try:
-        errors = [process.communicate(timeout=300)[1] for process in started]
+        errors = [process.communicate(timeout=1200)[1] for process in started]
     finally:
         for process in started:
             process.kill()
+            process.communicate()
     assert [process.returncode for process in started] == [0] * count, "\n".join(errors)
     assert errors[1:] == [""] * (count - 1)
     assert errors[0] == "Stopped at step 2 of 5; repeat the call to go on.\n"

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence, Sized
 from copy import copy
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -21,8 +21,6 @@ OWN_PART = (
     "Let the data set iterate over pretextkit.data.own_shards(all_shards), or, if it is a WebDataset, split by node "
     "and by worker."
 )
-
-T = TypeVar("T")
 
 
 class StreamImages(ImageSource):
@@ -89,7 +87,7 @@ class StreamImages(ImageSource):
         return other
 
 
-def own_shards(shards: Sequence[T], *, shuffle: bool = True) -> list[T]:
+def own_shards(shards: Sequence[Any], *, shuffle: bool = True) -> list[Any]:
     """Give the shards that are this process's and this worker's to read: each is exactly one's.
 
     To be called where a data set begins to iterate. It looks for torch's process group, or torchrun's environment, and

@@ -1,0 +1,57 @@
+"""The arithmetic on docs/explanation/scaling.md is that of the script, and the script's that of the code."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.overrides import TorchFunctionMode
+
+import pretextkit as pk
+from pretextkit.testing import TinyBackbone
+from pretextkit.training.optim import default_learning_rate
+
+ROOT = Path(__file__).parents[1]
+
+
+def load() -> Any:
+    spec = importlib.util.spec_from_file_location("scaling_tables", ROOT / "scripts" / "scaling_tables.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("table", ["gather_table", "gradient_table", "rate_table"])
+def test_the_page_has_the_tables_that_the_script_prints(table: str) -> None:
+    assert getattr(load(), table)() in (ROOT / "docs" / "explanation" / "scaling.md").read_text(encoding="utf-8")
+
+
+def test_a_gather_brings_two_rows_for_each_image_of_the_others() -> None:
+    rows = torch.zeros(2 * 16, 8)
+    assert load().gathered(4, images=16, width=8) == 3 * rows.numel() * rows.element_size()
+
+
+def test_the_linear_rule_is_that_of_the_defaults() -> None:
+    for images in (256, 4096, 65536):
+        assert f"| {images:,} | {default_learning_rate('lars', images):g} |" in load().rate_table()
+
+
+@pytest.mark.parametrize(("name", "numbers"), [("simclr", 22), ("jigsaw-context", 44), ("denoising", 64)])
+def test_views_draw_as_many_numbers_as_the_page_says(name: str, numbers: int) -> None:
+    drawn = [0]
+
+    class Count(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            found = func(*args, **(kwargs or {}))
+            drawn[0] += found.numel() if "generator" in (kwargs or {}) else 0
+            return found
+
+    task: Any = pk.pretext_tasks[name](TinyBackbone())
+    with Count():
+        task.views(torch.rand(4, 3, 32, 32), torch.Generator())
+    assert drawn[0] == 4 * numbers
