@@ -72,7 +72,9 @@ def fit_logistic(
         normalizer = logits.logsumexp(2, keepdim=True)
         losses = (normalizer[..., 0] - (logits * target).sum(2)).mean(0) + penalties / 2 * scaled.square().sum((0, 2))
         slope = logits.sub_(normalizer).exp_().sub_(target).div_(count)  # d loss / d logits
-        gradient = (turned.T @ slope.flatten(1)).view_as(weight) + penalties[:, None] * scaled
+        # Several times faster than turned.T @ slope, whose few columns fit no kernel.
+        product = (slope.flatten(1).T @ turned).T.contiguous()
+        gradient = product.view_as(weight) + penalties[:, None] * scaled
         weight.grad, bias.grad = gradient * scale, slope.sum(0)
         total: Tensor = losses.sum()
         return total
