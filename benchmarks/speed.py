@@ -142,7 +142,7 @@ def tables_of(rows: Mapping[str, tuple[Comparison, Row]]) -> dict[str, Any]:
                 key = cells.pop(first)
                 rows_of_curve[f"{key}, {cells['features']}" if "features" in cells else key] = list(cells.values())
             curves[comparison.what] = {"corner": first, "columns": columns, "rows": rows_of_curve}
-    columns = ["ours", "beside", "ratio or figure", "lowest to highest", "target", "met", "rounds"]
+    columns = ["ours", "theirs", "ratio or figure", "lowest to highest", "target", "met", "rounds"]
     return {"Comparisons": {"corner": "what; beside", "columns": columns, "rows": compared}, **curves}
 
 

@@ -179,7 +179,7 @@ def test_a_report_becomes_the_page(
         "# Speed\n<!-- report: speed -->\n```bash\npython benchmarks/speed.py\n```\n\n"
         "torch: 2.4; processor: Abacus.\n\n"
         "**Comparisons**\n\n"
-        "| what; beside | ours | beside | ratio or figure | lowest to highest | target | met | rounds |\n"
+        "| what; beside | ours | theirs | ratio or figure | lowest to highest | target | met | rounds |\n"
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
         "| step; peer | 12.3 ms | 2.5 s | 1.50× | 1.25 to 1.75 | ≥ 2.00× | no | 7 |\n"
         "| memory; limit |  |  | 250 |  | ≤ 300 MiB | yes | 1 |\n\n"
