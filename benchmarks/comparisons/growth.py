@@ -48,7 +48,7 @@ def train_from(path: str, count: int, steps: int, batch: int) -> Row:
 
 
 def images_per_second(effort: Effort) -> Row:
-    """Let each size have a process of its own, all sizes in turn."""
+    """Let each size have a process of its own, all in turn; small ones end more epochs, so that the fastest counts."""
     counts = [1000, 10_000, 100_000, 1_000_000] if not effort.quick else [1000, 2000]
     steps, batch = effort.of(40, 2), effort.of(250, 50)
     with TemporaryDirectory() as name:
@@ -65,7 +65,7 @@ def images_per_second(effort: Effort) -> Row:
         {"images": count, "images/s": speed, "MiB more than before": more}
         for count, speed, more in zip(counts, speeds, memory, strict=True)
     ]
-    return {"ratio": speeds[-1] / speeds[0], "rounds": len(rounds), "points": points}
+    return {"ratio": speeds[-1] / max(speeds), "rounds": len(rounds), "points": points}
 
 
 def probe_peak(kind: str, count: int, width: int) -> Row:
@@ -91,6 +91,6 @@ def probe_memory(effort: Effort) -> Row:
 
 
 COMPARISONS = [
-    Comparison("images/s of pretrain, 1,000 to 1,000,000 images", "1,000 images", images_per_second, 0.95),
+    Comparison("images/s of pretrain, 1,000 to 1,000,000 images", "the fastest size", images_per_second, 0.95),
     Comparison("memory of probes on features", "the features themselves", probe_memory, None),
 ]
