@@ -31,7 +31,7 @@ SHORT_FORMS = {  # of every example, but the quickstart, which the package sessi
         *("--data=synthetic", "--tasks=rotation", "--epochs=1", "--crops=1", "--crop-size=48"),
         *("--steps=20", "--supervised-steps=10"),
     ),
-    "context_prediction.py": ("--data=sample", "--images=200", "--pairs=2", "--steps=2"),
+    "context_prediction.py": ("--data=sample", "--images=100", "--pairs=2", "--steps=2", "--measured=100"),
     "cifar10_comparison.py": (
         *("--data=sample", "--tasks", "rotation", "simclr", "--views=4"),
         *("--images=128", "--seeds=0", "--finetune-steps=2"),

@@ -72,11 +72,11 @@ def rows_for(size: int, pairs: int) -> dict[str, Row]:
     }
 
 
-def accuracy(task: JigsawContext, images: Tensor) -> float:
-    """Share of neighbours that are placed right, of some 10,000 pairs."""
+def accuracy(task: JigsawContext, images: Tensor, pairs: int) -> float:
+    """Share of neighbours that are placed right, of some thousand pairs."""
     task.eval()
     generator = Generator().manual_seed(0)
-    parts = torch.split(images, 256 // task.pairs) * max(1, 10_000 // (len(images) * task.pairs))
+    parts = torch.split(images, 256 // task.pairs) * max(1, pairs // (len(images) * task.pairs))
     with torch.no_grad():
         right = [len(part) * task.step(part, generator).metrics["accuracy"].item() for part in parts]
     return sum(right) / sum(len(part) for part in parts)
@@ -91,6 +91,7 @@ def main() -> None:
     parser.add_argument(
         "--steps", type=int, default=600, help="of 256 pairs each; the last row takes four times as many"
     )
+    parser.add_argument("--measured", type=int, default=10_000, help="pairs that an accuracy is measured on, about")
     parser.add_argument("--images", type=int, help="use so many images only, of train and of test")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -123,9 +124,9 @@ def main() -> None:
         honest = JigsawContext(task.backbone, **rows["+ colours dropped"].cutting)
         honest.head = task.head
         cell = {
-            "train": accuracy(task, images),
-            "test": accuracy(task, test),
-            "without shortcuts": accuracy(honest, test),
+            "train": accuracy(task, images, options.measured),
+            "test": accuracy(task, test, options.measured),
+            "without shortcuts": accuracy(honest, test, options.measured),
             "seconds": run.history.last["seconds"],
         }
         shares = ", ".join(f"{key} {value:.1%}" for key, value in cell.items() if key != "seconds")
