@@ -299,13 +299,13 @@ def shown(cell: Any) -> str:
     return f"{100 * mean(cell):.1f}" + (f" ± {100 * stdev(cell):.1f}" if len(cell) > 1 else "") if cell else ""
 
 
-def save_pictures(tables: dict[str, Any], main: int, out: Path) -> None:
+def save_pictures(tables: dict[str, Any], labels: Sequence[int], main: int, out: Path) -> None:
     by_labels, _, rotations, _ = tables.values()
     numbers = [int(column.split()[0]) for column in by_labels["columns"]]
     curves = {
         row: {number: cell for number, cell in zip(numbers, cells, strict=True) if cell}
         for row, cells in by_labels["rows"].items()
-        if sum(map(bool, cells)) > 2
+        if all(cell for number, cell in zip(numbers, cells, strict=True) if number in labels)
     }
     at_main = {row: cells[numbers.index(main)] for row, cells in by_labels["rows"].items()}
     pictures = {
@@ -370,7 +370,7 @@ def main() -> None:
         "tables": tables,
     }
     (options.out / "svhn-few-labels.json").write_text(json.dumps(report, indent=1) + "\n")
-    save_pictures(tables, options.main, options.out)
+    save_pictures(tables, options.labels, options.main, options.out)
 
 
 if __name__ == "__main__":
