@@ -233,3 +233,10 @@ def test_measuring_goes_chunk_by_chunk_and_refuses_nothing_to_measure() -> None:
     torch.testing.assert_close(measured.std, images.double().std((0, 2, 3), correction=0).float())
     with pytest.raises(ShapeError, match="Expected at least one image"):
         InputNormalization(3).measure(images[:0])
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 0, 8), (0, 1, 8, 0)])
+def test_images_without_pixels_are_refused_before_a_convolution_does(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ShapeError) as caught:
+        InputNormalization(3)(torch.zeros(shape))
+    assert str(caught.value) == f"Expected images of at least 1 pixel, but got shape {shape}. Look at what cut them."

@@ -24,7 +24,13 @@ KINDS = [PretextkitError, *(getattr(errors, name) for name in BUILTIN_PARENT)]
 
 
 def test_every_public_error_has_the_builtin_parent_that_callers_expect() -> None:
-    assert set(errors.__all__) == {"CollapseWarning", "PretextkitError", "unknown_name", *BUILTIN_PARENT}
+    assert set(errors.__all__) == {
+        "CollapseWarning",
+        "TrainingWarning",
+        "PretextkitError",
+        "unknown_name",
+        *BUILTIN_PARENT,
+    }
     for name, parent in BUILTIN_PARENT.items():
         assert issubclass(getattr(errors, name), PretextkitError)
         assert issubclass(getattr(errors, name), parent)

@@ -45,13 +45,15 @@ def as_float(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def _checked_float(images: Tensor, dtype: torch.dtype) -> Tensor:
-    """Refuse what is not ``b c h w`` with 1 or 3 channels, and bring the rest to ``dtype`` in [0, 1]."""
+    """Refuse what is not ``b c h w`` with 1 or 3 channels and pixels, and bring the rest to ``dtype`` in [0, 1]."""
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         raise ShapeError(
             "images b c h w with 1 or 3 channels",
             got=f"shape {tuple(images.shape)}",
             fix="Put channels second (images.permute(0, 3, 1, 2)) and add a batch axis to a single image.",
         )
+    if 0 in images.shape[2:]:
+        raise ShapeError("images of at least 1 pixel", got=f"shape {tuple(images.shape)}", fix="Look at what cut them.")
     return as_float(images, dtype)
 
 

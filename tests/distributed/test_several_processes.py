@@ -105,8 +105,10 @@ def test_a_signal_to_one_stops_all_and_all_go_on_from_the_firsts_checkpoint(outc
     for found in outcomes:
         again = found["resumed"]
         assert (again["status"], again["steps"], again["resumed_at"], again["own folder"]) == (143, 2, 2, False)
-        assert farthest(again["weights"], found["simclr"]["weights"]) == 0
-        assert again["rows"] == found["simclr"]["rows"]
+        # Not 0: in which order the sums of four processes are taken is not always the same.
+        assert farthest(again["weights"], found["simclr"]["weights"]) < 1e-6
+        for row, whole in zip(again["rows"], found["simclr"]["rows"], strict=True):
+            assert row == pytest.approx(whole, rel=1e-4)
 
 
 def test_what_cannot_be_shared_is_refused_by_all(outcomes: list[runs.Outcome]) -> None:

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -80,6 +81,7 @@ def test_any_number_of_workers_gives_the_same_run(workers: int) -> None:
 @pytest.mark.slow
 def test_spawned_workers_give_the_same_batches_as_forked_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     """A spawned worker begins with nothing of this process: neither its generators nor its seeds."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))  # where a spawned worker finds this file
     order = [torch.arange(16), torch.arange(16, 32)]
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(5)
