@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 import pretextkit as pk
 from pretextkit.batches import Labelled
 from pretextkit.contracts import Backbone, Head, InputNormalization, PretextTask, SpatialBackbone, TaskOutput
-from pretextkit.errors import ShapeError
+from pretextkit.errors import DataError, ShapeError
 
 LUMA = (0.299, 0.587, 0.114)
 WRONG_SHAPES = [(3, 8, 8), (2, 8, 8, 3), (2, 2, 8, 8), (2, 4, 8, 8), (8, 8), (2, 1, 3, 8, 8)]
@@ -233,6 +233,16 @@ def test_measuring_goes_chunk_by_chunk_and_refuses_nothing_to_measure() -> None:
     torch.testing.assert_close(measured.std, images.double().std((0, 2, 3), correction=0).float())
     with pytest.raises(ShapeError, match="Expected at least one image"):
         InputNormalization(3).measure(images[:0])
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.int64, torch.bool], ids=str)
+def test_numbers_that_are_no_pixels_are_refused(dtype: torch.dtype) -> None:
+    with pytest.raises(DataError) as caught:
+        InputNormalization(3)(torch.zeros(2, 3, 8, 8).to(dtype))
+    assert str(caught.value) == (
+        f"Expected images of dtype uint8 (0 to 255) or floating-point (0 to 1), but got {dtype}. "
+        "Convert with images.to(torch.uint8), or images.float() after scaling to [0, 1]."
+    )
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 0, 8), (0, 1, 8, 0)])

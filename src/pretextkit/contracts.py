@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 from typing_extensions import TypeVar
 
-from pretextkit.errors import ShapeError
+from pretextkit.errors import DataError, ShapeError
 
 __all__ = [
     "Backbone",
@@ -54,6 +54,12 @@ def _checked_float(images: Tensor, dtype: torch.dtype) -> Tensor:
         )
     if 0 in images.shape[2:]:
         raise ShapeError("images of at least 1 pixel", got=f"shape {tuple(images.shape)}", fix="Look at what cut them.")
+    if images.dtype != torch.uint8 and not images.is_floating_point():
+        raise DataError(
+            "images of dtype uint8 (0 to 255) or floating-point (0 to 1)",
+            got=str(images.dtype),
+            fix="Convert with images.to(torch.uint8), or images.float() after scaling to [0, 1].",
+        )
     return as_float(images, dtype)
 
 

@@ -211,3 +211,10 @@ def test_a_layer_that_does_not_run_is_named() -> None:
         "Expected layer 'unused' to run and give a tensor, but got no tensor from it. "
         "Name a layer that the model's forward calls."
     )
+
+
+def test_no_features_and_complex_ones_are_refused() -> None:
+    with pytest.raises(ShapeError, match=r"^Expected at least one feature from layer 'last', but got shape \(4, 0\)\."):
+        extract_features(nn.Identity(), torch.zeros(4, 0))
+    with pytest.raises(DataError, match=r"^Expected real features n d, but got torch\.complex64\."):
+        extract_features(nn.Identity(), torch.zeros(4, 2, dtype=torch.complex64))

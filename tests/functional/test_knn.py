@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Generator, Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from pretextkit.errors import DataError, OptionError
+from pretextkit.errors import DataError, OptionError, ShapeError
 from pretextkit.functional import knn, knn_probe
 
 IDENTITY = nn.Identity()
@@ -153,6 +153,17 @@ def test_labels_that_cannot_be_used() -> None:
         with pytest.raises(DataError) as caught:
             knn_probe(nn.Flatten(), train, test)
         assert str(caught.value).startswith(text)
+
+
+def test_features_of_another_width_are_refused() -> None:
+    features, labels = clouds(9, 0)
+    with pytest.raises(ShapeError) as caught:
+        knn_probe(IDENTITY, (features, labels), (features[:, 1:], labels))
+    width = features.shape[1]
+    assert str(caught.value) == (
+        f"Expected features of one width from layer 'last' on train and test, but got {width} and {width - 1}. "
+        "Resize the images to one size."
+    )
 
 
 def test_it_prints_as_a_line_and_leaves_the_global_generator_alone() -> None:

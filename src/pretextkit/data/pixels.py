@@ -61,8 +61,9 @@ def pil_tensor(image: PilImage) -> Tensor:
     """Convert a PIL image to uint8: ``1 h w`` where it is grey, else ``3 h w``.
 
     Deep images keep their range (a 16-bit white is 255, where ``Image.convert`` clips), and transparent pixels show
-    white behind them, as on a page. torchvision's own decoders know fewer kinds of file and are deprecated since
-    torchvision 0.29, so that Pillow, which torchvision brings along, reads every file here.
+    white behind them, as on a page. Files are decoded as torchvision's own data sets decode them, by Pillow and
+    torchvision's ``pil_to_tensor``: ``torchvision.io`` knows fewer kinds of file, and its decoders are deprecated since
+    torchvision 0.29.
 
     Example:
         >>> from PIL import Image
@@ -71,6 +72,7 @@ def pil_tensor(image: PilImage) -> Tensor:
     """
     import numpy
     from PIL import Image
+    from torchvision.transforms.functional import pil_to_tensor
 
     if image.mode.startswith("I"):  # 16 bit, which PIL opens as I;16 or, in some files, as I
         values: Tensor = torch.from_numpy(numpy.array(image, dtype=numpy.int64))[None]
@@ -83,12 +85,12 @@ def pil_tensor(image: PilImage) -> Tensor:
             "an image of 8 or 16 bit", got="a floating-point image", fix="Convert it to a tensor in [0, 1]."
         )
     if image.mode in ("1", "L") and "transparency" not in image.info:
-        return torch.from_numpy(numpy.array(image.convert("L")))[None]
+        return pil_to_tensor(image.convert("L"))
     if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
         rgba = image.convert("RGBA")
         page = Image.new("RGBA", rgba.size, "white")
         image = Image.alpha_composite(page, rgba)
-    return torch.from_numpy(numpy.array(image.convert("RGB"))).permute(2, 0, 1)
+    return pil_to_tensor(image.convert("RGB"))
 
 
 def channels_second(images: Tensor) -> Tensor:

@@ -98,6 +98,12 @@ def extract_features(
     for name, values in features.items():
         if not values.isfinite().all():
             raise DataError(f"finite features from layer {name!r}", got="NaN or inf", fix="Check the model's weights.")
+        if values.shape[1] == 0:
+            raise ShapeError(
+                f"at least one feature from layer {name!r}",
+                got=f"shape {tuple(values.shape)}",
+                fix="Look at the model.",
+            )
     return Features(features, torch.cat(labels) if labels else None)
 
 
@@ -106,6 +112,8 @@ def _batches(images: Any, batch_size: int) -> Iterator[tuple[Tensor, Tensor | No
     data, labels = images if isinstance(images, tuple) and len(images) == 2 else (images, None)
     if getattr(data, "ndim", None) == 2:
         values = torch.as_tensor(data)
+        if values.is_complex():
+            raise DataError("real features n d", got=str(values.dtype), fix="Take torch.view_as_real(...).flatten(1).")
         targets = None if labels is None else check_labels(labels, len(values))
         for rows in torch.split(torch.arange(len(values)), batch_size):
             yield values[rows], None if targets is None else targets[rows]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pretextkit.data.checks import check_classes
 from pretextkit.errors import OptionError
 from pretextkit.functional.features import Model
-from pretextkit.functional.probe import check_known, labelled_features
+from pretextkit.functional.probe import check_known, check_widths, labelled_features
 from pretextkit.training.hardware import Precision
 
 __all__ = ["KNNResult", "cosine_neighbors", "knn_probe"]
@@ -71,6 +71,7 @@ def knn_probe(
 
     Raises:
         DataError: No labels, one class only, labels that are not 0…k-1, or test classes that train has not.
+        ShapeError: Train and test have features of different widths.
         OptionError: ``k`` or ``temperature`` is out of range.
 
     Example:
@@ -86,11 +87,13 @@ def knn_probe(
         )
     begun = time.monotonic()
     options: dict[str, Any] = {"batch_size": batch_size, "precision": precision}
-    (known,), labels = _unpack(labelled_features(backbone, train, "train", **options))
+    known_layer, labels = labelled_features(backbone, train, "train", **options)
     alone = test is None or _same(train, test)
-    (queries,), targets = ((known,), labels) if alone else _unpack(labelled_features(backbone, test, "test", **options))
+    query_layer, targets = (known_layer, labels) if alone else labelled_features(backbone, test, "test", **options)
     classes = check_classes(labels)
     check_known(targets, classes)
+    check_widths(known_layer, query_layer)
+    (known,), (queries,) = known_layer.values(), query_layer.values()
     k = min(k, len(known) - alone)
     similarity, rows = cosine_neighbors(queries, known, k, alone=alone)
     predictions = []
@@ -127,11 +130,6 @@ def cosine_neighbors(queries: Tensor, known: Tensor, k: int, *, alone: bool = Fa
             similarity[torch.arange(len(rows)), rows] = -torch.inf
         found.append(similarity.topk(k))
     return torch.cat([each.values for each in found]), torch.cat([each.indices for each in found])
-
-
-def _unpack(found: tuple[Any, Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
-    layers, labels = found
-    return tuple(layers.values()), labels
 
 
 def _same(train: Any, test: Any) -> bool:

@@ -18,7 +18,7 @@ from pretextkit.functional.logistic import fit_logistic
 from pretextkit.models.heads import LinearHead
 from pretextkit.training.hardware import Precision
 
-__all__ = ["LayerScore", "ProbeResult", "check_known", "labelled_features", "linear_probe"]
+__all__ = ["LayerScore", "ProbeResult", "check_known", "check_widths", "labelled_features", "linear_probe"]
 
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 CHOOSING_STEPS = 60
@@ -101,6 +101,7 @@ def linear_probe(
 
     Raises:
         DataError: No labels, one class only, labels that are not 0…k-1, or test classes that train has not.
+        ShapeError: Train and test have features of different widths.
         UnknownNameError: The model has no layer of that name.
 
     Example:
@@ -116,16 +117,11 @@ def linear_probe(
     test_layers, test_labels = labelled_features(backbone, test, "test", **options)
     classes = check_classes(train_labels)
     check_known(test_labels, classes)
+    check_widths(train_layers, test_layers)
     folds = list(_folds(train_labels, seed))
     scores: dict[str, LayerScore] = {}
     heads: dict[str, LinearHead] = {}
     for name, features in train_layers.items():
-        if features.shape[1] != test_layers[name].shape[1]:
-            raise ShapeError(
-                f"features of one width from layer {name!r} on train and test",
-                got=f"{features.shape[1]} and {test_layers[name].shape[1]}",
-                fix="Resize the images to one size.",
-            )
         mean, std = features.mean(0), features.std(0, correction=0)
         std = torch.where(std > 1e-6 * (1 + mean.abs()), std, torch.ones_like(std))  # a constant feature stays at zero
         grid = torch.tensor(penalties, dtype=torch.float32)
@@ -145,6 +141,17 @@ def linear_probe(
         head=heads[chosen],
         seconds=time.monotonic() - begun,
     )
+
+
+def check_widths(train: Mapping[str, Tensor], test: Mapping[str, Tensor]) -> None:
+    """Refuse features of train and test, by layer, that are not of one width."""
+    for name, features in train.items():
+        if features.shape[1] != test[name].shape[1]:
+            raise ShapeError(
+                f"features of one width from layer {name!r} on train and test",
+                got=f"{features.shape[1]} and {test[name].shape[1]}",
+                fix="Resize the images to one size.",
+            )
 
 
 def labelled_features(model: Model, data: Any, what: str, **options: Any) -> tuple[Mapping[str, Tensor], Tensor]:
