@@ -85,12 +85,14 @@ def pil_tensor(image: PilImage) -> Tensor:
             "an image of 8 or 16 bit", got="a floating-point image", fix="Convert it to a tensor in [0, 1]."
         )
     if image.mode in ("1", "L") and "transparency" not in image.info:
-        return pil_to_tensor(image.convert("L"))
+        grey: Tensor = pil_to_tensor(image.convert("L"))
+        return grey
     if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
         rgba = image.convert("RGBA")
         page = Image.new("RGBA", rgba.size, "white")
         image = Image.alpha_composite(page, rgba)
-    return pil_to_tensor(image.convert("RGB"))
+    colours: Tensor = pil_to_tensor(image.convert("RGB"))
+    return colours
 
 
 def channels_second(images: Tensor) -> Tensor:
