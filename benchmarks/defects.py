@@ -31,6 +31,7 @@ from pretextkit.functional import (
     patch_anomaly_score,
     pretrain,
     reconstruction_anomaly_score,
+    rotation_anomaly_score,
 )
 
 MIDDLE = ["stage2", "stage3"]
@@ -50,14 +51,19 @@ def scored(train: Tensor, test: Tensor, options: argparse.Namespace) -> Iterator
     tasks: dict[str, Any] = {
         "autoencoder": pk.tasks.Autoencoder(backbone(), bottleneck=options.bottleneck),
         "denoising": pk.tasks.Denoising(backbone(), bottleneck=options.bottleneck),
+        "rotation": pk.tasks.Rotation(backbone()),
     }
     for name, task in tasks.items():
-        run = pretrain(task, train, epochs=options.epochs, batch_size=32, seed=options.seed, progress=False)
+        turns = 4 if name == "rotation" else 1  # as many views for every task
+        run = pretrain(task, train, epochs=options.epochs // turns, batch_size=32 // turns, seed=options.seed)
         print(f"{name}: {run}", flush=True)
-        errors: tuple[Literal["l2", "ssim"], ...] = ("l2", "ssim")
-        for error in errors:
-            found = reconstruction_anomaly_score(task.reconstruct, test, error=error, reduction=TopShare(0.01))
-            yield f"{name}, {error}, top 1%", found, run.seconds
+        if isinstance(task, pk.tasks.Rotation):
+            yield "rotation", rotation_anomaly_score(task, test), run.seconds
+        else:
+            errors: tuple[Literal["l2", "ssim"], ...] = ("l2", "ssim")
+            for error in errors:
+                found = reconstruction_anomaly_score(task.reconstruct, test, error=error, reduction=TopShare(0.01))
+                yield f"{name}, {error}, top 1%", found, run.seconds
         yield f"patches, {name}", patch_anomaly_score(task.backbone, train, test, layers=MIDDLE), run.seconds
         yield f"neighbours, {name}", neighbor_anomaly_score(task.backbone, train, test, layers="all"), run.seconds
         yield f"Mahalanobis, {name}", mahalanobis_anomaly_score(task.backbone, train, test, layers="all"), run.seconds

@@ -256,6 +256,33 @@ def test_brightness_and_contrast_tell_the_position_unless_patches_are_standardis
     assert tell() > 2 * CHANCE
 
 
+def seams(batch: PatchPair) -> Tensor:
+    """How unlike the pixels are that would meet if the neighbour were at each of the eight positions: ``b 8``."""
+    end = {
+        -1: (0, -1),
+        0: (slice(None), slice(None)),
+        1: (-1, 0),
+    }  # of the centre's side or corner, and of the neighbour's
+    unlike = []
+    for below, right in SIDES:
+        (row, facing_row), (column, facing_column) = end[below], end[right]
+        here, there = batch.centre[:, :, row, column], batch.neighbour[:, :, facing_row, facing_column]
+        unlike.append((here - there).square().flatten(1).mean(1))
+    return torch.stack(unlike, 1)
+
+
+def test_lines_that_run_on_tell_the_position_unless_patches_are_apart(plain: Plain) -> None:
+    plain()
+    noise = torch.rand(400, 3, 66, 66, generator=Generator().manual_seed(0))
+    images = nn.functional.avg_pool2d(noise, 3, stride=1)  # pixels are like those near them, and like no others
+    found = {}
+    for layout in (PatchLayout(patch=20, gap=0, jitter=0), PatchLayout.fitting(64)):
+        batch = views(images, layout=layout, color_drop=0.0)
+        found[layout.gap] = float((seams(batch).argmin(1) == batch.position).double().mean())
+    assert found[0] > 3 * CHANCE  # the shortcut is there to be taken
+    assert found[6] < 1.5 * CHANCE
+
+
 class Planted(Backbone):
     """Features are the mean of each channel."""
 
