@@ -258,11 +258,8 @@ def test_brightness_and_contrast_tell_the_position_unless_patches_are_standardis
 
 def seams(batch: PatchPair) -> Tensor:
     """How unlike the pixels are that would meet if the neighbour were at each of the eight positions: ``b 8``."""
-    end = {
-        -1: (0, -1),
-        0: (slice(None), slice(None)),
-        1: (-1, 0),
-    }  # of the centre's side or corner, and of the neighbour's
+    # Where pixels meet in the centre and in its neighbour, which is above or left, on a line, or below or right.
+    end: dict[int, tuple[int | slice, int | slice]] = {-1: (0, -1), 0: (slice(None), slice(None)), 1: (-1, 0)}
     unlike = []
     for below, right in SIDES:
         (row, facing_row), (column, facing_column) = end[below], end[right]
