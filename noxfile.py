@@ -49,6 +49,7 @@ SHORT_FORMS = {  # of every example, but the quickstart, which the package sessi
         *("--epochs=1", "--small-epochs=1", "--images=256"),
     ),
     "distributed_pretrain.py": ("--epochs=1", "--images=512", "--batch-size=128"),
+    "fsdp_pretrain.py": ("--epochs=1", "--images=512", "--batch-size=128"),
     "shards_stream.py": ("--epochs=1", "--images=512", "--shards=2", "--workers=2"),
     "svhn_rotation.py": ("--data=sample", "--stem=imagenet", "--epochs=1", "--images=512"),
 }

@@ -8,28 +8,33 @@ does all of it as one of the processes, and leaves in the folder what came out.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed.fsdp
 from torch import Generator, Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import pretextkit as pk
 from pretextkit import distributed
 from pretextkit.distributed import gather_rows
-from pretextkit.errors import DataError, OptionError
+from pretextkit.errors import DataError, DivergenceError, OptionError
 from pretextkit.functional import pretrain
 from pretextkit.testing import TinyBackbone, toy_images
+from pretextkit.training.sharded import gathered
 
 Task = pk.PretextTask[Any, Any]
 Outcome = dict[str, Any]
 
 IMAGES = toy_images(24, generator=Generator().manual_seed(0))
 NAMES = tuple(pk.pretext_tasks)
+SHARDS = hasattr(torch.distributed.fsdp, "fully_shard")  # since torch 2.6
 
 
 def without_batch_norm(module: nn.Module) -> None:
@@ -48,13 +53,24 @@ def make(name: str, seed: int = 0) -> Task:
     return task
 
 
-def outcome(task: Task, images: Any = IMAGES, **options: Any) -> Outcome:
+def shard(task: Task) -> None:
+    """Divide the weights among the processes, a group for each stage but the first, whose go with all others."""
+    _, *stages = (module for module in task.backbone.modules() if isinstance(module, nn.Sequential))
+    for stage in stages:
+        torch.distributed.fsdp.fully_shard(stage)
+    torch.distributed.fsdp.fully_shard(task)
+
+
+def outcome(task: Task, images: Any = IMAGES, *, sharded: bool = False, **options: Any) -> Outcome:
     """Train for five steps, and give the weights and the history."""
+    if sharded:
+        shard(task)
     defaults = {"steps": 5, "batch_size": 8, "optimizer": "sgd", "learning_rate": 0.1}
     fixed: dict[str, Any] = {"device": "cpu", "precision": "fp32", "progress": False}
     result = pretrain(task, images, **{**defaults, **fixed, **options})
     rows = [{name: value for name, value in row.items() if name != "seconds"} for row in result.history.rows]
-    return {"weights": task.state_dict(), "rows": rows, "resumed_at": result.resumed_at}
+    weights = gathered(task.state_dict(), keep=True) if sharded else task.state_dict()
+    return {"weights": weights, "rows": rows, "resumed_at": result.resumed_at}
 
 
 class Contrast(pk.PretextTask[pk.batches.TwoViews]):
@@ -85,6 +101,13 @@ class Contrast(pk.PretextTask[pk.batches.TwoViews]):
                 slow.lerp_(fast, 0.1)
 
 
+def with_batch_norm(**more: Any) -> Outcome:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        task = pk.tasks.SimCLR(TinyBackbone())
+    return outcome(task, **more)
+
+
 def contrast() -> Task:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -95,14 +118,18 @@ def darkened(images: Tensor, generator: Generator) -> Tensor:
     return images * torch.rand(len(images), 1, 1, 1, generator=generator)
 
 
-RUNS: dict[str, Callable[[], Outcome]] = {name: lambda name=name: outcome(make(name)) for name in NAMES}  # type: ignore[misc]
+ADAMW: dict[str, Any] = {"optimizer": "adamw", "learning_rate": 1e-3, "clip_norm": 0.1}
+RUNS: dict[str, Callable[..., Outcome]] = {
+    name: lambda name=name, **more: outcome(make(name), **more) for name in NAMES
+}
 RUNS |= {
-    "adamw": lambda: outcome(make("rotation"), optimizer="adamw", learning_rate=1e-3, clip_norm=0.1),
-    "in parts": lambda: outcome(make("jigsaw"), accumulate=2, batch_size=16),
-    "augmented": lambda: outcome(make("rotation"), augment=darkened),
-    "data set": lambda: outcome(make("simclr"), TensorDataset(IMAGES), workers=1),
-    "loader": lambda: outcome(make("simclr"), DataLoader(TensorDataset(IMAGES), batch_size=5, shuffle=True)),
-    "momentum and queue": lambda: outcome(contrast()),
+    "adamw": lambda **more: outcome(make("rotation"), **ADAMW, **more),
+    "lars": lambda **more: outcome(make("simclr"), optimizer="lars", **more),
+    "in parts": lambda **more: outcome(make("jigsaw"), accumulate=2, batch_size=16, **more),
+    "augmented": lambda **more: outcome(make("rotation"), augment=darkened, **more),
+    "data set": lambda **more: outcome(make("simclr"), TensorDataset(IMAGES), workers=1, **more),
+    "loader": lambda **more: outcome(make("simclr"), DataLoader(TensorDataset(IMAGES), 5, shuffle=True), **more),
+    "momentum and queue": lambda **more: outcome(contrast(), **more),
 }
 """Must end alike, however many processes share each batch."""
 
@@ -153,7 +180,7 @@ def planted_local_slice() -> Outcome:
 def refusal(run: Callable[[], Any]) -> str:
     try:
         run()
-    except (DataError, OptionError) as error:
+    except (DataError, DivergenceError, OptionError) as error:
         return str(error)
     return "nothing was refused"
 
@@ -178,6 +205,55 @@ def stopped_and_resumed(folder: Path, rank: int) -> Outcome:
     return {**resumed, "status": status, "steps": done[0], "own folder": own.exists()}
 
 
+def stopped_and_resumed_sharded(folder: Path, rank: int) -> Outcome:
+    """Stop after step 2 a run whose weights are divided; go on with divided weights, and with whole ones."""
+    task, done = make("rotation"), [0]
+
+    def after_step() -> None:
+        done[0] += 1
+        if done[0] == 2 and rank == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    task.after_step = after_step  # type: ignore[method-assign]
+    with suppress(SystemExit):
+        outcome(task, sharded=True, checkpoint=folder / "sharded" if rank == 0 else None, **ADAMW)
+    if rank == 0:
+        shutil.copytree(folder / "sharded", folder / "whole")
+    found = {}
+    for kind in ("sharded", "whole"):
+        checkpoint = folder / kind if rank == 0 else None
+        found[kind] = outcome(make("rotation", seed=1), sharded=kind == "sharded", checkpoint=checkpoint, **ADAMW)
+    return found
+
+
+def diverged_in_one_part(rank: int) -> Outcome:
+    """Plant infinity in the part of one process, where no loss comes by any more."""
+    task = make("rotation")
+
+    def after_step() -> None:
+        with torch.no_grad():
+            part: Any = next(task.backbone.parameters())
+            if rank == 1:
+                part.to_local().fill_(torch.inf)
+
+    task.after_step = after_step  # type: ignore[method-assign]
+    return outcome(task, sharded=True, steps=1)
+
+
+def sharded_in_part() -> Outcome:
+    task = make("rotation")
+    torch.distributed.fsdp.fully_shard(task.backbone)
+    return outcome(task)
+
+
+def of_sharded(folder: Path, rank: int) -> Outcome:
+    return {name: run(sharded=True) for name, run in RUNS.items()} | {
+        "batch norm": with_batch_norm(sharded=True),
+        "resumed": stopped_and_resumed_sharded(folder, rank),
+        "refusals": [refusal(lambda: diverged_in_one_part(rank)), refusal(sharded_in_part)],
+    }
+
+
 def one_of_several(folder: Path, rank: int, processes: int) -> Outcome:
     found: Outcome = {name: run() for name, run in RUNS.items()}
     task = Seen()
@@ -191,7 +267,9 @@ def one_of_several(folder: Path, rank: int, processes: int) -> Outcome:
     rows: list[Any] = []
     outcome(make("rotation"), callbacks=[rows.append])
     found["callbacks"] = len(rows)
+    found["batch norm"] = with_batch_norm()
     found["resumed"] = stopped_and_resumed(folder, rank)
+    found["sharded"] = of_sharded(folder, rank) if SHARDS else {}
     synchronized = nn.SyncBatchNorm.convert_sync_batchnorm(pk.tasks.SimCLR(TinyBackbone()))  # type: ignore[no-untyped-call]
     found["refusals"] = [
         refusal(lambda: outcome(make("rotation"), seed=rank)),

@@ -20,7 +20,7 @@ from pretextkit.testing import TinyBackbone
 from . import runs
 
 COUNTS = [2, pytest.param(4, marks=pytest.mark.slow)]
-_started: dict[int, list[runs.Outcome]] = {}
+needs_fsdp = pytest.mark.skipif(not runs.SHARDS, reason="fully_shard is public since torch 2.6")
 
 
 @pytest.fixture(scope="module", params=COUNTS)
@@ -40,7 +40,7 @@ def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
             process.communicate()
     assert [process.returncode for process in started] == [0] * count, "\n".join(errors)
     assert errors[1:] == [""] * (count - 1)
-    assert errors[0] == "Stopped at step 2 of 5; repeat the call to go on.\n"
+    assert errors[0] == (1 + runs.SHARDS) * "Stopped at step 2 of 5; repeat the call to go on.\n"
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(count)]
 
 
@@ -131,6 +131,47 @@ def test_what_cannot_be_shared_is_refused_by_all(outcomes: list[runs.Outcome]) -
         assert stream == (
             "Expected another part of the stream for each process, but got the same images. Let the data set iterate "
             "over pretextkit.data.own_shards(all_shards), or, if it is a WebDataset, split by node and by worker."
+        )
+
+
+@needs_fsdp
+@pytest.mark.parametrize("name", runs.RUNS)
+def test_divided_weights_end_as_whole_ones_of_one_process(name: str, outcomes: list[runs.Outcome]) -> None:
+    alone = runs.RUNS[name]()
+    for found in outcomes:
+        sharded = found["sharded"][name]
+        assert farthest(alone["weights"], sharded["weights"]) < 1e-6
+        for row, whole in zip(sharded["rows"], found[name]["rows"], strict=True):
+            assert row == pytest.approx(whole, rel=1e-4, abs=1e-5)
+
+
+@needs_fsdp
+def test_batch_norm_of_divided_weights_is_that_of_whole_ones(outcomes: list[runs.Outcome]) -> None:
+    """Every step begins with the first process's running statistics, and ends with each one's own."""
+    assert farthest(outcomes[0]["batch norm"]["weights"], outcomes[1]["batch norm"]["weights"]) > 1e-3
+    for found in outcomes:
+        assert farthest(found["batch norm"]["weights"], found["sharded"]["batch norm"]["weights"]) < 1e-5
+
+
+@needs_fsdp
+@pytest.mark.parametrize("kind", ["sharded", "whole"])
+def test_a_checkpoint_of_divided_weights_goes_on_divided_and_whole(kind: str, outcomes: list[runs.Outcome]) -> None:
+    for found in outcomes:
+        again = found["sharded"]["resumed"][kind]
+        assert again["resumed_at"] == 2
+        assert farthest(again["weights"], found["adamw"]["weights"]) < 1e-6
+
+
+@needs_fsdp
+def test_what_goes_wrong_with_divided_weights_is_said_by_all(outcomes: list[runs.Outcome]) -> None:
+    for found in outcomes:
+        diverged, partly = found["sharded"]["refusals"]
+        assert diverged.startswith(
+            "Expected a finite weight 'backbone.layers.0.0.weight', but got nan or inf at step 1."
+        )
+        assert partly == (
+            "Expected a task whose weights are all sharded, but got some that are not, or no fully_shard of the task "
+            "itself. Call fully_shard(task) last, after those of its blocks."
         )
 
 

@@ -22,6 +22,7 @@ from pretextkit.training.loop import Callback, train
 from pretextkit.training.optim import OptimizerName, parameter_groups
 from pretextkit.training.processes import Processes, processes_here
 from pretextkit.training.settings import Settings, check_batch_norm, make_plan
+from pretextkit.training.sharded import class_name, whole_weights
 from pretextkit.training.trainee import Trainee
 
 __all__ = ["PretrainResult", "pretrain"]
@@ -97,7 +98,8 @@ def pretrain(
 
     Where a process group of ``torch.distributed`` is initialised, every process of it makes the same call and computes
     its share of each batch; the weights end as those of one process would, but for rounding and for what BatchNorm and
-    dropout do on each process for itself. The first one shows, calls back, reads and writes.
+    dropout do on each process for itself. The first one shows, calls back, reads and writes. A task whose weights
+    ``fully_shard`` of torch has divided among the processes trains so, and is left so.
 
     Args:
         task: What is trained.
@@ -133,7 +135,7 @@ def pretrain(
 
     Raises:
         OptionError: An option is out of range, or differs between the processes, or the batch has one image and the
-            task BatchNorm.
+            task BatchNorm, or only some of the task's weights are divided among the processes.
         DataError: The images hold something the task cannot use.
         ShapeError: Their shape does not suit the task, or its loss is no mean with gradient.
         DivergenceError: The loss, a gradient or a weight became NaN or infinite; the last good checkpoint stays.
@@ -168,7 +170,7 @@ def pretrain(
     check_batch_norm(make_plan(settings, source, processes.place.processes).batch_size // parts, [task], "task")
     _check_synchronized(task, processes)
     _check_sampler(source)
-    title = type(task).__name__
+    title = class_name(task)
     modes = {module: module.training for module in task.modules()}
     try:
         run = train(
@@ -240,7 +242,8 @@ class _TaskTrainee(Trainee):
         self.module.after_step()
 
     def epoch_metrics(self) -> dict[str, float]:
-        features, quality = feature_quality(self.module.backbone, self.latest)
+        with whole_weights(self.module):
+            features, quality = feature_quality(self.module.backbone, self.latest)
         if not self.collapsed and settled(self.module.backbone):
             self.collapsed = warn_of_collapse(self.latest, features, quality["spread"], quality["rankme"])
         return quality

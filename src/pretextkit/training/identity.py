@@ -15,6 +15,7 @@ from pretextkit.data.sources import ImageSource, LoaderImages
 from pretextkit.data.stream import StreamImages
 from pretextkit.training.seeds import derived_seed
 from pretextkit.training.settings import Plan, Settings
+from pretextkit.training.sharded import class_name
 
 __all__ = ["differences", "digest", "fingerprint", "plain_attributes", "run_identity"]
 
@@ -37,7 +38,7 @@ def run_identity(
     free = ("device", "compile") if settings.accumulate > 1 else ("device", "compile", "accumulate")
     options = {name: value for name, value in asdict(settings).items() if name not in free}
     return {
-        "task": type(module).__name__,
+        "task": class_name(module),
         **plain_attributes(module, "task"),
         "images": len(source),
         "first images": fingerprint(source),

@@ -28,6 +28,7 @@ from pretextkit.training.processes import ALONE, Processes
 from pretextkit.training.progress import progress_for
 from pretextkit.training.recorder import Recorder, diverged
 from pretextkit.training.settings import Settings, make_plan
+from pretextkit.training.sharded import is_sharded, whole
 from pretextkit.training.shares import Share
 from pretextkit.training.stepper import Stepper
 from pretextkit.training.trainee import Trainee
@@ -105,7 +106,8 @@ def train(
     plan = make_plan(settings, source, processes.place.processes)
     total = plan.total
     module = trainee.module.to(device)
-    if settings.channels_last:
+    sharded = is_sharded(module)
+    if settings.channels_last and not sharded:  # which must be contiguous
         module.to(memory_format=torch.channels_last)
     if settings.compile:
         module.compile()
@@ -133,16 +135,21 @@ def train(
         stepper.load_state_dict(state)
         recorder = Recorder(state["rows"], state["open"], watch.measured)
         start, seconds_before = state["step"], state["seconds"]
+    writes = folder is not None and processes.first
+    all_gather = sharded and processes.highest(folder is not None) > 0
     unmeasured = unmeasured_normalizations(module)
     sample = sample_images(source, settings.seed) if unmeasured else torch.empty(0)
     bar = progress_for(progress and processes.first, title, total, start, plan.batch_size)
     begun = saved = time.monotonic()
 
     def save(done: int, last: bool) -> None:
-        if folder is None or not processes.first:
+        if not (writes or all_gather):
             return
         recorder.flush()
         _require_finite_weights(module, done)
+        weights = stepper.state_dict()
+        if folder is None or not writes:
+            return
         watch.attributes(identity)
         seconds = seconds_before + time.monotonic() - begun
         state = {"step": done, "seconds": seconds, "rows": recorder.rows, "open": recorder.open}
@@ -150,7 +157,7 @@ def train(
             folder.mkdir(parents=True, exist_ok=True)
             # The history first: where the checkpoint says that all is done, nobody would write it again.
             History(tuple(recorder.rows)).save_csv(folder / "history.csv")
-            save_checkpoint(folder, stepper.state_dict() | state, identity)
+            save_checkpoint(folder, weights | state, identity)
         except OSError as error:
             if last:
                 raise CheckpointError(
@@ -198,7 +205,10 @@ def train(
                     interrupt.signal = signal.Signals(number)  # all stop after one step, or some would wait for ever
                 stop = interrupt.signal is not None and (waited or processes.alone)
                 last = stop or done == total
-                if last or time.monotonic() - saved > checkpoint_seconds:
+                due = last or time.monotonic() - saved > checkpoint_seconds
+                if all_gather:  # all take part, or some would wait for ever
+                    due = waited and processes.highest(due) > 0
+                if due:
                     save(done, last)
                     saved = time.monotonic()
                 if stop:
@@ -223,5 +233,5 @@ def train(
 
 def _require_finite_weights(module: nn.Module, done: int) -> None:
     for name, value in module.named_parameters():
-        if not value.isfinite().all():
+        if not whole(value.isfinite().all()):
             raise diverged(f"weight {name!r}", "nan or inf", done)

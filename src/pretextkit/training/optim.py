@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pretextkit.errors import OptionError, unknown_name
+from pretextkit.training.sharded import is_divided
 
 __all__ = ["LARS", "OptimizerName", "build_optimizer", "default_learning_rate", "parameter_groups", "warmup_cosine"]
 
@@ -138,7 +139,8 @@ def build_optimizer(
     decay = usual if weight_decay is None else weight_decay
     if name == "lars":
         return LARS(groups, learning_rate, weight_decay=decay)
-    fused = all(weight.device.type in ("cpu", "cuda") for group in groups for weight in group["params"])
+    weights = [weight for group in groups for weight in group["params"]]
+    fused = all(weight.device.type in ("cpu", "cuda") and not is_divided(weight) for weight in weights)
     if name == "sgd":
         return torch.optim.SGD(groups, learning_rate, momentum=0.9, weight_decay=decay, fused=fused)
     return torch.optim.AdamW(groups, learning_rate, weight_decay=decay, fused=fused)

@@ -17,6 +17,7 @@ from pretextkit.training.optim import build_optimizer, warmup_cosine
 from pretextkit.training.processes import ALONE, Processes
 from pretextkit.training.seeds import derived_generator, seed_layers
 from pretextkit.training.settings import Plan, Settings
+from pretextkit.training.sharded import divided, gathered, is_sharded, share_buffers
 from pretextkit.training.shares import Share, SharedDraws
 from pretextkit.training.trainee import Trainee
 
@@ -46,8 +47,9 @@ class Stepper:
             settings.optimizer, trainee.parameter_groups(), plan.learning_rate, settings.weight_decay
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
-        # Everyone begins with the weights of the first process.
-        self.shared = None if processes.alone else DistributedDataParallel(_Scored(trainee))
+        self.sharded = is_sharded(trainee.module)
+        # Everyone begins with the weights of the first process, or has its part of them.
+        self.shared = None if processes.alone or self.sharded else DistributedDataParallel(_Scored(trainee))
 
     def learning_rate(self, step: int) -> float:
         """Give the rate at ``step``."""
@@ -83,6 +85,8 @@ class Stepper:
     def move(self, step: int, batches: Sequence[Any]) -> TaskOutput:
         """Score a batch, part by part, and move the weights."""
         self.optimizer.zero_grad(set_to_none=True)
+        if self.sharded:
+            share_buffers(self.trainee.module)
         outputs = []
         for part, batch in enumerate(batches):
             seed_layers(self.device, self.settings.seed, step, self._share(part).part)
@@ -116,20 +120,29 @@ class Stepper:
 
     def _gradients_of(self, last: bool) -> AbstractContextManager[Any]:
         """Let the processes average their gradients with the last part only."""
+        if self.sharded:
+            sharded: Any = self.trainee.module
+            sharded.set_requires_gradient_sync(last)
         return nullcontext() if self.shared is None or last else self.shared.no_sync()
 
     def state_dict(self) -> dict[str, Any]:
-        """Give all that the next step depends on."""
-        return {
+        """Give all that the next step depends on; of divided weights, all of them to the first process."""
+        state = {
             "module": self.trainee.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
+        return gathered(state, keep=self.processes.first) if self.sharded else state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to where :meth:`state_dict` was taken."""
-        self.trainee.module.load_state_dict(state["module"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        module, optimizer = state["module"], state["optimizer"]
+        if self.sharded:
+            weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
+            module = divided(module, self.trainee.module.state_dict())
+            optimizer = {**optimizer, "state": divided(optimizer["state"], weights)}
+        self.trainee.module.load_state_dict(module)
+        self.optimizer.load_state_dict(optimizer)
         self.scaler.load_state_dict(state["scaler"])
 
 

@@ -16,6 +16,7 @@ from pretextkit.data.sources import DatasetImages, ImageSource, LoaderImages
 from pretextkit.errors import TrainingWarning
 from pretextkit.training.identity import digest, fingerprint, plain_attributes
 from pretextkit.training.recorder import diverged
+from pretextkit.training.sharded import whole
 
 __all__ = ["Watch", "warn_of_copied_generator"]
 
@@ -105,7 +106,7 @@ class Watch:
         if self.without_gradient:
             self.without_gradient = {name: value for name, value in self.without_gradient.items() if value.grad is None}
         lengths = [torch.linalg.vector_norm(value.grad) for value in self.module.parameters() if value.grad is not None]
-        return torch.stack(lengths).sum().float() if lengths else torch.zeros(())
+        return whole(torch.stack(lengths).sum()).float() if lengths else torch.zeros(())
 
     def measured(self, step: int, values: Mapping[str, float], gradient: float) -> None:
         """Look at what came of a step.
@@ -175,7 +176,7 @@ class Watch:
     def bad_gradients(self) -> str:
         """Name weights whose gradient is not finite."""
         graded = ((name, value.grad) for name, value in self.module.named_parameters() if value.grad is not None)
-        found = [name for name, gradient in graded if not gradient.isfinite().all()]
+        found = [name for name, gradient in graded if not whole(gradient.isfinite().all())]
         return f" of {_some(found)}" if found else ""
 
     def attributes(self, before: Mapping[str, object]) -> None:
