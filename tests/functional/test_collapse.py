@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import pretextkit as pk
 from pretextkit import PretextTask, TaskOutput, TwoViews
 from pretextkit.errors import CollapseWarning, DivergenceError
 from pretextkit.functional import pretrain
-from pretextkit.functional.collapse import FEWEST, WATCHED, feature_quality, settled, warn_of_collapse
+from pretextkit.functional.collapse import FEWEST, feature_quality, settled, warn_of_collapse, watched
 from pretextkit.losses import feature_spread, rankme
 from pretextkit.testing import TinyBackbone, noise_images, toy_images
 
@@ -117,17 +118,33 @@ def test_batchnorm_that_has_seen_fifty_batches_is_taken_at_its_word(steps: int, 
 
 def test_the_history_has_the_quality_of_the_last_batch_of_each_epoch() -> None:
     task = Together(backbone())
-    result = pretrain(task, TOYS, **RUN | {"epochs": 1, "batch_size": 64})  # one batch: all images, in some order
-    _, quality = feature_quality(task.backbone, TOYS)
+    images = TOYS[:FEWEST]  # as one batch: all images, in some order
+    result = pretrain(task, images, **RUN | {"epochs": 1, "batch_size": FEWEST})
+    _, quality = feature_quality(task.backbone, images)
     assert result.history.last["spread"] == pytest.approx(quality["spread"], rel=1e-4)
     assert result.history.last["rankme"] == pytest.approx(quality["rankme"], rel=1e-4)
+
+
+@pytest.mark.parametrize("count", [100, 1500])
+def test_few_images_are_looked_at_where_epochs_are_short(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def look(backbone: pk.Backbone, images: Tensor) -> tuple[Tensor, dict[str, float]]:
+        seen.append(len(images))
+        return feature_quality(backbone, images)
+
+    monkeypatch.setattr(import_module("pretextkit.functional.pretrain"), "feature_quality", look)
+    images = toy_images(count, size=8, generator=Generator().manual_seed(1))
+    pretrain(pk.tasks.Rotation(backbone()), images, **RUN | {"epochs": 1, "batch_size": 100})
+    assert seen == [{100: 32, 1500: 50}[count]]
+    assert watched(10**6) == 256
 
 
 def test_measuring_leaves_the_backbone_as_it_was() -> None:
     small = pk.models.SmallCNN()
     before = {name: value.clone() for name, value in small.state_dict().items()}
     features, _ = feature_quality(small, toy_images(300, size=16, generator=Generator().manual_seed(1)))
-    assert len(features) == WATCHED
+    assert len(features) == 300
     assert not features.requires_grad
     assert small.training
     assert all(torch.equal(value, before[name]) for name, value in small.state_dict().items())

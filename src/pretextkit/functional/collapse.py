@@ -13,13 +13,10 @@ from pretextkit.errors import CollapseWarning
 from pretextkit.functional.untouched import evaluating
 from pretextkit.losses import feature_spread, rankme
 
-__all__ = ["feature_quality", "settled", "warn_of_collapse"]
+__all__ = ["feature_quality", "settled", "warn_of_collapse", "watched"]
 
-WATCHED = 256
-"""Images at most: one forward pass of these is less than a hundredth of an epoch's work on 8,000."""
-
-FEWEST = 32
-"""Images from which a collapse is told; few have few directions, whatever the backbone."""
+FEWEST, MOST = 32, 256
+"""Images that a collapse is told from; few have few directions, whatever the backbone."""
 
 LOW_SPREAD, LOW_RANK = 0.01, 1.5
 """Random weights give spreads above 0.08 and ranks above 19, on 256 images of noise as well."""
@@ -28,12 +25,22 @@ SETTLED = 50
 """Batches after which less than a hundredth is left of the statistics that BatchNorm begins with."""
 
 
+def watched(count: int) -> int:
+    """Choose how many of ``count`` images to look at after each epoch: a forward pass of a thirtieth costs a hundredth.
+
+    Example:
+        >>> watched(60_000), watched(3_000), watched(100)
+        (256, 100, 32)
+    """
+    return max(FEWEST, min(MOST, count // 30))
+
+
 def feature_quality(backbone: Backbone, images: Tensor) -> tuple[Tensor, dict[str, float]]:
     """Measure the spread and the RankMe of a backbone's features, in evaluation mode.
 
     Args:
         backbone: Left as it was.
-        images: ``b c h w``; the first 256 are looked at.
+        images: ``b c h w``.
 
     Returns:
         The features ``b d``, and both measures by name.
@@ -45,7 +52,7 @@ def feature_quality(backbone: Backbone, images: Tensor) -> tuple[Tensor, dict[st
         (torch.Size([8, 64]), ['rankme', 'spread'])
     """
     with evaluating(backbone):
-        features = backbone(as_float(images[:WATCHED])).float()
+        features = backbone(as_float(images)).float()
     if not features.isfinite().all():  # the loop will say so; singular values there are none
         return features, {"spread": math.nan, "rankme": math.nan}
     return features, {"spread": feature_spread(features).item(), "rankme": rankme(features).item()}

@@ -15,7 +15,7 @@ from pretextkit.contracts import PretextTask, TaskOutput
 from pretextkit.data import ImageSource, LoaderImages, images_of
 from pretextkit.errors import OptionError
 from pretextkit.functional.classifier import Augmentation
-from pretextkit.functional.collapse import feature_quality, settled, warn_of_collapse
+from pretextkit.functional.collapse import feature_quality, settled, warn_of_collapse, watched
 from pretextkit.training.hardware import Precision
 from pretextkit.training.history import History
 from pretextkit.training.loop import Callback, train
@@ -90,11 +90,12 @@ def pretrain(
     as it would have without the stop. The initial weights are the caller's: seed them with ``torch.manual_seed``. An
     input normalisation that has not been measured is set from the images first.
 
-    At the end of each epoch, ``spread`` and ``rankme`` of the features of its last batch (256 images at most) join the
-    history: see :func:`~pretextkit.losses.feature_spread` and :func:`~pretextkit.losses.rankme`. Where they say that
-    the features have collapsed, a :class:`~pretextkit.errors.CollapseWarning` names the cause; not before
-    BatchNorm, whose running statistics are far off at first, has seen fifty batches. Other failures that would go
-    unnoticed, such as weights that no gradient reaches, give a :class:`~pretextkit.errors.TrainingWarning`.
+    At the end of each epoch, ``spread`` and ``rankme`` of the features of its last batch (a thirtieth of all images, of
+    32 to 256) join the history: see :func:`~pretextkit.losses.feature_spread` and
+    :func:`~pretextkit.losses.rankme`. Where they say that the features have collapsed, a
+    :class:`~pretextkit.errors.CollapseWarning` names the cause; not before BatchNorm, whose running statistics are far
+    off at first, has seen fifty batches. Other failures that would go unnoticed, such as weights that no gradient
+    reaches, give a :class:`~pretextkit.errors.TrainingWarning`.
 
     Where a process group of ``torch.distributed`` is initialised, every process of it makes the same call and computes
     its share of each batch; the weights end as those of one process would, but for rounding and for what BatchNorm and
@@ -174,7 +175,7 @@ def pretrain(
     modes = {module: module.training for module in task.modules()}
     try:
         run = train(
-            _TaskTrainee(task, augment, processes),
+            _TaskTrainee(task, augment, processes, watched(len(source))),
             source,
             settings,
             title=title,
@@ -219,10 +220,13 @@ def _check_sampler(source: ImageSource) -> None:
 class _TaskTrainee(Trainee):
     """A pretext task, which makes its own targets."""
 
-    def __init__(self, task: PretextTask[Any, Any], augment: Augmentation | None, processes: Processes) -> None:
+    def __init__(
+        self, task: PretextTask[Any, Any], augment: Augmentation | None, processes: Processes, watched: int
+    ) -> None:
         self.module: PretextTask[Any, Any] = task
         self.augment = augment
         self.collapsed = not processes.first  # one of them tells
+        self.watched = watched
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return parameter_groups(self.module)
@@ -242,8 +246,9 @@ class _TaskTrainee(Trainee):
         self.module.after_step()
 
     def epoch_metrics(self) -> dict[str, float]:
+        images = self.latest[: self.watched]
         with whole_weights(self.module):
-            features, quality = feature_quality(self.module.backbone, self.latest)
+            features, quality = feature_quality(self.module.backbone, images)
         if not self.collapsed and settled(self.module.backbone):
-            self.collapsed = warn_of_collapse(self.latest, features, quality["spread"], quality["rankme"])
+            self.collapsed = warn_of_collapse(images, features, quality["spread"], quality["rankme"])
         return quality
