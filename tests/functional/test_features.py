@@ -218,3 +218,18 @@ def test_no_features_and_complex_ones_are_refused() -> None:
         extract_features(nn.Identity(), torch.zeros(4, 0))
     with pytest.raises(DataError, match=r"^Expected real features n d, but got torch\.complex64\."):
         extract_features(nn.Identity(), torch.zeros(4, 2, dtype=torch.complex64))
+
+
+def test_features_are_those_of_every_image_and_of_one_width() -> None:
+    with pytest.raises(ShapeError) as caught:
+        extract(lambda x: x.mean((2, 3))[:1], batch_size=5)
+    assert str(caught.value) == (
+        "Expected features of 5 images from layer 'last', but got shape (1, 3). "
+        "Choose another layer, or keep the images as the first dimension."
+    )
+    with pytest.raises(ShapeError) as caught:
+        extract(lambda x: x.mean((2, 3))[:, : len(x)], batch_size=8)
+    assert str(caught.value) == (
+        "Expected the same layers and widths for every image, but got {'last': 2} after {'last': 3}. "
+        "Resize the images to one size."
+    )

@@ -53,12 +53,14 @@ def votes_by_loops(
     temperature=st.sampled_from([0.02, 0.07, 0.5, 5.0]),
     alone=st.booleans(),
     chunk=st.integers(1, 30),
+    known=st.integers(1, 30),
 )
-def test_votes_are_those_of_loops(seed: int, k: int, temperature: float, alone: bool, chunk: int) -> None:
+def test_votes_are_those_of_loops(seed: int, k: int, temperature: float, alone: bool, chunk: int, known: int) -> None:
     train, other = clouds(25, seed), clouds(13, seed + 1)
     test = None if alone else other
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(knn, "CHUNK", chunk)
+        patch.setattr(knn, "KNOWN", known)
         result = knn_probe(IDENTITY, train, test, k=k, temperature=temperature)
     expected = votes_by_loops(train, test, k, temperature)
     targets = train[1] if alone else other[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
@@ -13,6 +14,7 @@ from pretextkit.contracts import SpatialBackbone, as_float
 from pretextkit.data import as_source
 from pretextkit.data.checks import check_labels
 from pretextkit.errors import DataError, OptionError, ShapeError, unknown_name
+from pretextkit.functional.rows import check_memory, empty_rows
 from pretextkit.functional.untouched import evaluating, module_device
 from pretextkit.training.hardware import Precision, resolve_precision
 
@@ -29,7 +31,7 @@ class Features(NamedTuple):
     """Features of the same images from each layer."""
 
     layers: Mapping[str, Tensor]
-    """Layer name to ``n d``, float32 on the CPU."""
+    """Layer name to ``n d``, float32 on the CPU; in a temporary file where they take more memory than they may."""
     labels: Tensor | None
     """``n``, int64, -1 where unlabelled."""
 
@@ -42,6 +44,7 @@ def extract_features(
     pool: int | Sequence[int] = 1,
     batch_size: int = 256,
     precision: Precision = "auto",
+    memory: float = math.inf,
 ) -> Features:
     """Run a model over images once and keep what the chosen layers give.
 
@@ -58,14 +61,17 @@ def extract_features(
             features, called for example ``stage3 2x2``.
         batch_size: Images at a time.
         precision: As for :func:`~pretextkit.functional.pretrain`.
+        memory: Bytes that the features of all layers may take. Layers that do not fit lie in temporary files, which are
+            memory-mapped, in the folder that the environment variable ``TMPDIR`` names; they go with the tensors.
 
     Returns:
         Features and, where there are any, labels.
 
     Raises:
         UnknownNameError: The model has no layer of that name.
-        OptionError: Layers of something that is not a module were asked for, or no layer, or a number is out of range.
-        ShapeError: A layer gives something other than features, tokens or maps.
+        OptionError: Layers of something that is not a module were asked for, or no layer, or a number is out of range;
+            the disk has too little room.
+        ShapeError: A layer gives something other than features, tokens or maps, or not the same for every image.
         DataError: Features are NaN or infinite.
 
     Example:
@@ -79,23 +85,38 @@ def extract_features(
         raise OptionError("pool as sides of at least 1", got=pool, fix="1 averages the whole map, 2 keeps quarters.")
     if batch_size < 1:
         raise OptionError("a batch size of at least 1", got=batch_size, fix="The default is 256.")
+    check_memory(memory)
     device = module_device(model)
     exact = resolve_precision(precision, device)
     autocast = torch.autocast(device.type, torch.float16 if exact == "fp16" else torch.bfloat16, exact != "fp32")
-    kept: dict[str, list[Tensor]] = {}
+    count, batches = _read(images, batch_size)
+    features: dict[str, Tensor] = {}
     labels: list[Tensor] = []
+    done = 0
     with evaluating(model), reading_layers(model, layers, maps=max(sides) > 1) as read:
-        for inputs, targets in _batches(images, batch_size):
+        for inputs, targets in batches:
             with autocast:
                 outputs = read(inputs.to(device))
-            for layer, output in outputs.items():
-                for side in sides:
-                    name = layer if len(sides) == 1 else f"{layer} {side}x{side}"
-                    kept.setdefault(name, []).append(_flatten(output, side, layer).float().cpu())
+            found = {
+                layer if len(sides) == 1 else f"{layer} {side}x{side}": _flatten(output, side, layer).float()
+                for layer, output in outputs.items()
+                for side in sides
+            }
+            _check_batch(found, len(inputs), features)
+            for name, values in found.items():
+                if name not in features:
+                    features[name] = empty_rows(count, values.shape[1], memory)
+                    memory -= 4 * features[name].numel()
+                features[name][done : done + len(inputs)] = values
+            done += len(inputs)
             if targets is not None:
                 labels.append(targets.cpu())
-    features = {name: torch.cat(parts) for name, parts in kept.items()}
-    for name, values in features.items():
+    return Features(features, torch.cat(labels) if labels else None)
+
+
+def _check_batch(found: Mapping[str, Tensor], count: int, before: Mapping[str, Tensor]) -> None:
+    """Refuse what some layers give for ``count`` images, if it is no features like those of the batches before."""
+    for name, values in found.items():
         if not values.isfinite().all():
             raise DataError(f"finite features from layer {name!r}", got="NaN or inf", fix="Check the model's weights.")
         if values.shape[1] == 0:
@@ -104,23 +125,33 @@ def extract_features(
                 got=f"shape {tuple(values.shape)}",
                 fix="Look at the model.",
             )
-    return Features(features, torch.cat(labels) if labels else None)
+        if len(values) != count:
+            raise ShapeError(
+                f"features of {count} images from layer {name!r}",
+                got=f"shape {tuple(values.shape)}",
+                fix="Choose another layer, or keep the images as the first dimension.",
+            )
+    widths, first = ({name: values.shape[1] for name, values in each.items()} for each in (found, before))
+    if before and widths != first:
+        raise ShapeError(
+            "the same layers and widths for every image",
+            got=f"{widths} after {first}",
+            fix="Resize the images to one size.",
+        )
 
 
-def _batches(images: Any, batch_size: int) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Read float images, or features as they are, in their order."""
+def _read(images: Any, batch_size: int) -> tuple[int, Iterator[tuple[Tensor, Tensor | None]]]:
+    """Count float images, or features as they are, and read them in their order."""
     data, labels = images if isinstance(images, tuple) and len(images) == 2 else (images, None)
     if getattr(data, "ndim", None) == 2:
         values = torch.as_tensor(data)
         if values.is_complex():
             raise DataError("real features n d", got=str(values.dtype), fix="Take torch.view_as_real(...).flatten(1).")
         targets = None if labels is None else check_labels(labels, len(values))
-        for rows in torch.split(torch.arange(len(values)), batch_size):
-            yield values[rows], None if targets is None else targets[rows]
-        return
+        orders = torch.split(torch.arange(len(values)), batch_size)
+        return len(values), ((values[rows], None if targets is None else targets[rows]) for rows in orders)
     source = as_source(images)
-    for batch in source.in_order(batch_size):
-        yield as_float(batch.images), batch.labels
+    return len(source), ((as_float(batch.images), batch.labels) for batch in source.in_order(batch_size))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,12 +14,13 @@ from pretextkit.data.checks import check_classes
 from pretextkit.errors import OptionError
 from pretextkit.functional.features import Model
 from pretextkit.functional.probe import check_known, check_widths, labelled_features
+from pretextkit.functional.rows import check_memory, slices
 from pretextkit.training.hardware import Precision
 
 __all__ = ["KNNResult", "cosine_neighbors", "knn_probe"]
 
-CHUNK = 1024
-"""Queries compared at once."""
+CHUNK, KNOWN = 1024, 2**16
+"""Queries compared at once, and with how many: their similarities take 256 MiB."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,13 @@ def knn_probe(
     temperature: float = 0.07,
     batch_size: int = 256,
     precision: Precision = "auto",
+    memory: float = math.inf,
 ) -> KNNResult:
     """Classify each test image by its most similar training images.
 
     Each of the ``k`` neighbours of highest cosine similarity votes for its label with the weight
     ``exp(similarity / temperature)`` (Wu et al. 2018, arXiv 1805.01978). Nothing is trained and nothing chosen, so that
-    the figure is cheap and cannot be tuned. Similarities are made a thousand queries at a time.
+    the figure is cheap and cannot be tuned. Similarities are made in parts, so that memory does not grow with them.
 
     Args:
         backbone: Any module or function from images to features; features ``n d`` pass through ``nn.Identity()``.
@@ -65,6 +68,8 @@ def knn_probe(
         temperature: Smaller lets the nearest count more.
         batch_size: Images at a time.
         precision: Of the extraction.
+        memory: Bytes that may be taken by features, half by those of train and half by those of test. What takes more
+            lies in temporary files; the result is the same. See :func:`extract_features`.
 
     Returns:
         Accuracy and predictions.
@@ -85,8 +90,9 @@ def knn_probe(
             got=f"k={k}, temperature={temperature}",
             fix="The defaults are 20 and 0.07.",
         )
+    check_memory(memory)
     begun = time.monotonic()
-    options: dict[str, Any] = {"batch_size": batch_size, "precision": precision}
+    options: dict[str, Any] = {"batch_size": batch_size, "precision": precision, "memory": memory / 2}
     known_layer, labels = labelled_features(backbone, train, "train", **options)
     alone = test is None or _same(train, test)
     query_layer, targets = (known_layer, labels) if alone else labelled_features(backbone, test, "test", **options)
@@ -95,7 +101,10 @@ def knn_probe(
     check_widths(known_layer, query_layer)
     (known,), (queries,) = known_layer.values(), query_layer.values()
     k = min(k, len(known) - alone)
-    similarity, rows = cosine_neighbors(queries, known, k, alone=alone)
+    for values in (known,) if alone else (known, queries):
+        for part in slices(*values.shape):
+            nn.functional.normalize(values[part], out=values[part])
+    similarity, rows = _most_similar(queries, known, k, alone=alone)
     predictions = []
     for nearest, which in zip(torch.split(similarity, CHUNK), torch.split(rows, CHUNK), strict=True):
         votes = torch.zeros(len(which), classes)
@@ -106,14 +115,13 @@ def knn_probe(
     return KNNResult(accuracy, k, predicted, targets, time.monotonic() - begun)
 
 
-def cosine_neighbors(queries: Tensor, known: Tensor, k: int, *, alone: bool = False) -> tuple[Tensor, Tensor]:
+def cosine_neighbors(queries: Tensor, known: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Find the ``k`` rows of ``known`` ``n d`` whose directions are most like those of ``queries`` ``m d``.
 
     Args:
         queries: ``m d``.
         known: ``n d``.
         k: How many, at most ``n``.
-        alone: ``queries`` are ``known``, and none shall find itself.
 
     Returns:
         Cosines ``m k``, the highest first, and numbers of rows ``m k``.
@@ -122,14 +130,29 @@ def cosine_neighbors(queries: Tensor, known: Tensor, k: int, *, alone: bool = Fa
         >>> cosine_neighbors(torch.tensor([[3.0, 4.0]]), torch.eye(2), 2)
         (tensor([[0.8000, 0.6000]]), tensor([[1, 0]]))
     """
-    known, queries = nn.functional.normalize(known), nn.functional.normalize(queries)
-    found = []
-    for rows in torch.split(torch.arange(len(queries)), CHUNK):
-        similarity = queries[rows] @ known.T
-        if alone:
-            similarity[torch.arange(len(rows)), rows] = -torch.inf
-        found.append(similarity.topk(k))
-    return torch.cat([each.values for each in found]), torch.cat([each.indices for each in found])
+    return _most_similar(nn.functional.normalize(queries), nn.functional.normalize(known), k, alone=False)
+
+
+def _most_similar(queries: Tensor, known: Tensor, k: int, *, alone: bool) -> tuple[Tensor, Tensor]:
+    """Find the ``k`` rows of ``known`` with the highest products; where ``queries`` are ``known``, none finds itself.
+
+    All queries meet a part of ``known`` before the next part is looked at, so that it is read once from where it lies.
+    """
+    similarity, numbers = queries.new_empty(len(queries), 0), torch.empty(len(queries), 0, dtype=torch.int64)
+    for part in torch.split(torch.arange(len(known)), KNOWN):
+        begin, end = int(part[0]), int(part[-1]) + 1
+        found = []
+        for rows in torch.split(torch.arange(len(queries)), CHUNK):
+            products = queries[rows] @ known[begin:end].T
+            if alone:
+                own = rows[(begin <= rows) & (rows < end)]
+                products[own - rows[0], own - begin] = -torch.inf
+            nearest = products.topk(min(k, end - begin))
+            both = torch.cat([similarity[rows], nearest.values], 1).sort(stable=True, descending=True)
+            which = torch.cat([numbers[rows], nearest.indices + begin], 1).gather(1, both.indices)
+            found.append((both.values[:, :k], which[:, :k]))
+        similarity, numbers = (torch.cat(each) for each in zip(*found, strict=True))
+    return similarity, numbers
 
 
 def _same(train: Any, test: Any) -> bool:

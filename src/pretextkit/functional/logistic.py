@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from pretextkit.functional.rows import Rows, empty_rows, slices
 
 __all__ = ["LogisticModel", "fit_logistic"]
 
@@ -24,7 +27,13 @@ class LogisticModel(NamedTuple):
 
 
 def fit_logistic(
-    features: Tensor, labels: Tensor, classes: int, penalties: Tensor, *, max_steps: int = 200
+    features: Rows,
+    labels: Tensor,
+    classes: int,
+    penalties: Tensor,
+    *,
+    max_steps: int = 200,
+    memory: float = math.inf,
 ) -> LogisticModel:
     """Minimise mean cross entropy + penalty / 2 * |W|^2 by L-BFGS, until a step gains less than a millionth.
 
@@ -38,6 +47,7 @@ def fit_logistic(
         classes: ``k``.
         penalties: ``g``, each above 0.
         max_steps: Steps after which the solution is taken as it is.
+        memory: Bytes that the turned features may take; where they take more, they lie in a temporary file.
 
     Returns:
         Weights and biases for every penalty.
@@ -52,8 +62,9 @@ def fit_logistic(
     variances, directions = _principal(features)
     # A half bounds the curvature of the softmax (Boehning 1992): in these units steps are safe in every direction.
     scale = (variances[:, None] / 2 + penalties.double()).rsqrt().float()[:, :, None]  # r g 1
-    turned = features @ directions.float()
-    target = nn.functional.one_hot(labels, classes).float()[:, None]  # n 1 k
+    turned = empty_rows(count, len(variances), memory)
+    for rows in slices(count, features.shape[1]):
+        torch.mm(features[rows], directions.float(), out=turned[rows])
     weight = torch.zeros(len(variances), grid, classes, requires_grad=True)
     bias = torch.zeros(grid, classes, requires_grad=True)
     optimizer: Any = torch.optim.LBFGS(
@@ -68,31 +79,45 @@ def fit_logistic(
     @torch.no_grad()
     def objective() -> Tensor:
         scaled = weight * scale
-        logits = (turned @ scaled.flatten(1)).view(count, grid, classes) + bias
-        normalizer = logits.logsumexp(2, keepdim=True)
-        losses = (normalizer[..., 0] - (logits * target).sum(2)).mean(0) + penalties / 2 * scaled.square().sum((0, 2))
-        slope = logits.sub_(normalizer).exp_().sub_(target).div_(count)  # d loss / d logits
-        # Several times faster than turned.T @ slope, whose few columns fit no kernel.
-        product = (slope.flatten(1).T @ turned).T.contiguous()
-        gradient = product.view_as(weight) + penalties[:, None] * scaled
-        weight.grad, bias.grad = gradient * scale, slope.sum(0)
-        total: Tensor = losses.sum()
-        return total
+        losses, gradient, bias_gradient = torch.zeros(grid), torch.zeros_like(scaled), torch.zeros_like(bias)
+        for rows in slices(count, max(len(variances), bias.numel())):
+            logits = (turned[rows] @ scaled.flatten(1)).view(-1, grid, classes) + bias
+            target = labels[rows, None, None].expand(-1, grid, 1)
+            normalizer = logits.logsumexp(2, keepdim=True)
+            losses += (normalizer - logits.gather(2, target))[..., 0].sum(0)
+            slope = logits.sub_(normalizer).exp_()
+            slope.scatter_add_(2, target, torch.full_like(normalizer, -1)).div_(count)  # d loss / d logits
+            # Several times faster than turned.T @ slope, whose few columns fit no kernel.
+            gradient += (slope.flatten(1).T @ turned[rows]).T.view_as(weight)
+            bias_gradient += slope.sum(0)
+        weight.grad = (gradient + penalties[:, None] * scaled) * scale
+        bias.grad = bias_gradient
+        return (losses / count + penalties / 2 * scaled.square().sum((0, 2))).sum()
 
     optimizer.step(objective)
     solution = torch.einsum("d r, r g k -> g d k", directions.float(), weight.detach() * scale)
     return LogisticModel(solution, bias.detach())
 
 
-def _principal(features: Tensor) -> tuple[Tensor, Tensor]:
+def _principal(features: Rows) -> tuple[Tensor, Tensor]:
     """Give the variances ``r`` and directions ``d r`` in which features ``n d`` vary, in double precision.
 
     The solution lies in the span of the rows, as |W| is penalised. Where there are fewer rows than columns, the
     products of rows with one another, ``n n``, tell the same as those of columns, ``d d``.
     """
-    rows = features.double()
-    wide = rows.shape[1] > len(rows)
-    variances, vectors = torch.linalg.eigh((rows @ rows.T if wide else rows.T @ rows) / len(rows))
+    count, width = features.shape
+    if width > count:
+        rows = features[:].double()
+        variances, vectors = _spanned(rows @ rows.T / count)
+        return variances, rows.T @ vectors / (variances * count).sqrt()
+    products = torch.zeros(width, width, dtype=torch.float64)
+    for part in slices(count, width):
+        some = features[part].double()
+        products += some.T @ some
+    return _spanned(products / count)
+
+
+def _spanned(products: Tensor) -> tuple[Tensor, Tensor]:
+    variances, vectors = torch.linalg.eigh(products)
     spanned = variances > variances[-1] * 1e-9
-    variances, vectors = variances[spanned], vectors[:, spanned]
-    return variances, rows.T @ vectors / (variances * len(rows)).sqrt() if wide else vectors
+    return variances[spanned], vectors[:, spanned]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from pretextkit.data.splits import stratified_split
 from pretextkit.errors import DataError, OptionError, ShapeError
 from pretextkit.functional.features import Features, Layers, Model, extract_features
 from pretextkit.functional.logistic import fit_logistic
+from pretextkit.functional.rows import Standardized, check_memory, slices
 from pretextkit.models.heads import LinearHead
 from pretextkit.training.hardware import Precision
 
@@ -75,6 +77,7 @@ def linear_probe(
     penalties: Sequence[float] = PENALTIES,
     batch_size: int = 256,
     precision: Precision = "auto",
+    memory: float = math.inf,
     seed: int = 0,
 ) -> ProbeResult:
     """Fit a linear classifier on frozen features and score it on test.
@@ -94,6 +97,8 @@ def linear_probe(
         penalties: L2 penalties to choose from.
         batch_size: Images at a time.
         precision: Of the extraction.
+        memory: Bytes that may be taken by features: a third by those of train, of test, and by the solver's copy. What
+            takes more lies in temporary files; the result is the same. See :func:`extract_features`.
         seed: Of the split of train.
 
     Returns:
@@ -111,22 +116,26 @@ def linear_probe(
     """
     if not penalties or not all(0 < penalty < torch.inf for penalty in penalties):
         raise OptionError("penalties above 0", got=list(penalties), fix="For example penalties=(1e-4, 1e-2, 1.0).")
+    check_memory(memory)
     begun = time.monotonic()
-    options = {"layers": layers, "pool": pool, "batch_size": batch_size, "precision": precision}
+    third = memory / 3
+    options = {"layers": layers, "pool": pool, "batch_size": batch_size, "precision": precision, "memory": third}
     train_layers, train_labels = labelled_features(backbone, train, "train", **options)
     test_layers, test_labels = labelled_features(backbone, test, "test", **options)
     classes = check_classes(train_labels)
     check_known(test_labels, classes)
     check_widths(train_layers, test_layers)
     folds = list(_folds(train_labels, seed))
+    everything = torch.arange(len(train_labels))
     scores: dict[str, LayerScore] = {}
     heads: dict[str, LinearHead] = {}
     for name, features in train_layers.items():
         mean, std = features.mean(0), features.std(0, correction=0)
         std = torch.where(std > 1e-6 * (1 + mean.abs()), std, torch.ones_like(std))  # a constant feature stays at zero
         grid = torch.tensor(penalties, dtype=torch.float32)
-        best, validation = _choose_penalty((features - mean) / std, train_labels, classes, grid, folds)
-        solution = fit_logistic((features - mean) / std, train_labels, classes, grid[best : best + 1])
+        rows = Standardized(features, everything, mean, std)
+        best, validation = _choose_penalty(rows, train_labels, classes, grid, folds, third)
+        solution = fit_logistic(rows, train_labels, classes, grid[best : best + 1], memory=third)
         heads[name] = _fold_in(solution.weight[0], solution.bias[0], mean, std)
         predictions = _predict(heads[name], test_layers[name])
         accuracy = (predictions == test_labels).float().mean().item()
@@ -165,10 +174,12 @@ def labelled_features(model: Model, data: Any, what: str, **options: Any) -> tup
         raise DataError(
             f"labels for {what}", got="none", fix="Pass a pair (images, labels), or a Dataset of (image, label)."
         )
-    keep = features.labels >= 0
-    if keep.all():
-        return features.layers, features.labels
-    return {name: values[keep] for name, values in features.layers.items()}, features.labels[keep]
+    keep = torch.nonzero(features.labels >= 0)[:, 0]
+    if len(keep) < len(features.labels):
+        for values in features.layers.values():
+            for rows in slices(len(keep), values.shape[1]):
+                values[rows] = values[keep[rows]]  # rows only move up, so that no others are lost
+    return {name: values[: len(keep)] for name, values in features.layers.items()}, features.labels[keep]
 
 
 def check_known(labels: Tensor, classes: int, what: str = "test") -> None:
@@ -204,17 +215,24 @@ def _folds(labels: Tensor, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _choose_penalty(
-    features: Tensor, labels: Tensor, classes: int, penalties: Tensor, folds: Sequence[tuple[Tensor, Tensor]]
+    features: Standardized,
+    labels: Tensor,
+    classes: int,
+    penalties: Tensor,
+    folds: Sequence[tuple[Tensor, Tensor]],
+    memory: float,
 ) -> tuple[int, float]:
     """Give the index of the penalty most accurate on the held-out parts (lowest loss at a tie), and that accuracy."""
     correct = torch.zeros(len(penalties))
     loss = torch.zeros(len(penalties))
     count = 0
     for fit, held in folds:
-        model = fit_logistic(features[fit], labels[fit], classes, penalties, max_steps=CHOOSING_STEPS)
-        logits = model.logits(features[held])
-        correct += (logits.argmax(2) == labels[held]).sum(1)
-        loss -= logits.log_softmax(2)[:, torch.arange(len(held)), labels[held]].sum(1)
+        known, asked = (replace(features, which=features.which[part]) for part in (fit, held))
+        model = fit_logistic(known, labels[fit], classes, penalties, max_steps=CHOOSING_STEPS, memory=memory)
+        for rows in slices(len(held), max(features.shape[1], model.bias.numel())):
+            logits, targets = model.logits(asked[rows]), labels[held[rows]]
+            correct += (logits.argmax(2) == targets).sum(1)
+            loss -= logits.log_softmax(2)[:, torch.arange(len(targets)), targets].sum(1)
         count += len(held)
     best = max(range(len(penalties)), key=lambda i: (correct[i].item(), -loss[i].item()))
     return best, correct[best].item() / count
@@ -232,5 +250,5 @@ def _fold_in(weight: Tensor, bias: Tensor, mean: Tensor, std: Tensor) -> LinearH
 
 @torch.no_grad()
 def _predict(head: LinearHead, features: Tensor) -> Tensor:
-    logits: Tensor = head(features)
-    return logits.argmax(1)
+    parts = slices(len(features), max(head.linear.weight.shape))
+    return torch.cat([head(features[rows]).argmax(1) for rows in parts])
