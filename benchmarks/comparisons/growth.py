@@ -12,7 +12,7 @@ from torch import nn
 import pretextkit as pk
 from comparisons.pictures import pictures
 from comparisons.probes import features
-from comparisons.timing import Comparison, Effort, Row, extra_mib, in_child, medians, status_mib
+from comparisons.timing import MIB, Comparison, Effort, Row, Unequal, extra_own_mib, in_child, medians, status_mib
 from pretextkit.functional import knn_probe, linear_probe, pretrain
 
 TILE = 1000
@@ -68,26 +68,39 @@ def images_per_second(effort: Effort) -> Row:
     return {"ratio": speeds[-1] / max(speeds), "rounds": len(rounds), "points": points}
 
 
-def probe_peak(kind: str, count: int, width: int) -> Row:
+def probe_peak(kind: str, count: int, width: int, budget: dict[str, float]) -> Row:
     """Probe ``count`` features, which are in memory already, and tell how much more that took."""
     tiny = features(100, 20, 8)
     train, test = (tuple(one) for one in features(count, 1000, width))
-    arguments: dict[str, Any] = {"penalties": (1e-3, 1e-1)} if kind == "linear" else {}
+    penalties: dict[str, Any] = {"penalties": (1e-3, 1e-1)} if kind == "linear" else {}
     probe: Any = linear_probe if kind == "linear" else knn_probe
-    probe(nn.Identity(), *map(tuple, tiny), **arguments)
-    memory = extra_mib(lambda: probe(nn.Identity(), train, test, **arguments))
-    return {"features": f"{count} x {width}", "MiB of features": count * width * 4 / (1 << 20), "MiB more": memory}
+    probe(nn.Identity(), *map(tuple, tiny), **penalties)
+    predictions: list[Any] = []
+    more = extra_own_mib(
+        lambda: predictions.append(probe(nn.Identity(), train, test, **penalties, **budget).predictions.tolist())
+    )
+    return {"more": more, "predictions": predictions[0]}
 
 
 def probe_memory(effort: Effort) -> Row:
-    counts = [effort.of(count, count // 50) for count in (10_000, 20_000, 40_000, 80_000)]
-    return {
-        "points": [
-            {"probe": f"{kind}_probe", **in_child(probe_peak, kind, count, effort.of(512, 32))}
-            for kind in ("linear", "knn")
-            for count in counts
-        ]
-    }
+    """Probe more and more features with a budget and without one; the predictions have to be the same."""
+    budget, width = effort.of(12, 1), effort.of(1024, 32)
+    points = []
+    for kind in ("linear", "knn"):
+        for count in (effort.of(count, count // 50) for count in (10_000, 20_000, 40_000, 80_000)):
+            free, tight = (in_child(probe_peak, kind, count, width, each) for each in ({}, {"memory": budget * MIB}))
+            if free["predictions"] != tight["predictions"]:
+                raise Unequal(f"{kind}_probe predicts something else with memory={budget * MIB}")
+            points.append(
+                {
+                    "probe": f"{kind}_probe",
+                    "features": f"{count} x {width}",
+                    "MiB of features": 4 * count * width / MIB,
+                    "MiB more": free["more"],
+                    f"MiB more, {budget} MiB in memory": tight["more"],
+                }
+            )
+    return {"points": points}
 
 
 COMPARISONS = [
