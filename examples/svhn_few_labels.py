@@ -164,9 +164,8 @@ class Work:
             longer = f"{name}, fine-tuned 4 times as long"
             self.cell(longer, self.main, self.finetune, copy.deepcopy(task.backbone), self.main, augment, 4)
             self.cell(f"{name}, FixMatch", self.main, self.fixmatch, copy.deepcopy(task.backbone))
-            if self.seed == self.options.seeds[0]:  # a long one, for one seed
-                longer = f"{name}, FixMatch 4 times as long"
-                self.cell(longer, self.main, self.fixmatch, copy.deepcopy(task.backbone), 4)
+            longer = f"{name}, FixMatch 4 times as long"
+            self.cell(longer, self.main, self.fixmatch, copy.deepcopy(task.backbone), 4)
 
     def evaluated(self, name: str, backbone: Any) -> None:
         self.backbones[name] = backbone
