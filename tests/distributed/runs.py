@@ -115,7 +115,7 @@ def with_batch_norm(**more: Any) -> Outcome:
         torch.manual_seed(0)
         task = pk.tasks.SimCLR(TinyBackbone())
     without_kinks(task)
-    return outcome(task, **more)
+    return outcome(task, batch_size=16, **more)  # the variance of two images is too near to 0 to be divided by
 
 
 def contrast() -> Task:
@@ -128,7 +128,8 @@ def darkened(images: Tensor, generator: Generator) -> Tensor:
     return images * torch.rand(len(images), 1, 1, 1, generator=generator)
 
 
-ADAMW: dict[str, Any] = {"optimizer": "adamw", "learning_rate": 1e-3, "clip_norm": 0.1}
+ADAMW: dict[str, Any] = {"optimizer": "adamw", "learning_rate": 2e-4, "clip_norm": 0.1}
+"""Short steps: their length hardly depends on the gradient's, so that one which is rounding alone counts fully."""
 RUNS: dict[str, Callable[..., Outcome]] = {
     name: lambda name=name, **more: outcome(make(name), **more) for name in NAMES
 }
