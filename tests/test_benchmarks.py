@@ -230,3 +230,44 @@ def test_without_a_gpu_its_benchmark_says_so(
     with pytest.raises(SystemExit):
         gpu.main()
     assert "needs an NVIDIA GPU, and torch sees none here" in capsys.readouterr().err
+
+
+def test_arrangements_run_in_turn_and_are_measured_by_one_process_of_their_round(benchmarks: None) -> None:
+    from scaling import arrangements, scaled
+
+    every = {arrangement: name for name, arrangement in arrangements(4).items()}
+    order: list[str] = []
+
+    def measure(arrangement: Any) -> float:
+        order.append(every[arrangement])
+        found = order.count(order[-1])  # 1 is not counted
+        weak = 50 if found == 2 else 35 * found
+        return {"one process": 10 * found, "strong": 30 * found, "weak": weak, "threads": 9}[order[-1]]
+
+    rows = scaled(measure, processes=4, rounds=3)
+    assert order[4:8] == order[:4][::-1] == order[8:12][::-1] == ["one process", "strong", "weak", "threads"]
+    assert rows["one process"] == {"images_per_second": 30, "ratio": 1, "lowest": 1, "highest": 1}
+    assert rows["strong"] == {"images_per_second": 90, "ratio": 3, "lowest": 3, "highest": 3}
+    assert rows["weak"] == {"images_per_second": 105, "ratio": 3.5, "lowest": 2.5, "highest": 3.5}
+    assert rows["threads"]["lowest"] == 9 / 40
+
+
+@pytest.mark.slow
+def test_two_processes_train_together_say_how_they_scale_and_end_when_one_fails(
+    benchmarks: None, tables: ModuleType
+) -> None:
+    from comparisons.timing import Effort
+    from scaling import Training, measured, started, tables_of
+
+    training = Training("simclr", "small-cnn")
+    with pytest.raises(EOFError), started(2) as everywhere:  # noqa: PT012 - to start two more takes seconds
+        row = measured(training, everywhere, 2, Effort(quick=True), rounds=1)
+        assert everywhere(torch.distributed.get_world_size) == [2, 2]
+        assert everywhere(torch.get_num_threads) == [1, 1]
+        everywhere(len)  # of nothing
+    assert row["sending"]["weights"] == sum(weight.numel() for weight in training.make().parameters())
+    assert all(found["images_per_second"] > 0 for found in row["arrangements"].values())
+    text = tables.tables_of({"tables": tables_of({training.name: row}, 2)})
+    ratios = r"( \d\.\d\d \(\d\.\d\d to \d\.\d\d\), \d+% \|){3}"
+    assert re.search(rf"^\| simclr, small-cnn \| \d+ \|{ratios}$", text["Speed"], re.MULTILINE)
+    assert re.search(r"^\| simclr, small-cnn \| 2\.\d \| [\d.]+ \| [\d.]+ \| [\d,]+ \|$", text["Sending"], re.MULTILINE)
