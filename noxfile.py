@@ -28,7 +28,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # the tests' tensors are small: more thre
 SHORT_FORMS = {  # of every example, but the quickstart, which the package session runs whole, from the wheel
     "faces_anomaly.py": ("--data=sample", "--images=200", "--epochs=1", "--seeds=0"),
     "camvid_segmentation.py": (
-        *("--data=synthetic", "--tasks=rotation", "--epochs=1", "--crops=1", "--crop-size=48"),
+        *("--data=synthetic", "--tasks=rotation", "--views=4", "--crops=1", "--crop-size=48"),
         *("--steps=20", "--supervised-steps=10"),
     ),
     "context_prediction.py": ("--data=sample", "--images=100", "--pairs=2", "--steps=2", "--measured=100"),

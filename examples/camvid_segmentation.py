@@ -1,10 +1,11 @@
 """Read the classes of pixels off frozen feature maps: random, pretrained on each task, and trained with labels.
 
-    python examples/camvid_segmentation.py --data data/camvid.npz --epochs 10
+    python examples/camvid_segmentation.py --data data/camvid.npz
 
 ``--data`` takes what ``pretextkit.data.load_segmentation`` takes, an ``.npz`` file or a folder in the layout of Pascal
-VOC, or ``synthetic``: discs and boxes drawn here, to try the script out. Repeat the command to go on where a
-pretraining was stopped.
+VOC, or ``synthetic``: discs and boxes drawn here, to try the script out. The budget is ``--views``: so many views of
+each crop go through the backbone, whatever a task makes of it. Repeat the command to go on where a pretraining was
+stopped.
 """
 
 from __future__ import annotations
@@ -22,24 +23,33 @@ from torch import Tensor, nn
 
 import pretextkit as pk
 from pretextkit.data import SegmentationData, Segmented, load_segmentation
-from pretextkit.functional import ConvMapHead, LinearMapHead, pretrain, segmentation_metrics, segmentation_probe
+from pretextkit.functional import (
+    ConvMapHead,
+    LinearMapHead,
+    pretrain,
+    segmentation_metrics,
+    segmentation_probe,
+    views_per_image,
+)
 from pretextkit.plots import segmentation
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="data/camvid.npz")
-    parser.add_argument("--tasks", nargs="*", default=["rotation", "jigsaw-context", "simclr"])
+    parser.add_argument("--tasks", nargs="*", default=list(pk.pretext_tasks))
     parser.add_argument("--backbone", default="small-cnn")
     parser.add_argument("--head", choices=["linear", "conv"], default="linear")
-    parser.add_argument("--epochs", type=int, default=10, help="of each pretraining, over all crops")
+    parser.add_argument("--views", type=float, default=40.0, help="views of each crop, the budget of a pretraining")
     parser.add_argument("--crops", type=int, default=8, help="square crops of each image to pretrain on")
-    parser.add_argument("--crop-size", type=int, default=128)
+    parser.add_argument("--crop-size", type=int, default=64)
     parser.add_argument("--steps", type=int, default=300, help="of each fit of the probe's head")
     parser.add_argument("--supervised-steps", type=int, default=600, help="of encoder and head, in batches of 8")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("out/camvid"))
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--out", type=Path, default=Path("out/camvid-segmentation"))
     options = parser.parse_args()
+    torch.set_num_threads(options.threads)
     options.out.mkdir(parents=True, exist_ok=True)
 
     data = synthetic(60) if options.data == "synthetic" else load_segmentation(options.data)
@@ -76,9 +86,9 @@ def main() -> None:
     for name in options.tasks:
         backbone = new_backbone(options, data)
         task = pk.pretext_tasks.create(name, backbone)
-        checkpoint = options.out / name
+        steps = round(options.views * len(crops) / (batch_size * views_per_image(task, crops)))
         run = pretrain(
-            task, crops, epochs=options.epochs, batch_size=batch_size, seed=options.seed, checkpoint=checkpoint
+            task, crops, steps=steps, batch_size=batch_size, seed=options.seed, checkpoint=options.out / name
         )
         print(run)
         probe(name, backbone, run.history.last["seconds"])
@@ -92,25 +102,40 @@ def main() -> None:
         f"supervised, end to end: mIoU {found.miou:.1%}, pixel accuracy {found.pixel_accuracy:.1%} in {seconds:.0f} s"
     )
     masks["supervised"] = predictions
-    rows["supervised"] = {**scores(*found, data), "training_seconds": seconds}
+    rows["supervised"] = {**scores(*found, data), "layer": "end to end", "training_seconds": seconds}
 
+    columns = ("miou", "pixel_accuracy", "layer")
     report = {
         "command": shlex.join(["python", *sys.argv]),
         "data": str(data),
         "backbone": options.backbone,
         "head": options.head,
         "seed": options.seed,
-        "threads": torch.get_num_threads(),
-        "rows": rows,
+        "threads": options.threads,
+        "environment": {"pretextkit": pk.__version__, "torch": torch.__version__},
+        "tables": {
+            "Classes of pixels": {
+                "columns": ["mean IoU", "pixels told right", "layer", "training, s"],
+                "rows": {
+                    name: [*(row[column] for column in columns), round(row["training_seconds"])]
+                    for name, row in rows.items()
+                },
+            },
+            "IoU of each class": {
+                "columns": list(data.class_names),
+                "rows": {name: list(row["class_iou"].values()) for name, row in rows.items()},
+            },
+        },
+        "runs": rows,
     }
-    (options.out / "camvid.json").write_text(json.dumps(report, indent=1) + "\n")
+    (options.out / "camvid-segmentation.json").write_text(json.dumps(report, indent=1) + "\n")
     spread = torch.linspace(0, len(data.test.images) - 1, 4).long()  # neighbours in a film look alike
     shown = {name: predicted[spread] for name, predicted in masks.items()}
     figure = segmentation(
         data.test.images[spread], data.test.masks[spread], shown, data.class_names, ignore_index=data.ignore_index
     )
-    figure.savefig(options.out / "camvid.png")
-    print(f"wrote {options.out}/camvid.json and camvid.png")
+    figure.savefig(options.out / "camvid-segmentation.png")
+    print(f"The measurements as JSON and the picture are in {options.out}")
 
 
 def new_backbone(options: argparse.Namespace, data: SegmentationData) -> pk.SpatialBackbone:

@@ -25,6 +25,7 @@ from pretextkit.functional.probe import LayerScore, ProbeResult, linear_probe
 from pretextkit.functional.segmentation import SegmentationResult, SegmentationScore, segmentation_probe
 from pretextkit.functional.segmentation_heads import ConvMapHead, LinearMapHead
 from pretextkit.functional.segmentation_metrics import SegmentationMetrics, segmentation_metrics
+from pretextkit.functional.view_count import views_per_image
 from pretextkit.losses import nt_xent_loss
 
 __all__ = [
@@ -63,4 +64,5 @@ __all__ = [
     "rotation_anomaly_score",
     "segmentation_metrics",
     "segmentation_probe",
+    "views_per_image",
 ]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pretextkit.contracts import PretextTask
-from pretextkit.data.sources import ImageSource
+from pretextkit.data import images_of
 from pretextkit.errors import OptionError
 from pretextkit.functional.untouched import evaluating
 from pretextkit.training.seeds import derived_generator
@@ -17,7 +17,7 @@ __all__ = ["views_per_image"]
 
 
 @torch.no_grad()
-def views_per_image(task: PretextTask[Any, Any], images: ImageSource, count: int = 8) -> float:
+def views_per_image(task: PretextTask[Any, Any], images: Any) -> float:
     """Count the pixels that a step brings through the backbone, in whole images for each image read.
 
     A convolution costs in proportion to the pixels it sees: four rotations cost four views, and eight patches of a
@@ -25,7 +25,8 @@ def views_per_image(task: PretextTask[Any, Any], images: ImageSource, count: int
 
     Args:
         task: Left as it was.
-        images: The first ``count`` are tried.
+        images: Tensor ``n c h w``, numpy array, ``Dataset``, ``DataLoader`` or a folder's path; the first
+            eight are tried.
 
     Returns:
         Views for each image.
@@ -35,12 +36,11 @@ def views_per_image(task: PretextTask[Any, Any], images: ImageSource, count: int
 
     Example:
         >>> import pretextkit as pk
-        >>> from pretextkit.data import TensorImages
         >>> task = pk.tasks.Rotation(pk.models.SmallCNN())
-        >>> views_per_image(task, TensorImages(torch.rand(8, 3, 32, 32)))
+        >>> views_per_image(task, torch.rand(8, 3, 32, 32))
         4.0
     """
-    batch = next(iter(images.batches([torch.arange(min(count, len(images)))]))).images
+    batch = next(iter(images_of(images).in_order(8))).images
     seen = 0
 
     def look(module: Any, inputs: tuple[Tensor, ...]) -> None:
