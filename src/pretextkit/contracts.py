@@ -11,6 +11,7 @@ from torch import Generator, Tensor, nn
 from typing_extensions import TypeVar
 
 from pretextkit.errors import DataError, ShapeError
+from pretextkit.options import whole
 
 __all__ = [
     "Backbone",
@@ -88,11 +89,12 @@ class InputNormalization(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        if channels not in (1, 3):
-            raise ShapeError("1 or 3 input channels", got=channels, fix="Choose in_channels=1 (grey) or 3 (colour).")
-        self.channels = channels
-        self.register_buffer("mean", torch.full((channels,), 0.5))
-        self.register_buffer("std", torch.full((channels,), 0.25))
+        fix = "Choose in_channels=1 (grey) or 3 (colour)."
+        self.channels = whole("in_channels", channels, at_least=None, fix=fix)
+        if self.channels not in (1, 3):
+            raise ShapeError("1 or 3 input channels", got=channels, fix=fix)
+        self.register_buffer("mean", torch.full((self.channels,), 0.5))
+        self.register_buffer("std", torch.full((self.channels,), 0.25))
         self.register_buffer("measured", torch.tensor(False))
 
     @torch.no_grad()

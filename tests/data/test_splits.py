@@ -96,7 +96,9 @@ def test_a_single_image_goes_to_the_first_part() -> None:
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.5, 1.5, float("nan")])
 def test_fractions_outside(fraction: float) -> None:
-    with pytest.raises(OptionError, match=r"Expected a fraction between 0 and 1, but got .*\. 0\.8 puts four fifths"):
+    with pytest.raises(
+        OptionError, match=r"Expected fraction as a number in \(0, 1\), but got .*\. 0\.8 puts four fifths"
+    ):
         stratified_split([0, 1], fraction)
 
 

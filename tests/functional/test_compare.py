@@ -27,9 +27,9 @@ from pretextkit.functional import (
     knn_probe,
     linear_probe,
     probe,
+    views_per_image,
 )
 from pretextkit.functional.logistic import LogisticModel, fit_logistic
-from pretextkit.functional.view_count import views_per_image
 from pretextkit.models import LinearHead
 from pretextkit.testing import TinyBackbone, toy_images
 
@@ -419,7 +419,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("options", "difference"),
     [
         ({"epochs": 3}, "epochs: 2 there, 3 here"),
-        ({"epochs": None, "views": 2}, "views: None there, 2 here"),
+        ({"epochs": None, "views": 2}, "views: None there, 2.0 here"),
         ({"batch_size": 8}, "batch_size: 16 there, 8 here"),
         ({"finetune_steps": 4}, "finetune_steps: 3 there, 4 here"),
         ({"pool": [1, 2]}, "pool: 1 there, [1, 2] here"),
@@ -519,15 +519,18 @@ def test_inner_calls_are_silent(capfd: pytest.CaptureFixture[str]) -> None:
     [
         (
             {"epochs": None},
-            "Expected a budget: either epochs or views, above 0, but got epochs=None, views=None. epochs=10 lets every "
+            "Expected a budget: either epochs or views, but got epochs=None, views=None. epochs=10 lets every "
             "task read each image ten times, views=40 lets it see 40 views of each.",
         ),
-        ({"views": 2}, "Expected a budget: either epochs or views, above 0, but got epochs=2, views=2. "),
-        ({"epochs": 0}, "Expected a budget: either epochs or views, above 0, but got epochs=0, views=None. "),
-        ({"seeds": []}, "Expected seeds, each once, but got []. For example seeds=(0, 1, 2)."),
+        ({"views": 2}, "Expected a budget: either epochs or views, but got epochs=2, views=2. "),
+        ({"epochs": 0}, "Expected epochs as a whole number of at least 1, but got 0. "),
+        (
+            {"seeds": []},
+            "Expected seeds as a sequence of at least 1, but got []. For example seeds=(0, 1, 2), each once.",
+        ),
         ({"seeds": [0, 0]}, "Expected seeds, each once, but got [0, 0]. "),
-        ({"seeds": 3}, "Expected seeds, each once, but got 3. "),
-        ({"label_fractions": 0.1}, "Expected label_fractions in (0, 1], but got 0.1. "),
+        ({"seeds": 3}, "Expected seeds as a sequence of at least 1, but got 3. "),
+        ({"label_fractions": 0.1}, "Expected label_fractions as a sequence, but got 0.1. "),
         (
             {"tasks": [Brightness]},
             f"Expected tasks by their names, or a mapping from names to factories, but got {Brightness!r}. "
@@ -542,12 +545,8 @@ def test_inner_calls_are_silent(capfd: pytest.CaptureFixture[str]) -> None:
             {"backbone": TinyBackbone()},
             "Expected a factory for 'backbone', as every row and seed trains a new one, but got a TinyBackbone. ",
         ),
-        ({"label_fractions": [0]}, "Expected label_fractions in (0, 1], but got [0]. The default is (0.01, 0.1, 1.0)."),
-        (
-            {"finetune_steps": 0},
-            "Expected finetune_steps and batch_size of at least 1, but got finetune_steps=0, batch_size=16. "
-            "The defaults are 300 and 256.",
-        ),
+        ({"label_fractions": [0]}, "Expected label_fractions as a number in (0, 1], but got 0. The default is (0.01, "),
+        ({"finetune_steps": 0}, "Expected finetune_steps as a whole number of at least 1, but got 0. "),
         (
             {"tasks": "rotation"},
             "Expected a list of tasks' names, or a mapping, but got 'rotation'. Write ['rotation'].",

@@ -430,7 +430,7 @@ def damaged(images: Tensor, index: int) -> Tensor:
         (IMAGES, {"epochs": 0}, OptionError, "Expected epochs as a whole number of at least 1, but got 0."),
         (IMAGES, {"steps": 3, "epochs": 1}, OptionError, "Expected either epochs or steps, but got epochs=1, steps=3."),
         (IMAGES, {"epochs": None}, OptionError, "Expected either epochs or steps, but got epochs=None, steps=None."),
-        (IMAGES, {"learning_rate": -1.0}, OptionError, "Expected learning_rate of at least 0, but got -1.0."),
+        (IMAGES, {"learning_rate": -1.0}, OptionError, "Expected learning_rate as a number in [0, inf), but got"),
         (IMAGES, {"optimizer": "adam"}, UnknownNameError, "Expected the name of an optimizer, but got 'adam'."),
         (IMAGES, {"precision": "fp8"}, UnknownNameError, "Expected the name of a precision, but got 'fp8'."),
         (IMAGES, {"precision": "fp16"}, OptionError, "Expected fp16 on a CUDA device, but got device cpu."),

@@ -345,9 +345,8 @@ def test_data_that_cannot_be_probed() -> None:
 def test_penalties_out_of_range(penalties: list[float]) -> None:
     with pytest.raises(OptionError) as caught:
         linear_probe(IDENTITY, clouds(12, 0), clouds(12, 0), penalties=penalties)
-    assert str(caught.value) == (
-        f"Expected penalties above 0, but got {penalties}. For example penalties=(1e-4, 1e-2, 1.0)."
-    )
+    what = f"a number in (0, inf), but got {penalties[-1]}" if penalties else "a sequence of at least 1, but got []"
+    assert str(caught.value) == f"Expected penalties as {what}. For example penalties=(1e-4, 1e-2, 1.0)."
 
 
 def test_layers_that_are_not_there() -> None:

@@ -116,7 +116,7 @@ def test_a_bottleneck_below_one_is_refused(task: type[Autoencoder | Denoising]) 
     with pytest.raises(OptionError) as caught:
         task(TinyBackbone(), bottleneck=0)
     assert str(caught.value) == (
-        "Expected a bottleneck of at least 1 channel, but got 0. None leaves the map as it is."
+        "Expected bottleneck as a whole number of at least 1, but got 0. None leaves the map as it is."
     )
 
 

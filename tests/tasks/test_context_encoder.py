@@ -115,8 +115,9 @@ def test_options_out_of_range_are_refused(overlap: int, border_weight: float) ->
     with pytest.raises(OptionError) as caught:
         ContextEncoder(TinyBackbone(), overlap=overlap, border_weight=border_weight)
     assert str(caught.value) == (
-        f"Expected overlap and border_weight of at least 0, but got overlap={overlap}, border_weight={border_weight}. "
-        "The defaults are 2 and 10; without a border, set overlap=0."
+        "Expected overlap as a whole number of at least 0, but got -1. The default is 2; 0 leaves the border out."
+        if overlap < 0
+        else f"Expected border_weight as a number in [0, inf), but got {border_weight}. The default is 10."
     )
 
 

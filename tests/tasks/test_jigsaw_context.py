@@ -156,28 +156,35 @@ def test_a_layout_too_large_is_refused(height: int, width: int) -> None:
     assert views(torch.zeros(2, 3, 32, 32), layout=layout).centre.shape[2] == 6
 
 
-@pytest.mark.parametrize("layout", [PatchLayout(0, 6, 2), PatchLayout(8, 3, 2), PatchLayout(8, 0, -1)])
-def test_layouts_that_overlap_are_refused(layout: PatchLayout) -> None:
+@pytest.mark.parametrize(
+    ("layout", "wrong"),
+    [
+        (PatchLayout(0, 6, 2), "patch as a whole number of at least 1, but got 0"),
+        (PatchLayout(8, 3, 2), "gap as a whole number of at least 4, but got 3"),
+        (PatchLayout(8, 0, -1), "jitter as a whole number of at least 0, but got -1"),
+    ],
+)
+def test_layouts_that_overlap_are_refused(layout: PatchLayout, wrong: str) -> None:
     with pytest.raises(OptionError) as caught:
         JigsawContext(TinyBackbone(), layout=layout)
-    assert str(caught.value) == (
-        "Expected a patch of at least 1 pixel and a gap of at least twice the jitter, "
-        f"so that neighbours do not overlap, but got {layout}. For example PatchLayout(patch=16, gap=6, jitter=2)."
-    )
+    text = str(caught.value)
+    assert text.startswith(f"Expected {wrong}. ")
+    assert text.endswith("For example PatchLayout(patch=16, gap=6, jitter=2).")
+    assert ("A gap of twice the jitter keeps neighbours from overlapping." in text) == ("gap" in wrong)
 
 
 @pytest.mark.parametrize("pairs", [0, -1])
 def test_fewer_than_one_pair_is_refused(pairs: int) -> None:
     with pytest.raises(OptionError) as caught:
         JigsawContext(TinyBackbone(), pairs=pairs)
-    assert str(caught.value) == f"Expected at least 1 pair, but got {pairs}. The default is 4."
+    assert str(caught.value) == f"Expected pairs as a whole number of at least 1, but got {pairs}. The default is 4."
 
 
 @pytest.mark.parametrize("color_drop", [-0.1, 1.1, math.nan])
 def test_what_is_no_probability_is_refused(color_drop: float) -> None:
     with pytest.raises(OptionError) as caught:
         JigsawContext(TinyBackbone(), color_drop=color_drop)
-    assert str(caught.value) == f"Expected color_drop in [0, 1], but got {color_drop}. The default is 0.66."
+    assert str(caught.value) == f"Expected color_drop as a number in [0, 1], but got {color_drop}. The default is 0.66."
 
 
 def test_colours_are_dropped_from_each_patch_by_itself() -> None:

@@ -94,9 +94,9 @@ def test_parts_are_counted_from_one(accumulate: Any) -> None:
 def test_batch_sizes_out_of_range(batch_size: Any) -> None:
     with pytest.raises(OptionError) as caught:
         make_plan(Settings(epochs=1, batch_size=batch_size), of(10))
-    assert str(caught.value) == (
-        f"Expected a batch size of 1 to 10, as there are 10 images, but got {batch_size}. Use batch_size=10."
-    )
+    whole = isinstance(batch_size, int) and not isinstance(batch_size, bool)
+    wanted = "a batch size of 1 to 10, as there are 10 images" if whole else "batch_size as a whole number"
+    assert str(caught.value) == f"Expected {wanted}, but got {batch_size}. Use batch_size=10."
 
 
 @pytest.mark.parametrize("options", [{}, {"epochs": 1, "steps": 1}])
@@ -124,7 +124,9 @@ def test_counts_are_whole_and_above_zero(name: str, value: Any) -> None:
 def test_numbers_are_finite_and_not_negative(name: str, value: float) -> None:
     with pytest.raises(OptionError) as caught:
         make_plan(Settings(epochs=1, **{name: value}), of(10))  # type: ignore[arg-type]
-    assert str(caught.value) == f"Expected {name} of at least 0, but got {value}. Leave it out for the default."
+    assert (
+        str(caught.value) == f"Expected {name} as a number in [0, inf), but got {value}. Leave it out for the default."
+    )
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
@@ -132,7 +134,7 @@ def test_warmup_is_a_share(value: float) -> None:
     with pytest.raises(OptionError) as caught:
         make_plan(Settings(epochs=1, warmup=value), of(10))
     assert str(caught.value) == (
-        f"Expected warmup as a share of all steps, 0 to 1, but got {value}. The default is 0.05."
+        f"Expected warmup as a number in [0, 1], but got {value}. It is a share of all steps; the default is 0.05."
     )
 
 

@@ -161,14 +161,14 @@ def test_blocks_out_of_range_are_refused(side: float) -> None:
         with pytest.raises(OptionError) as caught:
             mask(blank(), side=side)
         assert str(caught.value) == (
-            f"Expected the side of a block as a share between 0 and 1, but got {side}. For example side=0.5."
+            f"Expected side as a number in (0, 1), but got {side}. It is a share of the image's, for example side=0.5."
         )
 
 
 def test_a_count_below_one_is_refused() -> None:
     with pytest.raises(OptionError) as caught:
         mask_blocks(blank(), count=0, generator=generator())
-    assert str(caught.value) == "Expected a count of at least 1 block, but got 0. For example count=4."
+    assert str(caught.value) == "Expected count as a whole number of at least 1, but got 0. For example count=4."
 
 
 @pytest.mark.parametrize(("share", "patch"), [(0, 4), (1, 4), (float("nan"), 4), (0.5, 0)])
@@ -176,8 +176,9 @@ def test_patches_out_of_range_are_refused(share: float, patch: int) -> None:
     with pytest.raises(OptionError) as caught:
         mask_patches(blank(), share=share, patch=patch, generator=generator())
     assert str(caught.value) == (
-        f"Expected a share between 0 and 1 and a patch of at least 1 pixel, but got share={share}, patch={patch}. "
-        "For example share=0.5, patch=4."
+        f"Expected share as a number in (0, 1), but got {share}. For example share=0.5."
+        if patch
+        else "Expected patch as a whole number of at least 1, but got 0. For example patch=4."
     )
 
 

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from pretextkit.data.pixels import pil_tensor, resize_and_crop
 from pretextkit.errors import DataError, OptionError
+from pretextkit.options import whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
@@ -73,9 +74,10 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         check_on_error(on_error)
-        if size is not None and size < 1:
-            raise OptionError("a size of at least 1 pixel", got=size, fix="Leave size out to take the files' median.")
-        self.root, self.max_pixels = Path(root), max_pixels
+        if size is not None:
+            size = whole("size", size, fix="Leave size out to take the files' median.")
+        self.root = Path(root)
+        self.max_pixels = whole("max_pixels", max_pixels, fix=f"The default is {MAX_PIXELS}.")
         paths: list[Path] = []
         sides: list[int] = []
         skipped: list[tuple[Path, str]] = []

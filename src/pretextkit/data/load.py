@@ -19,7 +19,8 @@ from pretextkit.data.npz import read_npz
 from pretextkit.data.pixels import resize_and_crop
 from pretextkit.data.splits import stratified_split
 from pretextkit.data.torchvision_sets import read_known
-from pretextkit.errors import DataError, OptionError, unknown_name
+from pretextkit.errors import DataError, unknown_name
+from pretextkit.options import whole
 
 __all__ = ["ImageData", "load"]
 
@@ -107,8 +108,8 @@ def load(
         >>> load("sample")
         ImageData(sample: 8000 train and 2000 test images of 1x28x28, 10 classes)
     """
-    if size is not None and size < 1:
-        raise OptionError("a size of at least 1 pixel", got=size, fix="Leave size out to keep the images as they are.")
+    if size is not None:
+        size = whole("size", size, fix="Leave size out to keep the images as they are.")
     check_on_error(on_error)
     name = str(source)
     key = _key(name) if isinstance(source, str) else ""

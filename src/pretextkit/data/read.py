@@ -13,6 +13,7 @@ from pretextkit.data.pixels import channels_second
 from pretextkit.data.sources import DatasetImages, ImageSource, LoaderImages, TensorImages
 from pretextkit.data.stream import StreamImages
 from pretextkit.errors import DataError
+from pretextkit.options import whole
 
 __all__ = ["as_source", "images_of"]
 
@@ -43,6 +44,7 @@ def as_source(images: Any, labels: Any = None, *, workers: int = 0) -> ImageSour
     """
     import numpy
 
+    workers = whole("workers", workers, at_least=0, fix="0 reads in this process.")
     if isinstance(images, tuple | list) and len(images) == 2 and labels is None:
         images, labels = images
     if isinstance(images, Tensor):

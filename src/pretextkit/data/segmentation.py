@@ -15,7 +15,8 @@ from pretextkit.data.checks import check_images, tensor_from_array
 from pretextkit.data.folder import DEFAULT_LIMIT, MAX_PIXELS, opened
 from pretextkit.data.npz import as_uint8, read_arrays
 from pretextkit.data.pixels import channels_second, pil_tensor, resize_and_crop
-from pretextkit.errors import DataError, OptionError, ShapeError
+from pretextkit.errors import DataError, ShapeError
+from pretextkit.options import whole
 
 __all__ = ["SegmentationData", "Segmented", "check_masks", "load_segmentation"]
 
@@ -85,8 +86,8 @@ def load_segmentation(path: str | Path, *, size: int | None = None) -> Segmentat
         >>> load_segmentation(path)
         SegmentationData(streets: 5 train, 0 validation and 5 test images of 3x6x8, 2 classes, 255 ignored)
     """
-    if size is not None and size < 1:
-        raise OptionError("a size of at least 1 pixel", got=size, fix="Leave size out to keep the images as they are.")
+    if size is not None:
+        size = whole("size", size, fix="Leave size out to keep the images as they are.")
     path = Path(path)
     if path.is_dir():
         return _from_voc(path, size)

@@ -16,6 +16,7 @@ from pretextkit.data.checks import check_images, check_labels
 from pretextkit.data.draws import SeededItems
 from pretextkit.data.pixels import image_tensor
 from pretextkit.errors import DataError, ShapeError
+from pretextkit.options import whole
 
 __all__ = ["DatasetImages", "ImageBatch", "ImageSource", "LoaderImages", "TensorImages"]
 
@@ -45,6 +46,7 @@ class ImageSource(ABC):
 
     def in_order(self, batch_size: int) -> Iterator[ImageBatch]:
         """Read every image once, first to last, ``batch_size`` at a time."""
+        batch_size = whole("batch_size", batch_size, fix="For example 256.")
         return self.batches(torch.split(torch.arange(len(self)), batch_size))
 
     def without_labels(self) -> ImageSource:
@@ -118,7 +120,8 @@ class DatasetImages(ImageSource):
                 got=type(dataset).__name__,
                 fix="Read it into a tensor, or pass StreamImages(dataset, length=...).",
             )
-        self.dataset, self.workers, self._length = dataset, workers, len(dataset)
+        self.dataset, self._length = dataset, len(dataset)
+        self.workers = whole("workers", workers, at_least=0, fix="0 reads in this process.")
         self._split: Split = image_and_label
         if self._length == 0:
             raise DataError("at least one image", got=f"an empty {type(dataset).__name__}", fix="Check where it looks.")

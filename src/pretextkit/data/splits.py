@@ -8,7 +8,8 @@ import torch
 from torch import Generator, Tensor
 
 from pretextkit.data.checks import check_labels
-from pretextkit.errors import DataError, OptionError
+from pretextkit.errors import DataError
+from pretextkit.options import number, whole
 
 __all__ = ["keep_labels", "stratified_split", "stratified_subset"]
 
@@ -35,6 +36,7 @@ def stratified_subset(labels: Any, count: int, *, seed: int = 0) -> Tensor:
     labels = check_labels(labels)
     members = _members(labels)
     labelled = sum(map(len, members))
+    count = whole("count", count, at_least=None, fix="It is how many images are chosen.")
     if not len(members) <= count <= labelled:
         raise DataError(
             f"a count from {len(members)} (one for each class) to {labelled} (all that are labelled)",
@@ -68,8 +70,7 @@ def stratified_split(labels: Any, fraction: float, *, seed: int = 0) -> tuple[Te
         >>> len(train), len(test)
         (3, 3)
     """
-    if not 0 < fraction < 1:
-        raise OptionError("a fraction between 0 and 1", got=fraction, fix="0.8 puts four fifths in the first part.")
+    fraction = number("fraction", fraction, "(0, 1)", fix="0.8 puts four fifths in the first part.")
     labels = check_labels(labels)
     members = _members(labels)
     counts = torch.tensor([max(1, round(len(rows) * fraction)) for rows in members])
@@ -124,7 +125,7 @@ def _shares(sizes: Tensor, count: int) -> Tensor:
 
 
 def _draw(members: list[Tensor], counts: Tensor, seed: int) -> Tensor:
-    generator = Generator().manual_seed(seed)
+    generator = Generator().manual_seed(whole("seed", seed, at_least=None, fix="The default is 0."))
     chosen = [
         rows[torch.randperm(len(rows), generator=generator)[:count]]
         for rows, count in zip(members, counts.tolist(), strict=True)

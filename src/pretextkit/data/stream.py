@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from pretextkit.data.sources import ImageBatch, ImageSource, Split, collate, image_and_label, image_only, join
 from pretextkit.errors import DataError
+from pretextkit.options import whole
 
 __all__ = ["OWN_PART", "StreamImages", "own_shards"]
 
@@ -60,9 +61,11 @@ class StreamImages(ImageSource):
                     fix="Pass pretextkit.data.StreamImages(dataset, length=...): a schedule and epochs need it.",
                 )
             length = len(dataset)
+        length = whole("length", length, at_least=None, fix="It counts the images of an epoch.")
         if length < 1:
             raise DataError("at least one image in a stream", got=f"length {length}", fix="Check where it looks.")
-        self.dataset, self.length, self.workers = dataset, length, workers
+        self.dataset, self.length = dataset, length
+        self.workers = whole("workers", workers, at_least=0, fix="0 reads in this process.")
         self._split: Split = image_and_label
 
     def __len__(self) -> int:

@@ -18,8 +18,10 @@ from pretextkit.data.sources import TensorImages
 from pretextkit.errors import DataError, DuplicateNameError, OptionError, unknown_name
 from pretextkit.functional.cells import CellFiles, Evaluation, measure_cells
 from pretextkit.functional.comparison import Comparison
+from pretextkit.functional.features import pool_sides
 from pretextkit.functional.probe import check_known
 from pretextkit.functional.ways import Pretrained, RandomInit, Schedule, Supervised, TaskFactory, Way
+from pretextkit.options import number, several, whole
 from pretextkit.registries import backbones, pretext_tasks
 from pretextkit.training.hardware import Precision, resolve_device, resolve_precision
 from pretextkit.training.identity import digest, fingerprint
@@ -114,7 +116,24 @@ def compare(
         >>> [(cell.row, cell.images, cell.views) for cell in result.cells]
         [('random init', 0, 0.0), ('supervised', 40, 40.0), ('rotation', 40, 160.0)]
     """
-    _check_numbers(epochs, views, seeds, label_fractions, finetune_steps, batch_size)
+    if (epochs is None) == (views is None):
+        raise OptionError(
+            "a budget: either epochs or views",
+            got=f"epochs={epochs}, views={views}",
+            fix="epochs=10 lets every task read each image ten times, views=40 lets it see 40 views of each.",
+        )
+    epochs = None if epochs is None else whole("epochs", epochs, fix="For example epochs=10.")
+    views = None if views is None else number("views", views, "(0, inf)", fix="For example views=40.")
+    batch_size = whole("batch_size", batch_size, fix="The default is 256.")
+    finetune_steps = whole("finetune_steps", finetune_steps, fix="The default is 300.")
+    fix = "For example seeds=(0, 1, 2), each once."
+    seeds = [whole("seeds", seed, at_least=None, fix=fix) for seed in several("seeds", seeds, fix=fix)]
+    if len(set(seeds)) < len(seeds):
+        raise OptionError("seeds, each once", got=seeds, fix=fix)
+    fix = "The default is (0.01, 0.1, 1.0)."
+    fractions = several("label_fractions", label_fractions, at_least=0, fix=fix)
+    fractions = [number("label_fractions", each, "(0, 1]", fix=fix) for each in fractions]
+    sides = pool_sides(pool)
     for options, allowed, what in ((pretraining, PRETRAINING, "pretraining"), (finetuning, FINETUNING, "finetuning")):
         for name in options:
             if name not in allowed:
@@ -139,8 +158,8 @@ def compare(
         pretraining=pretraining,
         finetuning=finetuning,
     )
-    counts = sorted({max(classes, round(fraction * len(labelled))) for fraction in label_fractions})
-    evaluation = Evaluation(schedule, queries, counts, finetune_steps, pool)
+    counts = sorted({max(classes, round(fraction * len(labelled))) for fraction in fractions})
+    evaluation = Evaluation(schedule, queries, counts, finetune_steps, sides)
     identity = {
         "train": f"{len(known)} images {digest([known.images, labelled.images, labelled.labels])}",
         "test": f"{len(held)} images {digest([queries.images, queries.labels])}",
@@ -150,12 +169,11 @@ def compare(
         "batch_size": schedule.batch_size,
         "label_counts": counts,
         "finetune_steps": finetune_steps,
-        "pool": pool if isinstance(pool, int) else list(pool),
+        "pool": sides if isinstance(pool, Iterable) else sides[0],
         "pretraining": _shown(pretraining),
         "finetuning": _shown(finetuning),
         "precision": precision,
     }
-    seeds = [int(seed) for seed in seeds]
     ways = _ways(tasks, backbones[backbone] if isinstance(backbone, str) else backbone, schedule)
     files = CellFiles(None if save is None else Path(save), None if checkpoints is None else Path(checkpoints))
     cells = measure_cells(ways, seeds, evaluation, identity, files, progress)
@@ -215,33 +233,6 @@ def _in_memory(data: Any, what: str) -> tuple[TensorImages, TensorImages]:
         )
     keep = source.labels >= 0
     return source, source if keep.all() else TensorImages(source.images[keep], source.labels[keep])
-
-
-def _check_numbers(
-    epochs: int | None,
-    views: float | None,
-    seeds: Sequence[int],
-    label_fractions: Sequence[float],
-    finetune_steps: int,
-    batch_size: int,
-) -> None:
-    budget = epochs if epochs is not None else views
-    if (epochs is None) == (views is None) or budget is None or not 0 < budget < torch.inf:
-        raise OptionError(
-            "a budget: either epochs or views, above 0",
-            got=f"epochs={epochs}, views={views}",
-            fix="epochs=10 lets every task read each image ten times, views=40 lets it see 40 views of each.",
-        )
-    if not isinstance(seeds, Sequence) or not seeds or len(set(seeds)) < len(seeds):
-        raise OptionError("seeds, each once", got=seeds, fix="For example seeds=(0, 1, 2).")
-    if not isinstance(label_fractions, Sequence) or not all(0 < fraction <= 1 for fraction in label_fractions):
-        raise OptionError("label_fractions in (0, 1]", got=label_fractions, fix="The default is (0.01, 0.1, 1.0).")
-    if finetune_steps < 1 or batch_size < 1:
-        raise OptionError(
-            "finetune_steps and batch_size of at least 1",
-            got=f"finetune_steps={finetune_steps}, batch_size={batch_size}",
-            fix="The defaults are 300 and 256.",
-        )
 
 
 def _shown(options: Mapping[str, Any]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
@@ -16,9 +16,10 @@ from pretextkit.data.checks import check_labels
 from pretextkit.errors import DataError, OptionError, ShapeError, unknown_name
 from pretextkit.functional.rows import check_memory, empty_rows
 from pretextkit.functional.untouched import evaluating, module_device
+from pretextkit.options import several, whole
 from pretextkit.training.hardware import Precision, resolve_precision
 
-__all__ = ["Features", "Layers", "Model", "extract_features", "reading_layers"]
+__all__ = ["Features", "Layers", "Model", "extract_features", "pool_sides", "reading_layers"]
 
 Model = nn.Module | Callable[[Tensor], Tensor]
 """Anything that maps images to features."""
@@ -80,12 +81,9 @@ def extract_features(
         >>> {name: tuple(values.shape) for name, values in features.items()}
         {'stage1': (4, 32), 'stage2': (4, 64), 'stage3': (4, 128), 'stage4': (4, 256)}
     """
-    sides = [pool] if isinstance(pool, int) else list(pool)
-    if not sides or min(sides) < 1:
-        raise OptionError("pool as sides of at least 1", got=pool, fix="1 averages the whole map, 2 keeps quarters.")
-    if batch_size < 1:
-        raise OptionError("a batch size of at least 1", got=batch_size, fix="The default is 256.")
-    check_memory(memory)
+    sides = pool_sides(pool)
+    batch_size = whole("batch_size", batch_size, fix="The default is 256.")
+    memory = check_memory(memory)
     device = module_device(model)
     exact = resolve_precision(precision, device)
     autocast = torch.autocast(device.type, torch.float16 if exact == "fp16" else torch.bfloat16, exact != "fp32")
@@ -112,6 +110,21 @@ def extract_features(
             if targets is not None:
                 labels.append(targets.cpu())
     return Features(features, torch.cat(labels) if labels else None)
+
+
+def pool_sides(pool: Any) -> list[int]:
+    """Give the sides of the grids over which maps are averaged.
+
+    Raises:
+        OptionError: One is no whole number of at least 1, or there is none.
+
+    Example:
+        >>> pool_sides(1), pool_sides((1, 2))
+        ([1], [1, 2])
+    """
+    fix = "1 averages the whole map, 2 keeps quarters."
+    sides = several("pool", pool if isinstance(pool, Iterable) else [pool], fix=fix)
+    return [whole("pool", side, fix=fix) for side in sides]
 
 
 def _check_batch(found: Mapping[str, Tensor], count: int, before: Mapping[str, Tensor]) -> None:

@@ -18,6 +18,7 @@ from pretextkit.functional.classifier import Augmentation, Classifier, Classifie
 from pretextkit.functional.features import extract_features
 from pretextkit.functional.probe import check_known
 from pretextkit.functional.untouched import evaluating, module_device
+from pretextkit.options import number, whole
 from pretextkit.training.hardware import Precision, resolve_device, resolve_precision
 from pretextkit.training.history import History
 from pretextkit.training.loop import train as run_training
@@ -119,12 +120,9 @@ def freeze_and_finetune(
         >>> result.classifier(images).shape
         torch.Size([16, 2])
     """
-    if not 0 < layer_decay <= 1 or head_epochs < 0:
-        raise OptionError(
-            "layer_decay in (0, 1] and head_epochs of at least 0",
-            got=f"layer_decay={layer_decay}, head_epochs={head_epochs}",
-            fix="1 and 0 switch them off.",
-        )
+    layer_decay = number("layer_decay", layer_decay, "(0, 1]", fix="1 switches it off.")
+    head_epochs = whole("head_epochs", head_epochs, at_least=0, fix="0 switches them off.")
+    batch_size = whole("batch_size", batch_size, fix="The default is 64.")
     source, labels = _labelled(train, "train")
     classes = check_classes(labels)
     held = None if val is None else _labelled(val, "val")  # read now: an error after the training would come late

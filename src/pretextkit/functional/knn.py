@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from pretextkit.data.checks import check_classes
-from pretextkit.errors import OptionError
 from pretextkit.functional.features import Model
 from pretextkit.functional.probe import check_known, check_widths, labelled_features
 from pretextkit.functional.rows import check_memory, slices
+from pretextkit.options import number, whole
 from pretextkit.training.hardware import Precision
 
 __all__ = ["KNNResult", "cosine_neighbors", "knn_probe"]
@@ -84,13 +84,9 @@ def knn_probe(
         >>> knn_probe(torch.nn.Identity(), (features, labels), k=1).accuracy
         1.0
     """
-    if k < 1 or not 0 < temperature < torch.inf:
-        raise OptionError(
-            "k of at least 1 and a temperature above 0",
-            got=f"k={k}, temperature={temperature}",
-            fix="The defaults are 20 and 0.07.",
-        )
-    check_memory(memory)
+    k = whole("k", k, fix="The default is 20.")
+    temperature = number("temperature", temperature, "(0, inf)", fix="The default is 0.07.")
+    memory = check_memory(memory)
     begun = time.monotonic()
     options: dict[str, Any] = {"batch_size": batch_size, "precision": precision, "memory": memory / 2}
     known_layer, labels = labelled_features(backbone, train, "train", **options)

@@ -167,8 +167,8 @@ def pretrain(
         compile=compile,
         seed=seed,
     )
-    parts = processes.place.processes * accumulate
-    check_batch_norm(make_plan(settings, source, processes.place.processes).batch_size // parts, [task], "task")
+    plan = make_plan(settings, source, processes.place.processes)
+    check_batch_norm(plan.batch_size // (processes.place.processes * accumulate), [task], "task")
     _check_synchronized(task, processes)
     _check_sampler(source)
     title = class_name(task)

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from pretextkit.data.checks import check_classes
 from pretextkit.data.splits import stratified_split
-from pretextkit.errors import DataError, OptionError, ShapeError
+from pretextkit.errors import DataError, ShapeError
 from pretextkit.functional.features import Features, Layers, Model, extract_features
 from pretextkit.functional.logistic import fit_logistic
 from pretextkit.functional.rows import Standardized, check_memory, slices
 from pretextkit.models.heads import LinearHead
+from pretextkit.options import number, several, whole
 from pretextkit.training.hardware import Precision
 
 __all__ = ["LayerScore", "ProbeResult", "check_known", "check_widths", "labelled_features", "linear_probe"]
@@ -114,11 +115,11 @@ def linear_probe(
         >>> linear_probe(torch.nn.Identity(), (features, labels), (features, labels)).accuracy
         1.0
     """
-    if not penalties or not all(0 < penalty < torch.inf for penalty in penalties):
-        raise OptionError("penalties above 0", got=list(penalties), fix="For example penalties=(1e-4, 1e-2, 1.0).")
-    check_memory(memory)
+    fix = "For example penalties=(1e-4, 1e-2, 1.0)."
+    penalties = [number("penalties", each, "(0, inf)", fix=fix) for each in several("penalties", penalties, fix=fix)]
+    seed = whole("seed", seed, at_least=None, fix="The default is 0.")
+    third = check_memory(memory) / 3
     begun = time.monotonic()
-    third = memory / 3
     options = {"layers": layers, "pool": pool, "batch_size": batch_size, "precision": precision, "memory": third}
     train_layers, train_labels = labelled_features(backbone, train, "train", **options)
     test_layers, test_labels = labelled_features(backbone, test, "test", **options)

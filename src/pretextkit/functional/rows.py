@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pretextkit.errors import OptionError
+from pretextkit.options import number
 
 __all__ = ["Rows", "Standardized", "check_memory", "empty_rows", "slices"]
 
@@ -115,13 +116,10 @@ def empty_rows(count: int, width: int, memory: float) -> Tensor:
     return torch.frombuffer(mapped, dtype=torch.float32).view(count, width)
 
 
-def check_memory(memory: object) -> None:
-    """Refuse a budget that is no number of bytes.
+def check_memory(memory: object) -> float:
+    """Give a budget in bytes.
 
     Raises:
-        OptionError: It is something else, or not above 0.
+        OptionError: It is no number above 0.
     """
-    if not isinstance(memory, int | float) or not memory > 0:
-        raise OptionError(
-            "memory as a number of bytes above 0", got=repr(memory), fix="For example 2e9; the default sets no limit."
-        )
+    return number("memory", memory, "(0, inf]", fix="It counts bytes, for example 2e9; the default sets no limit.")

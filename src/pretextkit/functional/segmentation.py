@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from pretextkit.contracts import as_float
 from pretextkit.data.segmentation import Segmented, check_masks
-from pretextkit.errors import DataError, OptionError
+from pretextkit.errors import DataError
 from pretextkit.functional.features import Layers, Model
 from pretextkit.functional.maps import reading_maps
 from pretextkit.functional.segmentation_heads import LinearMapHead, MapHead, fit_map_head, upsampled
 from pretextkit.functional.segmentation_metrics import segmentation_metrics
 from pretextkit.functional.untouched import evaluating, module_device
+from pretextkit.options import number, several, whole
 from pretextkit.training.hardware import Precision, resolve_precision
 from pretextkit.training.seeds import derived_generator, seeded
 
@@ -131,7 +132,16 @@ def segmentation_probe(
         >>> segmentation_probe(torch.nn.Identity(), data, data, steps=60).miou
         1.0
     """
-    _check_options(learning_rates, steps, batch_size, pixels)
+    fix = "For example (1e-3, 1e-2)."
+    rates = [
+        number("learning_rates", each, "(0, inf)", fix=fix)
+        for each in several("learning_rates", learning_rates, fix=fix)
+    ]
+    steps = whole("steps", steps, fix="The default is 300.")
+    batch_size = whole("batch_size", batch_size, fix="The default is 16.")
+    pixels = whole("pixels", pixels, fix="The default is 1024.")
+    ignore_index = whole("ignore_index", ignore_index, at_least=None, fix="The default is 255.")
+    seed = whole("seed", seed, at_least=None, fix="The default is 0.")
     begun = time.monotonic()
     known, asked = (check_masks(part, what) for part, what in ((train, "train"), (test, "test")))
     classes = _classes(known.masks, ignore_index)
@@ -157,7 +167,7 @@ def segmentation_probe(
         with reading() as read:
             fit_maps, held_maps = (_maps(read, name, part.images, batch_size, storage) for part in (fit, held))
         scores: dict[float, float] = {}
-        for rate in learning_rates:
+        for rate in rates:
             trial = fitted(fit_maps, fit.masks, rate)
             seen = _predict(trial, torch.split(held_maps, batch_size), held.masks)
             scores[rate] = segmentation_metrics(seen, held.masks, classes, ignore_index=ignore_index).miou
@@ -250,15 +260,4 @@ def _check_known(masks: Tensor, what: str, classes: int, ignore_index: int) -> N
             f"{what} masks of classes 0 to {classes - 1}, which train has, or {ignore_index} (ignored)",
             got=f"class {wrong[0]}",
             fix="Set ignore_index, or give train every class.",
-        )
-
-
-def _check_options(learning_rates: Sequence[float], steps: int, batch_size: int, pixels: int) -> None:
-    if not learning_rates or not all(0 < rate < torch.inf for rate in learning_rates):
-        raise OptionError("learning rates above 0", got=list(learning_rates), fix="For example (1e-3, 1e-2).")
-    if min(steps, batch_size, pixels) < 1:
-        raise OptionError(
-            "steps, batch_size and pixels of at least 1",
-            got=f"steps={steps}, batch_size={batch_size}, pixels={pixels}",
-            fix="The defaults are 300, 16 and 1024.",
         )

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pretextkit.errors import DataError, OptionError, ShapeError
+from pretextkit.errors import DataError, ShapeError
+from pretextkit.options import whole
 
 __all__ = ["SegmentationMetrics", "segmentation_metrics"]
 
@@ -52,8 +53,8 @@ def segmentation_metrics(
     """
     from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-    if classes < 1:
-        raise OptionError("at least 1 class", got=classes, fix="Count the background as one.")
+    classes = whole("classes", classes, fix="Count the background as one.")
+    ignore_index = whole("ignore_index", ignore_index, at_least=None, fix="The default is 255.")
     if predictions.ndim != 3 or predictions.shape != targets.shape:
         raise ShapeError(
             "predictions and targets n h w of one shape",

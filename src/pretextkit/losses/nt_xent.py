@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from pretextkit.distributed import gather_rows, place
-from pretextkit.errors import OptionError, PretextkitError, ShapeError
+from pretextkit.errors import PretextkitError, ShapeError
 from pretextkit.losses.rows import require_floats, require_rows
+from pretextkit.options import number
 
 __all__ = ["nt_xent_loss", "row_chunks"]
 
@@ -72,8 +73,7 @@ def nt_xent_loss(z_a: Tensor, z_b: Tensor, *, temperature: float = 0.5) -> Tenso
         )
     require_rows(z_a, "embeddings")
     require_floats(z_b, "embeddings")
-    if not temperature > 0:
-        raise OptionError("a temperature above 0", got=temperature, fix="Usual values are 0.07 to 0.5.")
+    temperature = number("temperature", temperature, "(0, inf)", fix="Usual values are 0.07 to 0.5.")
     with torch.autocast(z_a.device.type, enabled=False):
         z = torch.cat([z_a, z_b])
         z = nn.functional.normalize(z if z.dtype == torch.float64 else z.float())

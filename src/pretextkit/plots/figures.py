@@ -10,6 +10,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from pretextkit.errors import OptionError, PretextkitError
+from pretextkit.options import whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -128,8 +129,7 @@ def require_count(count: int, default: int) -> None:
     Raises:
         OptionError: ``count`` is below 1.
     """
-    if count < 1:
-        raise OptionError("a count of at least 1", got=count, fix=f"The default is {default}.")
+    whole("count", count, fix=f"The default is {default}.")
 
 
 def class_name(label: int, class_names: Sequence[str]) -> str:

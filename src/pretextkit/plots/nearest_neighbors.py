@@ -12,6 +12,7 @@ from pretextkit.contracts import as_float
 from pretextkit.data.checks import check_labels
 from pretextkit.errors import OptionError, ShapeError
 from pretextkit.functional.knn import cosine_neighbors
+from pretextkit.options import whole
 from pretextkit.plots.figures import ORANGE, SKY, class_name, draw_image, new_figure, require_count, require_names
 
 if TYPE_CHECKING:
@@ -67,8 +68,7 @@ def nearest_neighbors(
         ['query', 'cosine 0.768', '0.180']
     """
     require_count(count, default=6)
-    if k < 1:
-        raise OptionError("k of at least 1", got=k, fix="The default is 6.")
+    k = whole("k", k, fix="The default is 6.")
     sizes = (len(query_images), len(database_images))
     pair = (query_features, database_features)
     if any(each.ndim != 2 for each in pair) or (*map(len, pair),) != sizes or len({each.shape[1] for each in pair}) > 1:

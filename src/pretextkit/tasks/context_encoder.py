@@ -9,10 +9,10 @@ from torch import Generator, Tensor, nn
 
 from pretextkit.batches import Masked
 from pretextkit.contracts import PretextTask, SpatialBackbone, TaskOutput
-from pretextkit.errors import OptionError
 from pretextkit.losses import psnr, weighted_mse
 from pretextkit.models.heads import ConvDecoder
 from pretextkit.models.heads.decoder import match_images
+from pretextkit.options import number, whole
 from pretextkit.registries import pretext_task
 from pretextkit.views import hide_pixels, mask_blocks, mask_centre
 
@@ -87,15 +87,9 @@ class ContextEncoder(PretextTask[Masked, SpatialBackbone]):
         border_weight: float = 10.0,
     ) -> None:
         super().__init__(backbone)
-        if not (overlap >= 0 and border_weight >= 0):
-            raise OptionError(
-                "overlap and border_weight of at least 0",
-                got=f"overlap={overlap}, border_weight={border_weight}",
-                fix="The defaults are 2 and 10; without a border, set overlap=0.",
-            )
         self.hole = hole
-        self.overlap = overlap
-        self.border_weight = border_weight
+        self.overlap = whole("overlap", overlap, at_least=0, fix="The default is 2; 0 leaves the border out.")
+        self.border_weight = number("border_weight", border_weight, "[0, inf)", fix="The default is 10.")
         self.head = ConvDecoder.fitting(backbone)
 
     def views(self, images: Tensor, generator: Generator) -> Masked:

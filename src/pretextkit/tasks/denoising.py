@@ -9,10 +9,10 @@ from torch import Generator, Tensor
 
 from pretextkit.batches import Masked
 from pretextkit.contracts import PretextTask, SpatialBackbone, TaskOutput
-from pretextkit.errors import OptionError
 from pretextkit.losses import psnr, weighted_mse
 from pretextkit.models.heads import ConvDecoder
 from pretextkit.models.heads.decoder import match_images
+from pretextkit.options import number
 from pretextkit.registries import pretext_task
 from pretextkit.views import hide_pixels, mask_patches
 
@@ -48,11 +48,10 @@ class GaussianNoise(NamedTuple):
         Raises:
             OptionError: The standard deviation is not above 0.
         """
-        if not self.std > 0:
-            raise OptionError("noise of a standard deviation above 0", got=self.std, fix="For example 0.2.")
+        std = number("std", self.std, "(0, inf)", fix="For example 0.2.")
         noise = torch.randn(images.shape, generator=generator, device=generator.device).to(images)
         mask = torch.ones_like(images[:, :1], dtype=torch.bool)
-        return Masked((images + self.std * noise).clamp(0, 1), mask, images)
+        return Masked((images + std * noise).clamp(0, 1), mask, images)
 
 
 @pretext_task("denoising")

@@ -14,6 +14,7 @@ from pretextkit.batches import Tiles
 from pretextkit.contracts import Backbone, TaskOutput
 from pretextkit.errors import OptionError
 from pretextkit.models.heads import MLPHead
+from pretextkit.options import whole
 from pretextkit.registries import pretext_task
 from pretextkit.tasks.patches import PatchLayout, PatchTask
 from pretextkit.views.draw import choice
@@ -65,7 +66,7 @@ class Jigsaw(PatchTask[Tiles]):
     ) -> None:
         super().__init__(backbone, layout=layout, color_drop=color_drop)
         self.register_buffer("orders", distant_permutations(orders))  # a checkpoint keeps what its labels mean
-        self.head = MLPHead(TILES * backbone.feature_dim, orders, hidden_dim=512)
+        self.head = MLPHead(TILES * backbone.feature_dim, len(self.orders), hidden_dim=512)
 
     def views(self, images: Tensor, generator: Generator) -> Tiles:
         """Cut nine tiles out of each image ``b c h w`` and shuffle them by one of the orders.
@@ -112,10 +113,11 @@ def distant_permutations(count: int, length: int = TILES) -> Tensor:
         >>> distant_permutations(3, length=3).sum(0)
         tensor([3, 3, 3])
     """
+    fix = "The default is 64."
+    length = whole("length", length, at_least=2, fix=f"The default is {TILES}.")
+    count = whole("orders", count, at_least=None, fix=fix)
     if not 2 <= count <= math.factorial(length):
-        raise OptionError(
-            f"2 to {math.factorial(length)} orders of {length} pieces", got=count, fix="The default is 64."
-        )
+        raise OptionError(f"2 to {math.factorial(length)} orders of {length} pieces", got=count, fix=fix)
     return _distant_permutations(count, length).clone()  # whoever changes it must not change what others get
 
 

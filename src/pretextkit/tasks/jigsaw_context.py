@@ -7,8 +7,8 @@ from torch import Generator, Tensor, nn
 
 from pretextkit.batches import PatchPair
 from pretextkit.contracts import Backbone, TaskOutput
-from pretextkit.errors import OptionError
 from pretextkit.models.heads import MLPHead
+from pretextkit.options import whole
 from pretextkit.registries import pretext_task
 from pretextkit.tasks.patches import PatchLayout, PatchTask
 from pretextkit.views.draw import choice
@@ -57,9 +57,7 @@ class JigsawContext(PatchTask[PatchPair]):
         color_drop: float = 0.66,
     ) -> None:
         super().__init__(backbone, layout=layout, color_drop=color_drop)
-        if pairs < 1:
-            raise OptionError("at least 1 pair", got=pairs, fix="The default is 4.")
-        self.pairs = pairs
+        self.pairs = whole("pairs", pairs, fix="The default is 4.")
         self.head = MLPHead(2 * backbone.feature_dim, len(OFFSETS), hidden_dim=512)
 
     def views(self, images: Tensor, generator: Generator) -> PatchPair:

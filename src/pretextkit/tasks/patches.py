@@ -7,7 +7,8 @@ from typing import NamedTuple
 from torch import Generator, Tensor
 
 from pretextkit.contracts import Backbone, BatchT, PretextTask
-from pretextkit.errors import OptionError, ShapeError
+from pretextkit.errors import ShapeError
+from pretextkit.options import number, whole
 from pretextkit.views import cut_patches, drop_colors, standardize_patches
 from pretextkit.views.draw import choice
 
@@ -39,6 +40,7 @@ class PatchLayout(NamedTuple):
             >>> PatchLayout.fitting(64), PatchLayout.fitting(32)
             (PatchLayout(patch=16, gap=6, jitter=2), PatchLayout(patch=8, gap=3, jitter=1))
         """
+        size = whole("size", size, fix="It is the images' shorter side.")
         jitter = max(1, size // 32)
         patch = (size - 8 * jitter) // 3
         if patch < SMALLEST_PATCH:
@@ -77,16 +79,13 @@ class PatchTask(PretextTask[BatchT]):
 
     def __init__(self, backbone: Backbone, *, layout: PatchLayout | None, color_drop: float) -> None:
         super().__init__(backbone)
-        if layout is not None and (layout.patch < 1 or layout.jitter < 0 or layout.gap < 2 * layout.jitter):
-            raise OptionError(
-                "a patch of at least 1 pixel and a gap of at least twice the jitter, so that neighbours do not overlap",
-                got=layout,
-                fix="For example PatchLayout(patch=16, gap=6, jitter=2).",
-            )
-        if not 0 <= color_drop <= 1:
-            raise OptionError("color_drop in [0, 1]", got=color_drop, fix="The default is 0.66.")
+        if layout is not None:
+            fix = "For example PatchLayout(patch=16, gap=6, jitter=2)."
+            patch, jitter = whole("patch", layout.patch, fix=fix), whole("jitter", layout.jitter, at_least=0, fix=fix)
+            fix = f"A gap of twice the jitter keeps neighbours from overlapping. {fix}"
+            layout = PatchLayout(patch, whole("gap", layout.gap, at_least=2 * jitter, fix=fix), jitter)
         self.layout = layout
-        self.color_drop = color_drop
+        self.color_drop = number("color_drop", color_drop, "[0, 1]", fix="The default is 0.66.")
 
     def layout_for(self, images: Tensor) -> PatchLayout:
         """Give the layout of ``b c h w``.

@@ -10,6 +10,7 @@ from pretextkit.contracts import Backbone, PretextTask, TaskOutput
 from pretextkit.losses import alignment, nt_xent_loss, uniformity
 from pretextkit.losses.nt_xent import row_chunks
 from pretextkit.models.heads import MLPHead
+from pretextkit.options import number, whole
 from pretextkit.registries import pretext_task
 from pretextkit.views import color_jitter, random_grayscale, random_horizontal_flip, random_resized_crop
 
@@ -36,6 +37,9 @@ class SimCLR(PretextTask[TwoViews]):
         jitter: Strength of the colour jitter, 1 being the paper's on ImageNet.
         grayscale: Probability of dropping colour.
 
+    Raises:
+        OptionError: A number is out of range.
+
     Example:
         >>> from pretextkit.models import SmallCNN
         >>> task = SimCLR(SmallCNN())
@@ -56,12 +60,13 @@ class SimCLR(PretextTask[TwoViews]):
         grayscale: float = 0.2,
     ) -> None:
         super().__init__(backbone)
+        projection_dim = whole("projection_dim", projection_dim, fix="The default is 128.")
         self.head = MLPHead(backbone.feature_dim, projection_dim)
-        self.temperature = temperature
+        self.temperature = number("temperature", temperature, "(0, inf)", fix="The default is 0.5.")
         self.crop_scale = crop_scale
-        self.flip = flip
-        self.jitter = jitter
-        self.grayscale = grayscale
+        self.flip = number("flip", flip, "[0, 1]", fix="0 is never, 1 is always.")
+        self.jitter = number("jitter", jitter, "[0, 2.5]", fix="0 leaves colours alone.")
+        self.grayscale = number("grayscale", grayscale, "[0, 1]", fix="0 is never, 1 is always.")
 
     def views(self, images: Tensor, generator: Generator) -> TwoViews:
         """Make two views ``b c h w`` of each image ``b c h w``."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
@@ -13,6 +12,7 @@ from torch import nn
 
 from pretextkit.data.sources import ImageSource, LoaderImages
 from pretextkit.errors import OptionError
+from pretextkit.options import number, whole
 from pretextkit.training.hardware import Precision
 from pretextkit.training.optim import OptimizerName, default_learning_rate
 
@@ -77,23 +77,15 @@ def make_plan(settings: Settings, source: ImageSource, processes: int = 1) -> Pl
     """
     count = len(source)
     batch_size = settings.batch_size
-    if not (_is_whole(settings.accumulate) and settings.accumulate >= 1):
-        raise OptionError(
-            "accumulate as a whole number of at least 1",
-            got=settings.accumulate,
-            fix="It is the number of parts that a batch is computed in.",
-        )
-    parts = processes * settings.accumulate
+    fix = "It is the number of parts that a batch is computed in."
+    parts = processes * whole("accumulate", settings.accumulate, fix=fix)
     if batch_size is None:
         own = source.batch_size if isinstance(source, LoaderImages) else None
         batch_size = min(own or 256, count)
         batch_size -= batch_size % parts if batch_size >= parts else 0
-    if not (_is_whole(batch_size) and 1 <= batch_size <= count):
-        raise OptionError(
-            f"a batch size of 1 to {count}, as there are {count} images",
-            got=batch_size,
-            fix=f"Use batch_size={min(256, count)}.",
-        )
+    fix = f"Use batch_size={min(256, count)}."
+    if not 1 <= whole("batch_size", batch_size, at_least=None, fix=fix) <= count:
+        raise OptionError(f"a batch size of 1 to {count}, as there are {count} images", got=batch_size, fix=fix)
     if batch_size % parts:
         raise OptionError(
             f"a batch size that {processes} x {settings.accumulate} parts (processes x accumulate) share evenly",
@@ -108,14 +100,14 @@ def make_plan(settings: Settings, source: ImageSource, processes: int = 1) -> Pl
         )
     for name in ("epochs", "steps"):
         value = getattr(settings, name)
-        if value is not None and not (_is_whole(value) and value >= 1):
-            raise OptionError(f"{name} as a whole number of at least 1", got=value, fix=f"For example {name}=10.")
+        if value is not None:
+            whole(name, value, fix=f"For example {name}=10.")
     for name in ("learning_rate", "weight_decay", "clip_norm"):
         value = getattr(settings, name)
-        if value is not None and not 0 <= value < math.inf:
-            raise OptionError(f"{name} of at least 0", got=value, fix="Leave it out for the default.")
-    if not 0 <= settings.warmup <= 1:
-        raise OptionError("warmup as a share of all steps, 0 to 1", got=settings.warmup, fix="The default is 0.05.")
+        if value is not None:
+            number(name, value, "[0, inf)", fix="Leave it out for the default.")
+    number("warmup", settings.warmup, "[0, 1]", fix="It is a share of all steps; the default is 0.05.")
+    whole("seed", settings.seed, at_least=None, fix="The default is 0.")
     default_rate = default_learning_rate(settings.optimizer, batch_size)  # knows the optimisers: named here or nowhere
     per_epoch = count // batch_size
     total = settings.steps if settings.steps is not None else (settings.epochs or 0) * per_epoch
@@ -151,14 +143,6 @@ def check_batch_norm(batch_size: int, trained: Iterable[nn.Module], what: str) -
 
 def _built_in(value: Any) -> Any:
     """Turn another library's number or string, which no checkpoint could be read with, into Python's own."""
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, numbers.Integral):
-        return int(value)
-    if isinstance(value, numbers.Real):
-        return float(value)
-    return str(value) if isinstance(value, str) else value
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if isinstance(value, str):
+        return str(value)
+    return value.item() if getattr(value, "ndim", None) == 0 else value

@@ -8,7 +8,8 @@ import torch
 from torch import Generator, Tensor
 
 from pretextkit.contracts import GREY_FROM_RGB
-from pretextkit.errors import OptionError, ShapeError
+from pretextkit.errors import ShapeError
+from pretextkit.options import number
 from pretextkit.views.draw import chance, require_floats, require_images, uniform
 
 __all__ = ["color_jitter", "random_grayscale", "to_grayscale"]
@@ -57,13 +58,11 @@ def color_jitter(
         >>> color_jitter(torch.rand(4, 3, 32, 32), generator=generator).shape
         torch.Size([4, 3, 32, 32])
     """
-    strengths = (brightness, contrast, saturation)
-    if not all(0 <= strength <= STRONGEST for strength in strengths) or not 0 <= hue <= 0.5:
-        raise OptionError(
-            f"jitter strengths from 0 to {STRONGEST}, hue at most 0.5",
-            got=f"brightness={brightness}, contrast={contrast}, saturation={saturation}, hue={hue}",
-            fix="Zero leaves that property alone.",
-        )
+    within, fix = f"[0, {STRONGEST}]", "Zero leaves that property alone."
+    brightness = number("brightness", brightness, within, fix=fix)
+    contrast = number("contrast", contrast, within, fix=fix)
+    saturation = number("saturation", saturation, within, fix=fix)
+    hue = number("hue", hue, "[0, 0.5]", fix=fix)
     require_floats(images)
 
     def factor(strength: float) -> Tensor:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
 from pretextkit.errors import OptionError
+from pretextkit.options import number, several, whole
 from pretextkit.views.draw import chance, require_floats, uniform
 
 __all__ = ["random_horizontal_flip", "random_resized_crop"]
@@ -48,15 +51,14 @@ def random_resized_crop(
         >>> random_resized_crop(torch.rand(4, 3, 40, 40), 32, generator=generator).shape
         torch.Size([4, 3, 32, 32])
     """
-    if not 0 < scale[0] <= scale[1] <= 1:
-        raise OptionError("scale as 0 < smallest <= largest <= 1", got=scale, fix="For example scale=(0.2, 1.0).")
-    if not 0 < ratio[0] <= ratio[1] < math.inf:
-        raise OptionError("ratio as 0 < smallest <= largest", got=ratio, fix="For example ratio=(3 / 4, 4 / 3).")
+    scale = _ends("scale", scale, "(0, 1]", fix="For example scale=(0.2, 1.0).")
+    ratio = _ends("ratio", ratio, "(0, inf)", fix="For example ratio=(3 / 4, 4 / 3).")
     require_floats(images)
     height, width = images.shape[2:]
-    out_height, out_width = (height, width) if size is None else (size, size) if isinstance(size, int) else size
-    if min(out_height, out_width) < 1:
-        raise OptionError("size of at least 1 pixel", got=size, fix="Give one number, or height and width.")
+    fix = "Give one number, or height and width."
+    sides = (height, width) if size is None else size if isinstance(size, Iterable) else (size, size)
+    two = several("size", sides, at_least=2, at_most=2, fix=fix)
+    out_height, out_width = (whole("size", side, fix=fix) for side in two)
     area = uniform(images, *scale, generator) * (height * width)
     aspect = uniform(images, math.log(ratio[0]), math.log(ratio[1]), generator).exp()
     box_width = (area * aspect).sqrt().clamp(max=width)
@@ -66,6 +68,14 @@ def random_resized_crop(
     rows = _resizing_matrix(top, box_height, height, out_height).to(images.dtype)
     columns = _resizing_matrix(left, box_width, width, out_width).to(images.dtype)
     return rows[:, None] @ images @ columns[:, None].mT
+
+
+def _ends(name: str, ends: Any, within: str, *, fix: str) -> tuple[float, float]:
+    two = several(name, ends, at_least=2, at_most=2, fix=fix)
+    low, high = (number(name, end, within, fix=fix) for end in two)
+    if low > high:
+        raise OptionError(f"{name} as a smallest and a largest", got=ends, fix=fix)
+    return low, high
 
 
 def _resizing_matrix(start: Tensor, length: Tensor, size_in: int, size_out: int) -> Tensor:

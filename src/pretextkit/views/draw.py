@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from pretextkit.errors import DataError, OptionError, ShapeError
+from pretextkit.errors import DataError, ShapeError
+from pretextkit.options import number
 
 __all__ = ["chance", "choice", "require_floats", "require_images", "require_whole", "uniform"]
 
@@ -48,9 +49,7 @@ def uniform(images: Tensor, low: float, high: float, generator: Generator) -> Te
 
 def chance(images: Tensor, p: float, generator: Generator) -> Tensor:
     """Draw for each image whether something of probability ``p`` happens: ``b``, bool, on the images' device."""
-    if not 0 <= p <= 1:
-        raise OptionError("a probability in [0, 1]", got=p, fix="0 is never, 1 is always.")
-    return uniform(images, 0, 1, generator) < p
+    return uniform(images, 0, 1, generator) < number("the probability", p, "[0, 1]", fix="0 is never, 1 is always.")
 
 
 def choice(images: Tensor, count: int, generator: Generator) -> Tensor:

@@ -6,7 +6,8 @@ import torch
 from einops import repeat
 from torch import Generator, Tensor
 
-from pretextkit.errors import OptionError, ShapeError
+from pretextkit.errors import ShapeError
+from pretextkit.options import number, whole
 from pretextkit.views.draw import choice, require_floats, require_images
 
 __all__ = ["hide_pixels", "mask_blocks", "mask_centre", "mask_patches"]
@@ -61,8 +62,7 @@ def mask_blocks(images: Tensor, *, count: int = 4, side: float = 0.25, generator
         >>> mask.shape, mask.sum((1, 2, 3))
         (torch.Size([2, 1, 32, 32]), tensor([64, 64]))
     """
-    if count < 1:
-        raise OptionError("a count of at least 1 block", got=count, fix="For example count=4.")
+    count = whole("count", count, fix="For example count=4.")
     block = _block(images, side)
     rows, columns = (torch.arange(whole, device=images.device) for whole in images.shape[2:])
     mask = torch.zeros(len(images), 1, *images.shape[2:], dtype=torch.bool, device=images.device)
@@ -99,12 +99,8 @@ def mask_patches(images: Tensor, *, share: float = 0.5, patch: int = 4, generato
         (torch.Size([2, 1, 32, 32]), tensor([512, 512]))
     """
     require_images(images)
-    if not 0 < share < 1 or patch < 1:
-        raise OptionError(
-            "a share between 0 and 1 and a patch of at least 1 pixel",
-            got=f"share={share}, patch={patch}",
-            fix="For example share=0.5, patch=4.",
-        )
+    share = number("share", share, "(0, 1)", fix="For example share=0.5.")
+    patch = whole("patch", patch, fix="For example patch=4.")
     height, width = images.shape[2:]
     rows, columns = -(-height // patch), -(-width // patch)
     cells = rows * columns
@@ -155,8 +151,7 @@ def hide_pixels(images: Tensor, mask: Tensor) -> Tensor:
 def _block(images: Tensor, side: float) -> tuple[int, int]:
     """Give a block's height and width in pixels: at least one, and less than the image's."""
     require_images(images)
-    if not 0 < side < 1:
-        raise OptionError("the side of a block as a share between 0 and 1", got=side, fix="For example side=0.5.")
+    side = number("side", side, "(0, 1)", fix="It is a share of the image's, for example side=0.5.")
     height, width = images.shape[2:]
     if min(height, width) < 2:
         raise ShapeError("images of at least 2x2 pixels", got=f"{height}x{width}", fix="Enlarge them.")

@@ -6,7 +6,8 @@ import torch
 from einops import rearrange
 from torch import Generator, Tensor
 
-from pretextkit.errors import OptionError, ShapeError
+from pretextkit.errors import ShapeError
+from pretextkit.options import whole
 from pretextkit.views.draw import chance, choice, require_floats, require_images, require_whole
 
 __all__ = ["cut_patches", "drop_colors", "standardize_patches"]
@@ -44,8 +45,7 @@ def cut_patches(images: Tensor, top: Tensor, left: Tensor, size: int) -> Tensor:
         )
     require_whole(top, "tops")
     require_whole(left, "lefts")
-    if size < 1:
-        raise OptionError("patches of at least 1 pixel", got=size, fix="For example size=9.")
+    size = whole("size", size, fix="For example size=9.")
     height, width = images.shape[2:]
     if len(images) and not (
         int(top.min()) >= 0

@@ -83,13 +83,12 @@ def test_batches_do_not_matter_and_the_module_comes_back() -> None:
     assert all(module.training for module in net.modules())
 
 
-@pytest.mark.parametrize("options", [{"k": 0, "memory": 5}, {"k": 1, "memory": 0}])
-def test_options(options: dict[str, int]) -> None:
+@pytest.mark.parametrize(("name", "default"), [("k", 1), ("memory", 16384), ("batch_size", 256)])
+def test_options(name: str, default: int) -> None:
     with pytest.raises(OptionError) as caught:
-        patch_anomaly_score(nn.Identity(), drawn(2, 3, 8, 8), drawn(2, 3, 8, 8), **options)  # type: ignore[arg-type]
+        patch_anomaly_score(nn.Identity(), drawn(2, 3, 8, 8), drawn(2, 3, 8, 8), **{name: 0})  # type: ignore[arg-type]
     assert str(caught.value) == (
-        f"Expected k and memory of at least 1, but got k={options['k']}, memory={options['memory']}. "
-        "The defaults are 1 and 16384."
+        f"Expected {name} as a whole number of at least 1, but got 0. The default is {default}."
     )
 
 

@@ -169,7 +169,11 @@ def test_the_module_comes_back_as_it_was(fails: bool) -> None:
             "Expected the name of a reduction, but got 'top1%'. Known: mean, max. "
             "TopShare(0.01) takes the highest pixels.",
         ),
-        ({"batch_size": 0}, OptionError, "Expected a batch size of at least 1, but got 0. The default is 256."),
+        (
+            {"batch_size": 0},
+            OptionError,
+            "Expected batch_size as a whole number of at least 1, but got 0. The default is 256.",
+        ),
     ],
 )
 def test_options(options: dict[str, Any], kind: type[Exception], text: str) -> None:

@@ -35,7 +35,7 @@ def test_shares_out_of_range_are_refused(share: float) -> None:
     with pytest.raises(OptionError) as caught:
         TopShare(share)
     assert str(caught.value) == (
-        f"Expected a share of the pixels above 0 and up to 1, but got {share}. 0.01 takes the highest hundredth."
+        f"Expected share as a number in (0, 1], but got {share}. 0.01 takes the highest hundredth of the pixels."
     )
 
 

@@ -9,8 +9,9 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from pretextkit.errors import DataError, OptionError
+from pretextkit.errors import DataError
 from pretextkit.functional.anomaly.scores import AnomalyScores, check_scores
+from pretextkit.options import number
 
 __all__ = ["Calibration", "calibrate"]
 
@@ -75,14 +76,10 @@ def calibrate(normal: AnomalyScores | Tensor, *, false_positive_rate: float = 0.
         >>> calibration.p_values(torch.tensor([94.0, 94.5, 1000.0]))
         tensor([0.0600, 0.0500, 0.0100], dtype=torch.float64)
     """
-    if not 0 < false_positive_rate < 1:
-        raise OptionError(
-            "a false-positive rate between 0 and 1",
-            got=false_positive_rate,
-            fix="0.05 calls 1 in 20 normal images an anomaly.",
-        )
+    fix = "0.05 calls 1 in 20 normal images an anomaly."
+    false_positive_rate = number("false_positive_rate", false_positive_rate, "(0, 1)", fix=fix)
     scores = check_scores(normal).sort().values
-    rate = Fraction(repr(float(false_positive_rate)))  # 0.29 means 29/100, and not the float below it
+    rate = Fraction(repr(false_positive_rate))  # 0.29 means 29/100, and not the float below it
     exceeding = math.floor(rate * (len(scores) + 1))
     if exceeding < 1:
         raise DataError(

@@ -8,9 +8,10 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from pretextkit.errors import OptionError, ShapeError, unknown_name
+from pretextkit.errors import ShapeError, unknown_name
 from pretextkit.functional.anomaly.scores import AnomalyScores
 from pretextkit.functional.features import Layers, Model, extract_features
+from pretextkit.options import whole
 from pretextkit.training.hardware import Precision
 
 __all__ = ["Metric", "join_layers", "nearest_distances", "neighbor_anomaly_score"]
@@ -67,8 +68,7 @@ def neighbor_anomaly_score(
     """
     if metric not in get_args(Metric):
         raise unknown_name("metric", metric, get_args(Metric))
-    if k < 1:
-        raise OptionError("k of at least 1", got=k, fix="The default is 2.")
+    k = whole("k", k, fix="The default is 2.")
     known, queries = (
         extract_features(backbone, data, layers=layers, pool=pool, batch_size=batch_size, precision=precision).layers
         for data in (normal, images)

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from pretextkit.data import as_source
-from pretextkit.errors import OptionError, ShapeError
+from pretextkit.errors import ShapeError
 from pretextkit.functional.anomaly.error_maps import resize_maps
 from pretextkit.functional.anomaly.neighbors import nearest_distances
 from pretextkit.functional.anomaly.reading import image_batches
@@ -17,6 +17,7 @@ from pretextkit.functional.anomaly.scores import AnomalyScores
 from pretextkit.functional.features import Layers, Model
 from pretextkit.functional.maps import reading_maps
 from pretextkit.functional.untouched import evaluating, module_device
+from pretextkit.options import whole
 
 __all__ = ["patch_anomaly_score"]
 
@@ -66,12 +67,9 @@ def patch_anomaly_score(
         (1, torch.Size([2, 16, 16]), (0, 0))
     """
     reduce = resolve_reduction(reduction)
-    if min(k, memory) < 1:
-        raise OptionError(
-            "k and memory of at least 1", got=f"k={k}, memory={memory}", fix="The defaults are 1 and 16384."
-        )
+    k, memory = whole("k", k, fix="The default is 1."), whole("memory", memory, fix="The default is 16384.")
+    generator = Generator().manual_seed(whole("seed", seed, at_least=None, fix="The default is 0."))
     device = module_device(backbone)
-    generator = Generator().manual_seed(seed)
     maps = []
     with evaluating(backbone), reading_maps(backbone, layers) as read:
         source = as_source(normal)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pretextkit.data import as_source
-from pretextkit.errors import OptionError
+from pretextkit.options import whole
 
 __all__ = ["image_batches"]
 
@@ -25,8 +25,7 @@ def image_batches(images: Any, batch_size: int, device: torch.device) -> Iterato
         >>> [batch.shape[0] for batch in image_batches(torch.rand(5, 1, 8, 8), 2, torch.device("cpu"))]
         [2, 2, 1]
     """
-    if batch_size < 1:
-        raise OptionError("a batch size of at least 1", got=batch_size, fix="The default is 256.")
+    batch_size = whole("batch_size", batch_size, fix="The default is 256.")
     source = as_source(images).without_labels()
     for batch in source.in_order(batch_size):
         inputs = batch.images.to(device)

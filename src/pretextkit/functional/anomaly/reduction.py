@@ -8,7 +8,8 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from pretextkit.errors import OptionError, ShapeError, unknown_name
+from pretextkit.errors import ShapeError, unknown_name
+from pretextkit.options import number
 
 __all__ = ["Reduction", "TopShare", "resolve_reduction"]
 
@@ -37,10 +38,7 @@ class TopShare:
     share: float = 0.01
 
     def __post_init__(self) -> None:
-        if not 0 < self.share <= 1:
-            raise OptionError(
-                "a share of the pixels above 0 and up to 1", got=self.share, fix="0.01 takes the highest hundredth."
-            )
+        number("share", self.share, "(0, 1]", fix="0.01 takes the highest hundredth of the pixels.")
 
     def __call__(self, maps: Tensor) -> Tensor:
         pixels = maps.flatten(1)

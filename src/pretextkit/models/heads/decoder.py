@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pretextkit.contracts import GREY_FROM_RGB, Head, SpatialBackbone
 from pretextkit.errors import OptionError
+from pretextkit.options import whole
 from pretextkit.registries import head
 
 __all__ = ["ConvDecoder", "match_images"]
@@ -46,11 +47,10 @@ class ConvDecoder(Head):
         self, in_dim: int, out_channels: int = 3, *, doublings: int = 3, bottleneck: int | None = None
     ) -> None:
         super().__init__()
-        if bottleneck is not None and bottleneck < 1:
-            raise OptionError("a bottleneck of at least 1 channel", got=bottleneck, fix="None leaves the map as it is.")
         widths = [in_dim, *(max(in_dim >> step, 16) for step in range(2, doublings + 2))]
         self.layers = nn.Sequential()
         if bottleneck is not None:
+            bottleneck = whole("bottleneck", bottleneck, fix="None leaves the map as it is.")
             self.layers.extend((nn.Conv2d(in_dim, bottleneck, 1), nn.Conv2d(bottleneck, in_dim, 1)))
         for inputs, outputs in pairwise(widths):
             self.layers.extend(

@@ -1,0 +1,238 @@
+"""Options of a wrong type or out of all range: an error in words of ours from every function that takes a number."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy
+import pytest
+import torch
+from torch import Generator, Tensor
+from torch.utils.data import IterableDataset, TensorDataset
+
+from pretextkit import data, functional, losses, models, tasks, views
+from pretextkit.errors import PretextkitError
+from pretextkit.models import LinearHead
+from pretextkit.testing import TinyBackbone, toy_images
+
+IMAGES = toy_images(12, generator=Generator().manual_seed(0))
+LABELS = torch.arange(12) % 2
+PAIR = (IMAGES, LABELS)
+MASKS = LABELS.view(-1, 1, 1).expand(-1, 32, 32).clone()
+MASKS[:, 16:] = 1 - MASKS[:, 16:]
+EYE = torch.eye(4)
+FOLDER = Path()
+
+
+def tiny() -> TinyBackbone:
+    return TinyBackbone()
+
+
+class Stream(IterableDataset[Tensor]):
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(IMAGES)
+
+
+def drawn(view: Callable[..., Tensor], **fixed: Any) -> Callable[..., Tensor]:
+    return lambda **options: view(IMAGES, generator=Generator().manual_seed(0), **{**fixed, **options})
+
+
+def made(task: Callable[..., Any], **fixed: Any) -> Callable[..., Any]:
+    """Build a task and let it make a batch: some of its options are looked at only then."""
+    return lambda **options: task(tiny(), **{**fixed, **options}).views(IMAGES, Generator().manual_seed(0))
+
+
+def with_shape(shape: Callable[..., Any]) -> Callable[..., Tensor]:
+    return lambda **options: shape(**options)(IMAGES, Generator().manual_seed(0))
+
+
+def training(run: Callable[..., Any], *arguments: Any, **fixed: Any) -> Callable[..., Any]:
+    fixed |= {"device": "cpu", "progress": False, "batch_size": 12}
+    return lambda **options: run(*(each() if each is tiny else each for each in arguments), **{**fixed, **options})
+
+
+CALLS: dict[Any, Callable[..., Any]] = {
+    functional.calibrate: lambda **options: functional.calibrate(torch.arange(99.0), **options),
+    functional.compare: lambda **options: training(
+        functional.compare,
+        [],
+        TinyBackbone,
+        PAIR,
+        PAIR,
+        **({} if "views" in options else {"epochs": 1}),
+        finetune_steps=1,
+        label_fractions=[1.0],
+    )(**options),
+    functional.extract_features: lambda **options: functional.extract_features(tiny(), IMAGES, **options),
+    functional.freeze_and_finetune: training(functional.freeze_and_finetune, tiny, LinearHead(64, 2), PAIR, epochs=1),
+    functional.knn_probe: lambda **options: functional.knn_probe(tiny(), PAIR, **options),
+    functional.linear_probe: lambda **options: functional.linear_probe(tiny(), PAIR, PAIR, **options),
+    functional.mahalanobis_anomaly_score: lambda **options: functional.mahalanobis_anomaly_score(
+        tiny(), IMAGES, IMAGES, **options
+    ),
+    functional.neighbor_anomaly_score: lambda **options: functional.neighbor_anomaly_score(
+        tiny(), IMAGES, IMAGES, **options
+    ),
+    functional.nt_xent_loss: lambda **options: functional.nt_xent_loss(EYE, EYE, **options),
+    functional.patch_anomaly_score: lambda **options: functional.patch_anomaly_score(tiny(), IMAGES, IMAGES, **options),
+    functional.pretrain: lambda **options: training(
+        functional.pretrain, tasks.Rotation(tiny()), IMAGES, **({} if "steps" in options else {"epochs": 1})
+    )(**options),
+    functional.reconstruction_anomaly_score: lambda **options: functional.reconstruction_anomaly_score(
+        torch.zeros_like, IMAGES, **options
+    ),
+    functional.rotation_anomaly_score: lambda **options: functional.rotation_anomaly_score(
+        tasks.Rotation(tiny()), IMAGES, **options
+    ),
+    functional.segmentation_metrics: lambda **options: functional.segmentation_metrics(
+        MASKS, MASKS, **{"classes": 2, **options}
+    ),
+    functional.segmentation_probe: lambda **options: functional.segmentation_probe(
+        torch.nn.Identity(), (IMAGES, MASKS), (IMAGES, MASKS), **{"steps": 1, **options}
+    ),
+    functional.TopShare: functional.TopShare,
+    data.DatasetImages: lambda **options: data.DatasetImages(TensorDataset(IMAGES), **options),
+    data.FolderImages: lambda **options: data.FolderImages(FOLDER, **options),
+    data.StreamImages: lambda **options: data.StreamImages(Stream(), **{"length": 12, **options}),
+    data.as_source: lambda **options: data.as_source(IMAGES, **options),
+    data.images_of: lambda **options: data.images_of(IMAGES, **options),
+    data.keep_labels: lambda **options: data.keep_labels(LABELS, **{"count": 4, **options}),
+    data.load: lambda **options: data.load(FOLDER, **options),
+    data.load_segmentation: lambda **options: data.load_segmentation(FOLDER / "masks.npz", **options),
+    data.stratified_split: lambda **options: data.stratified_split(LABELS, **{"fraction": 0.5, **options}),
+    data.stratified_subset: lambda **options: data.stratified_subset(LABELS, **{"count": 4, **options}),
+    views.color_jitter: drawn(views.color_jitter),
+    views.cut_patches: lambda **options: views.cut_patches(IMAGES, 0 * LABELS, LABELS, **options),
+    views.drop_colors: drawn(views.drop_colors),
+    views.mask_blocks: drawn(views.mask_blocks),
+    views.mask_centre: lambda **options: views.mask_centre(IMAGES, **options),
+    views.mask_patches: drawn(views.mask_patches),
+    views.random_grayscale: drawn(views.random_grayscale),
+    views.random_horizontal_flip: drawn(views.random_horizontal_flip),
+    views.random_resized_crop: drawn(views.random_resized_crop),
+    tasks.Autoencoder: made(tasks.Autoencoder),
+    tasks.CentreBlock: with_shape(tasks.CentreBlock),
+    tasks.ContextEncoder: made(tasks.ContextEncoder),
+    tasks.Denoising: made(tasks.Denoising),
+    tasks.GaussianNoise: with_shape(tasks.GaussianNoise),
+    tasks.HiddenPatches: with_shape(tasks.HiddenPatches),
+    tasks.Jigsaw: made(tasks.Jigsaw, orders=8),
+    tasks.JigsawContext: made(tasks.JigsawContext),
+    tasks.PatchLayout: lambda **options: made(
+        tasks.JigsawContext, layout=tasks.PatchLayout(**{"patch": 8, "gap": 3, "jitter": 1, **options})
+    )(),
+    tasks.RandomBlocks: with_shape(tasks.RandomBlocks),
+    tasks.SimCLR: made(tasks.SimCLR),
+    tasks.distant_permutations: lambda **options: tasks.distant_permutations(**{"count": 4, **options}),
+    models.ResNet18: models.ResNet18,
+    models.SmallCNN: models.SmallCNN,
+}
+"""Every public function that takes a number as an option, with good images and labels."""
+
+ELSEWHERE = {
+    models.ConvDecoder: "torch's own layers look at widths",
+    models.LinearHead: "torch's own layers look at widths",
+    models.MLPHead: "torch's own layers look at widths",
+    functional.ConvMapHead: "torch's own layers look at widths",
+    functional.LinearMapHead: "torch's own layers look at widths",
+    tasks.PatchTask: "abstract",
+    data.check_labels: "a number that is not that of the labels is refused as such",
+}
+NUMBERS = {"int", "int | None", "float", "float | None"}
+SEQUENCES = {
+    "int | Sequence[int]",
+    "Sequence[int]",
+    "Sequence[float]",
+    "tuple[float, float]",
+    "int | tuple[int, int] | None",
+}
+RESULTS = ("Result", "Score", "Metrics", "Cell", "Calibration", "Detection", "Data")
+"""How the classes of what functions give back end."""
+
+WRONG: tuple[Any, ...] = ("3", "", b"3", None, True, [1], ["3"], [None], {"3": 3}, math.nan, 2.5, 1j, object())
+
+
+def public(module: ModuleType) -> Iterator[tuple[Any, dict[str, str]]]:
+    """Find the functions and classes of a module with their numeric options, and what these are said to be."""
+    for name in module.__all__:
+        found = getattr(module, name)
+        if not callable(found) or name.endswith(RESULTS):
+            continue
+        parameters = inspect.signature(found).parameters.values()
+        kinds = {each.name: getattr(each.annotation, "__forward_arg__", each.annotation) for each in parameters}
+        yield found, {key: kind for key, kind in kinds.items() if kind in NUMBERS | SEQUENCES}
+
+
+MODULES = (functional, data, views, losses, models, tasks)
+FOUND = {found: options for module in MODULES for found, options in public(module) if options}
+OPTIONS = [(found, name, kind) for found in CALLS for name, kind in FOUND[found].items()]
+
+
+def allowed(name: str, kind: str, value: Any) -> bool:
+    """Whether a value is of the kind that an option is said to be; its range is another matter."""
+    if value is None:
+        return "None" in kind
+    kind = "int | Sequence[int]" if name == "pool" else kind
+    whole = "float" not in kind
+    if isinstance(value, list) and kind in SEQUENCES:
+        return all(allowed(name, "int" if whole else "float", each) for each in value)
+    if kind in SEQUENCES and not kind.startswith("int"):
+        return False
+    number = not isinstance(value, bool) and isinstance(value, int if whole else int | float)
+    return number and not math.isnan(value)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Write what is read from a disk."""
+    from PIL import Image
+
+    global FOLDER
+    FOLDER = tmp_path_factory.mktemp("images")
+    for kind in ("cat", "dog"):
+        (FOLDER / kind).mkdir()
+        for number in range(5):
+            Image.new("L", (16, 16)).save(FOLDER / kind / f"{number}.png")
+    parts: dict[str, Any] = {"images": (IMAGES * 255).byte().permute(0, 2, 3, 1).numpy(), "masks": MASKS.numpy()}
+    numpy.savez(
+        FOLDER / "masks.npz", **{f"{part}_{key}": each for part in ("train", "test") for key, each in parts.items()}
+    )
+
+
+def test_every_public_function_with_numeric_options_is_here() -> None:
+    assert set(FOUND) == {*CALLS, *ELSEWHERE}
+
+
+@pytest.mark.parametrize(
+    ("found", "name", "kind"), OPTIONS, ids=[f"{found.__name__}-{name}" for found, name, _ in OPTIONS]
+)
+def test_options_of_a_wrong_kind_are_refused_in_words(found: Any, name: str, kind: str) -> None:
+    for value in WRONG:
+        if allowed(name, kind, value):
+            continue
+        with pytest.raises(PretextkitError) as error:
+            CALLS[found](**{name: value})
+        text = str(error.value)
+        assert text.startswith("Expected "), text
+        assert text.endswith("."), text
+
+
+@pytest.mark.parametrize("library", [numpy.float64, numpy.int64, numpy.array, torch.tensor])
+@pytest.mark.parametrize("found", CALLS, ids=[found.__name__ for found in CALLS])
+def test_numbers_of_other_libraries_are_numbers(found: Any, library: Callable[[Any], Any]) -> None:
+    """Each option is given its own default, or less where that takes long, as another library writes it."""
+    parameters = inspect.signature(found).parameters
+    kinds: dict[Any, Any] = {numpy.float64: float, numpy.int64: int}
+    kind = kinds.get(library, (int, float))
+    given = {
+        name: library(1 if name in ("epochs", "steps", "finetune_steps") else parameters[name].default)
+        for name in FOUND[found]
+        if isinstance(parameters[name].default, kind) and name != "pool"
+    }
+    if given:
+        CALLS[found](**given)
