@@ -12,8 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pretextkit.tasks import Autoencoder, ContextEncoder, Denoising, Jigsaw
 from pretextkit.testing import toy_images
 
+from .planted_in_built_in import NarrowAutoencoder
 from .toy_tasks import ToyContext, ToyContrast, ToyInpainting, ToyMomentum, ToyRotation
 
 
@@ -61,18 +63,18 @@ def nt_xent_equals_a_loop(task: ToyContrast) -> None:
     torch.testing.assert_close(task(batch).loss.item(), total / (2 * n), rtol=1e-3, atol=1e-4)
 
 
-def hidden_pixels_change_no_prediction(task: ToyInpainting) -> None:
+def hidden_pixels_change_no_prediction(task: ToyInpainting | ContextEncoder | Denoising) -> None:
     """What is hidden cannot be seen: other pixels under the mask give the same prediction."""
     batch = batch_of(task)
     other = batch_of(task, torch.where(batch.mask, 1 - images(), images()))
     assert torch.equal(batch.mask, other.mask)
-    torch.testing.assert_close(task.predict(batch.visible), task.predict(other.visible))
+    torch.testing.assert_close(task.reconstruct(batch.visible), task.reconstruct(other.visible))
 
 
 def only_hidden_pixels_count(task: ToyInpainting) -> None:
     """The loss is the mean squared error of the hidden pixels, counted one by one."""
     batch = batch_of(task)
-    error = (task.predict(batch.visible) - batch.target).square().mean(1).detach()
+    error = (task.reconstruct(batch.visible) - batch.target).square().mean(1).detach()
     hidden = [float(error[b, r, c]) for b, r, c in batch.mask[:, 0].nonzero().tolist()]
     torch.testing.assert_close(task(batch).loss.item(), sum(hidden) / len(hidden), rtol=1e-4, atol=1e-6)
 
@@ -87,12 +89,92 @@ def copy_is_the_moving_average(task: ToyMomentum) -> None:
     torch.testing.assert_close(task.copy[1][2].weight.detach(), wanted)  # type: ignore[index]
 
 
+def only_hole_and_border_count(task: ContextEncoder) -> None:
+    """The loss is the squared error of the hole and, with its weight, of the pixels around it, counted one by one."""
+    batch = batch_of(task)
+    error = (task.reconstruct(batch.visible) - batch.target).square().mean(1).detach()
+    total = weights = 0.0
+    for b, r, c in torch.ones_like(batch.mask[:, 0]).nonzero().tolist():
+        near = batch.mask[
+            b, 0, max(r - task.overlap, 0) : r + task.overlap + 1, max(c - task.overlap, 0) : c + task.overlap + 1
+        ]
+        weight = 1.0 if batch.mask[b, 0, r, c] else task.border_weight * bool(near.any())
+        total, weights = total + weight * float(error[b, r, c]), weights + weight
+    torch.testing.assert_close(task(batch).loss.item(), total / weights, rtol=1e-4, atol=1e-6)
+
+
+def target_is_the_image(task: Any) -> None:
+    """What is to be made is the image itself, pixel by pixel."""
+    assert torch.equal(batch_of(task).target, images())
+
+
+def every_pixel_counts(task: Denoising) -> None:
+    """The loss is the mean squared error of all pixels, spoilt or not."""
+    batch = batch_of(task)
+    error = (task.reconstruct(batch.visible) - batch.target).square().mean().item()
+    torch.testing.assert_close(task(batch).loss.item(), error, rtol=1e-4, atol=1e-6)
+
+
+def code_is_as_narrow_as_asked_for(task: NarrowAutoencoder) -> None:
+    """What is drawn around one place of the map depends on as many numbers as the bottleneck has channels."""
+    decoder = task.head.eval()
+    code = task.backbone.feature_map(images(1)).detach()[:, :, :1, :1]
+    slopes = torch.func.jacrev(lambda place: decoder(place).flatten())(code).flatten(1)
+    assert torch.linalg.matrix_rank(slopes.double(), rtol=1e-5) <= 2
+
+
+def nothing_passes_by_the_code(task: Autoencoder) -> None:
+    """Where all images have one code, they have one reconstruction."""
+    code = task.backbone.feature_map(images(1)).detach()
+    task.backbone.stages = lambda images: (code.expand(len(images), -1, -1, -1),)  # type: ignore[method-assign]
+    made = task.reconstruct(images())
+    torch.testing.assert_close(made, made[:1].expand_as(made))
+
+
+def tiles_lie_where_their_order_says(task: Jigsaw) -> None:
+    """On images whose pixels hold their own coordinates, each tile begins in the cell that the label's order names."""
+    batch, step = _corners(task)
+    cells = (batch // step * torch.tensor([3, 1])).sum(2)
+    assert torch.equal(cells, task.orders[_tiles(task).permutation])
+
+
+def orders_differ(task: Jigsaw) -> None:
+    """No order comes twice, and each has every tile once."""
+    assert len(torch.unique(task.orders, dim=0)) == len(task.orders)
+    assert torch.equal(task.orders.sort(1).values, torch.arange(9).expand_as(task.orders))
+
+
+def tiles_keep_apart(task: Jigsaw) -> None:
+    """Between two tiles there is at least one pixel that none of them shows."""
+    corners, _ = _corners(task)
+    apart = (corners[:, :, None] - corners[:, None]).abs().amax(3)[:, ~torch.eye(9, dtype=torch.bool)]
+    assert int(apart.min()) > _tiles(task).tiles[0].shape[2]
+
+
+def _tiles(task: Jigsaw) -> Any:
+    """Cut tiles, as they are, out of images whose pixels hold their own coordinates."""
+    grid = torch.stack(torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij"))
+    task.cure = lambda patches, generator: patches  # type: ignore[method-assign]
+    return batch_of(task, torch.cat((grid, grid[:1])).repeat(16, 1, 1, 1))
+
+
+def _corners(task: Jigsaw) -> tuple[Tensor, int]:
+    """Give the row and column ``n 9 2`` in which each tile begins, and the pixels from cell to cell."""
+    layout = task.layout_for(images())
+    corners = torch.stack([tile[:, :2, 0, 0] for tile in _tiles(task).tiles], 1).long()
+    return corners, layout.patch + layout.gap
+
+
 OWN_TESTS: dict[type[Any], tuple[Callable[[Any], None], ...]] = {
     ToyRotation: (turning_back_gives_the_image, cross_entropy_equals_a_loop),
     ToyContext: (neighbours_lie_where_their_index_says,),
     ToyMomentum: (copy_is_the_moving_average,),
     ToyContrast: (nt_xent_equals_a_loop,),
     ToyInpainting: (hidden_pixels_change_no_prediction, only_hidden_pixels_count),
+    ContextEncoder: (hidden_pixels_change_no_prediction, only_hole_and_border_count, target_is_the_image),
+    Denoising: (hidden_pixels_change_no_prediction, every_pixel_counts, target_is_the_image),
+    NarrowAutoencoder: (code_is_as_narrow_as_asked_for, nothing_passes_by_the_code, target_is_the_image),
+    Jigsaw: (tiles_lie_where_their_order_says, orders_differ, tiles_keep_apart),
 }
 
 

@@ -10,8 +10,9 @@ import pytest
 from pretextkit.testing import TinyBackbone, check_pretext_task, pretext_task_checks
 from pretextkit.testing.runner import failure
 
-from .own_tests import fails, own_tests
-from .planted_bugs import BUGS, build
+from .own_tests import OWN_TESTS, fails, own_tests
+from .planted import BUGS
+from .planted_bugs import build
 from .toy_tasks import TOY_TASKS, ToyRotation
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "planted-bugs.md"
@@ -24,7 +25,7 @@ def test_correct_tasks_pass_the_kit(task: Any) -> None:
     check_pretext_task(lambda: task(TinyBackbone()))
 
 
-@pytest.mark.parametrize("task", TOY_TASKS)
+@pytest.mark.parametrize("task", OWN_TESTS)
 def test_correct_tasks_pass_their_own_tests(task: Any) -> None:
     for test in own_tests(task):
         test(build(task))

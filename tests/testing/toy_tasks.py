@@ -150,7 +150,7 @@ class ToyInpainting(PretextTask[Masked, SpatialBackbone]):
     def hide(self, images: Tensor, mask: Tensor) -> Tensor:
         return images.masked_fill(mask, 0.5)
 
-    def predict(self, visible: Tensor) -> Tensor:
+    def reconstruct(self, visible: Tensor) -> Tensor:
         return F.interpolate(self.head(self.backbone.feature_map(visible)), visible.shape[2:], mode="bilinear")
 
     def error(self, prediction: Tensor, batch: Masked) -> Tensor:
@@ -158,7 +158,7 @@ class ToyInpainting(PretextTask[Masked, SpatialBackbone]):
         return squared[batch.mask].mean()
 
     def forward(self, batch: Masked) -> TaskOutput:
-        loss = self.error(self.predict(batch.visible), batch)
+        loss = self.error(self.reconstruct(batch.visible), batch)
         return TaskOutput(loss, {"mse": loss.detach()})
 
 
