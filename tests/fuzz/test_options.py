@@ -129,17 +129,17 @@ CALLS: dict[Any, Callable[..., Any]] = {
     tasks.RandomBlocks: with_shape(tasks.RandomBlocks),
     tasks.SimCLR: made(tasks.SimCLR),
     tasks.distant_permutations: lambda **options: tasks.distant_permutations(**{"count": 4, **options}),
+    models.ConvDecoder: lambda **options: models.ConvDecoder(**{"in_dim": 8, **options}),
+    models.LinearHead: lambda **options: LinearHead(**{"in_dim": 8, "out_dim": 2, **options}),
+    models.MLPHead: lambda **options: models.MLPHead(**{"in_dim": 8, "out_dim": 2, **options}),
+    functional.ConvMapHead: lambda **options: functional.ConvMapHead(**{"feature_dim": 8, "classes": 2, **options}),
+    functional.LinearMapHead: lambda **options: functional.LinearMapHead(**{"feature_dim": 8, "classes": 2, **options}),
     models.ResNet18: models.ResNet18,
     models.SmallCNN: models.SmallCNN,
 }
 """Every public function that takes a number as an option, with good images and labels."""
 
 ELSEWHERE = {
-    models.ConvDecoder: "torch's own layers look at widths",
-    models.LinearHead: "torch's own layers look at widths",
-    models.MLPHead: "torch's own layers look at widths",
-    functional.ConvMapHead: "torch's own layers look at widths",
-    functional.LinearMapHead: "torch's own layers look at widths",
     tasks.PatchTask: "abstract",
     data.check_labels: "a number that is not that of the labels is refused as such",
 }

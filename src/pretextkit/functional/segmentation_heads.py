@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from pretextkit.options import whole
 from pretextkit.training.optim import parameter_groups, warmup_cosine
 from pretextkit.training.seeds import derived_generator, derived_seed, seeded
 
@@ -132,12 +133,13 @@ def upsampled(logits: Tensor, size: tuple[int, int]) -> Tensor:
 
 def _standardize(channels: int) -> nn.BatchNorm2d:
     """Bring each channel to mean 0 and deviation 1; without momentum, its statistics are those of all steps alike."""
-    return nn.BatchNorm2d(channels, affine=False, momentum=None)
+    feature_dim = whole("feature_dim", channels, fix="It is the maps' number of channels.")
+    return nn.BatchNorm2d(feature_dim, affine=False, momentum=None)
 
 
 def _classifier(channels: int, classes: int) -> nn.Conv2d:
     """Start from indifference: random weights would first have to be unlearned."""
-    classifier = nn.Conv2d(channels, classes, 1)
+    classifier = nn.Conv2d(channels, whole("classes", classes, fix="Count the background as one."), 1)
     nn.init.zeros_(classifier.weight)
     if classifier.bias is not None:
         nn.init.zeros_(classifier.bias)

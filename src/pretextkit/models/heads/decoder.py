@@ -36,7 +36,7 @@ class ConvDecoder(Head):
             image of 3x64x64 that it was made of, and no image is hard to reconstruct.
 
     Raises:
-        OptionError: ``bottleneck`` is below 1.
+        OptionError: A number of channels is no whole number of at least 1, or ``doublings`` none of at least 0.
 
     Example:
         >>> ConvDecoder(256)(torch.rand(2, 256, 4, 4)).shape
@@ -47,6 +47,9 @@ class ConvDecoder(Head):
         self, in_dim: int, out_channels: int = 3, *, doublings: int = 3, bottleneck: int | None = None
     ) -> None:
         super().__init__()
+        in_dim = whole("in_dim", in_dim, fix="For example backbone.feature_dim.")
+        out_channels = whole("out_channels", out_channels, fix="The default is 3.")
+        doublings = whole("doublings", doublings, at_least=0, fix="ConvDecoder.fitting(backbone) counts them.")
         widths = [in_dim, *(max(in_dim >> step, 16) for step in range(2, doublings + 2))]
         self.layers = nn.Sequential()
         if bottleneck is not None:

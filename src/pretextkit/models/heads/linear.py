@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from pretextkit.contracts import Head
+from pretextkit.options import whole
 from pretextkit.registries import head
 
 __all__ = ["LinearHead"]
@@ -14,6 +15,9 @@ __all__ = ["LinearHead"]
 class LinearHead(Head):
     """Features ``b d`` to ``b k`` by one linear layer.
 
+    Raises:
+        OptionError: A width is no whole number of at least 1.
+
     Example:
         >>> LinearHead(256, 10)(torch.rand(4, 256)).shape
         torch.Size([4, 10])
@@ -21,7 +25,8 @@ class LinearHead(Head):
 
     def __init__(self, in_dim: int, out_dim: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(in_dim, out_dim)
+        fix = "For example LinearHead(backbone.feature_dim, 10)."
+        self.linear = nn.Linear(whole("in_dim", in_dim, fix=fix), whole("out_dim", out_dim, fix=fix))
 
     def forward(self, features: Tensor) -> Tensor:
         logits: Tensor = self.linear(features)

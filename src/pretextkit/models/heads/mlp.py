@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from pretextkit.contracts import Head
 from pretextkit.errors import ShapeError
+from pretextkit.options import whole
 from pretextkit.registries import head
 
 __all__ = ["MLPHead"]
@@ -24,6 +25,7 @@ class MLPHead(Head):
         hidden_dim: Width of the hidden layer; ``d`` by default.
 
     Raises:
+        OptionError: A width is no whole number of at least 1.
         ShapeError: In training there is a single row, which BatchNorm cannot normalise.
 
     Example:
@@ -33,7 +35,9 @@ class MLPHead(Head):
 
     def __init__(self, in_dim: int, out_dim: int, hidden_dim: int | None = None) -> None:
         super().__init__()
-        hidden_dim = in_dim if hidden_dim is None else hidden_dim
+        fix = "For example MLPHead(backbone.feature_dim, 128)."
+        in_dim, out_dim = whole("in_dim", in_dim, fix=fix), whole("out_dim", out_dim, fix=fix)
+        hidden_dim = in_dim if hidden_dim is None else whole("hidden_dim", hidden_dim, fix="None makes it in_dim.")
         self.layers = nn.Sequential(
             nn.Linear(in_dim, hidden_dim, bias=False),
             nn.BatchNorm1d(hidden_dim),
