@@ -180,7 +180,9 @@ def test_a_single_pair_has_no_negatives(n: int) -> None:
 def test_temperatures_are_positive(temperature: float) -> None:
     with pytest.raises(OptionError) as caught:
         nt_xent_loss(torch.ones(2, 2), torch.ones(2, 2), temperature=temperature)
-    assert str(caught.value) == f"Expected a temperature above 0, but got {temperature}. Usual values are 0.07 to 0.5."
+    assert str(caught.value) == (
+        f"Expected temperature as a number in (0, inf), but got {temperature}. Usual values are 0.07 to 0.5."
+    )
 
 
 class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
