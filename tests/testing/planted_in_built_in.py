@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from pretextkit import Backbone, SpatialBackbone
+from pretextkit import Backbone, SpatialBackbone, TaskOutput
 from pretextkit.batches import ImageToImage, Masked, Tiles
-from pretextkit.tasks import Autoencoder, ContextEncoder, Jigsaw
+from pretextkit.losses import weighted_mse
+from pretextkit.tasks import Autoencoder, ContextEncoder, Denoising, GaussianNoise, Jigsaw, PatchLayout
 
 from .planted import planted
 
@@ -33,6 +34,12 @@ class HoleTellsItsColour(ContextEncoder):
         return batch._replace(visible=torch.where(batch.mask, mean, images))
 
 
+@planted("the loss counts what is seen, and not the hole", caught_by="only_hole_and_border_count")
+class SeenIsScored(ContextEncoder):
+    def forward(self, batch: Masked) -> TaskOutput:
+        return super().forward(batch._replace(mask=~batch.mask))
+
+
 @planted("one hole serves the whole batch", caught_by="views_draw_for_each_image")
 class SharedHole(ContextEncoder):
     def views(self, images: Tensor, generator: Generator) -> Masked:
@@ -40,10 +47,56 @@ class SharedHole(ContextEncoder):
         return Masked(images.masked_fill(mask, 0.5), mask, images)
 
 
+@planted("the target is the spoilt image", caught_by="target_is_the_image")
+class TargetIsSpoilt(Denoising):
+    def views(self, images: Tensor, generator: Generator) -> Masked:
+        batch = super().views(images, generator)
+        return batch._replace(target=batch.visible)
+
+
+@planted("the backbone sees the image before it is spoilt", caught_by="hidden_pixels_change_no_prediction")
+class NothingIsSpoilt(Denoising):
+    def views(self, images: Tensor, generator: Generator) -> Masked:
+        return super().views(images, generator)._replace(visible=images)
+
+
+@planted("only pixels that were left alone are scored", caught_by="every_pixel_counts")
+class UnspoiltIsScored(Denoising):
+    def forward(self, batch: Masked) -> TaskOutput:
+        return TaskOutput(weighted_mse(self.reconstruct(batch.visible), batch.target, ~batch.mask), {})
+
+
+@planted("all images of a batch get the same noise", caught_by="views_draw_for_each_image")
+class SharedNoise(Denoising):
+    def views(self, images: Tensor, generator: Generator) -> Masked:
+        noise = GaussianNoise()(torch.full_like(images[:1], 0.5), generator).visible - 0.5
+        return Masked((images + noise).clamp(0, 1), torch.ones_like(images[:, :1], dtype=torch.bool), images)
+
+
+@planted("the bottleneck is skipped", caught_by="code_is_as_narrow_as_asked_for")
+class BottleneckSkipped(NarrowAutoencoder):
+    def __init__(self, backbone: SpatialBackbone) -> None:
+        super().__init__(backbone)
+        self.head.layers = self.head.layers[2:]
+
+
+@planted("pixels pass by the code", caught_by="nothing_passes_by_the_code")
+class PixelsPassBy(NarrowAutoencoder):
+    def reconstruct(self, images: Tensor) -> Tensor:
+        return (super().reconstruct(images) + images) / 2
+
+
 @planted("the target is another image of the batch", caught_by="prefers_its_own_targets")
 class OtherImagesTarget(NarrowAutoencoder):
     def views(self, images: Tensor, generator: Generator) -> ImageToImage:
         return ImageToImage(images, images[torch.randperm(len(images), generator=generator)])
+
+
+@planted("labels are off by one", caught_by="tiles_lie_where_their_order_says")
+class LabelsOffByOne(Jigsaw):
+    def views(self, images: Tensor, generator: Generator) -> Tiles:
+        batch = super().views(images, generator)
+        return batch._replace(permutation=(batch.permutation + 1) % len(self.orders))
 
 
 @planted("labels are shuffled against the tiles", caught_by="prefers_its_own_targets")
@@ -53,8 +106,21 @@ class LabelsOfOthers(Jigsaw):
         return batch._replace(permutation=batch.permutation.roll(1))
 
 
+@planted("half of the orders come twice", caught_by="orders_differ")
+class OrdersComeTwice(Jigsaw):
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__(backbone)
+        self.orders[1::2] = self.orders[::2]
+
+
 @planted("the tiles lie as they were, whatever the label says", caught_by="learns_on_unseen_images")
 class NeverShuffled(Jigsaw):
     def __init__(self, backbone: Backbone) -> None:
         super().__init__(backbone)
         self.orders[:] = torch.arange(9)
+
+
+@planted("tiles touch, so that lines run on from one to the next", caught_by="tiles_keep_apart")
+class TilesTouch(Jigsaw):
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__(backbone, layout=PatchLayout(patch=10, gap=0, jitter=0))
