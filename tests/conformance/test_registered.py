@@ -30,6 +30,7 @@ HEADS: Mapping[str, tuple[tuple[Any, ...], tuple[int, ...]]] = {
     "linear": ((16, 5), (16,)),
     "mlp": ((16, 5), (16,)),
     "conv-decoder": ((16,), (16, 4, 4)),
+    "conv-critic": ((), (3, 16, 16)),
 }
 """Arguments of each head, and the shape of one image's features."""
 

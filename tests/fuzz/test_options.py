@@ -129,6 +129,7 @@ CALLS: dict[Any, Callable[..., Any]] = {
     tasks.RandomBlocks: with_shape(tasks.RandomBlocks),
     tasks.SimCLR: made(tasks.SimCLR),
     tasks.distant_permutations: lambda **options: tasks.distant_permutations(**{"count": 4, **options}),
+    models.ConvCritic: models.ConvCritic,
     models.ConvDecoder: lambda **options: models.ConvDecoder(**{"in_dim": 8, **options}),
     models.LinearHead: lambda **options: LinearHead(**{"in_dim": 8, "out_dim": 2, **options}),
     models.MLPHead: lambda **options: models.MLPHead(**{"in_dim": 8, "out_dim": 2, **options}),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -7,10 +8,12 @@ import torch
 from torch import Generator, Tensor
 
 from pretextkit.batches import Masked
+from pretextkit.contracts import Head
 from pretextkit.errors import OptionError, ShapeError
+from pretextkit.models import ConvCritic
 from pretextkit.tasks import CentreBlock, ContextEncoder, RandomBlocks
 from pretextkit.tasks.context_encoder import HoleShape, border_of
-from pretextkit.testing import TinyBackbone, toy_images
+from pretextkit.testing import Check, TinyBackbone, parametrize_checks, pretext_task_checks, toy_images
 
 HOLES = [CentreBlock(), CentreBlock(0.3), RandomBlocks(), RandomBlocks(blocks=1, side=0.4)]
 every_hole = pytest.mark.parametrize("hole", HOLES, ids=str)
@@ -124,3 +127,112 @@ def test_options_out_of_range_are_refused(overlap: int, border_weight: float) ->
 def test_images_without_room_for_a_hole_are_refused() -> None:
     with pytest.raises(ShapeError, match=r"^Expected images of at least 2x2 pixels, but got 1x1\. "):
         ContextEncoder(TinyBackbone()).step(torch.zeros(2, 3, 1, 1), Generator())
+
+
+class FirstPixels(Head):
+    """A critic that can be followed by hand: the sum of an image's pixels, times one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor(0.25))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.weight * (features - 0.5).sum((1, 2, 3), keepdim=True)
+
+
+def gradients(task: ContextEncoder, batch: Masked) -> dict[str, Tensor]:
+    task.zero_grad()
+    torch.autograd.backward(task(batch).loss)
+    return {name: weight.grad.clone() for name, weight in task.named_parameters() if weight.grad is not None}
+
+
+def test_with_a_critic_the_loss_equals_a_loop_over_holes() -> None:
+    task = ContextEncoder(TinyBackbone(), critic=FirstPixels(), adversarial_weight=0.5)
+    batch = task.views(some(), Generator().manual_seed(0))
+    made = task.reconstruct(batch.visible).detach()
+
+    def logit(image: Tensor, mask: Tensor) -> float:
+        return 0.25 * (image[:, mask[0]] - 0.5).sum().item()
+
+    def softplus(value: float) -> float:
+        return math.log(1 + math.exp(value))
+
+    true = [logit(image, mask) for image, mask in zip(batch.target, batch.mask, strict=True)]
+    filled = [logit(image, mask) for image, mask in zip(made, batch.mask, strict=True)]
+    criticism = sum(softplus(-one) for one in true) / 4 + sum(softplus(one) for one in filled) / 4
+    fooling = sum(softplus(-one) for one in filled) / 4
+    plain = ContextEncoder.forward(without_critic(task), batch).loss.item()
+    output = task(batch)
+    assert output.metrics["critic"].item() == pytest.approx(criticism, rel=1e-4)
+    assert output.metrics["fooling"].item() == pytest.approx(fooling, rel=1e-4)
+    assert output.loss.item() == pytest.approx(plain + criticism + 0.5 * fooling, rel=1e-4)
+
+
+def without_critic(task: ContextEncoder) -> ContextEncoder:
+    twin = copy.deepcopy(task)
+    twin.critic = None
+    return twin
+
+
+def test_the_critic_learns_from_its_own_loss_alone_and_the_decoder_from_all_else() -> None:
+    """Each side's gradient is that of its own loss, though one backward pass makes both."""
+    task = ContextEncoder(TinyBackbone(), critic=FirstPixels(), adversarial_weight=0.5)
+    batch = task.views(some(), Generator().manual_seed(0))
+    found = gradients(task, batch)
+    # The critic's, in closed form: d/dw of softplus(-w s) and softplus(w s), over true and made sums s.
+    made = task.reconstruct(batch.visible).detach()
+    sums = [((image - 0.5) * batch.mask).sum((1, 2, 3)) for image in (batch.target, made)]
+    slope = (-sums[0] * torch.sigmoid(-0.25 * sums[0])).mean() + (sums[1] * torch.sigmoid(0.25 * sums[1])).mean()
+    torch.testing.assert_close(found["critic.weight"], slope, rtol=1e-4, atol=1e-5)
+    # The others': reconstruction, and half of the way to pass for true.
+    plain = without_critic(task)
+    rest = plain.reconstruct(batch.visible)
+    fooling = torch.nn.functional.softplus(-0.25 * ((rest - 0.5) * batch.mask).sum((1, 2, 3))).mean()
+    torch.autograd.backward(plain(batch).loss + 0.5 * fooling)
+    for name, weight in plain.named_parameters():
+        assert weight.grad is not None
+        torch.testing.assert_close(found[name], weight.grad, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_the_critic_sees_the_hole_and_nothing_else() -> None:
+    task = ContextEncoder(TinyBackbone(), critic=ConvCritic())
+    assert isinstance(task.critic, ConvCritic)
+    batch = task.views(some(), Generator().manual_seed(0))
+    seen: list[Tensor] = []
+    handle = task.critic.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].detach()))
+    task(batch)
+    handle.remove()
+    assert len(seen) == 3
+    for images, content in zip(seen, (batch.target, *[task.reconstruct(batch.visible)] * 2), strict=True):
+        mask = batch.mask.expand_as(images)
+        assert (images[~mask] == 0.5).all()
+        torch.testing.assert_close(images[mask], content[mask])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_with_a_critic_grey_and_colour_images_are_learned_from(channels: int) -> None:
+    task = ContextEncoder(TinyBackbone(), critic=ConvCritic())
+    optimizer = torch.optim.AdamW(task.parameters(), 3e-3)
+    rows: list[dict[str, float]] = []
+    for step in range(60):
+        output = task.step(some(16, channels=channels), Generator().manual_seed(step))
+        optimizer.zero_grad()
+        torch.autograd.backward(output.loss)
+        optimizer.step()
+        rows.append({name: value.item() for name, value in output.metrics.items()})
+    first, *_, last = rows
+    assert last["mse_hidden"] < first["mse_hidden"]
+    assert last["critic"] < first["critic"]  # blurred fills are easily told
+
+
+def test_what_is_no_critic_is_refused() -> None:
+    with pytest.raises(OptionError) as caught:
+        ContextEncoder(TinyBackbone(), critic=True)  # type: ignore[arg-type]
+    assert str(caught.value) == (
+        "Expected critic as a Head or None, but got bool. Pass pretextkit.models.ConvCritic(), or a Head of your own."
+    )
+
+
+@parametrize_checks({"with a critic": pretext_task_checks(lambda: ContextEncoder(TinyBackbone(), critic=ConvCritic()))})
+def test_with_a_critic_the_contract_holds(check: Check) -> None:
+    check.run()

@@ -8,8 +8,9 @@ import torch
 from torch import Generator, Tensor, nn
 
 from pretextkit.batches import Masked
-from pretextkit.contracts import PretextTask, SpatialBackbone, TaskOutput
-from pretextkit.losses import psnr, weighted_mse
+from pretextkit.contracts import Head, PretextTask, SpatialBackbone, TaskOutput
+from pretextkit.errors import OptionError
+from pretextkit.losses import critic_loss, fooling_loss, psnr, weighted_mse
 from pretextkit.models.heads import ConvDecoder
 from pretextkit.models.heads.decoder import match_images
 from pretextkit.options import number, whole
@@ -57,16 +58,20 @@ class ContextEncoder(PretextTask[Masked, SpatialBackbone]):
     latch onto its edges (section 3.3 of the paper).
 
     Metrics: ``mse_hidden`` and ``psnr_hidden`` (in decibels) of the hole, ``mse_border`` of the border, and
-    ``psnr_mean``, which the mean colour of the visible pixels would have in the hole.
+    ``psnr_mean``, which the mean colour of the visible pixels would have in the hole; with a critic also ``critic``,
+    its loss, which is 1.39 while it cannot tell, and ``fooling``, that of the fill.
 
     Args:
         backbone: What is trained.
         hole: :class:`RandomBlocks`, :class:`CentreBlock`, or a function of your own like them.
         overlap: Width of the border, in pixels.
         border_weight: Weight of a pixel of the border; one of the hole has 1.
+        critic: Maps images ``b 3 h w`` to logits, above 0 where they look true, such as
+            :class:`~pretextkit.models.ConvCritic`. None leaves the adversarial term out.
+        adversarial_weight: How much passing for true counts beside the error, which has 1.
 
     Raises:
-        OptionError: The backbone has no feature maps, or a number is negative.
+        OptionError: The backbone has no feature maps, the critic is no head, or a number is negative.
 
     Example:
         >>> from pretextkit.models import SmallCNN
@@ -85,12 +90,23 @@ class ContextEncoder(PretextTask[Masked, SpatialBackbone]):
         hole: HoleShape = RandomBlocks(),  # noqa: B008 - a tuple, which cannot change
         overlap: int = 2,
         border_weight: float = 10.0,
+        critic: Head | None = None,
+        adversarial_weight: float = 0.001,
     ) -> None:
         super().__init__(backbone)
         self.hole = hole
         self.overlap = whole("overlap", overlap, at_least=0, fix="The default is 2; 0 leaves the border out.")
         self.border_weight = number("border_weight", border_weight, "[0, inf)", fix="The default is 10.")
+        fix = "The default is 0.001, as in the paper."
+        self.adversarial_weight = number("adversarial_weight", adversarial_weight, "[0, inf)", fix=fix)
+        if not isinstance(critic, Head | None):
+            raise OptionError(
+                "critic as a Head or None",
+                got=type(critic).__name__,
+                fix="Pass pretextkit.models.ConvCritic(), or a Head of your own.",
+            )
         self.head = ConvDecoder.fitting(backbone)
+        self.critic = critic
 
     def views(self, images: Tensor, generator: Generator) -> Masked:
         """Fill a hole in each of ``b c h w`` with the mean colour of its other pixels.
@@ -116,15 +132,19 @@ class ContextEncoder(PretextTask[Masked, SpatialBackbone]):
         loss = weighted_mse(prediction, batch.target, batch.mask + self.border_weight * border)
         found = prediction.detach()
         mse_hidden = weighted_mse(found, batch.target, batch.mask)
-        return TaskOutput(
-            loss,
-            {
-                "mse_hidden": mse_hidden,
-                "mse_border": weighted_mse(found, batch.target, border),
-                "psnr_hidden": psnr(mse_hidden),
-                "psnr_mean": psnr(weighted_mse(batch.visible, batch.target, batch.mask)),
-            },
-        )
+        metrics = {
+            "mse_hidden": mse_hidden,
+            "mse_border": weighted_mse(found, batch.target, border),
+            "psnr_hidden": psnr(mse_hidden),
+            "psnr_mean": psnr(weighted_mse(batch.visible, batch.target, batch.mask)),
+        }
+        if self.critic is None:
+            return TaskOutput(loss, metrics)
+        true, made = (only_hole(images, batch.mask) for images in (batch.target, prediction))
+        criticism = critic_loss(self.critic(true), self.critic(made.detach()))
+        fooling = fooling_loss(judged_by(self.critic, made))
+        metrics |= {"critic": criticism.detach(), "fooling": fooling.detach()}
+        return TaskOutput(loss + criticism + self.adversarial_weight * fooling, metrics)
 
 
 def border_of(mask: Tensor, width: int) -> Tensor:
@@ -136,3 +156,29 @@ def border_of(mask: Tensor, width: int) -> Tensor:
     """
     grown = nn.functional.max_pool2d(mask.float(), 2 * width + 1, stride=1, padding=width) > 0
     return grown & ~mask
+
+
+def only_hole(images: Tensor, mask: Tensor) -> Tensor:
+    """Give ``b 3 h w`` that are grey but for the hole ``mask`` (``b 1 h w``, bool) of ``b c h w``.
+
+    Example:
+        >>> only_hole(torch.ones(1, 1, 1, 2), torch.tensor([[[[True, False]]]]))[0, :, 0]
+        tensor([[1.0000, 0.5000],
+                [1.0000, 0.5000],
+                [1.0000, 0.5000]])
+    """
+    return torch.where(mask, images, 0.5).expand(-1, 3, -1, -1)
+
+
+def judged_by(critic: nn.Module, images: Tensor) -> Tensor:
+    """Give a critic's logits whose gradient reaches the images, and not the critic.
+
+    Example:
+        >>> critic, images = nn.Linear(2, 1), torch.ones(1, 2, requires_grad=True)
+        >>> judged_by(critic, images).backward()
+        >>> critic.weight.grad is None, torch.equal(images.grad, critic.weight)
+        (True, True)
+    """
+    weights = {name: weight.detach() for name, weight in critic.named_parameters()}
+    logits: Tensor = torch.func.functional_call(critic, weights, (images,))
+    return logits

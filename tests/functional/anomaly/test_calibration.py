@@ -24,6 +24,22 @@ def test_p_values_are_those_of_the_loop() -> None:
         assert p.item() == pytest.approx((1 + sum(bool(each >= score) for each in normal)) / 41)
 
 
+def test_scores_that_lie_apart_in_memory_are_scores() -> None:
+    """torch warns of them, by default once in a process, and warnings are errors here."""
+    scores = drawn(60)
+    torch.set_warn_always(True)
+    try:
+        assert torch.equal(calibrate(drawn(40)).p_values(scores[::2]), calibrate(drawn(40)).p_values(scores)[::2])
+    finally:
+        torch.set_warn_always(False)
+
+
+def test_scores_of_yes_and_no_are_numbers() -> None:
+    calibration = calibrate(torch.tensor([True, False, False, False]), false_positive_rate=0.3)
+    assert calibration.threshold == 1
+    assert calibration.p_values(torch.tensor([True, False])).tolist() == [2 / 5, 1]
+
+
 @given(
     st.lists(st.integers(0, 12), min_size=9, max_size=60),
     st.integers(10, 99).map(lambda percent: percent / 100),

@@ -287,3 +287,13 @@ def test_it_prints_as_a_line() -> None:
     result = reconstruction_anomaly_score(torch.zeros_like, torch.ones(3, 1, 4, 4))
     assert str(result) == "3 anomaly scores from 1 to 1, median 1"
     assert AnomalyScores(torch.tensor([1.0, 3.0])).maps is None
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 16, 17), (1, 3, 16, 16), (4, 1, 16, 16)])
+def test_feature_distance_stretches_no_reconstruction_to_fit(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ShapeError) as caught:
+        feature_distance(TinyBackbone())(torch.rand(4, 3, 16, 16), torch.rand(shape))
+    assert str(caught.value) == (
+        f"Expected reconstructions of the images' shape, but got {shape} for (4, 3, 16, 16). "
+        "Resize them, and give one for each image."
+    )

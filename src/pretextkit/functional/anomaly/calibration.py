@@ -40,7 +40,7 @@ class Calibration:
         Returns:
             ``m``, float64, from ``1 / (n + 1)`` to 1.
         """
-        below = torch.searchsorted(self.normal, check_scores(scores))
+        below = torch.searchsorted(self.normal, check_scores(scores).contiguous())  # or it warns
         return (1 + len(self.normal) - below).double() / (len(self.normal) + 1)
 
     def __str__(self) -> str:

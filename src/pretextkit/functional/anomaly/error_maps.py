@@ -39,7 +39,8 @@ def feature_distance(backbone: Model, *, layers: Layers = "all") -> Callable[[Te
 
     Raises:
         UnknownNameError: The backbone has no layer of that name.
-        ShapeError: A layer does not give maps. This and the next are raised at the first images.
+        ShapeError: A layer does not give maps, or reconstructions have another shape than the images. This and the one
+            above are raised at the first images.
 
     Example:
         >>> import torch
@@ -51,6 +52,12 @@ def feature_distance(backbone: Model, *, layers: Layers = "all") -> Callable[[Te
     """
 
     def distance(images: Tensor, reconstructions: Tensor) -> Tensor:
+        if images.shape != reconstructions.shape:
+            raise ShapeError(
+                "reconstructions of the images' shape",
+                got=f"{tuple(reconstructions.shape)} for {tuple(images.shape)}",
+                fix="Resize them, and give one for each image.",
+            )
         with reading_maps(backbone, layers) as read:
             pairs = zip(read(images).values(), read(reconstructions).values(), strict=True)
             maps = [(nn.functional.normalize(a) - nn.functional.normalize(b)).square().sum(1) for a, b in pairs]

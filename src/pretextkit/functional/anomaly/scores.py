@@ -46,4 +46,4 @@ def check_scores(scores: AnomalyScores | Tensor) -> Tensor:
         raise DataError(
             "finite scores, at least one", got="NaN or inf" if len(values) else "none", fix="Check the images."
         )
-    return values.detach().cpu()
+    return (values.to(torch.uint8) if values.dtype == torch.bool else values).detach().cpu()
