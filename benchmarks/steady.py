@@ -1,9 +1,10 @@
 """Train for minutes and see whether memory and speed stay as they are.
 
-    python benchmarks/steady.py --minutes 30 --out benchmarks/results/steady.json
+    python benchmarks/steady.py --minutes 30 --out docs/figures/steady.json
 
-After each epoch the resident memory (Linux: /proc/self/statm) and the epoch's speed are noted. Reported are the slopes
-of least-squares lines through both, without the first tenth of the epochs, in which caches fill.
+After each epoch the resident memory (Linux: /proc/self/statm) and the epoch's speed are noted, the latter by the clock
+and by the processor's time, which other programs on the machine hardly change. Reported are the slopes of least-squares
+lines, without the first tenth of the epochs, in which caches fill.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import argparse
 import json
 import os
 import platform
+import shlex
 import statistics
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -26,6 +29,7 @@ import pretextkit as pk
 from pretextkit.functional import pretrain
 
 MIB = 1 << 20
+FIGURES = ("resident memory, MiB", "images/s by the clock", "images/s of processor time")
 
 
 class EnoughError(Exception):
@@ -46,20 +50,21 @@ def slope(x: list[float], y: list[float]) -> float:
 
 def measure(minutes: float, task: str, images: int, folder: str) -> dict[str, Any]:
     """Train for so long, with checkpoints, and fit the lines."""
-    begun = last = time.monotonic()
+    begun = time.monotonic()
+    last = (begun, time.process_time())
     hours: list[float] = []
-    memory: list[float] = []
-    speed: list[float] = []
+    noted: dict[str, list[float]] = {name: [] for name in FIGURES}
     train = pk.data.load("sample").train_images[:images]
 
     def note(row: Mapping[str, float]) -> None:
         nonlocal last
-        now = time.monotonic()
-        hours.append((now - begun) / 3600)
-        memory.append(resident())
-        speed.append(len(train) // 128 * 128 / (now - last))
+        now = (time.monotonic(), time.process_time())
+        speeds = [len(train) // 128 * 128 / (here - before) for here, before in zip(now, last, strict=True)]
+        hours.append((now[0] - begun) / 3600)
+        for name, value in zip(FIGURES, (resident(), *speeds), strict=True):
+            noted[name].append(value)
         last = now
-        if now - begun > 60 * minutes:
+        if now[0] - begun > 60 * minutes:
             raise EnoughError
 
     torch.manual_seed(0)
@@ -67,21 +72,33 @@ def measure(minutes: float, task: str, images: int, folder: str) -> dict[str, An
     with suppress(EnoughError):
         pretrain(network, train, epochs=10**6, batch_size=128, checkpoint=folder, progress=False, callbacks=[note])
     first = max(1, len(hours) // 10)
-    hours, memory, speed = hours[first:], memory[first:], speed[first:]
-    usual = statistics.median(speed)
+    hours = hours[first:]
+    lines = {name: line(hours, values[first:]) for name, values in noted.items()}
     return {
         "task": task,
         "minutes": minutes,
         "epochs": len(hours),
         "images_an_epoch": len(train),
-        "memory_mib": {"first": memory[0], "last": memory[-1], "slope_an_hour": slope(hours, memory)},
-        "images_per_second": {
-            "median": usual,
-            "slope_an_hour": slope(hours, speed),
-            "slope_an_hour_in_percent": 100 * slope(hours, speed) / usual,
+        "threads": torch.get_num_threads(),
+        "tables": {
+            "": {
+                "corner": f"{len(hours):,} epochs, {minutes:g} minutes",
+                "columns": ["median", "first tenth", "last tenth", "change an hour", "in percent"],
+                "rows": {name: [f"{value:,.4g}" for value in each.values()] for name, each in lines.items()},
+            }
         },
+        "lines": lines,
         "environment": {"torch": torch.__version__, "python": platform.python_version(), "machine": platform.machine()},
     }
+
+
+def line(hours: list[float], values: list[float]) -> dict[str, float]:
+    """Tell how something goes over time: its median, the medians of its first and last tenth, and its slope."""
+    few = max(1, len(values) // 10)
+    usual, rise = statistics.median(values), slope(hours, values)
+    ends = (statistics.median(part) for part in (values[:few], values[-few:]))
+    names = ("median", "first_tenth", "last_tenth", "slope_an_hour", "slope_an_hour_in_percent")
+    return dict(zip(names, (usual, *ends, rise, 100 * rise / usual), strict=True))
 
 
 def main() -> None:
@@ -93,6 +110,7 @@ def main() -> None:
     options = parser.parse_args()
     with TemporaryDirectory() as folder:
         report = measure(options.minutes, options.task, options.images, folder)
+    report = {"command": shlex.join(["python", *sys.argv]), "data": str(pk.data.load("sample")), **report}
     text = json.dumps(report, indent=1) + "\n"
     print(text, end="")
     if options.out is not None:

@@ -357,3 +357,21 @@ def test_layers_that_are_not_there() -> None:
         linear_probe(TinyBackbone(), train, train, layers=["layers.9"])
     with pytest.raises(OptionError, match="Expected layers='last' for a function, but got 'all'"):
         linear_probe(lambda x: x.mean((2, 3)), train, train, layers="all")
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_features_of_any_scale_are_told_apart(scale: float) -> None:
+    features, labels = clouds(60, 0)
+    plain, scaled = (linear_probe(IDENTITY, (x, labels), (x, labels)) for x in (features, scale * features))
+    assert plain.accuracy > 0.8
+    assert scaled.accuracy == pytest.approx(plain.accuracy, abs=0.05)
+
+
+def test_features_too_large_to_add_up_are_refused() -> None:
+    features, labels = torch.full((20, 3), 1e38), torch.arange(20) % 2
+    with pytest.raises(DataError) as caught:
+        linear_probe(IDENTITY, (features, labels), (features, labels))
+    assert str(caught.value) == (
+        "Expected features from layer 'last' whose sum float32 can hold, which ends at 3.4e38, but got one of 1e+38. "
+        "Scale them down; the probe standardises them anyway."
+    )

@@ -15,7 +15,7 @@ from pretextkit.functional import (
     segmentation_metrics,
     segmentation_probe,
 )
-from pretextkit.functional.segmentation_heads import fit_map_head, logits_at, upsampled
+from pretextkit.functional.segmentation_heads import PixelHead, fit_map_head, sampled_at, upsampled
 from pretextkit.models import SmallCNN
 
 CLASSES = 3
@@ -89,7 +89,44 @@ def test_logits_at_places_are_those_of_the_whole(size: tuple[int, int]) -> None:
     logits = torch.randn(2, 5, 3, 4, generator=torch.Generator().manual_seed(0))
     y, x = (part.flatten().expand(2, -1) for part in torch.meshgrid(*map(torch.arange, size), indexing="ij"))
     whole = upsampled(logits, size).flatten(2)
-    torch.testing.assert_close(logits_at(logits, y, x, size), whole)
+    torch.testing.assert_close(sampled_at(logits, y, x, size), whole)
+
+
+class OneByOne(PixelHead):
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.conv = nn.Conv2d(3, 2, 1)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        logits: Tensor = self.conv(maps)
+        return logits
+
+
+def test_a_head_that_reads_single_places_is_fitted_as_if_it_had_read_the_whole_map() -> None:
+    generator = torch.Generator().manual_seed(0)
+    maps, masks = torch.randn(4, 3, 5, 6, generator=generator), torch.randint(2, (4, 10, 13), generator=generator)
+    options = {"learning_rate": 0.1, "steps": 20, "batch_size": 2, "pixels": 30, "ignore_index": 255, "seed": 0}
+    sparse, whole = OneByOne(0), OneByOne(0)
+    start = whole.conv.weight.clone()
+    fit_map_head(sparse, maps, masks, **options)  # type: ignore[arg-type]
+    fit_map_head(nn.Sequential(whole), maps, masks, **options)  # type: ignore[arg-type]
+    torch.testing.assert_close(sparse.conv.weight, whole.conv.weight, rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(start, whole.conv.weight, atol=0.1)
+
+
+def test_a_linear_head_standardises_by_what_it_is_fitted_to() -> None:
+    """Statistics of sampled places are those of the maps, but for chance."""
+    maps = 5 + 3 * torch.randn(8, 2, 20, 20, generator=torch.Generator().manual_seed(0))
+    maps = maps.cumsum(3) / 20  # smooth enough that places between the pixels are like them
+    masks = (maps[:, 0] > maps[:, 0].mean()).long()
+    head = LinearMapHead(2, 2)
+    options = {"learning_rate": 0.1, "steps": 300, "batch_size": 8, "pixels": 200, "ignore_index": 255, "seed": 0}
+    fit_map_head(head, maps, masks, **options)  # type: ignore[arg-type]
+    found, exact = head.standardize, maps.transpose(0, 1).flatten(1)
+    torch.testing.assert_close(found.running_mean, exact.mean(1), rtol=0.02, atol=0)
+    torch.testing.assert_close(found.running_var, exact.var(1), rtol=0.05, atol=0)
+    assert (upsampled(head(maps), (20, 20)).argmax(1) == masks).float().mean() > 0.97
 
 
 @pytest.mark.parametrize("head", [LinearMapHead, ConvMapHead])

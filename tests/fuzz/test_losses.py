@@ -19,6 +19,7 @@ PAIRS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "alignment": losses.alignment,
     "nt_xent_loss": losses.nt_xent_loss,
 }
+LOGITS: dict[str, Callable[..., Tensor]] = {"critic_loss": losses.critic_loss, "fooling_loss": losses.fooling_loss}
 SINGLES: dict[str, Callable[[Tensor], Tensor]] = {
     "feature_spread": losses.feature_spread,
     "psnr": losses.psnr,
@@ -28,7 +29,7 @@ SINGLES: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def test_every_public_loss_is_here() -> None:
-    assert {*PAIRS, *SINGLES, "weighted_mse"} == set(losses.__all__)
+    assert {*PAIRS, *SINGLES, *LOGITS, "weighted_mse"} == set(losses.__all__)
 
 
 def unit(z: Tensor) -> list[list[float]]:
@@ -96,6 +97,17 @@ def test_single_tensors_of_whatever_comes(name: str, x: Tensor) -> None:
         if name != "psnr":
             assert x.ndim == 2
             assert x.numel()
+
+
+@pytest.mark.parametrize("name", LOGITS)
+@given(one=any_tensors(), other=any_tensors(), same=st.booleans())
+def test_logits_of_whatever_comes(name: str, one: Tensor, other: Tensor, same: bool) -> None:
+    logits = (one, one if same else other)[: 2 if name == "critic_loss" else 1]
+    result = answer(LOGITS[name], *logits)
+    if result is not None:
+        assert len({each.shape for each in logits}) == 1
+        assert all(each.numel() and each.is_floating_point() for each in logits)
+        assert result.shape == ()
 
 
 @given(one=any_tensors(5), other=any_tensors(5), weights=any_tensors(5), x=images(), same=st.booleans())

@@ -23,7 +23,7 @@ from pretextkit.functional.knn import KNNResult, knn_probe
 from pretextkit.functional.pretrain import PretrainResult, pretrain
 from pretextkit.functional.probe import LayerScore, ProbeResult, linear_probe
 from pretextkit.functional.segmentation import SegmentationResult, SegmentationScore, segmentation_probe
-from pretextkit.functional.segmentation_heads import ConvMapHead, LinearMapHead
+from pretextkit.functional.segmentation_heads import ConvMapHead, LinearMapHead, PixelHead
 from pretextkit.functional.segmentation_metrics import SegmentationMetrics, segmentation_metrics
 from pretextkit.functional.view_count import views_per_image
 from pretextkit.losses import nt_xent_loss
@@ -41,6 +41,7 @@ __all__ = [
     "KNNResult",
     "LayerScore",
     "LinearMapHead",
+    "PixelHead",
     "PretrainResult",
     "ProbeResult",
     "SegmentationMetrics",

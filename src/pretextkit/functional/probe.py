@@ -106,7 +106,8 @@ def linear_probe(
         Accuracy, the chosen layer, and every layer's scores.
 
     Raises:
-        DataError: No labels, one class only, labels that are not 0…k-1, or test classes that train has not.
+        DataError: No labels, one class only, labels that are not 0…k-1, or test classes that train has not; features
+            too large for their sum.
         ShapeError: Train and test have features of different widths.
         UnknownNameError: The model has no layer of that name.
 
@@ -131,8 +132,7 @@ def linear_probe(
     scores: dict[str, LayerScore] = {}
     heads: dict[str, LinearHead] = {}
     for name, features in train_layers.items():
-        mean, std = features.mean(0), features.std(0, correction=0)
-        std = torch.where(std > 1e-6 * (1 + mean.abs()), std, torch.ones_like(std))  # a constant feature stays at zero
+        mean, std = _moments(features, name)
         grid = torch.tensor(penalties, dtype=torch.float32)
         rows = Standardized(features, everything, mean, std)
         best, validation = _choose_penalty(rows, train_labels, classes, grid, folds, third)
@@ -195,6 +195,18 @@ def check_known(labels: Tensor, classes: int, what: str = "test") -> None:
             got=f"label {int(labels.max())}",
             fix="Give train at least one image of every class.",
         )
+
+
+def _moments(features: Tensor, name: str) -> tuple[Tensor, Tensor]:
+    """Give what standardises features ``n d``: their mean and deviation, each ``d``."""
+    mean, std = features.mean(0), features.std(0, correction=0)
+    if not (mean + std).isfinite().all():
+        raise DataError(
+            f"features from layer {name!r} whose sum float32 can hold, which ends at 3.4e38",
+            got=f"one of {features.abs().max():.2g}",
+            fix="Scale them down; the probe standardises them anyway.",
+        )
+    return mean, torch.where(std > 1e-6 * mean.abs(), std, torch.ones_like(std))  # a constant one stays at zero
 
 
 def _folds(labels: Tensor, seed: int) -> Iterator[tuple[Tensor, Tensor]]:

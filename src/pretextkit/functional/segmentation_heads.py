@@ -11,13 +11,21 @@ from pretextkit.options import whole
 from pretextkit.training.optim import parameter_groups, warmup_cosine
 from pretextkit.training.seeds import derived_generator, derived_seed, seeded
 
-__all__ = ["ConvMapHead", "LinearMapHead", "MapHead", "fit_map_head", "logits_at", "upsampled"]
+__all__ = ["ConvMapHead", "LinearMapHead", "MapHead", "PixelHead", "fit_map_head", "sampled_at", "upsampled"]
 
 MapHead = Callable[[int, int], nn.Module]
 """From the maps' channels and the number of classes to a module that maps ``b d h' w'`` to logits ``b k h' w'``."""
 
 
-class LinearMapHead(nn.Module):
+class PixelHead(nn.Module):
+    """A head that reads each place of a map by an affine function of that place alone.
+
+    Scaling its logits up is then the same as scaling the maps up, so that it is fitted to the pixels that a step looks
+    at, without a look at the others.
+    """
+
+
+class LinearMapHead(PixelHead):
     """One linear classifier for every place of a map: a 1x1 convolution of standardised channels.
 
     Example:
@@ -71,7 +79,8 @@ def fit_map_head(
 
     The logits are scaled up to the masks bilinearly, but only where a step looks: at ``pixels`` places of each image,
     drawn anew (as PointRend trains, Kirillov et al. 2020, arXiv 1912.08193). The gradient expected is that of all
-    pixels, at a small part of the cost.
+    pixels, at a small part of the cost. For a :class:`PixelHead` the maps are scaled up there instead, and it sees
+    nothing else of them.
 
     Args:
         head: Trained in place, and left in evaluation mode.
@@ -95,7 +104,11 @@ def fit_map_head(
             y = torch.randint(height, (batch_size, pixels), generator=generator)
             x = torch.randint(width, (batch_size, pixels), generator=generator)
             targets = masks[rows[:, None], y, x].long().to(device)
-            logits = logits_at(head(maps[rows].to(device).float()), y, x, (height, width))
+            chosen = maps[rows].to(device).float()
+            if isinstance(head, PixelHead):
+                logits = head(sampled_at(chosen, y, x, (height, width))[:, :, None])[:, :, 0]
+            else:
+                logits = sampled_at(head(chosen), y, x, (height, width))
             loss = nn.functional.cross_entropy(logits, targets, ignore_index=ignore_index, reduction="sum")
             loss = loss / (targets != ignore_index).sum().clamp(min=1)  # a mean of no pixel would be NaN
             for group in optimizer.param_groups:
@@ -106,18 +119,18 @@ def fit_map_head(
     head.eval()
 
 
-def logits_at(logits: Tensor, y: Tensor, x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Read logits ``b k h' w'`` scaled up to ``size`` at the pixels ``y``, ``x`` (each ``b p``): ``b k p``.
+def sampled_at(maps: Tensor, y: Tensor, x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Read maps or logits ``b d h' w'``, scaled up to ``size``, at the pixels ``y``, ``x`` (each ``b p``): ``b d p``.
 
     Example:
         >>> maps, y, x = torch.rand(1, 2, 3, 4), torch.tensor([[5]]), torch.tensor([[7]])
         >>> whole = upsampled(maps, (12, 16))
-        >>> torch.allclose(logits_at(maps, y, x, (12, 16))[0, :, 0], whole[0, :, 5, 7], atol=1e-5)
+        >>> torch.allclose(sampled_at(maps, y, x, (12, 16))[0, :, 0], whole[0, :, 5, 7], atol=1e-5)
         True
     """
     places = torch.stack([(2 * x + 1) / size[1] - 1, (2 * y + 1) / size[0] - 1], dim=-1)
-    grid = places[:, None].to(logits)
-    sampled = nn.functional.grid_sample(logits, grid, padding_mode="border", align_corners=False)
+    grid = places[:, None].to(maps)
+    sampled = nn.functional.grid_sample(maps, grid, padding_mode="border", align_corners=False)
     return sampled[:, :, 0]
 
 
