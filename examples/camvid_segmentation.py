@@ -4,8 +4,8 @@
 
 ``--data`` takes what ``pretextkit.data.load_segmentation`` takes, an ``.npz`` file or a folder in the layout of Pascal
 VOC, or ``synthetic``: discs and boxes drawn here, to try the script out. The budget is ``--views``: so many views of
-each crop go through the backbone, whatever a task makes of it. Repeat the command to go on where a pretraining was
-stopped.
+each crop go through the backbone, whatever a task makes of it. Repeat the command to go on where it was stopped: rows
+that are finished are kept below ``--out``.
 """
 
 from __future__ import annotations
@@ -58,6 +58,22 @@ def main() -> None:
     batch_size = min(64, len(crops))
     rows: dict[str, dict[str, Any]] = {}
     masks: dict[str, Tensor] = {}
+    asked = {name: value for name, value in vars(options).items() if name not in ("tasks", "threads", "out")}
+
+    def finished(name: str) -> bool:
+        """Read a row that an earlier call with the same options left."""
+        path = options.out / f"{name.replace(' ', '-')}.pt"
+        kept = torch.load(path, weights_only=True) if path.exists() else {}
+        if kept.get("asked") == asked:
+            rows[name], masks[name] = kept["row"], kept["masks"]
+        return name in rows
+
+    def keep(name: str, row: dict[str, Any], predictions: Tensor) -> None:
+        """Leave a row for a later call."""
+        rows[name], masks[name] = row, predictions
+        path = options.out / f"{name.replace(' ', '-')}.pt"
+        torch.save({"asked": asked, "row": row, "masks": predictions}, path.with_suffix(".partial"))
+        path.with_suffix(".partial").replace(path)
 
     def probe(name: str, backbone: pk.Backbone, seconds: float) -> None:
         result = segmentation_probe(
@@ -73,17 +89,20 @@ def main() -> None:
             seed=options.seed,
         )
         print(f"{name}: {result}", flush=True)
-        masks[name] = result.predictions
-        rows[name] = {
+        row = {
             **scores(result.miou, result.pixel_accuracy, result.class_iou, data),
             "layer": result.layer,
             "miou_of_layers": {layer: score.miou for layer, score in result.layers.items()},
             "training_seconds": seconds,
             "probe_seconds": result.seconds,
         }
+        keep(name, row, result.predictions)
 
-    probe("random init", new_backbone(options, data), 0.0)
+    if not finished("random init"):
+        probe("random init", new_backbone(options, data), 0.0)
     for name in options.tasks:
+        if finished(name):
+            continue
         backbone = new_backbone(options, data)
         task = pk.pretext_tasks.create(name, backbone)
         steps = round(options.views * len(crops) / (batch_size * views_per_image(task, crops)))
@@ -93,16 +112,16 @@ def main() -> None:
         print(run)
         probe(name, backbone, run.history.last["seconds"])
 
-    begun = time.monotonic()
-    predictions = supervised(new_backbone(options, data), data, options.supervised_steps, options.seed)
-    classes = len(data.class_names)
-    found = segmentation_metrics(predictions, data.test.masks, classes, ignore_index=data.ignore_index)
-    seconds = time.monotonic() - begun
-    print(
-        f"supervised, end to end: mIoU {found.miou:.1%}, pixel accuracy {found.pixel_accuracy:.1%} in {seconds:.0f} s"
-    )
-    masks["supervised"] = predictions
-    rows["supervised"] = {**scores(*found, data), "layer": "end to end", "training_seconds": seconds}
+    if not finished("supervised"):
+        begun = time.monotonic()
+        predictions = supervised(new_backbone(options, data), data, options.supervised_steps, options.seed)
+        classes = len(data.class_names)
+        found = segmentation_metrics(predictions, data.test.masks, classes, ignore_index=data.ignore_index)
+        seconds = time.monotonic() - begun
+        row = {**scores(*found, data), "layer": "end to end", "training_seconds": seconds}
+        keep("supervised", row, predictions)
+    for name, row in rows.items():
+        print(f"{name}: mIoU {row['miou']:.1%}, pixel accuracy {row['pixel_accuracy']:.1%} ({row['layer']})")
 
     columns = ("miou", "pixel_accuracy", "layer")
     report = {

@@ -2,11 +2,13 @@
 
     python examples/distributed_pretrain.py                                    # one process
     torchrun --nproc-per-node 2 examples/distributed_pretrain.py               # two, or as many as there are GPUs
-    torchrun --nproc-per-node 2 --max-restarts 3 examples/distributed_pretrain.py    # again, when one is killed
+    TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 torchrun --nproc-per-node 2 --max-restarts 3 \
+        examples/distributed_pretrain.py                                       # all again, when one is killed
     torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint host0:29500 \
         examples/distributed_pretrain.py                                       # on each of two hosts
 
-The processes talk by NCCL on GPUs and by gloo on CPUs. The first one writes a checkpoint every half minute and at the
+The variable keeps processes that are started again from looking for those before them (pytorch/pytorch#135712). The
+processes talk by NCCL on GPUs and by gloo on CPUs. The first one writes a checkpoint every half minute and at the
 end, goes on from it when the command is repeated, and probes the features.
 """
 

@@ -31,6 +31,8 @@ def main() -> None:
     parser.add_argument("--views", type=float, default=40.0, help="views of each image, the budget")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--images", type=int, help="use so many training images of each only")
+    parser.add_argument("--evaluate", nargs="+", default=["first", "second"], choices=["first", "second"])
+    parser.add_argument("--pool", type=int, nargs="+", default=[1, 2], help="sides of the grids that maps are read by")
     parser.add_argument("--size", type=int, help="scale all images to so many pixels a side")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--out", type=Path, default=Path("out/fashion-mnist-transfer"))
@@ -39,8 +41,11 @@ def main() -> None:
     first, second = (pk.data.load(source, size=options.size) for source in (options.first, options.second))
     names = (first.name, second.name) if first.name != second.name else ("first", "second")
     sets = dict(zip(names, (first, second), strict=True))
+    targets = {
+        name: sets[name] for name, which in zip(names, ("first", "second"), strict=True) if which in options.evaluate
+    }
     results: dict[tuple[str, str], Comparison] = {}
-    for (source, pretrained), (target, evaluated) in product(sets.items(), sets.items()):
+    for (source, pretrained), (target, evaluated) in product(sets.items(), targets.items()):
         print(f"Pretrained on {source}, evaluated on {target}", flush=True)
         results[source, target] = compare(
             options.tasks,
@@ -52,14 +57,14 @@ def main() -> None:
             batch_size=options.batch_size,
             seeds=options.seeds,
             label_fractions=(),
-            pool=[1, 2],
+            pool=options.pool,
             save=options.out / f"{source}-to-{target}",
             checkpoints=options.out / f"pretrained-on-{source}",
         )
         print(results[source, target], flush=True)
 
     tables: dict[str, Any] = {}
-    for target in sets:
+    for target in targets:
         rows = accuracies(results, target)
         columns = [f"images of {source}" for source in sets]
         tables[f"Evaluated on {target}"] = {"columns": columns, "rows": rows}

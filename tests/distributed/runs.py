@@ -48,7 +48,7 @@ def without_batch_norm(module: nn.Module) -> None:
 def without_kinks(module: nn.Module) -> None:
     """Make units smooth: where one is at 0 but for rounding, ReLU's gradient differs from process to process."""
     for name, child in module.named_children():
-        if isinstance(child, nn.ReLU):
+        if isinstance(child, nn.ReLU | nn.LeakyReLU):
             setattr(module, name, nn.GELU())
         without_kinks(child)
 
@@ -124,6 +124,15 @@ def contrast() -> Task:
         return Contrast()
 
 
+def critical() -> Task:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        task = pk.tasks.ContextEncoder(TinyBackbone(), critic=pk.models.ConvCritic(), adversarial_weight=0.5)
+    without_batch_norm(task)
+    without_kinks(task)
+    return task
+
+
 def darkened(images: Tensor, generator: Generator) -> Tensor:
     return images * torch.rand(len(images), 1, 1, 1, generator=generator)
 
@@ -136,6 +145,7 @@ RUNS: dict[str, Callable[..., Outcome]] = {
 RUNS |= {
     "adamw": lambda **more: outcome(make("rotation"), **ADAMW, **more),
     "lars": lambda **more: outcome(make("simclr"), optimizer="lars", **more),
+    "with a critic": lambda **more: outcome(critical(), **more),
     "in parts": lambda **more: outcome(make("jigsaw"), accumulate=2, batch_size=16, **more),
     "augmented": lambda **more: outcome(make("rotation"), augment=darkened, **more),
     "data set": lambda **more: outcome(make("simclr"), TensorDataset(IMAGES), workers=1, **more),

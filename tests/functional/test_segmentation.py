@@ -97,15 +97,17 @@ class OneByOne(PixelHead):
         super().__init__()
         torch.manual_seed(seed)
         self.conv = nn.Conv2d(3, 2, 1)
+        self.places: set[int] = set()
 
     def forward(self, maps: Tensor) -> Tensor:
+        self.places.add(maps.shape[2:].numel())
         logits: Tensor = self.conv(maps)
         return logits
 
 
 def test_a_head_that_reads_single_places_is_fitted_as_if_it_had_read_the_whole_map() -> None:
     generator = torch.Generator().manual_seed(0)
-    maps, masks = torch.randn(4, 3, 5, 6, generator=generator), torch.randint(2, (4, 10, 13), generator=generator)
+    maps, masks = torch.randn(4, 3, 9, 11, generator=generator), torch.randint(2, (4, 20, 23), generator=generator)
     options = {"learning_rate": 0.1, "steps": 20, "batch_size": 2, "pixels": 30, "ignore_index": 255, "seed": 0}
     sparse, whole = OneByOne(0), OneByOne(0)
     start = whole.conv.weight.clone()
@@ -113,20 +115,27 @@ def test_a_head_that_reads_single_places_is_fitted_as_if_it_had_read_the_whole_m
     fit_map_head(nn.Sequential(whole), maps, masks, **options)  # type: ignore[arg-type]
     torch.testing.assert_close(sparse.conv.weight, whole.conv.weight, rtol=1e-3, atol=1e-4)
     assert not torch.allclose(start, whole.conv.weight, atol=0.1)
+    assert (sparse.places, whole.places) == ({30}, {99})  # each took its way
 
 
-def test_a_linear_head_standardises_by_what_it_is_fitted_to() -> None:
-    """Statistics of sampled places are those of the maps, but for chance."""
+def test_a_linear_head_on_large_maps_standardises_by_sampled_places_and_reads_them_all() -> None:
+    """Statistics of sampled places are those of smooth maps, but for chance."""
     maps = 5 + 3 * torch.randn(8, 2, 20, 20, generator=torch.Generator().manual_seed(0))
     maps = maps.cumsum(3) / 20  # smooth enough that places between the pixels are like them
-    masks = (maps[:, 0] > maps[:, 0].mean()).long()
+    masks = (upsampled(maps, (50, 60))[:, 0] > maps[:, 0].mean()).long()
     head = LinearMapHead(2, 2)
-    options = {"learning_rate": 0.1, "steps": 300, "batch_size": 8, "pixels": 200, "ignore_index": 255, "seed": 0}
+    options = {"learning_rate": 0.1, "steps": 300, "batch_size": 8, "pixels": 100, "ignore_index": 255, "seed": 0}
     fit_map_head(head, maps, masks, **options)  # type: ignore[arg-type]
     found, exact = head.standardize, maps.transpose(0, 1).flatten(1)
     torch.testing.assert_close(found.running_mean, exact.mean(1), rtol=0.02, atol=0)
-    torch.testing.assert_close(found.running_var, exact.var(1), rtol=0.05, atol=0)
-    assert (upsampled(head(maps), (20, 20)).argmax(1) == masks).float().mean() > 0.97
+    torch.testing.assert_close(found.running_var, exact.var(1), rtol=0.1, atol=0)
+    assert (upsampled(head(maps), (50, 60)).argmax(1) == masks).float().mean() > 0.97
+
+
+def test_one_pixel_of_one_image_is_enough_for_a_step() -> None:
+    images, masks = scenes()
+    options = {"batch_size": 1, "pixels": 1, "steps": 2}
+    assert 0 <= segmentation_probe(nn.Identity(), (images, masks), (images, masks), **options).miou <= 1
 
 
 @pytest.mark.parametrize("head", [LinearMapHead, ConvMapHead])

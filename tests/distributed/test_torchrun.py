@@ -1,0 +1,28 @@
+"""Under torchrun itself: a process that is killed takes the others with it, and all go on from the last checkpoint."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from . import restarted
+
+
+def test_torchrun_starts_a_killed_run_anew_and_it_ends_as_one_that_was_not_killed(tmp_path: Path) -> None:
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1"]
+    # Else the processes of the second attempt may look for those of the first: pytorch/pytorch#135712.
+    environment = {**os.environ, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "OMP_NUM_THREADS": "1"}
+    for name, launcher in (("two", torchrun), ("one", [])):
+        (tmp_path / name).mkdir()
+        command = [sys.executable, *launcher, restarted.__file__, str(tmp_path / name)]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
+        assert ended.returncode == 0, ended.stderr
+    two, one = (torch.load(tmp_path / name / "ended.pt", weights_only=True) for name in ("two", "one"))
+    assert restarted.FATAL - 1 <= two["resumed_at"] < restarted.STEPS  # not from the start
+    assert one["resumed_at"] == 0
+    for name, value in one["weights"].items():
+        torch.testing.assert_close(two["weights"][name], value, rtol=0, atol=1e-6, msg=name)
