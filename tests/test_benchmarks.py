@@ -68,16 +68,18 @@ def test_a_race_gives_ratios_of_neighbours_and_every_second_round_begins_with_th
 
     row = race(clock.side("ours", 9, 1, 2, 4), clock.side("theirs", 9, 3, 4, 20), Effort(), rounds=3)
     assert (row["ratio"], row["lowest"], row["highest"]) == (3, 2, 5)
-    assert (row["our_seconds"], row["their_seconds"], row["rounds"], row["repeats"]) == (2, 4, 3, 1)
+    assert (row["our_seconds"], row["their_seconds"], row["rounds"]) == (2, 4, 3)
+    assert (row["our_repeats"], row["their_repeats"]) == (1, 1)
     assert clock.order == ["ours", "theirs", "theirs", "ours", "ours", "theirs", "theirs", "ours"]
 
 
-def test_short_runs_are_repeated_until_the_shorter_side_takes_a_fifth_of_a_second(clock: Clock) -> None:
+def test_short_runs_are_repeated_until_they_take_a_fifth_of_a_second_and_each_side_for_itself(clock: Clock) -> None:
     from comparisons.timing import Effort, race
 
     row = race(clock.side("ours", 1 / 32), clock.side("theirs", 1 / 8), Effort(), rounds=1)
-    assert (row["repeats"], row["ratio"], row["our_seconds"], row["their_seconds"]) == (6, 4, 1 / 32, 1 / 8)
-    assert race(clock.side("ours", 1 / 32), clock.side("theirs", 1 / 8), Effort(quick=True))["repeats"] == 1
+    assert (row["our_repeats"], row["their_repeats"]) == (6, 2)
+    assert (row["ratio"], row["our_seconds"], row["their_seconds"]) == (4, 1 / 32, 1 / 8)
+    assert race(clock.side("ours", 1 / 32), clock.side("theirs", 1 / 8), Effort(quick=True))["our_repeats"] == 1
 
 
 def test_sides_that_differ_are_not_raced(clock: Clock) -> None:
@@ -271,3 +273,20 @@ def test_two_processes_train_together_say_how_they_scale_and_end_when_one_fails(
     ratios = r"( \d\.\d\d \(\d\.\d\d to \d\.\d\d\), \d+% \|){3}"
     assert re.search(rf"^\| simclr, small-cnn \| \d+ \|{ratios}$", text["Speed"], re.MULTILINE)
     assert re.search(r"^\| simclr, small-cnn \| 2\.\d \| [\d.]+ \| [\d.]+ \| [\d,]+ \|$", text["Sending"], re.MULTILINE)
+
+
+@pytest.mark.usefixtures("benchmarks")
+def test_a_steady_run_is_told_by_its_ends_and_its_slope() -> None:
+    from steady import line
+
+    hours = [number / 100 for number in range(100)]
+    told = line(hours, [50 + 20 * hour for hour in hours])
+    assert told == pytest.approx(
+        {
+            "median": 50 + 20 * 0.495,
+            "first_tenth": 50 + 20 * 0.045,
+            "last_tenth": 50 + 20 * 0.945,
+            "slope_an_hour": 20,
+            "slope_an_hour_in_percent": 100 * 20 / 59.9,
+        }
+    )
