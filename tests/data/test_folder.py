@@ -238,6 +238,20 @@ def test_sizes_are_unified_by_the_median_shorter_side(tmp_path: Path) -> None:
     assert FolderImages(tmp_path, size=9)[2][0].shape == (3, 9, 9)
 
 
+def test_with_a_size_no_file_is_opened_before_it_is_read(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", (12, 12))
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    images = FolderImages(tmp_path, size=8)
+    assert (len(images), images[0][0].shape) == (2, (3, 8, 8))
+    with pytest.raises(
+        DataError, match=r"^Expected an image file that can be decoded at .*b\.png, but got Unidentified"
+    ):
+        images[1]
+    with pytest.raises(DataError, match=r"b\.png"):
+        FolderImages(tmp_path)
+    assert [path.name for path, _ in FolderImages(tmp_path, size=8, on_error="skip").skipped] == ["b.png"]
+
+
 def test_default_size_is_at_most_224(tmp_path: Path) -> None:
     save(tmp_path / "a.png", (500, 300))
     assert FolderImages(tmp_path).size == 224

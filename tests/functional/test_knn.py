@@ -72,6 +72,23 @@ def test_votes_are_those_of_loops(seed: int, k: int, temperature: float, alone: 
     assert result.k == min(k, 24 if alone else 25)
 
 
+@given(
+    rows=st.integers(1, 4),
+    columns=st.integers(1, 300),
+    k=st.integers(1, 6),
+    seed=st.integers(0, 10**6),
+    ties=st.booleans(),
+)
+def test_the_highest_of_a_row_are_those_of_topk(rows: int, columns: int, k: int, seed: int, ties: bool) -> None:
+    values = torch.randn(rows, columns, generator=Generator().manual_seed(seed))
+    values = values.round() if ties else values
+    k = min(k, columns)
+    found, where = knn.highest(values, k)
+    assert torch.equal(found, values.topk(k).values)
+    assert torch.equal(values.gather(1, where), found)
+    assert all(len(set(row)) == k for row in where.tolist())
+
+
 def test_a_set_that_queries_itself_never_finds_itself() -> None:
     # Each image's nearest other has the other label: only an image itself would vote right.
     features = torch.tensor([[1.0, 0.0], [1.0, 0.01], [0.0, 1.0], [0.01, 1.0]])

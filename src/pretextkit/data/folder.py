@@ -40,8 +40,8 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
     Grey images become RGB, deep ones keep their range, transparent pixels show white, and the camera's orientation
     (Exif) is applied. Then the shorter side is scaled to ``size`` and the middle cut out.
 
-    Every file's header is read at construction, and with ``on_error="skip"`` every file is decoded once, so that the
-    length is final: as long as one epoch of reading.
+    With a ``size``, construction only lists the files. Without, it reads every header, and with ``on_error="skip"`` it
+    decodes every file once, so that the length is final: as long as one epoch of reading.
 
     Args:
         root: The folder.
@@ -51,7 +51,7 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
 
     Raises:
         DataError: There is no such folder, no image in it, or (``on_error="raise"``) a file cannot be decoded: at
-            construction where the header tells, else when the image is read.
+            construction where its header is read and tells, else when the image is read.
 
     Example:
         >>> import tempfile
@@ -78,10 +78,12 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
             size = whole("size", size, fix="Leave size out to take the files' median.")
         self.root = Path(root)
         self.max_pixels = whole("max_pixels", max_pixels, fix=f"The default is {MAX_PIXELS}.")
-        paths: list[Path] = []
+        listed = _find(self.root)
+        opens = size is None or on_error == "skip"  # else there is nothing to look for in a million headers
+        paths: list[Path] = [] if opens else listed
         sides: list[int] = []
         skipped: list[tuple[Path, str]] = []
-        for path in _find(self.root):
+        for path in listed if opens else ():
             try:
                 sides.append(min(self._decode(path).shape[1:]) if on_error == "skip" else self._shorter_side(path))
                 paths.append(path)

@@ -21,6 +21,8 @@ __all__ = ["KNNResult", "cosine_neighbors", "knn_probe"]
 
 CHUNK, KNOWN = 1024, 2**16
 """Queries compared at once, and with how many: their similarities take 256 MiB."""
+GROUP = 32
+"""Similarities of which the highest is looked at first."""
 
 
 @dataclass(frozen=True)
@@ -143,12 +145,36 @@ def _most_similar(queries: Tensor, known: Tensor, k: int, *, alone: bool) -> tup
             if alone:
                 own = rows[(begin <= rows) & (rows < end)]
                 products[own - rows[0], own - begin] = -torch.inf
-            nearest = products.topk(min(k, end - begin))
-            both = torch.cat([similarity[rows], nearest.values], 1).sort(stable=True, descending=True)
-            which = torch.cat([numbers[rows], nearest.indices + begin], 1).gather(1, both.indices)
+            values, columns = highest(products, min(k, end - begin))
+            both = torch.cat([similarity[rows], values], 1).sort(stable=True, descending=True)
+            which = torch.cat([numbers[rows], columns + begin], 1).gather(1, both.indices)
             found.append((both.values[:, :k], which[:, :k]))
         similarity, numbers = (torch.cat(each) for each in zip(*found, strict=True))
     return similarity, numbers
+
+
+def highest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Give the ``k`` highest of each row of ``m n``, the highest first, and their columns.
+
+    Columns are first thrown into groups of 32: the ``k`` highest are in the ``k`` groups whose highest are highest.
+    Most of the work is then a maximum, which is several times faster than ``topk``.
+
+    Example:
+        >>> highest(torch.tensor([[1.0, 3.0, 2.0]]), 2)
+        (tensor([[3., 2.]]), tensor([[1, 2]]))
+    """
+    count, columns = values.shape
+    groups = columns // GROUP
+    if groups < 2 * k:
+        found = values.topk(k)
+        return found.values, found.indices
+    grouped = values[:, : groups * GROUP].unflatten(1, (GROUP, groups))  # a group is a column of these
+    best = grouped.amax(1).topk(k).indices[:, None]
+    among = grouped.gather(2, best.expand(-1, GROUP, -1)).flatten(1)
+    numbers = (best + groups * torch.arange(GROUP, device=values.device)[:, None]).flatten(1)
+    rest = torch.arange(groups * GROUP, columns, device=values.device)
+    found = torch.cat([among, values[:, rest]], 1).topk(k)
+    return found.values, torch.cat([numbers, rest.expand(count, -1)], 1).gather(1, found.indices)
 
 
 def _same(train: Any, test: Any) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from pretextkit.functional.lbfgs import minimize_each
 from pretextkit.functional.rows import Rows, empty_rows, slices
 
 __all__ = ["LogisticModel", "fit_logistic"]
@@ -32,20 +33,22 @@ def fit_logistic(
     classes: int,
     penalties: Tensor,
     *,
+    start: LogisticModel | None = None,
     max_steps: int = 200,
     memory: float = math.inf,
 ) -> LogisticModel:
     """Minimise mean cross entropy + penalty / 2 * |W|^2 by L-BFGS, until a step gains less than a millionth.
 
-    The problems for all penalties are solved together: one product with the features serves them all. The features are
-    first turned into the eigenvectors of their Gram matrix, and each direction is scaled by the most that the loss can
-    curve along it, so that correlated features cost no extra iterations.
+    The problems for all penalties are solved together: one product with the features serves all that have not yet
+    converged. The features are first turned into the eigenvectors of their Gram matrix, and each direction is scaled by
+    the most that the loss can curve along it, so that correlated features cost no extra iterations.
 
     Args:
         features: ``n d``, float32, centred and of about unit variance.
         labels: ``n``, 0…k-1.
         classes: ``k``.
         penalties: ``g``, each above 0.
+        start: Solutions of like problems to begin at, one a penalty; zero weights by default.
         max_steps: Steps after which the solution is taken as it is.
         memory: Bytes that the turned features may take; where they take more, they lie in a temporary file.
 
@@ -58,45 +61,46 @@ def fit_logistic(
         >>> model.logits(features).argmax(2)
         tensor([[0, 1]])
     """
-    count, grid = len(features), len(penalties)
+    count, width = features.shape
     variances, directions = _principal(features)
-    # A half bounds the curvature of the softmax (Boehning 1992): in these units steps are safe in every direction.
-    scale = (variances[:, None] / 2 + penalties.double()).rsqrt().float()[:, :, None]  # r g 1
-    turned = empty_rows(count, len(variances), memory)
-    for rows in slices(count, features.shape[1]):
+    rank = len(variances)
+    # A half bounds the curvature of the softmax (Boehning 1992): in these units no direction curves by more than 1.
+    scales = torch.cat([variances.expand(len(penalties), -1), torch.ones(len(penalties), 1)], 1) / 2
+    scales[:, :rank] += penalties[:, None]
+    scales = scales.rsqrt().float()[:, :, None]  # g r+1 1, the last for the bias
+    turned = empty_rows(count, rank, memory)
+    for rows in slices(count, width):
         torch.mm(features[rows], directions.float(), out=turned[rows])
-    weight = torch.zeros(len(variances), grid, classes, requires_grad=True)
-    bias = torch.zeros(grid, classes, requires_grad=True)
-    optimizer: Any = torch.optim.LBFGS(
-        [weight, bias],
-        max_iter=max_steps,
-        tolerance_grad=1e-5,
-        tolerance_change=1e-6 * grid,
-        history_size=10,
-        line_search_fn="strong_wolfe",
-    )
 
-    @torch.no_grad()
-    def objective() -> Tensor:
-        scaled = weight * scale
-        losses, gradient, bias_gradient = torch.zeros(grid), torch.zeros_like(scaled), torch.zeros_like(bias)
-        for rows in slices(count, max(len(variances), bias.numel())):
-            logits = (turned[rows] @ scaled.flatten(1)).view(-1, grid, classes) + bias
+    def objective(points: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+        grid = len(which)
+        scaled = points.view(grid, rank + 1, classes) * scales[which]
+        weight, bias = scaled[:, :rank], scaled[:, rank]
+        columns = weight.transpose(0, 1).flatten(1)
+        losses, gradient = torch.zeros(grid), torch.zeros(grid, rank + 1, classes)
+        for rows in slices(count, max(rank, columns.shape[1])):
+            logits = torch.addmm(bias.flatten(), turned[rows], columns).view(-1, grid, classes)
             target = labels[rows, None, None].expand(-1, grid, 1)
             normalizer = logits.logsumexp(2, keepdim=True)
             losses += (normalizer - logits.gather(2, target))[..., 0].sum(0)
             slope = logits.sub_(normalizer).exp_()
             slope.scatter_add_(2, target, torch.full_like(normalizer, -1)).div_(count)  # d loss / d logits
             # Several times faster than turned.T @ slope, whose few columns fit no kernel.
-            gradient += (slope.flatten(1).T @ turned[rows]).T.view_as(weight)
-            bias_gradient += slope.sum(0)
-        weight.grad = (gradient + penalties[:, None] * scaled) * scale
-        bias.grad = bias_gradient
-        return (losses / count + penalties / 2 * scaled.square().sum((0, 2))).sum()
+            gradient[:, :rank] += (slope.flatten(1).T @ turned[rows]).view(grid, classes, rank).mT
+            gradient[:, rank] += slope.sum(0)
+        decay = penalties[which, None]
+        gradient[:, :rank] += decay[:, :, None] * weight
+        values = losses / count + decay[:, 0] / 2 * weight.square().sum((1, 2))
+        return values, (gradient * scales[which]).flatten(1)
 
-    optimizer.step(objective)
-    solution = torch.einsum("d r, r g k -> g d k", directions.float(), weight.detach() * scale)
-    return LogisticModel(solution, bias.detach())
+    points = torch.zeros(len(penalties), rank + 1, classes)
+    if start is not None:
+        points[:, :rank] = directions.float().T @ start.weight
+        points[:, rank] = start.bias
+        points /= scales
+    points = minimize_each(objective, points.flatten(1), max_steps=max_steps, least_gain=1e-6, least_slope=1e-5)
+    solution = points.view(len(penalties), rank + 1, classes) * scales
+    return LogisticModel(directions.float() @ solution[:, :rank], solution[:, rank])
 
 
 def _principal(features: Rows) -> tuple[Tensor, Tensor]:

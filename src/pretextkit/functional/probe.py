@@ -15,7 +15,7 @@ from pretextkit.data.checks import check_classes
 from pretextkit.data.splits import stratified_split
 from pretextkit.errors import DataError, ShapeError
 from pretextkit.functional.features import Features, Layers, Model, extract_features
-from pretextkit.functional.logistic import fit_logistic
+from pretextkit.functional.logistic import LogisticModel, fit_logistic
 from pretextkit.functional.rows import Standardized, check_memory, slices
 from pretextkit.models.heads import LinearHead
 from pretextkit.options import number, several, whole
@@ -135,8 +135,8 @@ def linear_probe(
         mean, std = _moments(features, name)
         grid = torch.tensor(penalties, dtype=torch.float32)
         rows = Standardized(features, everything, mean, std)
-        best, validation = _choose_penalty(rows, train_labels, classes, grid, folds, third)
-        solution = fit_logistic(rows, train_labels, classes, grid[best : best + 1], memory=third)
+        best, validation, near = _choose_penalty(rows, train_labels, classes, grid, folds, third)
+        solution = fit_logistic(rows, train_labels, classes, grid[best : best + 1], start=near, memory=third)
         heads[name] = _fold_in(solution.weight[0], solution.bias[0], mean, std)
         predictions = _predict(heads[name], test_layers[name])
         accuracy = (predictions == test_labels).float().mean().item()
@@ -235,8 +235,11 @@ def _choose_penalty(
     penalties: Tensor,
     folds: Sequence[tuple[Tensor, Tensor]],
     memory: float,
-) -> tuple[int, float]:
-    """Give the index of the penalty most accurate on the held-out parts (lowest loss at a tie), and that accuracy."""
+) -> tuple[int, float, LogisticModel]:
+    """Give the index of the penalty most accurate on the held-out parts (lowest loss at a tie), and that accuracy.
+
+    And what was fitted with it to the last of the other parts, which is near to what all of train will give.
+    """
     correct = torch.zeros(len(penalties))
     loss = torch.zeros(len(penalties))
     count = 0
@@ -249,7 +252,8 @@ def _choose_penalty(
             loss -= logits.log_softmax(2)[:, torch.arange(len(targets)), targets].sum(1)
         count += len(held)
     best = max(range(len(penalties)), key=lambda i: (correct[i].item(), -loss[i].item()))
-    return best, correct[best].item() / count
+    near = LogisticModel(*(values[best : best + 1] for values in model))
+    return best, correct[best].item() / count, near
 
 
 def _fold_in(weight: Tensor, bias: Tensor, mean: Tensor, std: Tensor) -> LinearHead:
