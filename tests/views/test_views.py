@@ -152,3 +152,13 @@ def test_a_batch_of_none_gives_none(view: View) -> None:
 def test_a_single_image_needs_a_batch_axis(view: View) -> None:
     with pytest.raises(ShapeError, match=r"but got shape \(3, 12, 12\)\. "):
         partial(view, some_images()[0])(generator())
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_what_is_chosen_is_changed_to_the_last_bit_and_the_rest_left_alone(dtype: torch.dtype) -> None:
+    images = (200 * torch.rand(6, 3, 5, 5, generator=Generator().manual_seed(0))).to(dtype)
+    changed = (100 * torch.rand(6, 1, 5, 5, generator=Generator().manual_seed(1))).to(dtype)
+    chosen = torch.tensor([True, False, True, True, False, False])
+    found = for_chosen(chosen, changed, images)
+    assert found.dtype == dtype
+    assert torch.equal(found, torch.where(chosen[:, None, None, None], changed, images))

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 from pretextkit.contracts import GREY_FROM_RGB
 from pretextkit.errors import ShapeError
 from pretextkit.options import number
-from pretextkit.views.draw import chance, require_floats, require_images, uniform
+from pretextkit.views.draw import chance, for_chosen, require_floats, require_images, uniform
 
 __all__ = ["color_jitter", "random_grayscale", "to_grayscale"]
 
@@ -70,14 +70,14 @@ def color_jitter(
 
     bright, contrasted, saturated = factor(brightness), factor(contrast), factor(saturation)
     angle = uniform(images, -hue, hue, generator).to(images.dtype) * (2 * math.pi)
-    changed = chance(images, p, generator)[:, None, None, None]
+    changed = chance(images, p, generator)
     luma = to_grayscale(images.mean((2, 3), keepdim=True))[..., 0]  # the mean's luma is the luma's mean
     matrix = contrasted[..., 0]
     if images.shape[1] == 3:
         matrix = matrix * _hue_and_saturation(angle, saturated[:, :, 0, 0])
     # Passes over the pixels are what takes time. Brightness is left out of the matrix, which half precision must hold.
     jittered = torch.baddbmm((1 - contrasted[..., 0]) * luma, matrix, images.flatten(2)).view_as(images)
-    return torch.where(changed, (bright * jittered).clamp(0, 1), images)
+    return for_chosen(changed, jittered.mul_(bright).clamp_(0, 1), images)
 
 
 def _hue_and_saturation(angle: Tensor, saturation: Tensor) -> Tensor:
@@ -132,4 +132,4 @@ def random_grayscale(images: Tensor, p: float = 0.2, *, generator: Generator) ->
         True
     """
     grey = chance(images, p, generator)
-    return torch.where(grey[:, None, None, None], to_grayscale(images), images)
+    return for_chosen(grey, to_grayscale(images), images)

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from pretextkit.errors import OptionError
 from pretextkit.options import number, several, whole
-from pretextkit.views.draw import chance, require_floats, uniform
+from pretextkit.views.draw import chance, for_chosen, require_floats, uniform
 
 __all__ = ["random_horizontal_flip", "random_resized_crop"]
 
@@ -67,7 +67,8 @@ def random_resized_crop(
     top = uniform(images, 0, 1, generator) * (height - box_height)
     rows = _resizing_matrix(top, box_height, height, out_height).to(images.dtype)
     columns = _resizing_matrix(left, box_width, width, out_width).to(images.dtype)
-    return rows[:, None] @ images @ columns[:, None].mT
+    across = torch.bmm(images.flatten(1, 2), columns.mT)  # one product for all channels
+    return rows[:, None] @ across.view(*images.shape[:3], out_width)
 
 
 def _ends(name: str, ends: Any, within: str, *, fix: str) -> tuple[float, float]:
@@ -109,4 +110,4 @@ def random_horizontal_flip(images: Tensor, p: float = 0.5, *, generator: Generat
         tensor([[[[2., 1.]]]])
     """
     flipped = chance(images, p, generator)
-    return torch.where(flipped[:, None, None, None], images.flip(3), images)
+    return for_chosen(flipped, images.flip(3), images)

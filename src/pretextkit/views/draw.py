@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 from pretextkit.errors import DataError, ShapeError
 from pretextkit.options import number
 
-__all__ = ["chance", "choice", "require_floats", "require_images", "require_whole", "uniform"]
+__all__ = ["chance", "choice", "for_chosen", "require_floats", "require_images", "require_whole", "uniform"]
 
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
@@ -56,3 +56,19 @@ def choice(images: Tensor, count: int, generator: Generator) -> Tensor:
     """Draw one of 0…count-1 for each image: ``b``, int64, on the images' device."""
     require_images(images)
     return torch.randint(count, (len(images),), generator=generator, device=generator.device).to(images.device)
+
+
+def for_chosen(chosen: Tensor, changed: Tensor, images: Tensor) -> Tensor:
+    """Take ``changed`` for the chosen images (``b``, bool), and the others as they are.
+
+    Interpolation by 0 or 1 gives the pixels to the last bit, several times faster than ``torch.where`` does.
+
+    Example:
+        >>> images = torch.tensor([0.2, 0.7]).view(2, 1, 1, 1)
+        >>> for_chosen(torch.tensor([False, True]), 1 - images, images).flatten()
+        tensor([0.2000, 0.3000])
+    """
+    chosen = chosen[:, None, None, None]
+    if not images.is_floating_point():
+        return torch.where(chosen, changed, images)
+    return torch.lerp(images, changed, chosen.to(images.dtype))

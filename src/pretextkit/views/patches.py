@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 
 from pretextkit.errors import ShapeError
 from pretextkit.options import whole
-from pretextkit.views.draw import chance, choice, require_floats, require_images, require_whole
+from pretextkit.views.draw import chance, choice, for_chosen, require_floats, require_images, require_whole
 
 __all__ = ["cut_patches", "drop_colors", "standardize_patches"]
 
@@ -93,7 +93,7 @@ def drop_colors(patches: Tensor, p: float, *, generator: Generator) -> Tensor:
     dropped = chance(patches, p, generator)
     kept = choice(patches, patches.shape[1], generator)
     channel = patches[torch.arange(len(patches), device=patches.device), kept][:, None]
-    return torch.where(dropped[:, None, None, None], channel, patches)
+    return for_chosen(dropped, channel, patches)
 
 
 def standardize_patches(patches: Tensor) -> Tensor:
