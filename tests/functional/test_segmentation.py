@@ -134,7 +134,7 @@ def test_a_linear_head_on_large_maps_standardises_by_sampled_places_and_reads_th
 
 def test_one_pixel_of_one_image_is_enough_for_a_step() -> None:
     images, masks = scenes()
-    options = {"batch_size": 1, "pixels": 1, "steps": 2}
+    options: dict[str, Any] = {"batch_size": 1, "pixels": 1, "steps": 2}
     assert 0 <= segmentation_probe(nn.Identity(), (images, masks), (images, masks), **options).miou <= 1
 
 

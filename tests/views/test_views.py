@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 
 from pretextkit import views
 from pretextkit.errors import ShapeError
+from pretextkit.views.draw import for_chosen
 
 View = Callable[[Tensor, Generator], Tensor]
 

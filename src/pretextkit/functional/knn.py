@@ -168,7 +168,7 @@ def highest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
     if groups < 2 * k:
         found = values.topk(k)
         return found.values, found.indices
-    grouped = values[:, : groups * GROUP].unflatten(1, (GROUP, groups))  # a group is a column of these
+    grouped = values[:, : groups * GROUP].view(count, GROUP, groups)  # a group is a column of these
     best = grouped.amax(1).topk(k).indices[:, None]
     among = grouped.gather(2, best.expand(-1, GROUP, -1)).flatten(1)
     numbers = (best + groups * torch.arange(GROUP, device=values.device)[:, None]).flatten(1)
