@@ -23,6 +23,7 @@ def test_every_test_that_the_page_names_is_there() -> None:
 
 
 def test_every_row_of_a_table_names_a_test() -> None:
-    rows = [line for line in PAGE.read_text().splitlines() if line.startswith("| ") and "---" not in line]
+    promises = re.sub("<!-- table: .*?<!-- end -->", "", PAGE.read_text(), flags=re.DOTALL)  # what was measured
+    rows = [line for line in promises.splitlines() if line.startswith("| ") and "---" not in line]
     without = [row for row in rows if not TEST.search(row) and not row.startswith(("| Promise", "| Failure"))]
     assert not without

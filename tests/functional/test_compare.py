@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -95,8 +94,8 @@ def figures(cell: ComparisonCell) -> dict[str, Any]:
 def _hasty_solver() -> Iterator[None]:
     """Probes stop after a few steps: what is tested is who probes what, and not how well."""
 
-    def hasty(*data: Any, max_steps: int = 0, memory: float = math.inf) -> LogisticModel:
-        return fit_logistic(*data, max_steps=5, memory=memory)
+    def hasty(*data: Any, max_steps: int = 0, **options: Any) -> LogisticModel:
+        return fit_logistic(*data, max_steps=5, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(probe, "fit_logistic", hasty)

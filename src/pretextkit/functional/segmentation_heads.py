@@ -22,6 +22,16 @@ class PixelHead(nn.Module):
 
     Scaling its logits up is then the same as scaling the maps up, so that on large maps it is fitted to the pixels that
     a step looks at, without a look at the others.
+
+    Example:
+        >>> class Plain(PixelHead):
+        ...     def __init__(self, feature_dim, classes):
+        ...         super().__init__()
+        ...         self.classify = nn.Conv2d(feature_dim, classes, 1)
+        ...     def forward(self, maps):
+        ...         return self.classify(maps)
+        >>> Plain(64, 11)(torch.rand(2, 64, 15, 20)).shape
+        torch.Size([2, 11, 15, 20])
     """
 
 
