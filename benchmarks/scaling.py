@@ -1,6 +1,6 @@
 """Measure how pretraining scales over the cores of this machine: several processes beside one, and beside its threads.
 
-    python benchmarks/scaling.py --out docs/figures/scaling-measured.json   # some three minutes on two quiet cores
+    python benchmarks/scaling.py --out docs/figures/scaling-measured.json   # some six minutes on two quiet cores
     python benchmarks/scaling.py --quick                                    # see that it works, and quote nothing
 
 What runs is ``pretrain`` on the embedded sample, in processes of one thread each that talk by gloo. Strong scaling
