@@ -90,7 +90,7 @@ def fit_map_head(
     The logits are scaled up to the masks bilinearly, but only where a step looks: at ``pixels`` places of each image,
     drawn anew (as PointRend trains, Kirillov et al. 2020, arXiv 1912.08193). The gradient expected is that of all
     pixels, at a small part of the cost. For a :class:`PixelHead`, maps of many more places than that are scaled up
-    there instead, and it sees nothing else of them: three to four times faster on maps of 120x160.
+    there instead, and it sees nothing else of them, which is faster.
 
     Args:
         head: Trained in place, and left in evaluation mode.
