@@ -3,8 +3,9 @@
     python examples/fashion_mnist_transfer.py --first data/cifar10.npz --second data/fashion-mnist.npz --seeds 0 1 2
 
 Nothing is adapted by hand: a backbone brings grey and colour images to its own channels, and takes images of 28 pixels
-a side as it takes those of 32. Every task pretrains once on each set; comparisons that share ``checkpoints`` read its
-weights. Repeat the command to go on where it was stopped. ``--out`` gets the tables as JSON and a bar chart of each.
+a side as it takes those of 32. Every task pretrains once on each set (colorization on the one that has colours), and
+comparisons that share ``checkpoints`` read its weights. Repeat the command to go on where it was stopped. ``--out``
+gets the tables as JSON and a bar chart of each.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import argparse
 import json
 import shlex
 import sys
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def main() -> None:
     for (source, pretrained), (target, evaluated) in product(sets.items(), targets.items()):
         print(f"Pretrained on {source}, evaluated on {target}", flush=True)
         results[source, target] = compare(
-            options.tasks,
+            [task for task in options.tasks if task != "colorization" or colored(pretrained)],
             options.backbone,
             (evaluated.train_images[: options.images], evaluated.train_labels[: options.images]),
             evaluated.test,
@@ -72,6 +73,7 @@ def main() -> None:
             f"{row}, {column}": values
             for row, cells in rows.items()
             for column, values in zip(columns, cells, strict=True)
+            if values
         }
         figure = comparison(bars, title=f"Linear probe on {target}, best stage")
         figure.savefig(options.out / f"fashion-mnist-transfer-to-{target}.png")
@@ -86,13 +88,19 @@ def main() -> None:
     print(f"\nThe measurements as JSON and the pictures are in {options.out}")
 
 
+def colored(images: pk.data.ImageData) -> bool:
+    """Tell whether there is a colour to predict."""
+    return images.train_images.shape[1] == 3
+
+
 def accuracies(results: dict[tuple[str, str], Comparison], evaluated: str) -> dict[str, list[list[float]]]:
     """Give each row's accuracies on one set, for each set that was pretrained on.
 
-    Of that set, the rows without pretraining know mean and deviation only, by which their input is normalised.
+    Grey images teach no colours, so that there is no such cell. Of the set that was pretrained on, the rows without
+    pretraining know mean and deviation only, by which their input is normalised.
     """
     found = [result.accuracies("linear") for (_, target), result in results.items() if target == evaluated]
-    return {row: [each[row] for each in found] for row in found[0]}
+    return {row: [each.get(row, []) for each in found] for row in dict.fromkeys(chain(*found))}
 
 
 if __name__ == "__main__":

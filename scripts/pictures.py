@@ -2,22 +2,27 @@
 
 ``tasks`` draws docs/figures/task-*.png, what each pretext task shows. ``gallery`` runs the code of
 docs/how-to/pictures.md, which takes minutes, and keeps what it saves as docs/figures/gallery-*.png.
+
+``python scripts/pictures.py colorization --data data/cifar10.npz`` trains that task for some minutes and draws what it
+makes of test images: the sample has no colours.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
-import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from PIL import Image
-from torch import Generator
+from torch import Generator, Tensor
 
 import pretextkit as pk
+from pretextkit.functional import pretrain
 from pretextkit.plots import views
 from pretextkit.testing import TinyBackbone
 
@@ -30,6 +35,8 @@ OPTIONS: dict[str, dict[str, Any]] = {"rotation": {"label_names": ("0°", "90°"
 def draw_tasks() -> None:
     images = pk.data.load("sample").train_images[:8].float() / 255
     for name in pk.pretext_tasks:
+        if name == "colorization":
+            continue
         task = pk.pretext_tasks[name](TinyBackbone())  # views read no weights: any backbone will do
         figure = views(task.views(images, Generator().manual_seed(0)), **OPTIONS.get(name, {}))
         figure.savefig(FIGURES / f"task-{name}.png", dpi=80, metadata={"Software": None})
@@ -50,12 +57,42 @@ def draw_gallery() -> None:
             few.save(FIGURES / f"gallery-{picture.name}", optimize=True)
 
 
-def main(arguments: Sequence[str]) -> None:
+class Colored(NamedTuple):
+    """Rows of the picture."""
+
+    grey: Tensor
+    colorized: Tensor
+    true: Tensor
+
+
+def draw_colorization(source: str) -> None:
+    images = pk.data.load(source)
+    torch.manual_seed(0)
+    backbone = pk.models.SmallCNN()
+    backbone.normalization.measure(images.train_images)
+    task = pk.tasks.Colorization(backbone)
+    print(pretrain(task, images.train_images, epochs=10, batch_size=128))
+    true = images.test_images[:10].float() / 255
+    with torch.no_grad():
+        shown = Colored(task.views(true, Generator()).input, task.eval().colorize(true), true)
+    figure = views(shown, count=len(true))
+    figure.savefig(FIGURES / "task-colorization.png", dpi=80, metadata={"Software": None})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pictures", nargs="*", default=["tasks", "gallery"], metavar="tasks|gallery|colorization")
+    parser.add_argument("--data", default="cifar10", help="colour images: anything that pretextkit.data.load takes")
+    options = parser.parse_args()
     FIGURES.mkdir(parents=True, exist_ok=True)
-    for name, draw in {"tasks": draw_tasks, "gallery": draw_gallery}.items():
-        if name in arguments or not arguments:
-            draw()
+    drawn: dict[str, Callable[[], None]] = {
+        "tasks": draw_tasks,
+        "gallery": draw_gallery,
+        "colorization": lambda: draw_colorization(options.data),
+    }
+    for name in options.pictures:
+        drawn[name]()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

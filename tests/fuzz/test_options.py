@@ -117,6 +117,7 @@ CALLS: dict[Any, Callable[..., Any]] = {
     views.random_resized_crop: drawn(views.random_resized_crop),
     tasks.Autoencoder: made(tasks.Autoencoder),
     tasks.CentreBlock: with_shape(tasks.CentreBlock),
+    tasks.Colorization: made(tasks.Colorization),
     tasks.ContextEncoder: made(tasks.ContextEncoder),
     tasks.Denoising: made(tasks.Denoising),
     tasks.GaussianNoise: with_shape(tasks.GaussianNoise),

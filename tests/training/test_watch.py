@@ -402,10 +402,13 @@ def test_a_source_that_ends_early_is_an_error_and_no_short_run() -> None:
     )
 
 
+BUILT_IN = [name for name in pk.pretext_tasks if pk.pretext_tasks[name].__module__.startswith("pretextkit.")]
+
+
 @pytest.mark.parametrize(
-    "name", [name for name in pk.pretext_tasks if pk.pretext_tasks[name].__module__.startswith("pretextkit.")]
+    ("name", "kind"),
+    [*((name, "toys") for name in BUILT_IN), *((name, "sample") for name in BUILT_IN if name != "colorization")],
 )
-@pytest.mark.parametrize("kind", ["sample", "toys"])
 def test_no_built_in_task_is_warned_of(name: str, kind: str) -> None:
     """Thirty steps, as warnings are errors here: twenty are looked at for shortcuts, and ten for weights."""
     toys = toy_images(128, size=32, generator=Generator().manual_seed(0))

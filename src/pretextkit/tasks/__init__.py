@@ -1,6 +1,7 @@
 """Built-in pretext tasks, one a file."""
 
 from pretextkit.tasks.autoencoder import Autoencoder
+from pretextkit.tasks.colorization import Colorization
 from pretextkit.tasks.context_encoder import CentreBlock, ContextEncoder, HoleShape, RandomBlocks
 from pretextkit.tasks.denoising import Corruption, Denoising, GaussianNoise, HiddenPatches
 from pretextkit.tasks.jigsaw import Jigsaw, distant_permutations
@@ -12,6 +13,7 @@ from pretextkit.tasks.simclr import SimCLR
 __all__ = [
     "Autoencoder",
     "CentreBlock",
+    "Colorization",
     "ContextEncoder",
     "Corruption",
     "Denoising",

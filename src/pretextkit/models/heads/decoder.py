@@ -67,13 +67,13 @@ class ConvDecoder(Head):
         self.layers.append(nn.Conv2d(widths[-1], out_channels, 3, padding=1))
 
     @classmethod
-    def fitting(cls, backbone: SpatialBackbone, *, bottleneck: int | None = None) -> ConvDecoder:
-        """Make the decoder that undoes a backbone's halvings, for colour images.
+    def fitting(cls, backbone: SpatialBackbone, out_channels: int = 3, *, bottleneck: int | None = None) -> ConvDecoder:
+        """Make the decoder that undoes a backbone's halvings.
 
         A copy of the backbone is tried on a black image to count them.
 
         Raises:
-            OptionError: The backbone has no feature maps, or ``bottleneck`` is below 1.
+            OptionError: The backbone has no feature maps, or a number of channels is below 1.
 
         Example:
             >>> from pretextkit.models import SmallCNN
@@ -90,9 +90,8 @@ class ConvDecoder(Head):
         trial = next(backbone.parameters()).new_zeros(1, backbone.normalization.channels, TRIAL_SIZE, TRIAL_SIZE)
         with torch.no_grad():
             side = min(copy.deepcopy(backbone).eval().feature_map(trial).shape[2:])
-        return cls(
-            backbone.feature_dim, doublings=max(0, math.ceil(math.log2(TRIAL_SIZE / side))), bottleneck=bottleneck
-        )
+        doublings = max(0, math.ceil(math.log2(TRIAL_SIZE / side)))
+        return cls(backbone.feature_dim, out_channels, doublings=doublings, bottleneck=bottleneck)
 
     def forward(self, features: Tensor) -> Tensor:
         return torch.sigmoid(self.layers(features))

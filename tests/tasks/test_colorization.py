@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Generator, Tensor, nn
+
+import pretextkit as pk
+from pretextkit.errors import OptionError, ShapeError
+from pretextkit.functional import linear_probe, pretrain
+from pretextkit.tasks import Colorization
+from pretextkit.testing import TinyBackbone, toy_images
+from pretextkit.views import to_grayscale
+from pretextkit.views.lab import rgb_to_lab
+
+
+def some(n: int = 4, size: int | tuple[int, int] = 32, channels: int = 3, seed: int = 0) -> Tensor:
+    return toy_images(n, size=size, channels=channels, generator=Generator().manual_seed(seed))
+
+
+def task_of(seed: int = 0, **options: Any) -> Colorization:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Colorization(TinyBackbone(), **options)
+
+
+def test_the_input_is_the_grey_image_and_the_target_the_image() -> None:
+    images, draws = some(), Generator().manual_seed(0)
+    before = draws.get_state()
+    batch = task_of().views(images, draws)
+    assert torch.equal(batch.input, to_grayscale(images))
+    assert torch.equal(batch.target, images)
+    assert torch.equal(draws.get_state(), before)
+
+
+def test_colours_that_have_one_grey_change_no_prediction() -> None:
+    """Of the colours nothing is seen: an image of other colours and equal luma gets the same prediction."""
+    task = task_of().eval()
+    images = 0.25 + some() / 2
+    turned = images + 0.1 * torch.tensor([0.114, 0.0, -0.299]).view(1, 3, 1, 1)
+    assert not torch.equal(turned, images)
+    one, other = (task.colorize(each) for each in (images, turned))
+    torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
+    torch.testing.assert_close(task.colorize(to_grayscale(images)), one, atol=1e-5, rtol=0)
+
+
+def test_the_loss_is_the_mean_squared_error_of_a_and_b_counted_one_by_one() -> None:
+    task = task_of().eval()
+    images = some(2, 9)
+    batch = task.views(images, Generator())
+    decoded = task.head(task.backbone.feature_map(batch.input)).detach()
+    predicted = 220 * nn.functional.interpolate(decoded, (9, 9), mode="bilinear", align_corners=False) - 110
+    true = rgb_to_lab(images)[:, 1:]
+    squares, distances, saturations = [], [], []
+    for image in range(2):
+        for row in range(9):
+            for column in range(9):
+                a, b = (predicted - true)[image, :, row, column].tolist()
+                squares += [(a / 110) ** 2, (b / 110) ** 2]
+                distances.append(math.hypot(a, b))
+                saturations.append(math.hypot(*true[image, :, row, column].tolist()))
+    output = task(batch)
+    assert output.loss.item() == pytest.approx(sum(squares) / len(squares), rel=1e-4)
+    assert {name: value.item() for name, value in output.metrics.items()} == pytest.approx(
+        {"color_error": sum(distances) / len(distances), "color_error_grey": sum(saturations) / len(saturations)},
+        rel=1e-4,
+    )
+
+
+def test_a_perfect_prediction_gives_the_image_back() -> None:
+    """Nothing but lightness and the two predicted numbers is used, and they suffice."""
+    images = torch.rand(2, 3, 16, 16, generator=Generator().manual_seed(0))
+    grey = rgb_to_lab(to_grayscale(images).expand(-1, 3, -1, -1))
+    true = torch.cat([grey[:, :1], rgb_to_lab(images)[:, 1:]], 1)
+    task = task_of()
+    task.head.forward = lambda features: true[:, 1:] / 220 + 0.5  # type: ignore[method-assign]
+    assert task(task.views(images, Generator())).loss.item() < 1e-10
+    made = rgb_to_lab(task.colorize(images))
+    shown = (task.colorize(images) > 1e-3) & (task.colorize(images) < 1 - 1e-3)  # the others were out of range
+    inside = shown.all(1, keepdim=True)
+    assert inside.float().mean() > 0.5
+    torch.testing.assert_close(made.where(inside, 0.0), true.where(inside, 0.0), atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize("in_channels", [1, 3])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [28, 33, (30, 45)])
+def test_any_image_is_coloured(in_channels: int, channels: int, size: int | tuple[int, int]) -> None:
+    images = some(2, size, channels)
+    with torch.no_grad():
+        made = Colorization(TinyBackbone(in_channels=in_channels)).colorize(images)
+    assert made.shape == (2, 3, *images.shape[2:])
+    assert made.min() >= 0
+    assert made.max() <= 1
+
+
+def test_half_precision_gives_float32_losses() -> None:
+    task, images = task_of(), some()
+    expected = task.step(images, Generator()).loss
+    with torch.autocast("cpu", torch.bfloat16):
+        output = task.step(images, Generator())
+        made = task.eval().colorize(images)
+    assert output.loss.dtype == torch.float32
+    assert output.loss.item() == pytest.approx(expected.item(), rel=0.02)
+    assert made.dtype == torch.float32
+
+
+def test_grey_images_are_refused_in_words_before_anything_is_trained() -> None:
+    sample = pk.data.load("sample").train_images[:64]
+    with pytest.raises(ShapeError) as caught:
+        pretrain(task_of(), sample, steps=2, batch_size=16, progress=False)
+    assert str(caught.value) == (
+        "Expected images of 3 channels, but got grey images. They have no colours to predict: pretrain on colour "
+        "images, or with another task."
+    )
+
+
+def test_it_learns_colours_that_follow_from_shapes_and_not_those_that_do_not() -> None:
+    """Stripes across are red and stripes down are green: the network can know, and gets nearer than grey would."""
+    red, green = torch.tensor([0.8, 0.2, 0.2]), torch.tensor([0.2, 0.42, 0.2])
+    waves = 0.5 + 0.5 * (torch.arange(16.0) * torch.rand(64, 1, generator=Generator().manual_seed(0)).add(1)).sin()
+    across = waves[:32, None, :, None] * red.view(1, 3, 1, 1) * torch.ones(16)
+    down = waves[32:, None, None, :] * green.view(1, 3, 1, 1) * torch.ones(16, 1)
+    task = task_of()
+    options: dict[str, Any] = {"batch_size": 32, "learning_rate": 3e-3, "progress": False, "precision": "fp32"}
+    last = pretrain(task, torch.cat([across, down]), epochs=60, **options).history.last
+    assert last["color_error"] < 0.35 * last["color_error_grey"]
+    made = rgb_to_lab(task.eval().colorize(torch.cat([across, down])).detach())[:, 1].mean((1, 2))
+    assert (made[:32] > 5).all()
+    assert (made[32:] < -5).all()
+
+
+def test_features_are_probed_on_colour_and_on_grey_images() -> None:
+    task = task_of()
+    labels = torch.arange(24) % 2
+    for channels in (1, 3):
+        data = (some(24, channels=channels), labels)
+        assert 0 <= linear_probe(task.backbone, data, data, layers="all").accuracy <= 1
+
+
+def test_a_backbone_without_maps_and_a_bottleneck_below_one_are_refused() -> None:
+    class Flat(pk.Backbone):
+        feature_dim = 3
+
+        def forward(self, images: Tensor) -> Tensor:
+            return images.mean((2, 3))
+
+    with pytest.raises(OptionError, match="a SpatialBackbone, as images are decoded from its last feature map"):
+        Colorization(Flat())  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="bottleneck"):
+        task_of(bottleneck=0)
+    assert task_of(bottleneck=2).head.layers[0].out_channels == 2

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Generator, Tensor
+
+from pretextkit.errors import DataError, ShapeError
+from pretextkit.views.lab import lab_to_rgb, rgb_to_lab
+
+
+def some(*shape: int) -> Tensor:
+    return torch.rand(*shape, generator=Generator().manual_seed(0))
+
+
+def lab_of(red: float, green: float, blue: float) -> tuple[float, float, float]:
+    """Follow the formulas of IEC 61966-2-1 and CIE 15:2004 for one pixel, with the white point as published."""
+
+    def linear(value: float) -> float:
+        return value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
+
+    def root(value: float) -> float:
+        return value ** (1 / 3) if value > 216 / 24389 else (24389 / 27 * value + 16) / 116
+
+    r, g, b = map(linear, (red, green, blue))
+    x = root((0.4124 * r + 0.3576 * g + 0.1805 * b) / 0.95047)
+    y = root(0.2126 * r + 0.7152 * g + 0.0722 * b)
+    z = root((0.0193 * r + 0.1192 * g + 0.9505 * b) / 1.08883)
+    return 116 * y - 16, 500 * (x - y), 200 * (y - z)
+
+
+def test_every_pixel_is_that_of_the_published_formulas() -> None:
+    images = torch.cat([some(2, 3, 7, 5), 0.06 * some(1, 3, 7, 5)])  # the last is on both sides of both knees
+    lab = rgb_to_lab(images)
+    for image, found in zip(images, lab, strict=True):
+        for row in range(7):
+            for column in range(5):
+                expected = lab_of(*image[:, row, column].tolist())
+                assert found[:, row, column].tolist() == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("rgb", "expected"),
+    [((1, 0, 0), (53.24, 80.09, 67.20)), ((0, 1, 0), (87.73, -86.18, 83.18)), ((0, 0, 1), (32.30, 79.19, -107.86))],
+)
+def test_pure_colours_are_where_tables_have_them(rgb: tuple[float, ...], expected: tuple[float, ...]) -> None:
+    found = rgb_to_lab(torch.tensor(rgb, dtype=torch.float64).view(1, 3, 1, 1)).flatten()
+    assert found.tolist() == pytest.approx(expected, abs=0.02)
+
+
+def test_grey_has_no_chroma_and_all_of_the_lightness() -> None:
+    grey = torch.linspace(0, 1, 256).view(1, 1, 16, 16).expand(-1, 3, -1, -1)
+    lab = rgb_to_lab(grey)
+    assert lab[:, 1:].abs().max() < 1e-3
+    assert (lab[0, 0].flatten().diff() > 0).all()
+    assert lab[0, 0, 0, 0] == pytest.approx(0, abs=1e-5)
+    assert lab[0, 0, -1, -1] == pytest.approx(100, abs=1e-4)
+
+
+def test_every_byte_colour_comes_back() -> None:
+    steps = torch.arange(0, 256, 15) / 255
+    images = torch.cartesian_prod(steps, steps, steps).T.reshape(1, 3, 18 * 18, -1)
+    torch.testing.assert_close(lab_to_rgb(rgb_to_lab(images)), images, atol=2e-4, rtol=0)
+    double = images.double()
+    torch.testing.assert_close(lab_to_rgb(rgb_to_lab(double)), double, atol=1e-6, rtol=0)
+
+
+def test_the_strongest_chroma_is_within_what_is_promised() -> None:
+    steps = torch.linspace(0, 1, 33)
+    lab = rgb_to_lab(torch.cartesian_prod(steps, steps, steps).T.reshape(1, 3, 33, -1))
+    assert 100 < lab[:, 1:].abs().max() < 110
+
+
+def test_colours_that_no_screen_shows_are_brought_into_range() -> None:
+    lab = torch.tensor([[50.0, 200.0, -200.0], [120.0, 0.0, 0.0], [-5.0, 0.0, 0.0]])[:, :, None, None]
+    found = lab_to_rgb(lab).flatten(1)
+    assert found.min() >= 0
+    assert found.max() <= 1
+    assert found[1].tolist() == [1, 1, 1]
+    assert found[2].tolist() == [0, 0, 0]
+
+
+def test_autocast_changes_nothing() -> None:
+    images = some(2, 3, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(rgb_to_lab(images), rgb_to_lab(images.clone()))
+        lab = rgb_to_lab(images)
+    assert torch.equal(lab, rgb_to_lab(images))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+def test_dtype_is_kept_and_half_precision_only_rounds_the_result(dtype: torch.dtype) -> None:
+    images = some(2, 3, 8, 8).to(dtype)
+    lab = rgb_to_lab(images)
+    assert lab.dtype == dtype
+    torch.testing.assert_close(lab.double(), rgb_to_lab(images.double()), atol=1e-4, rtol=1e-2)
+    assert lab_to_rgb(lab).dtype == dtype
+
+
+def test_gradient_is_finite_everywhere_and_true_by_finite_differences() -> None:
+    images = some(1, 3, 2, 2).double().requires_grad_()
+    assert torch.autograd.gradcheck(rgb_to_lab, images)
+    assert torch.autograd.gradcheck(lambda x: lab_to_rgb(rgb_to_lab(x)), images)
+    black = torch.zeros(1, 3, 1, 1, requires_grad=True)
+    torch.autograd.backward(rgb_to_lab(black).sum())
+    assert black.grad is not None
+    assert black.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("memory", ["channels_last", "transposed"])
+def test_memory_layout_does_not_matter_and_nothing_is_written(memory: str) -> None:
+    images = some(2, 3, 6, 6)
+    twin = images.mT.contiguous().mT if memory == "transposed" else images.to(memory_format=torch.channels_last)
+    before = twin.clone()
+    torch.testing.assert_close(rgb_to_lab(twin), rgb_to_lab(images))
+    torch.testing.assert_close(lab_to_rgb(twin), lab_to_rgb(images))
+    assert torch.equal(twin, before)
+    assert rgb_to_lab(images[:0]).shape == (0, 3, 6, 6)
+
+
+def test_what_is_no_colour_image_is_refused() -> None:
+    with pytest.raises(ShapeError) as caught:
+        rgb_to_lab(some(2, 1, 4, 4))
+    assert str(caught.value) == (
+        "Expected sRGB images b 3 h w, but got shape (2, 1, 4, 4). Grey images: images.expand(-1, 3, -1, -1)."
+    )
+    with pytest.raises(ShapeError):
+        lab_to_rgb(some(3, 4, 4))
+    with pytest.raises(DataError):
+        rgb_to_lab(torch.zeros(1, 3, 2, 2, dtype=torch.uint8))
