@@ -18,8 +18,8 @@ from pretextkit.options import number
 
 __all__ = ["Rows", "Standardized", "check_memory", "empty_rows", "slices"]
 
-NUMBERS_AT_ONCE = 2**24
-"""Numbers worked on at once, 64 MiB of float32. As they are as many under every budget, the results are the same."""
+NUMBERS_AT_ONCE = 2**22
+"""Numbers worked on at once, 16 MiB of float32. As they are as many under every budget, the results are the same."""
 
 
 class Rows(Protocol):
@@ -77,7 +77,7 @@ def slices(count: int, width: int) -> Iterator[slice]:
     """Cut ``count`` rows, for each of which ``width`` numbers are held, into parts that fit into memory.
 
     Example:
-        >>> list(slices(10, 2**22))
+        >>> list(slices(10, 2**20))
         [slice(0, 4, None), slice(4, 8, None), slice(8, 10, None)]
     """
     step = max(1, NUMBERS_AT_ONCE // max(1, width))
