@@ -37,7 +37,7 @@ SHORT_FORMS = {  # of every example, but the quickstart, which the package sessi
         *("--images=128", "--seeds=0", "--finetune-steps=2"),
     ),
     "fashion_mnist_transfer.py": (
-        *("--first=sample", "--second=sample", "--tasks", "rotation"),
+        *("--first=sample", "--second=sample", "--tasks", "rotation", "colorization"),
         *("--views=4", "--images=128", "--seeds=0"),
     ),
     "svhn_few_labels.py": (

@@ -14,6 +14,8 @@ import argparse
 import json
 import shlex
 import sys
+from collections.abc import Callable
+from functools import partial
 from itertools import chain, product
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,7 @@ def main() -> None:
     parser.add_argument("--pool", type=int, nargs="+", default=[1, 2], help="sides of the grids that maps are read by")
     parser.add_argument("--size", type=int, help="scale all images to so many pixels a side")
     parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--temperature", type=float, default=0.5, help="of SimCLR")
     parser.add_argument("--out", type=Path, default=Path("out/fashion-mnist-transfer"))
     options = parser.parse_args()
 
@@ -45,11 +48,14 @@ def main() -> None:
     targets = {
         name: sets[name] for name, which in zip(names, ("first", "second"), strict=True) if which in options.evaluate
     }
+    tasks: dict[str, Callable[..., Any]] = {name: pk.pretext_tasks[name] for name in options.tasks}
+    if "simclr" in tasks:
+        tasks["simclr"] = partial(pk.tasks.SimCLR, temperature=options.temperature)
     results: dict[tuple[str, str], Comparison] = {}
     for (source, pretrained), (target, evaluated) in product(sets.items(), targets.items()):
         print(f"Pretrained on {source}, evaluated on {target}", flush=True)
         results[source, target] = compare(
-            [task for task in options.tasks if task != "colorization" or colored(pretrained)],
+            {name: task for name, task in tasks.items() if name != "colorization" or colored(pretrained)},
             options.backbone,
             (evaluated.train_images[: options.images], evaluated.train_labels[: options.images]),
             evaluated.test,

@@ -71,7 +71,7 @@ def draw_colorization(source: str) -> None:
     backbone = pk.models.SmallCNN()
     backbone.normalization.measure(images.train_images)
     task = pk.tasks.Colorization(backbone)
-    print(pretrain(task, images.train_images, epochs=10, batch_size=128))
+    print(pretrain(task, images.train_images, epochs=10, batch_size=128, device="cpu"))
     true = images.test_images[:10].float() / 255
     with torch.no_grad():
         shown = Colored(task.views(true, Generator()).input, task.eval().colorize(true), true)
@@ -90,6 +90,8 @@ def main() -> None:
         "gallery": draw_gallery,
         "colorization": lambda: draw_colorization(options.data),
     }
+    if unknown := set(options.pictures) - set(drawn):
+        parser.error(f"there are no pictures of {', '.join(sorted(unknown))}; there are those of {', '.join(drawn)}")
     for name in options.pictures:
         drawn[name]()
 

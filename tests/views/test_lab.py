@@ -5,7 +5,7 @@ import torch
 from torch import Generator, Tensor
 
 from pretextkit.errors import DataError, ShapeError
-from pretextkit.views.lab import lab_to_rgb, rgb_to_lab
+from pretextkit.views.lab import lab_to_rgb, rgb_to_lab, same_lightness
 
 
 def some(*shape: int) -> Tensor:
@@ -36,6 +36,46 @@ def test_every_pixel_is_that_of_the_published_formulas() -> None:
             for column in range(5):
                 expected = lab_of(*image[:, row, column].tolist())
                 assert found[:, row, column].tolist() == pytest.approx(expected, abs=0.02)
+
+
+def rgb_of(lightness: float, a: float, b: float) -> tuple[float, float, float]:
+    """Follow the same formulas backwards, and clip."""
+
+    def cube(value: float) -> float:
+        return value**3 if value**3 > 216 / 24389 else (116 * value - 16) * 27 / 24389
+
+    def encoded(value: float) -> float:
+        value = 12.92 * value if value <= 0.0031308 else 1.055 * value ** (1 / 2.4) - 0.055
+        return min(max(value, 0.0), 1.0)
+
+    y = (lightness + 16) / 116
+    x, y, z = 0.95047 * cube(y + a / 500), cube(y), 1.08883 * cube(y - b / 200)
+    return (
+        encoded(3.2406 * x - 1.5372 * y - 0.4986 * z),
+        encoded(-0.9689 * x + 1.8758 * y + 0.0415 * z),
+        encoded(0.0557 * x - 0.2040 * y + 1.0570 * z),
+    )
+
+
+def test_every_lab_pixel_is_that_of_the_published_formulas() -> None:
+    lab = some(2, 3, 7, 5) * torch.tensor([100.0, 120.0, 120.0]).view(1, 3, 1, 1)
+    lab[:, 1:] -= 60  # some of it is beyond sRGB
+    lab[1, 0] /= 10  # on both sides of the knees
+    for pixels, found in zip(lab, lab_to_rgb(lab), strict=True):
+        for row in range(7):
+            for column in range(5):
+                expected = rgb_of(*pixels[:, row, column].tolist())
+                assert found[:, row, column].tolist() == pytest.approx(expected, abs=2e-3)
+
+
+def test_the_grey_image_has_the_lightness_of_the_coloured_one() -> None:
+    images = some(4, 3, 16, 16)
+    grey = same_lightness(images)
+    assert grey.shape == (4, 1, 16, 16)
+    lab = rgb_to_lab(grey.expand(-1, 3, -1, -1))
+    torch.testing.assert_close(lab[:, 0], rgb_to_lab(images)[:, 0], atol=1e-3, rtol=0)
+    torch.testing.assert_close(same_lightness(grey.expand(-1, 3, -1, -1)), grey, atol=1e-5, rtol=0)
+    assert same_lightness(images.double()).dtype == torch.float64
 
 
 @pytest.mark.parametrize(
@@ -82,9 +122,9 @@ def test_colours_that_no_screen_shows_are_brought_into_range() -> None:
 def test_autocast_changes_nothing() -> None:
     images = some(2, 3, 8, 8)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(rgb_to_lab(images), rgb_to_lab(images.clone()))
-        lab = rgb_to_lab(images)
+        lab, back = rgb_to_lab(images), lab_to_rgb(100 * images)
     assert torch.equal(lab, rgb_to_lab(images))
+    assert torch.equal(back, lab_to_rgb(100 * images))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
@@ -100,10 +140,12 @@ def test_gradient_is_finite_everywhere_and_true_by_finite_differences() -> None:
     images = some(1, 3, 2, 2).double().requires_grad_()
     assert torch.autograd.gradcheck(rgb_to_lab, images)
     assert torch.autograd.gradcheck(lambda x: lab_to_rgb(rgb_to_lab(x)), images)
-    black = torch.zeros(1, 3, 1, 1, requires_grad=True)
-    torch.autograd.backward(rgb_to_lab(black).sum())
-    assert black.grad is not None
-    assert black.grad.isfinite().all()
+    for convert in (rgb_to_lab, lab_to_rgb, same_lightness):
+        for value in (0.0, 1.0):
+            images = torch.full((1, 3, 1, 1), value, requires_grad=True)
+            torch.autograd.backward(convert(images).sum())
+            assert images.grad is not None
+            assert images.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("memory", ["channels_last", "transposed"])

@@ -9,27 +9,26 @@ from pretextkit.batches import ImageToImage
 from pretextkit.contracts import PretextTask, SpatialBackbone, TaskOutput
 from pretextkit.errors import ShapeError
 from pretextkit.models.heads import ConvDecoder
-from pretextkit.models.heads.decoder import match_images
+from pretextkit.models.heads.decoder import match_size
 from pretextkit.registries import pretext_task
-from pretextkit.views import to_grayscale
-from pretextkit.views.lab import lab_to_rgb, rgb_to_lab
+from pretextkit.views.lab import lab_to_rgb, rgb_to_lab, same_lightness
 
 __all__ = ["Colorization"]
 
 STRONGEST = 110.0
-"""No colour of a screen has an a* or b* further from 0."""
+"""No colour of sRGB has an a* or b* further from 0."""
 
 
 @pretext_task("colorization")
 class Colorization(PretextTask[ImageToImage, SpatialBackbone]):
-    """Predict the colours of an image from its grey version.
+    """Predict the colours of an image from its lightness.
 
     Grass is green and the sky is blue: to colour a thing, a network has to know what it is (Zhang et al. 2016,
     arXiv 1603.08511). This is the regression of a* and b* in CIE Lab that the paper begins with. Where several colours
     are likely, its best answer is their mean, which is dull; the paper goes on to choose among 313 of them.
 
     Metrics: ``color_error``, how far the colours are from the true ones in the plane of a* and b*, and
-    ``color_error_grey``, how far grey is.
+    ``color_error_of_grey``, how far no colour at all is.
 
     Args:
         backbone: What is trained. It sees no colour in pretraining, whatever images it reads later.
@@ -53,24 +52,31 @@ class Colorization(PretextTask[ImageToImage, SpatialBackbone]):
         self.head = ConvDecoder.fitting(backbone, out_channels=2, bottleneck=bottleneck)
 
     def views(self, images: Tensor, generator: Generator) -> ImageToImage:
-        """Show ``b 3 h w`` in grey, ``b 1 h w``; nothing is drawn from ``generator``.
+        """Show ``b 3 h w`` as ``b 1 h w`` of the same lightness; nothing is drawn from ``generator``.
 
         Raises:
-            ShapeError: The images are grey.
+            DataError: The images are no floats.
+            ShapeError: The images are grey, or not ``b 3 h w``.
         """
-        if images.shape[1] == 1:
+        if images.ndim == 4 and images.shape[1] == 1:
             raise ShapeError(
                 "images of 3 channels",
                 got="grey images",
                 fix="They have no colours to predict: pretrain on colour images, or with another task.",
             )
-        return ImageToImage(to_grayscale(images), images)
+        return ImageToImage(same_lightness(images), images)
 
     def colorize(self, images: Tensor) -> Tensor:
-        """Give ``b c h w``, whose own colours are not looked at, the predicted ones: ``b 3 h w`` in [0, 1]."""
-        grey = to_grayscale(images)
-        lightness = rgb_to_lab(grey.expand(-1, 3, -1, -1))[:, :1]
-        return lab_to_rgb(torch.cat([lightness, STRONGEST * self._colors(grey).to(lightness)], 1))
+        """Give images ``b c h w``, whose own colours are not looked at, the predicted ones: ``b 3 h w`` in [0, 1].
+
+        Raises:
+            DataError: The images are no floats.
+            ShapeError: The images are not ``b c h w`` with 1 or 3 channels.
+        """
+        images = images.expand(-1, 3, -1, -1) if images.shape[1:2] == (1,) else images
+        lightness = rgb_to_lab(images)[:, :1]
+        colors = STRONGEST * self._colors(same_lightness(images))
+        return lab_to_rgb(torch.cat([lightness, colors.to(lightness)], 1))
 
     def forward(self, batch: ImageToImage) -> TaskOutput:
         with torch.no_grad():
@@ -81,11 +87,10 @@ class Colorization(PretextTask[ImageToImage, SpatialBackbone]):
             loss,
             {
                 "color_error": STRONGEST * torch.linalg.vector_norm(predicted.detach() - true, dim=1).mean(),
-                "color_error_grey": STRONGEST * torch.linalg.vector_norm(true, dim=1).mean(),
+                "color_error_of_grey": STRONGEST * torch.linalg.vector_norm(true, dim=1).mean(),
             },
         )
 
     def _colors(self, grey: Tensor) -> Tensor:
         """Map ``b 1 h w`` to a* and b*, ``b 2 h w``, in [-1, 1] of the strongest."""
-        decoded = self.head(self.backbone.feature_map(grey))
-        return 2 * match_images(decoded, grey.expand(-1, 3, -1, -1)) - 1
+        return 2 * match_size(self.head(self.backbone.feature_map(grey)), grey) - 1

@@ -8,15 +8,17 @@ from torch import Tensor
 from pretextkit.errors import ShapeError
 from pretextkit.views.draw import require_floats
 
-__all__ = ["lab_to_rgb", "rgb_to_lab"]
+__all__ = ["lab_to_rgb", "rgb_to_lab", "same_lightness"]
+
+Matrix = list[list[float]]
 
 # Linear sRGB to XYZ (IEC 61966-2-1). Rows are divided by their sums, the white of D65, so that grey has no chroma.
-_XYZ_FROM_RGB = (
-    (0.4124564, 0.3575761, 0.1804375),
-    (0.2126729, 0.7151522, 0.0721750),
-    (0.0193339, 0.1191920, 0.9503041),
+_XYZ_FROM_RGB = torch.tensor(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]],
+    dtype=torch.float64,
 )
-_LAB_FROM_ROOTS = ((0.0, 116.0, 0.0), (500.0, -500.0, 0.0), (0.0, 200.0, -200.0))
+_TO_XYZ: Matrix = (_XYZ_FROM_RGB / _XYZ_FROM_RGB.sum(1, keepdim=True)).tolist()
+_FROM_XYZ: Matrix = torch.linalg.inv(torch.tensor(_TO_XYZ, dtype=torch.float64)).tolist()
 _KNEE = 6 / 29
 """Where the cube root goes over into a line."""
 
@@ -37,23 +39,17 @@ def rgb_to_lab(images: Tensor) -> Tensor:
 
     Example:
         >>> red, white = torch.tensor([1.0, 0.0, 0.0]), torch.ones(3)
-        >>> rgb_to_lab(torch.stack([red, white])[:, :, None, None]).flatten(1).round()
+        >>> rgb_to_lab(torch.stack([red, white])[:, :, None, None]).flatten(1).round().abs()
         tensor([[ 53.,  80.,  67.],
                 [100.,   0.,   0.]])
     """
-    _require_three(images, "sRGB images b 3 h w")
-    exact = images if images.dtype == torch.float64 else images.float()
-    line = exact / 12.92
-    linear = torch.where(exact > 0.04045, ((exact.clamp(min=0.04045) + 0.055) / 1.055) ** 2.4, line)
-    xyz = _mix(_to_white(), linear)
-    roots = torch.where(xyz > _KNEE**3, xyz.clamp(min=_KNEE**3) ** (1 / 3), xyz / (3 * _KNEE**2) + 4 / 29)
-    lab = _mix(torch.tensor(_LAB_FROM_ROOTS), roots)
-    lab[:, 0] -= 16
-    return lab.to(images.dtype)
+    _require_colors(images, "sRGB images b 3 h w")
+    x, y, z = (_root(each) for each in _mixed(_TO_XYZ, _linear(_exact(images))))
+    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1).to(images.dtype)
 
 
 def lab_to_rgb(lab: Tensor) -> Tensor:
-    """Turn CIE Lab back into sRGB; colours that no screen shows go to the nearest value of each channel.
+    """Turn CIE Lab back into sRGB; colours that sRGB has not go to the nearest value of each channel.
 
     Args:
         lab: ``b 3 h w``: L*, a* and b*, as :func:`rgb_to_lab` gives them.
@@ -70,28 +66,60 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
         >>> torch.allclose(lab_to_rgb(rgb_to_lab(images)), images, atol=1e-4)
         True
     """
-    _require_three(lab, "Lab images b 3 h w")
-    exact = lab if lab.dtype == torch.float64 else lab.float()
-    offset = exact.new_tensor([16.0, 0.0, 0.0]).view(1, 3, 1, 1)
-    roots = _mix(torch.linalg.inv(torch.tensor(_LAB_FROM_ROOTS, dtype=torch.float64)), exact + offset)
-    xyz = torch.where(roots > _KNEE, roots**3, 3 * _KNEE**2 * (roots - 4 / 29))
-    linear = _mix(torch.linalg.inv(_to_white()), xyz)
-    curve = 1.055 * linear.clamp(min=0.0031308) ** (1 / 2.4) - 0.055
-    return torch.where(linear > 0.0031308, curve, 12.92 * linear).clamp(0, 1).to(lab.dtype)
+    _require_colors(lab, "Lab images b 3 h w")
+    lightness, a, b = _exact(lab).unbind(1)
+    y = (lightness + 16) / 116
+    xyz = torch.stack([_cube(y + a / 500), _cube(y), _cube(y - b / 200)], 1)
+    return _encoded(torch.stack(_mixed(_FROM_XYZ, xyz), 1)).to(lab.dtype)
 
 
-def _require_three(images: Tensor, what: str) -> None:
+def same_lightness(images: Tensor) -> Tensor:
+    """Give the grey images ``b 1 h w`` whose L* is that of sRGB images ``b 3 h w``.
+
+    Raises:
+        DataError: The images are no floats.
+        ShapeError: The images are not ``b 3 h w``.
+
+    Example:
+        >>> images = torch.rand(2, 3, 8, 8)
+        >>> grey = same_lightness(images).expand(-1, 3, -1, -1)
+        >>> torch.allclose(rgb_to_lab(grey)[:, 0], rgb_to_lab(images)[:, 0], atol=1e-2)
+        True
+    """
+    _require_colors(images, "sRGB images b 3 h w")
+    _, luminance, _ = _mixed(_TO_XYZ, _linear(_exact(images)))
+    return _encoded(luminance)[:, None].to(images.dtype)
+
+
+def _require_colors(images: Tensor, what: str) -> None:
     require_floats(images)
     if images.shape[1] != 3:
         raise ShapeError(what, got=f"shape {tuple(images.shape)}", fix="Grey images: images.expand(-1, 3, -1, -1).")
 
 
-def _to_white() -> Tensor:
-    matrix = torch.tensor(_XYZ_FROM_RGB, dtype=torch.float64)
-    return matrix / matrix.sum(1, keepdim=True)
+def _exact(images: Tensor) -> Tensor:
+    return images if images.dtype == torch.float64 else images.float()
 
 
-def _mix(matrix: Tensor, images: Tensor) -> Tensor:
-    """Multiply the channels of ``b 3 h w`` by a 3x3 matrix, which autocast would do in half precision."""
-    with torch.autocast(images.device.type, enabled=False):
-        return torch.matmul(matrix.to(images), images.flatten(2)).view_as(images)
+def _mixed(matrix: Matrix, images: Tensor) -> list[Tensor]:
+    """Multiply the channels of ``b 3 h w``, one by one: a matrix product would round them, on a GPU or in autocast."""
+    one, two, three = images.unbind(1)
+    return [a * one + b * two + c * three for a, b, c in matrix]
+
+
+def _linear(values: Tensor) -> Tensor:
+    curve: Tensor = ((values.clamp(min=0.04045) + 0.055) / 1.055) ** 2.4
+    return torch.where(values > 0.04045, curve, values / 12.92)
+
+
+def _encoded(linear: Tensor) -> Tensor:
+    curve = 1.055 * linear.clamp(min=0.0031308) ** (1 / 2.4) - 0.055
+    return torch.where(linear > 0.0031308, curve, 12.92 * linear).clamp(0, 1)
+
+
+def _root(values: Tensor) -> Tensor:
+    return torch.where(values > _KNEE**3, values.clamp(min=_KNEE**3) ** (1 / 3), values / (3 * _KNEE**2) + 4 / 29)
+
+
+def _cube(roots: Tensor) -> Tensor:
+    return torch.where(roots > _KNEE, roots**3, 3 * _KNEE**2 * (roots - 4 / 29))

@@ -14,7 +14,7 @@ from pretextkit.errors import OptionError
 from pretextkit.options import whole
 from pretextkit.registries import head
 
-__all__ = ["ConvDecoder", "match_images"]
+__all__ = ["ConvDecoder", "match_images", "match_size"]
 
 TRIAL_SIZE = 32
 """Pixels of the image on which it is counted how often a backbone halves."""
@@ -100,8 +100,6 @@ class ConvDecoder(Head):
 def match_images(decoded: Tensor, images: Tensor) -> Tensor:
     """Bring what a decoder gave for ``images`` to their size and channels, so that the two can be compared.
 
-    A backbone rounds up when it halves 28 pixels to 4, which doubled three times are 32.
-
     Args:
         decoded: ``b 3 h' w'``.
         images: ``b c h w`` with 1 or 3 channels.
@@ -113,8 +111,21 @@ def match_images(decoded: Tensor, images: Tensor) -> Tensor:
         >>> match_images(torch.rand(2, 3, 32, 32), torch.zeros(2, 1, 28, 28)).shape
         torch.Size([2, 1, 28, 28])
     """
-    if decoded.shape[2:] != images.shape[2:]:
-        decoded = nn.functional.interpolate(decoded, images.shape[2:], mode="bilinear", align_corners=False)
+    decoded = match_size(decoded, images)
     if images.shape[1] == 1:
         decoded = (decoded * decoded.new_tensor(GREY_FROM_RGB).view(1, 3, 1, 1)).sum(1, keepdim=True)
     return decoded
+
+
+def match_size(decoded: Tensor, images: Tensor) -> Tensor:
+    """Resize what a decoder gave for ``images`` to their height and width, where they differ.
+
+    A backbone rounds up when it halves 28 pixels to 4, which doubled three times are 32.
+
+    Example:
+        >>> match_size(torch.rand(2, 2, 32, 32), torch.zeros(2, 1, 28, 28)).shape
+        torch.Size([2, 2, 28, 28])
+    """
+    if decoded.shape[2:] == images.shape[2:]:
+        return decoded
+    return nn.functional.interpolate(decoded, images.shape[2:], mode="bilinear", align_corners=False)
