@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("--pool", type=int, nargs="+", default=[1, 2], help="sides of the grids that maps are read by")
     parser.add_argument("--size", type=int, help="scale all images to so many pixels a side")
     parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--learning-rate", type=float, help="of pretraining; the default is that of pretrain")
     parser.add_argument("--temperature", type=float, default=0.5, help="of SimCLR")
     parser.add_argument("--out", type=Path, default=Path("out/fashion-mnist-transfer"))
     options = parser.parse_args()
@@ -65,6 +66,7 @@ def main() -> None:
             seeds=options.seeds,
             label_fractions=(),
             pool=options.pool,
+            pretraining={"learning_rate": options.learning_rate},
             save=options.out / f"{source}-to-{target}",
             checkpoints=options.out / f"pretrained-on-{source}",
         )
