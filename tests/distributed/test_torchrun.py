@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from . import restarted
@@ -26,3 +28,21 @@ def test_torchrun_starts_a_killed_run_anew_and_it_ends_as_one_that_was_not_kille
     assert one["resumed_at"] == 0
     for name, value in one["weights"].items():
         torch.testing.assert_close(two["weights"][name], value, rtol=0, atol=1e-6, msg=name)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_the_example_trains_on_every_gpu_as_on_one_process(tmp_path: Path) -> None:
+    example = str(Path(__file__).parents[2] / "examples" / "distributed_pretrain.py")
+    gpus = torch.cuda.device_count()
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(gpus)]
+    reports = []
+    for name, launcher in (("nccl", torchrun), ("alone", [])):
+        arguments = ["--epochs", "2", "--images", "1024", "--out", str(tmp_path / name)]
+        command = [sys.executable, *launcher, example, *arguments]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+        assert ended.returncode == 0, ended.stderr
+        reports.append(json.loads((tmp_path / name / "distributed.json").read_text("utf-8")))
+    together, alone = reports
+    assert together["processes"] == gpus
+    assert together["device"].startswith("cuda")
+    assert together["knn"] == pytest.approx(alone["knn"], abs=0.1)
