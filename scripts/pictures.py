@@ -71,7 +71,7 @@ def draw_colorization(source: str) -> None:
     backbone = pk.models.SmallCNN()
     backbone.normalization.measure(images.train_images)
     task = pk.tasks.Colorization(backbone)
-    print(pretrain(task, images.train_images, epochs=10, batch_size=128, device="cpu"))
+    print(pretrain(task, images.train_images, epochs=5, batch_size=128, device="cpu"))
     true = images.test_images[:10].float() / 255
     with torch.no_grad():
         shown = Colored(task.views(true, Generator()).input, task.eval().colorize(true), true)
