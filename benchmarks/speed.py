@@ -119,8 +119,8 @@ def tables_of(rows: Mapping[str, tuple[Comparison, Row]]) -> dict[str, Any]:
     compared: dict[str, list[str]] = {}
     curves: dict[str, Any] = {}
     for name, (comparison, row) in rows.items():
-        if comparison.bound is not None:
-            timed = "our_seconds" in row
+        timed = "our_seconds" in row
+        if comparison.bound is not None or timed:
             of_ratio = comparison.figure == "ratio"
             figure = f"{row['ratio']:.2f}×" if of_ratio else f"{row[comparison.figure]:.3g}"
             compared[name] = [
@@ -129,7 +129,7 @@ def tables_of(rows: Mapping[str, tuple[Comparison, Row]]) -> dict[str, Any]:
                 figure,
                 f"{row['lowest']:.2f} to {row['highest']:.2f}" if timed and of_ratio else "",
                 target(comparison),
-                "yes" if comparison.met(row) else "no",
+                {True: "yes", False: "no", None: ""}[comparison.met(row)],
                 str(row.get("rounds", 1)),
             ]
         if "points" in row:

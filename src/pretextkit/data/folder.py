@@ -129,7 +129,8 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         from PIL import ImageOps
 
         with opened(path, self.max_pixels) as image:
-            return pil_tensor(ImageOps.exif_transpose(image))
+            ImageOps.exif_transpose(image, in_place=True)  # else it copies most images for nothing
+            return pil_tensor(image)
 
 
 def check_on_error(on_error: str) -> None:

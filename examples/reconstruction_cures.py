@@ -1,0 +1,147 @@
+"""Why an autoencoder teaches little about photographs: one thing changed at a time.
+
+    python examples/reconstruction_cures.py --data data/cifar10.npz
+
+Every pixel is the mean of the tile it lies in, and what differs from that. An image's squared error is the sum of the
+errors of both parts, so that each can be trained on alone. Every row is pretrained on the same images for equally many
+views and probed stage by stage; accuracies are on images of train that nothing else sees, and none on test images.
+``--data`` takes anything that ``pretextkit.data.load`` takes. Repeat the command to go on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from abc import abstractmethod
+from pathlib import Path
+
+from einops import rearrange, reduce
+from torch import Generator, Tensor, nn
+
+import pretextkit as pk
+from pretextkit.batches import ImageToImage
+from pretextkit.functional import compare
+from pretextkit.tasks import Autoencoder, Denoising, GaussianNoise, HiddenPatches
+from pretextkit.views import random_horizontal_flip, random_resized_crop
+
+SIDE = 4
+"""Tiles on each side of an image: as many as places of the last map, from which all is drawn."""
+
+
+def tiles(images: Tensor) -> Tensor:
+    """Cut ``b c h w`` into ``b tiles c pixels``."""
+    return rearrange(images, "b c (h p) (w q) -> b (h w) c (p q)", h=SIDE, w=SIDE)
+
+
+class PartOfPixels(Autoencoder):
+    """Only a part of what makes up an image counts."""
+
+    @abstractmethod
+    def part(self, images: Tensor) -> Tensor:
+        """Take it from ``b c h w``."""
+
+    def forward(self, batch: ImageToImage) -> pk.TaskOutput:
+        drawn, image = (self.part(each.float()) for each in (self.reconstruct(batch.input), batch.target))
+        return pk.TaskOutput(nn.functional.mse_loss(drawn, image), {})
+
+
+class Means(PartOfPixels):
+    """The mean colour of each tile."""
+
+    def part(self, images: Tensor) -> Tensor:
+        return tiles(images).mean(-1)
+
+
+class Differences(PartOfPixels):
+    """What differs from the mean colour of its tile."""
+
+    def part(self, images: Tensor) -> Tensor:
+        return tiles(images) - tiles(images).mean(-1, keepdim=True)
+
+
+class Standardized(PartOfPixels):
+    """The same with the contrast of all tiles evened out, as He et al. (2022, arXiv 2111.06377) do."""
+
+    def part(self, images: Tensor) -> Tensor:
+        return nn.functional.layer_norm(tiles(images).flatten(2), tiles(images).flatten(2).shape[2:], eps=1e-2)
+
+
+class Cropped(Autoencoder):
+    """Images are cropped and mirrored, other ones each time."""
+
+    def views(self, images: Tensor, generator: Generator) -> ImageToImage:
+        images = random_resized_crop(images, scale=(0.3, 1.0), generator=generator)
+        images = random_horizontal_flip(images, generator=generator)
+        return ImageToImage(images, images)
+
+
+ROWS = {
+    "autoencoder": Autoencoder,
+    "narrow: 16 channels": lambda backbone: Autoencoder(backbone, bottleneck=16),
+    "narrow: 4 channels": lambda backbone: Autoencoder(backbone, bottleneck=4),
+    "cropped and mirrored": Cropped,
+    "noise added": lambda backbone: Denoising(backbone, corruption=GaussianNoise(0.2)),
+    "tiles' means only": Means,
+    "differences from them only": Differences,
+    "differences, every tile alike": Standardized,
+    "half the pixels hidden": lambda backbone: Denoising(backbone, corruption=HiddenPatches(0.5, 1)),
+    "half the patches hidden": Denoising,
+    "three quarters hidden, patches of 8": lambda backbone: Denoising(backbone, corruption=HiddenPatches(0.75, 8)),
+}
+
+
+def variance_between(images: Tensor) -> float:
+    """Tell which share of the variance within images is between their tiles, as the mean over all of them."""
+    pixels = images.float() / 255
+    pixels = pixels - reduce(pixels, "b c h w -> b c 1 1", "mean")
+    return (tiles(pixels).mean(-1).square().mean() / pixels.square().mean()).item()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="cifar10")
+    parser.add_argument("--images", type=int, default=8000, help="training images")
+    parser.add_argument("--held-out", type=int, default=10_000, help="more of them, to measure on")
+    parser.add_argument("--views", type=float, default=8.0, help="views of each image, the budget")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--out", type=Path, default=Path("out/reconstruction-cures"))
+    options = parser.parse_args()
+
+    data = pk.data.load(options.data)
+    print(data)
+    train, held = slice(options.images), slice(options.images, options.images + options.held_out)
+    result = compare(
+        {name: ROWS[name] for name in options.rows},
+        "small-cnn",
+        (data.train_images[train], data.train_labels[train]),
+        (data.train_images[held], data.train_labels[held]),
+        views=options.views,
+        batch_size=128,
+        seeds=options.seeds,
+        label_fractions=(),
+        pool=[2],
+        save=options.out,
+    )
+    print(f"\n{result}")
+    rows: dict[str, list[list[float]]] = {}
+    for cell in result.cells:
+        found = rows.setdefault(cell.row, [[] for _ in cell.layers])
+        for column, score in zip(found, cell.layers.values(), strict=True):
+            column.append(score.accuracy)
+    report = {
+        "command": shlex.join(["python", *sys.argv]),
+        "data": str(data),
+        "seeds": options.seeds,
+        "variance between tiles": variance_between(data.train_images[train]),
+        "tables": {"": {"columns": [name.split()[0] for name in result.cells[0].layers], "rows": rows}},
+        "comparison": result.to_dict(),
+    }
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "reconstruction-cures.json").write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
