@@ -19,7 +19,7 @@ from pretextkit.errors import DataError, DuplicateNameError, OptionError, unknow
 from pretextkit.functional.cells import CellFiles, Evaluation, measure_cells
 from pretextkit.functional.comparison import Comparison
 from pretextkit.functional.features import pool_sides
-from pretextkit.functional.probe import check_known
+from pretextkit.functional.labelled import check_known
 from pretextkit.functional.ways import Pretrained, RandomInit, Schedule, Supervised, TaskFactory, Way
 from pretextkit.options import number, several, whole
 from pretextkit.registries import backbones, pretext_tasks

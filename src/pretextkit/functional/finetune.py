@@ -16,7 +16,7 @@ from pretextkit.data.sources import ImageSource, TensorImages
 from pretextkit.errors import DataError, OptionError, unknown_name
 from pretextkit.functional.classifier import Augmentation, Classifier, ClassifierTrainee, FeatureRows, HeadTrainee
 from pretextkit.functional.features import extract_features
-from pretextkit.functional.probe import check_known
+from pretextkit.functional.labelled import check_known
 from pretextkit.functional.untouched import evaluating, module_device
 from pretextkit.options import number, whole
 from pretextkit.training.hardware import Precision, resolve_device, resolve_precision

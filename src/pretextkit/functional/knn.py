@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pretextkit.data.checks import check_classes
 from pretextkit.functional.features import Model
-from pretextkit.functional.probe import check_known, check_widths, labelled_features
+from pretextkit.functional.labelled import check_known, check_widths, labelled_features
 from pretextkit.functional.rows import check_memory, slices
 from pretextkit.options import number, whole
 from pretextkit.training.hardware import Precision

@@ -13,15 +13,16 @@ from torch import Tensor
 
 from pretextkit.data.checks import check_classes
 from pretextkit.data.splits import stratified_split
-from pretextkit.errors import DataError, ShapeError
-from pretextkit.functional.features import Features, Layers, Model, extract_features
+from pretextkit.errors import DataError
+from pretextkit.functional.features import Layers, Model
+from pretextkit.functional.labelled import check_known, check_widths, labelled_features
 from pretextkit.functional.logistic import LogisticModel, fit_logistic
 from pretextkit.functional.rows import Standardized, check_memory, slices
 from pretextkit.models.heads import LinearHead
 from pretextkit.options import number, several, whole
 from pretextkit.training.hardware import Precision
 
-__all__ = ["LayerScore", "ProbeResult", "check_known", "check_widths", "labelled_features", "linear_probe"]
+__all__ = ["LayerScore", "ProbeResult", "linear_probe"]
 
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 CHOOSING_STEPS = 60
@@ -151,50 +152,6 @@ def linear_probe(
         head=heads[chosen],
         seconds=time.monotonic() - begun,
     )
-
-
-def check_widths(train: Mapping[str, Tensor], test: Mapping[str, Tensor]) -> None:
-    """Refuse features of train and test, by layer, that are not of one width."""
-    for name, features in train.items():
-        if features.shape[1] != test[name].shape[1]:
-            raise ShapeError(
-                f"features of one width from layer {name!r} on train and test",
-                got=f"{features.shape[1]} and {test[name].shape[1]}",
-                fix="Resize the images to one size.",
-            )
-
-
-def labelled_features(model: Model, data: Any, what: str, **options: Any) -> tuple[Mapping[str, Tensor], Tensor]:
-    """Extract the features of the labelled images of ``data``.
-
-    Raises:
-        DataError: There are no labels.
-    """
-    features: Features = extract_features(model, data, **options)
-    if features.labels is None or not (features.labels >= 0).any():
-        raise DataError(
-            f"labels for {what}", got="none", fix="Pass a pair (images, labels), or a Dataset of (image, label)."
-        )
-    keep = torch.nonzero(features.labels >= 0)[:, 0]
-    if len(keep) < len(features.labels):
-        for values in features.layers.values():
-            for rows in slices(len(keep), values.shape[1]):
-                values[rows] = values[keep[rows]]  # rows only move up, so that no others are lost
-    return {name: values[: len(keep)] for name, values in features.layers.items()}, features.labels[keep]
-
-
-def check_known(labels: Tensor, classes: int, what: str = "test") -> None:
-    """Refuse labels of classes that train has not.
-
-    Raises:
-        DataError: A label is ``classes`` or more.
-    """
-    if int(labels.max()) >= classes:
-        raise DataError(
-            f"{what} labels 0 to {classes - 1}, the classes of train",
-            got=f"label {int(labels.max())}",
-            fix="Give train at least one image of every class.",
-        )
 
 
 def _moments(features: Tensor, name: str) -> tuple[Tensor, Tensor]:
