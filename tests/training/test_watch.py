@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 import pretextkit as pk
 from pretextkit import PretextTask, TaskOutput
 from pretextkit.batches import Labelled
-from pretextkit.data.sources import ImageBatch, ImageSource, TensorImages
+from pretextkit.data.items import ImageBatch
+from pretextkit.data.sources import ImageSource, TensorImages
 from pretextkit.errors import DataError, DivergenceError, ShapeError, TrainingWarning
 from pretextkit.functional import PretrainResult, pretrain
 from pretextkit.testing import TinyBackbone, toy_images

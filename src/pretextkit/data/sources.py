@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence, Sized
+from collections.abc import Iterator, Sequence, Sized
 from copy import copy
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -14,23 +14,11 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
 
 from pretextkit.data.checks import check_images, check_labels
 from pretextkit.data.draws import SeededItems
-from pretextkit.data.pixels import image_tensor
-from pretextkit.errors import DataError, ShapeError
+from pretextkit.data.items import ImageBatch, Split, collate, image_and_label, image_only, join, uint8_or_float32
+from pretextkit.errors import DataError
 from pretextkit.options import whole
 
-__all__ = ["DatasetImages", "ImageBatch", "ImageSource", "LoaderImages", "TensorImages"]
-
-Split = Callable[[Any], tuple[Any, Any]]
-"""How an item becomes an image (or a batch of them) and its label, or None."""
-
-
-class ImageBatch(NamedTuple):
-    """Images and, where the source has them, labels."""
-
-    images: Tensor
-    """``b c h w``, uint8 or float32 in [0, 1]."""
-    labels: Tensor | None
-    """``b``, int64, -1 where unlabelled; None when the source has no labels."""
+__all__ = ["DatasetImages", "ImageSource", "LoaderImages", "TensorImages"]
 
 
 class ImageSource(ABC):
@@ -84,7 +72,7 @@ class TensorImages(ImageSource):
         for indices in order:
             rows = indices.to(self.images.device)
             labels = None if self.labels is None else self.labels.index_select(0, rows)
-            yield ImageBatch(_uint8_or_float32(self.images.index_select(0, rows)), labels)
+            yield ImageBatch(uint8_or_float32(self.images.index_select(0, rows)), labels)
 
     def without_labels(self) -> TensorImages:
         """Give the same images as a source that has no labels."""
@@ -212,7 +200,7 @@ class LoaderImages(ImageSource):
                 images, labels = self._split(item)
                 check_images(images)
                 yield ImageBatch(
-                    _uint8_or_float32(images), None if labels is None else check_labels(labels, len(images))
+                    uint8_or_float32(images), None if labels is None else check_labels(labels, len(images))
                 )
             if empty:
                 raise DataError("at least one batch", got="a DataLoader without any", fix="Check its sampler.")
@@ -227,43 +215,6 @@ class _Unlabelled(ImageSource):
 
     def batches(self, order: Sequence[Tensor]) -> Iterator[ImageBatch]:
         return (batch._replace(labels=None) for batch in self.source.batches(order))
-
-
-def _uint8_or_float32(images: Tensor) -> Tensor:
-    return images if images.dtype == torch.uint8 else images.float()
-
-
-def image_and_label(item: Any) -> tuple[Any, Any]:
-    if isinstance(item, tuple | list):
-        return item[0], item[1] if len(item) > 1 else None
-    return item, None
-
-
-def image_only(item: Any) -> tuple[Any, Any]:
-    return item[0] if isinstance(item, tuple | list) else item, None
-
-
-def collate(split: Split, items: list[Any]) -> ImageBatch:
-    pairs = [split(item) for item in items]
-    images = [image_tensor(image) for image, _ in pairs]
-    sizes = sorted({tuple(image.shape) for image in images})
-    if len(sizes) > 1:
-        raise ShapeError(
-            "images c h w of one size in a data set",
-            got=" and ".join(map(str, sizes[:3])),
-            fix="Resize them in the data set, or read the folder with FolderImages(root, size=...).",
-        )
-    batch = torch.stack(images)
-    check_images(batch)
-    labels = None if pairs[0][1] is None else check_labels([label for _, label in pairs], len(batch))
-    return ImageBatch(_uint8_or_float32(batch), labels)
-
-
-def join(held: ImageBatch | None, more: ImageBatch) -> ImageBatch:
-    if held is None:
-        return more
-    labels = None if held.labels is None or more.labels is None else torch.cat([held.labels, more.labels])
-    return ImageBatch(torch.cat([held.images, more.images]), labels)
 
 
 def _count(loader: DataLoader[Any]) -> int:

@@ -12,7 +12,8 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from pretextkit.data.sources import ImageBatch, ImageSource, Split, collate, image_and_label, image_only, join
+from pretextkit.data.items import ImageBatch, Split, collate, image_and_label, image_only, join
+from pretextkit.data.sources import ImageSource
 from pretextkit.errors import DataError
 from pretextkit.options import whole
 

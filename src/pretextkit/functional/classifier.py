@@ -8,7 +8,8 @@ from typing import Any
 from torch import Generator, Tensor, nn
 
 from pretextkit.contracts import TaskOutput
-from pretextkit.data.sources import ImageBatch, ImageSource
+from pretextkit.data.items import ImageBatch
+from pretextkit.data.sources import ImageSource
 from pretextkit.errors import DataError
 from pretextkit.training.optim import parameter_groups
 from pretextkit.training.trainee import Trainee
