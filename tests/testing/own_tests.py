@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pretextkit.tasks import Autoencoder, ContextEncoder, Denoising, Jigsaw
+from pretextkit.tasks import Autoencoder, Colorization, ContextEncoder, Denoising, Jigsaw
 from pretextkit.testing import toy_images
+from pretextkit.views.lab import rgb_to_lab, same_lightness
 
 from .planted_in_built_in import NarrowAutoencoder
 from .toy_tasks import ToyContext, ToyContrast, ToyInpainting, ToyMomentum, ToyRotation
@@ -131,6 +132,21 @@ def nothing_passes_by_the_code(task: Autoencoder) -> None:
     torch.testing.assert_close(made, made[:1].expand_as(made))
 
 
+def colours_change_no_prediction(task: Colorization) -> None:
+    """An image and the grey one of its lightness are drawn alike."""
+    shown, grey = (batch_of(task, each).input for each in (images(), same_lightness(images()).expand(-1, 3, -1, -1)))
+    made = (task.head(task.backbone.feature_map(each)) for each in (shown, grey))
+    torch.testing.assert_close(*made, atol=1e-3, rtol=0)
+
+
+def colours_are_counted_one_by_one(task: Colorization) -> None:
+    """The loss is the mean squared error of a* and b*, in units of 110."""
+    drawn = 2 * task.head(task.backbone.feature_map(same_lightness(images()))).detach() - 1
+    true = rgb_to_lab(images())[:, 1:] / 110
+    errors = [(one - other) ** 2 for one, other in zip(drawn.flatten().tolist(), true.flatten().tolist(), strict=True)]
+    torch.testing.assert_close(task(batch_of(task)).loss.item(), sum(errors) / len(errors), rtol=1e-4, atol=1e-6)
+
+
 def tiles_lie_where_their_order_says(task: Jigsaw) -> None:
     """On images whose pixels hold their own coordinates, each tile begins in the cell that the label's order names."""
     batch, step = _corners(task)
@@ -174,6 +190,7 @@ OWN_TESTS: dict[type[Any], tuple[Callable[[Any], None], ...]] = {
     ContextEncoder: (hidden_pixels_change_no_prediction, only_hole_and_border_count, target_is_the_image),
     Denoising: (hidden_pixels_change_no_prediction, every_pixel_counts, target_is_the_image),
     NarrowAutoencoder: (code_is_as_narrow_as_asked_for, nothing_passes_by_the_code, target_is_the_image),
+    Colorization: (colours_change_no_prediction, colours_are_counted_one_by_one, target_is_the_image),
     Jigsaw: (tiles_lie_where_their_order_says, orders_differ, tiles_keep_apart),
 }
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from pretextkit import Backbone, TaskOutput
 from pretextkit.batches import Labelled, Masked, TwoViews
-from pretextkit.tasks import Autoencoder
+from pretextkit.tasks import Autoencoder, Colorization
 from pretextkit.testing import TinyBackbone, pretext_task_checks
 from pretextkit.testing.runner import failure
 
@@ -26,7 +26,8 @@ from .planted import BUGS, planted
 from .toy_tasks import OFFSETS, ToyContext, ToyContrast, ToyInpainting, ToyMomentum, ToyRotation
 
 AS_THEY_ARE = ("views_draw_for_each_image", "views_use_the_generator")
-"""What an autoencoder's views need not do."""
+EXEMPTED = {Autoencoder: AS_THEY_ARE, Colorization: (*AS_THEY_ARE, "takes_grey_and_colour")}
+"""What these tasks need not do: nothing in their views is random, and grey images have no colours to predict."""
 
 
 @planted("the mask is never applied", caught_by="hidden_pixels_change_no_prediction")
@@ -331,7 +332,7 @@ class HoldsClosure(ToyRotation):
 
 def caught_by_kit(task: type[Any]) -> list[str]:
     """Name the checks of the kit that fail for ``task``, but for those that its correct parent is exempted from."""
-    exempted = AS_THEY_ARE if issubclass(task, Autoencoder) else ()
+    exempted = next((names for kind, names in EXEMPTED.items() if issubclass(task, kind)), ())
     checks = pretext_task_checks(lambda: task(TinyBackbone()))
     return [check.name for check in checks if check.name not in exempted and failure(check)]
 
@@ -362,9 +363,9 @@ def page() -> str:
             "Written by `python -m tests.testing.planted_bugs`.",
             "",
             f"{len(BUGS)} bugs were planted in correct tasks, one at a time: toy tasks, and those of pretextkit that",
-            f"hide, shuffle or reconstruct. The kit caught {kit}; the kit and the tasks' own tests together caught",
-            f"{own}. What the kit misses keeps the contract and still trains: only a test that knows the task can tell",
-            "that a target is not true. Write such tests for your own task: a naive-loop twin of the loss, a",
+            f"hide, shuffle, colour or reconstruct. The kit caught {kit}; the kit and the tasks' own tests together",
+            f"caught {own}. What the kit misses keeps the contract and still trains: only a test that knows the task",
+            "can tell that a target is not true. Write such tests for your own task: a naive-loop twin of the loss, a",
             "closed-form value, a test that the target is true, a test that hidden pixels change no prediction.",
             "",
             "| Bug | Checks of the kit that fail | The task's own tests that fail |",

@@ -1,4 +1,4 @@
-"""Bugs planted in tasks of pretextkit itself: those that hide, shuffle or reconstruct."""
+"""Bugs planted in tasks of pretextkit itself: those that hide, shuffle, colour or reconstruct."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 from pretextkit import Backbone, SpatialBackbone, TaskOutput
 from pretextkit.batches import ImageToImage, Masked, Tiles
 from pretextkit.losses import weighted_mse
-from pretextkit.tasks import Autoencoder, ContextEncoder, Denoising, GaussianNoise, Jigsaw, PatchLayout
+from pretextkit.tasks import Autoencoder, Colorization, ContextEncoder, Denoising, GaussianNoise, Jigsaw, PatchLayout
 
 from .planted import planted
 
@@ -124,3 +124,35 @@ class NeverShuffled(Jigsaw):
 class TilesTouch(Jigsaw):
     def __init__(self, backbone: Backbone) -> None:
         super().__init__(backbone, layout=PatchLayout(patch=10, gap=0, jitter=0))
+
+
+@planted("the backbone sees the colours", caught_by="colours_change_no_prediction")
+class ColoursAreShown(Colorization):
+    def views(self, images: Tensor, generator: Generator) -> ImageToImage:
+        return super().views(images, generator)._replace(input=images)
+
+
+@planted("the colours to predict are those of the grey image", caught_by="target_is_the_image")
+class GreyIsTheTarget(Colorization):
+    def views(self, images: Tensor, generator: Generator) -> ImageToImage:
+        batch = super().views(images, generator)
+        return batch._replace(target=batch.input.expand_as(images))
+
+
+@planted("the colours to predict are another image's", caught_by="prefers_its_own_targets")
+class OtherImagesColours(Colorization):
+    def views(self, images: Tensor, generator: Generator) -> ImageToImage:
+        return super().views(images, generator)._replace(target=images.roll(1, 0))
+
+
+@planted("red is taken for blue in what is to be predicted", caught_by="colours_are_counted_one_by_one")
+class RedForBlue(Colorization):
+    def forward(self, batch: ImageToImage) -> TaskOutput:
+        return super().forward(batch._replace(target=batch.target.flip(1)))
+
+
+@planted("the error of every image is divided by how colourful it is", caught_by="colours_are_counted_one_by_one")
+class GreyImagesWeighMost(Colorization):
+    def forward(self, batch: ImageToImage) -> TaskOutput:
+        output = super().forward(batch)
+        return output._replace(loss=output.loss / output.metrics["color_error_of_grey"])
