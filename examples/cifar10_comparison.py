@@ -1,6 +1,6 @@
 """Compare pretext tasks on CIFAR-10: one backbone and one budget, beside no training and training with labels.
 
-    python examples/cifar10_comparison.py --data data/cifar10.npz --tasks rotation context-encoder simclr --seeds 0 1 2
+    python examples/cifar10_comparison.py --data data/cifar10.npz --images 8000 --views 12
 
 ``--data`` takes anything that ``pretextkit.data.load`` takes. The budget is ``--views``: so many views of each image go
 through the backbone, whatever the task makes of it. Repeat the command to go on where it was stopped; more tasks and
@@ -32,7 +32,7 @@ def augment(images: Tensor, generator: Generator) -> Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="cifar10")
-    parser.add_argument("--tasks", nargs="+", default=["rotation", "context-encoder", "simclr"])
+    parser.add_argument("--tasks", nargs="+", default=list(pk.pretext_tasks))
     parser.add_argument("--backbone", default="small-cnn")
     parser.add_argument("--views", type=float, default=40.0, help="views of each image, the budget")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])

@@ -126,17 +126,24 @@ def main() -> None:
         save=options.out,
     )
     print(f"\n{result}")
+    stages = list(result.cells[0].layers)
     rows: dict[str, list[list[float]]] = {}
     for cell in result.cells:
-        found = rows.setdefault(cell.row, [[] for _ in cell.layers])
-        for column, score in zip(found, cell.layers.values(), strict=True):
-            column.append(score.accuracy)
+        found = rows.setdefault(cell.row, [[] for _ in (*stages, "chosen")])
+        for column, share in zip(found, (*(cell.layers[stage].accuracy for stage in stages), cell.linear), strict=True):
+            column.append(share)
+    between = variance_between(data.train_images[train])
     report = {
         "command": shlex.join(["python", *sys.argv]),
         "data": str(data),
         "seeds": options.seeds,
-        "variance between tiles": variance_between(data.train_images[train]),
-        "tables": {"": {"columns": [name.split()[0] for name in result.cells[0].layers], "rows": rows}},
+        "tables": {
+            "Linear probe, 2x2": {"columns": [*stages, "chosen stage"], "rows": rows},
+            "Variance within images": {
+                "columns": ["share"],
+                "rows": {"tiles' means": [between], "differences from them": [1 - between]},
+            },
+        },
         "comparison": result.to_dict(),
     }
     options.out.mkdir(parents=True, exist_ok=True)
