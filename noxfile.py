@@ -37,7 +37,7 @@ SHORT_FORMS = {  # of every example, but the quickstart, which the package sessi
         *("--images=128", "--seeds=0", "--finetune-steps=2"),
     ),
     "reconstruction_cures.py": (
-        *("--data=sample", "--rows", "autoencoder", "differences, every tile alike", "half the patches hidden"),
+        *("--data=sample", "--rows", "autoencoder", "differences, of one contrast", "half the patches hidden"),
         *("--images=128", "--held-out=128", "--views=2"),
     ),
     "fashion_mnist_transfer.py": (

@@ -157,11 +157,13 @@ def test_a_report_becomes_the_page(
 
     raced = Comparison("step", "peer", nothing, 2.0)
     curve = Comparison("memory", "limit", nothing, 300.0, "extra MiB")
+    aimless = Comparison("peer", "itself", nothing, None)
     missing = Comparison("probe", "peer", nothing, 1.0)
-    monkeypatch.setattr(speed, "COMPARISONS", [raced, curve, missing])
+    monkeypatch.setattr(speed, "COMPARISONS", [raced, curve, aimless, missing])
     cells = speed.Cells(tmp_path / "cells", {"torch": "2.4", "processor": "Abacus"})
     times = {"our_seconds": 0.0123, "their_seconds": 2.5, "rounds": 7}
     cells.keep(raced, {"ratio": 1.5, "lowest": 1.25, "highest": 1.75, **times})
+    cells.keep(aimless, {"ratio": 1.0, "lowest": 0.5, "highest": 1.5, **times})
     cells.keep(curve, {"extra MiB": 250.0, "points": [{"batch": 4, "MiB": 60.0}, {"batch": 16, "MiB": 250.0}]})
     report = speed.report(cells, quick=False)
     assert report["missing"] == ["probe; peer"]
@@ -184,7 +186,8 @@ def test_a_report_becomes_the_page(
         "| what; beside | ours | theirs | ratio or figure | lowest to highest | target | met | rounds |\n"
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
         "| step; peer | 12.3 ms | 2.5 s | 1.50× | 1.25 to 1.75 | ≥ 2.00× | no | 7 |\n"
-        "| memory; limit |  |  | 250 |  | ≤ 300 MiB | yes | 1 |\n\n"
+        "| memory; limit |  |  | 250 |  | ≤ 300 MiB | yes | 1 |\n"
+        "| peer; itself | 12.3 ms | 2.5 s | 1.00× | 0.50 to 1.50 |  |  | 7 |\n\n"
         "**memory**\n\n"
         "| batch | MiB |\n| --- | ---: |\n| 4 | 60 |\n| 16 | 250 |\n<!-- end -->\nafter\n"
     )

@@ -48,7 +48,8 @@ class Comparison:
         what: What a user waits for.
         beside: What it is compared with.
         measure: Checks, measures and gives a row.
-        bound: What the row's ``figure`` has to reach, or None where a curve has to be looked at.
+        bound: What the row's ``figure`` has to reach, or None where a curve, or what two equal
+            sides differ by, has to be looked at.
         figure: ``"ratio"``, the other side's time over ours, which has to be at least ``bound``; or the name of another
             figure of the row, which may be at most ``bound``.
     """

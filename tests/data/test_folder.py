@@ -108,6 +108,15 @@ def test_transparent_colour_of_a_grey_file_shows_white(tmp_path: Path) -> None:
     assert (image[:, 1:] == 255).all()
 
 
+def test_transparent_colour_of_a_file_in_colour_shows_white(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (4, 4), (7, 8, 9))
+    picture.putpixel((0, 0), (40, 50, 60))
+    picture.save(tmp_path / "a.png", transparency=(7, 8, 9))
+    image = only(tmp_path)
+    assert image[:, 0, 0].tolist() == [40, 50, 60]
+    assert (image[:, 1:] == 255).all()
+
+
 @pytest.mark.parametrize("name", ["a.png", "a.tif"])
 def test_16_bit_grey_keeps_its_range(tmp_path: Path, name: str) -> None:
     values = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
@@ -136,10 +145,13 @@ def test_16_bit_colour_keeps_its_range(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
-def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, name: str) -> None:
-    upright = np.zeros((32, 32), np.uint8)
-    upright[:16, :16], upright[:16, 16:], upright[16:, :16] = 255, 170, 85
+@pytest.mark.parametrize(
+    ("mode", "name"),
+    [(mode, f"a.{kind}") for mode in ("L", "RGB", "P") for kind in ("png", "tif")] + [("RGB", "a.jpg")],
+)
+def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, mode: str, name: str) -> None:
+    upright = np.zeros((32, 48), np.uint8)  # of which the middle 32 columns are kept
+    upright[:16, :24], upright[:16, 24:], upright[16:, :24] = 255, 170, 85
     turn: dict[int, Callable[[Any], Any]] = {  # how the camera stored it, for each value of the tag
         1: lambda a: a,
         2: np.fliplr,
@@ -152,9 +164,10 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, name: str
     }
     exif = Image.Exif()
     exif[0x0112] = orientation
-    stored = Image.fromarray(np.ascontiguousarray(turn[orientation](upright)))
+    stored = Image.fromarray(np.ascontiguousarray(turn[orientation](upright))).convert(mode)
     stored.save(tmp_path / name, exif=exif)
-    assert (only(tmp_path)[0].int() - torch.from_numpy(upright).int()).abs().max() < 12
+    expected = torch.from_numpy(upright[:, 8:40]).int()
+    assert (only(tmp_path).int() - expected).abs().max() < 12
 
 
 @pytest.mark.parametrize("value", [-1, 65536])
@@ -244,7 +257,8 @@ def test_with_a_size_no_file_is_opened_before_it_is_read(tmp_path: Path) -> None
     images = FolderImages(tmp_path, size=8)
     assert (len(images), images[0][0].shape) == (2, (3, 8, 8))
     with pytest.raises(
-        DataError, match=r"^Expected an image file that can be decoded at .*b\.png, but got Unidentified"
+        DataError,
+        match=r"^Expected an image file that can be decoded at .*b\.png, but got no kind of image that Pillow knows\.",
     ):
         images[1]
     with pytest.raises(DataError, match=r"b\.png"):
@@ -313,7 +327,9 @@ def test_truncated_files_are_named_or_skipped(tmp_path: Path, kind: str, left: f
 
 def test_other_files_under_an_images_name(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_text("<html>not found</html>")
-    with pytest.raises(DataError, match=rf"at {re.escape(str(tmp_path / 'a.jpg'))}, but got UnidentifiedImageError"):
+    with pytest.raises(
+        DataError, match=rf"at {re.escape(str(tmp_path / 'a.jpg'))}, but got no kind of image that Pillow knows\."
+    ):
         FolderImages(tmp_path)
     with pytest.raises(
         DataError, match=r"Expected an image in .* that can be decoded, but got 1 that cannot. The first, a.jpg"

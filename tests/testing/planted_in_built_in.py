@@ -151,8 +151,8 @@ class RedForBlue(Colorization):
         return super().forward(batch._replace(target=batch.target.flip(1)))
 
 
-@planted("the error of every image is divided by how colourful it is", caught_by="colours_are_counted_one_by_one")
-class GreyImagesWeighMost(Colorization):
+@planted("the loss is divided by how colourful the batch is", caught_by="colours_are_counted_one_by_one")
+class DividedByColour(Colorization):
     def forward(self, batch: ImageToImage) -> TaskOutput:
         output = super().forward(batch)
         return output._replace(loss=output.loss / output.metrics["color_error_of_grey"])

@@ -25,6 +25,9 @@ __all__ = ["EXTENSIONS", "FolderImages", "opened"]
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 """The files looked for, in small or capital letters."""
 
+ORIENTATION = 0x0112
+"""The Exif tag of how the camera was held."""
+
 DEFAULT_LIMIT = 224
 MAX_PIXELS = 100_000_000
 OR_SKIP = 'Repair or remove it, or leave such files out with on_error="skip".'
@@ -129,8 +132,8 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         from PIL import ImageOps
 
         with opened(path, self.max_pixels) as image:
-            ImageOps.exif_transpose(image, in_place=True)  # else it copies most images for nothing
-            return pil_tensor(image)
+            turned = image.getexif().get(ORIENTATION, 1) != 1  # else Pillow would copy most images for nothing
+            return pil_tensor(ImageOps.exif_transpose(image) if turned else image)
 
 
 def check_on_error(on_error: str) -> None:
@@ -142,23 +145,24 @@ def check_on_error(on_error: str) -> None:
 @contextmanager
 def opened(path: Path, max_pixels: int, *, fix: str = OR_SKIP) -> Iterator[PilImage]:
     """Open an image, its pixels still undecoded; any error names the file, and ``fix`` as the cure."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
-        with warnings.catch_warnings():
-            # Pillow's own limit warns at 89 million pixels; max_pixels stands in for it.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path)
-        with image:
+        with path.open("rb") as file:  # by their names, Pillow 13 reads some TIFF files wrongly that are to be turned
+            with warnings.catch_warnings():
+                # Pillow's own limit warns at 89 million pixels; max_pixels stands in for it.
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                image = Image.open(file)
             if image.width * image.height > max_pixels:
                 raise DataError(f"{image.width} x {image.height} pixels, above max_pixels={max_pixels}")
             yield image
     except Exception as error:  # a damaged file makes decoders raise almost anything
-        empty = path.is_file() and path.stat().st_size == 0
         reason = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
+        if isinstance(error, UnidentifiedImageError):
+            reason = "an empty file" if path.stat().st_size == 0 else "no kind of image that Pillow knows"
         raise DataError(
             f"an image file that can be decoded at {path}",
-            got="an empty file" if empty else reason,
+            got=reason,
             fix=fix,
         ) from error
 

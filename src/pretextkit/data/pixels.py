@@ -91,7 +91,7 @@ def pil_tensor(image: PilImage) -> Tensor:
         rgba = image.convert("RGBA")
         page = Image.new("RGBA", rgba.size, "white")
         image = Image.alpha_composite(page, rgba)
-    colours: Tensor = pil_to_tensor(image if image.mode == "RGB" else image.convert("RGB"))  # which would copy it
+    colours: Tensor = pil_to_tensor(image if image.mode == "RGB" else image.convert("RGB"))  # convert copies RGB, too
     return colours
 
 
