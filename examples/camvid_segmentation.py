@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="*", default=list(pk.pretext_tasks))
     parser.add_argument("--backbone", default="small-cnn")
     parser.add_argument("--head", choices=["linear", "conv"], default="linear")
+    parser.add_argument("--layers", choices=["all", "last"], default="all", help="stages to probe, or the last one")
     parser.add_argument("--views", type=float, default=40.0, help="views of each crop, the budget of a pretraining")
     parser.add_argument("--crops", type=int, default=8, help="square crops of each image to pretrain on")
     parser.add_argument("--crop-size", type=int, default=64)
@@ -82,7 +83,7 @@ def main() -> None:
             data.test,
             validation=data.validation,
             head=LinearMapHead if options.head == "linear" else ConvMapHead,
-            layers="all",
+            layers=options.layers,
             ignore_index=data.ignore_index,
             steps=options.steps,
             storage=torch.bfloat16,
