@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,10 +15,13 @@ from torch.utils.data import DataLoader
 import pretextkit as pk
 from comparisons.pictures import save_jpegs
 from comparisons.timing import Comparison, Effort, Row, race, require_close
-from pretextkit.data import FolderImages, as_source
+from pretextkit.data import FolderImages, ImageSource, as_source
 from pretextkit.functional import pretrain
 
 SIDE, WORKERS = 224, 2
+
+Reader = Callable[[Path, int], Any]
+"""From a folder and the size of a batch to what ``pretrain`` reads."""
 
 
 @contextmanager
@@ -74,32 +77,30 @@ def new_task() -> pk.tasks.SimCLR:
     return pk.tasks.SimCLR(pk.models.ResNet18(stem="imagenet"))
 
 
+def our_source(root: Path, batch: int) -> ImageSource:
+    """Read as pretextkit does, whose source is told its batches later."""
+    return as_source(FolderImages(root, size=SIDE), workers=WORKERS)
+
+
+def race_of_readers(ours: Reader, theirs: Reader, effort: Effort) -> Row:
+    """Train on the same files; what differs is who reads them."""
+    batch = effort.of(64, 8)
+    with folder(effort.of(256, 16)) as root:
+
+        def side(task: pk.tasks.SimCLR, read: Reader) -> Callable[[], Any]:
+            return lambda: pretrain(task, read(root, batch), epochs=1, batch_size=batch, progress=False)
+
+        return race(side(new_task(), ours), side(new_task(), theirs), effort, rounds=9)
+
+
 def training(effort: Effort) -> Row:
-    """Train on the same files, read by us or by torchvision's loader; what differs is who reads."""
-    count, batch = effort.of(256, 16), effort.of(64, 8)
-    with folder(count) as root:
-        ours, theirs = new_task(), new_task()
-        options: dict[str, Any] = {"epochs": 1, "progress": False}
-        return race(
-            lambda: pretrain(ours, FolderImages(root, size=SIDE), batch_size=batch, workers=WORKERS, **options),
-            lambda: pretrain(theirs, torchvision_loader(root, batch), **options),
-            effort,
-            rounds=9,
-        )
+    """Read by us, or by torchvision's loader."""
+    return race_of_readers(our_source, torchvision_loader, effort)
 
 
 def training_twice(effort: Effort) -> Row:
     """Race torchvision's loader against itself: what the machine alone makes of two sides that are one."""
-    count, batch = effort.of(256, 16), effort.of(64, 8)
-    with folder(count) as root:
-        one, other = new_task(), new_task()
-        options: dict[str, Any] = {"epochs": 1, "progress": False}
-        return race(
-            lambda: pretrain(one, torchvision_loader(root, batch), **options),
-            lambda: pretrain(other, torchvision_loader(root, batch), **options),
-            effort,
-            rounds=9,
-        )
+    return race_of_readers(torchvision_loader, torchvision_loader, effort)
 
 
 def waiting(effort: Effort) -> Row:
