@@ -14,8 +14,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import adaptive_max_pool2d, binary_cross_entropy_with_logits
 
-from pretextkit import Labelled, Masked, PretextTask, SpatialBackbone, TaskOutput
-from pretextkit.functional import AnomalyScores, TopShare
+from pretextkit import Labeled, Masked, PretextTask, SpatialBackbone, TaskOutput
+from pretextkit.functional import AnomalyScores, TopFraction
 from pretextkit.models import LinearHead
 
 __all__ = ["PastedWhere", "PastedWhether", "cut_paste"]
@@ -28,8 +28,8 @@ JITTER = 0.3
 """By how much a piece may be brighter or darker than where it comes from."""
 
 
-def cut_paste(images: Tensor, generator: Generator, *, share: float = 0.67) -> Masked:
-    """Paste a piece of each of ``b c h w`` elsewhere in it, in a ``share`` of them; the mask says where."""
+def cut_paste(images: Tensor, generator: Generator, *, fraction: float = 0.67) -> Masked:
+    """Paste a piece of each of ``b c h w`` elsewhere in it, in a ``fraction`` of them; the mask says where."""
     count, _, height, width = images.shape
     low, log_stretch = math.log(AREAS[0]), math.log(STRETCH)
     draws = torch.rand(count, 9, generator=generator, device=generator.device).to(images.device)
@@ -42,7 +42,7 @@ def cut_paste(images: Tensor, generator: Generator, *, share: float = 0.67) -> M
     x = (columns - width * draws[:, 4, None])[:, None, :]
     along, across = angle.cos() * x + angle.sin() * y, angle.cos() * y - angle.sin() * x
     inside = (along.abs() < half_length[:, None, None]) & (across.abs() < half_width[:, None, None])
-    mask = (inside & (draws[:, 5, None, None] < share))[:, None]
+    mask = (inside & (draws[:, 5, None, None] < fraction))[:, None]
 
     shift_y = (height * (0.1 + 0.8 * draws[:, 6, None])).long()
     shift_x = (width * (0.1 + 0.8 * draws[:, 7, None])).long()
@@ -53,18 +53,18 @@ def cut_paste(images: Tensor, generator: Generator, *, share: float = 0.67) -> M
     return Masked(torch.where(mask, piece, images), mask, images)
 
 
-class PastedWhether(PretextTask[Labelled]):
+class PastedWhether(PretextTask[Labeled]):
     """Tell whether there is a pasted piece, as in half of the images: CutPaste as published. Metric: ``accuracy``."""
 
     def __init__(self, backbone: SpatialBackbone) -> None:
         super().__init__(backbone)
         self.head = LinearHead(backbone.feature_dim, 1)
 
-    def views(self, images: Tensor, generator: Generator) -> Labelled:
-        batch = cut_paste(images, generator, share=0.5)
-        return Labelled(batch.visible, batch.mask.flatten(1).any(1).long())
+    def views(self, images: Tensor, generator: Generator) -> Labeled:
+        batch = cut_paste(images, generator, fraction=0.5)
+        return Labeled(batch.visible, batch.mask.flatten(1).any(1).long())
 
-    def forward(self, batch: Labelled) -> TaskOutput:
+    def forward(self, batch: Labeled) -> TaskOutput:
         logits = self.head(self.backbone(batch.images)).float()[:, 0]
         accuracy = ((logits.detach() > 0) == (batch.labels > 0)).float().mean()
         return TaskOutput(binary_cross_entropy_with_logits(logits, batch.labels.float()), {"accuracy": accuracy})
@@ -111,4 +111,4 @@ class PastedWhere(PretextTask[Masked, SpatialBackbone]):
         size = images.shape[2:]
         maps = [nn.functional.interpolate(self.logits(part), size, mode="bilinear") for part in torch.split(images, 64)]
         found = torch.cat(maps)[:, 0]
-        return AnomalyScores(TopShare(0.01)(found), found)
+        return AnomalyScores(TopFraction(0.01)(found), found)

@@ -32,7 +32,7 @@ from torch import Generator, Tensor, nn
 import pretextkit as pk
 from pretextkit.functional import (
     AnomalyScores,
-    TopShare,
+    TopFraction,
     calibrate,
     mahalanobis_anomaly_score,
     neighbor_anomaly_score,
@@ -47,7 +47,7 @@ from pretextkit.views import cut_patches, random_horizontal_flip
 Score = Callable[[Tensor], AnomalyScores]
 CROP = 64
 """Side of what a task is trained on: four times as many steps in the same time, and a defect is local."""
-THUMBNAILS = "neighbours, 16x16 pixels"
+THUMBNAILS = "neighbors, 16x16 pixels"
 PUBLISHED = {"DifferNet, with ImageNet": 97.7}
 """Of images, from Rudolph et al. 2021 (arXiv 2008.12577)."""
 
@@ -80,7 +80,7 @@ def untrained(train: Tensor, seed: int) -> dict[str, Score]:
     plain, network = backbone(train, seed), backbone(even, seed)
 
     def patches(backbone: pk.SpatialBackbone, known: Tensor, images: Tensor) -> AnomalyScores:
-        return patch_anomaly_score(backbone, known, images, layers=["stage3"], memory=2048)
+        return patch_anomaly_score(backbone, known, images, layers=["stage3"], memory_bank_size=2048)
 
     return {
         THUMBNAILS: lambda x: neighbor_anomaly_score(thumbnails, train, x),
@@ -119,7 +119,7 @@ def scores_of(name: str, task: Any, known: Tensor, prepare: Callable[[Tensor], T
     """Give all that a trained task can be scored by."""
 
     def rebuilt(images: Tensor, error: Literal["l2", "ssim"]) -> AnomalyScores:
-        return reconstruction_anomaly_score(task.reconstruct, prepare(images), error=error, reduction=TopShare(0.01))
+        return reconstruction_anomaly_score(task.reconstruct, prepare(images), error=error, reduction=TopFraction(0.01))
 
     def distant(images: Tensor) -> AnomalyScores:
         return mahalanobis_anomaly_score(task.backbone, known, prepare(images), layers="all")

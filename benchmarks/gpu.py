@@ -4,7 +4,7 @@
     python benchmarks/gpu.py --data cifar10 --epochs 800 --run out/gpu-run --out out/gpu.json   # and the time to 90 %
 
 Needs a GPU of NVIDIA's and torch 2.4 or newer. ``--data`` takes what ``pretextkit.data.load`` takes. With ``--run`` a
-stopped training goes on where it was when the command is repeated. Every ``--every`` epochs the nearest-neighbour probe
+stopped training goes on where it was when the command is repeated. Every ``--every`` epochs the nearest-neighbor probe
 looks at the test images; its time is not counted as training, and nothing is chosen by it.
 """
 
@@ -51,7 +51,7 @@ def new_task(images: Tensor) -> pk.tasks.SimCLR:
 
 
 def beside_bare_step(images: Tensor, device: torch.device, options: argparse.Namespace) -> dict[str, Any]:
-    """Race whole epochs of ``pretrain`` with as many forward, backward and optimiser steps on one batch of views."""
+    """Race whole epochs of ``pretrain`` with as many forward, backward and optimizer steps on one batch of views."""
     task = new_task(images).to(device)
     bare = copy.deepcopy(task).to(memory_format=torch.channels_last).train()
     views = task.views(images[: options.batch_size].to(device).float() / 255, Generator().manual_seed(0))

@@ -71,13 +71,13 @@ def scored(train: Tensor, test: Tensor, options: argparse.Namespace) -> Iterator
         return run.seconds
 
     small = nn.Sequential(nn.AdaptiveAvgPool2d(16), nn.Flatten())
-    yield "neighbours, 16x16 pixels", neighbor_anomaly_score(small, train, test, metric="euclidean"), 0.0
-    yield "neighbours, untrained", neighbor_anomaly_score(backbone(), train, test), 0.0
+    yield "neighbors, 16x16 pixels", neighbor_anomaly_score(small, train, test, metric="euclidean"), 0.0
+    yield "neighbors, untrained", neighbor_anomaly_score(backbone(), train, test), 0.0
 
     rotation = pk.tasks.Rotation(backbone())
     seconds = trained(rotation, options.epochs, augment if options.augment else None)
     yield "rotation", rotation_anomaly_score(rotation, test), seconds
-    yield "neighbours, rotation", neighbor_anomaly_score(rotation.backbone, train, test), seconds
+    yield "neighbors, rotation", neighbor_anomaly_score(rotation.backbone, train, test), seconds
     yield "Mahalanobis, rotation", mahalanobis_anomaly_score(rotation.backbone, train, test), seconds
 
     autoencoder = pk.tasks.Autoencoder(backbone(), bottleneck=options.bottleneck)

@@ -1,4 +1,4 @@
-"""Print where the time of a training step goes: loader, views, forward, backward, optimiser, and all the rest.
+"""Print where the time of a training step goes: loader, views, forward, backward, optimizer, and all the rest.
 
     python benchmarks/profile_step.py --task simclr --backbone resnet18
     python benchmarks/profile_step.py --task rotation --backbone small-cnn --data cifar10 --steps 50 --out profile.json
@@ -23,10 +23,10 @@ import torch
 
 import pretextkit as pk
 from pretextkit.functional import pretrain
-from pretextkit.training.order import Order
-from pretextkit.training.stepper import Stepper
+from pretextkit.training._sampler import BatchSampler
+from pretextkit.training._step import TrainStep
 
-STAGES = ("loader", "views", "forward", "backward", "optimiser")
+STAGES = ("loader", "views", "forward", "backward", "optimizer")
 
 
 class Clocks:
@@ -69,23 +69,23 @@ def now() -> float:
 def profile_of(task: Any, images: Any, *, batch_size: int, steps: int, **options: Any) -> dict[str, Any]:
     """Pretrain for some steps, and tell seconds a step and shares of the stages.
 
-    One step before, which is not counted, measures the normalisation and chooses kernels.
+    One step before, which is not counted, measures the normalization and chooses kernels.
     """
     pretrain(task, images, steps=1, batch_size=batch_size, progress=False, **options)
     clocks = Clocks()
     backward = torch.autograd.backward
-    build = Stepper.__init__
+    build = TrainStep.__init__
 
-    def built(stepper: Stepper, *arguments: Any, **others: Any) -> None:
+    def built(stepper: TrainStep, *arguments: Any, **others: Any) -> None:
         build(stepper, *arguments, **others)
         # On the object, as torch wraps the classes' method for its own profiler.
-        stepper.optimizer.step = clocks.time("optimiser", stepper.optimizer.step)  # type: ignore[method-assign]
+        stepper.optimizer.step = clocks.time("optimizer", stepper.optimizer.step)  # type: ignore[method-assign]
 
     with (
-        patch.object(Stepper, "__init__", built),
-        patch.object(Stepper, "prepare", clocks.time("views", Stepper.prepare)),
-        patch.object(Stepper, "_score", clocks.time("forward", Stepper._score)),
-        patch.object(Order, "batches", clocks.time_items("loader", Order.batches)),
+        patch.object(TrainStep, "__init__", built),
+        patch.object(TrainStep, "prepare", clocks.time("views", TrainStep.prepare)),
+        patch.object(TrainStep, "_score", clocks.time("forward", TrainStep._score)),
+        patch.object(BatchSampler, "batches", clocks.time_items("loader", BatchSampler.batches)),
         patch.object(torch.autograd, "backward", clocks.time("backward", backward)),
     ):
         begun = now()

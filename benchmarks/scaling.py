@@ -30,7 +30,7 @@ from comparisons.timing import Effort, Row, seconds
 from speed import environment, revision
 
 import pretextkit as pk
-from pretextkit.distributed import Place, gather_rows, together
+from pretextkit.distributed import Rank, collective_scope, gather_rows
 from pretextkit.functional import pretrain
 
 BATCH, WIDTH = 256, 128  # images of one process's step; numbers of a projection
@@ -97,12 +97,12 @@ def rate(training: Training, images: int, threads: int, steps: int) -> float:
 
 def sending(training: Training, images: int, repeats: int) -> Row:
     """Time on each of the processes what a step sends, with nothing beside it: all gradients, and NT-Xent's rows."""
-    place = Place(torch.distributed.get_rank(), torch.distributed.get_world_size())
+    place = Rank(torch.distributed.get_rank(), torch.distributed.get_world_size())
     gradients = torch.zeros(sum(weight.numel() for weight in training.make().parameters()))
     rows = torch.rand(2 * images, WIDTH, requires_grad=True)
 
     def gather() -> None:
-        with together(place):
+        with collective_scope(place):
             torch.autograd.backward(gather_rows(rows).sum())
 
     found = {}

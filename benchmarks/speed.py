@@ -5,7 +5,7 @@
     python benchmarks/speed.py --quick                         # see that it works; its numbers mean nothing
 
 Each comparison first checks that both sides compute the same thing, then lets them run in turn in one process (memory,
-imports and growth: in processes of their own), and gives the median of the ratios of neighbouring runs and their
+imports and growth: in processes of their own), and gives the median of the ratios of neighboring runs and their
 spread. What is finished is kept in ``--cells`` under what it was measured with: repeat the command to go on where it
 stopped. Other versions, threads or hardware are measured anew; other code is not, unless ``--again`` is given. The
 peers come with the dependency group ``bench``; ``nox -s bench`` installs them.

@@ -149,7 +149,7 @@ def main() -> None:
         "runs": rows,
     }
     (options.out / "camvid-segmentation.json").write_text(json.dumps(report, indent=1) + "\n")
-    spread = torch.linspace(0, len(data.test.images) - 1, 4).long()  # neighbours in a film look alike
+    spread = torch.linspace(0, len(data.test.images) - 1, 4).long()  # neighbors in a film look alike
     shown = {name: predicted[spread] for name, predicted in masks.items()}
     figure = segmentation(
         data.test.images[spread], data.test.masks[spread], shown, data.class_names, ignore_index=data.ignore_index
@@ -159,7 +159,7 @@ def main() -> None:
 
 
 def new_backbone(options: argparse.Namespace, data: SegmentationData) -> pk.SpatialBackbone:
-    """Every row starts from the same weights and the same normalisation."""
+    """Every row starts from the same weights and the same normalization."""
     torch.manual_seed(options.seed)
     backbone = pk.backbones.create(options.backbone)
     assert isinstance(backbone, pk.SpatialBackbone)

@@ -49,7 +49,7 @@ def main() -> None:
         options.backbone,
         (data.train_images[: options.images], data.train_labels[: options.images]),
         data.test,
-        views=options.views,
+        views_per_image=options.views,
         batch_size=options.batch_size,
         seeds=options.seeds,
         finetune_steps=options.finetune_steps,

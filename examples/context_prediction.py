@@ -3,7 +3,7 @@
     python examples/context_prediction.py --data data/camvid.npz --size 96
     python examples/context_prediction.py --data data/tinyimagenet20.npz
 
-A network learns where around a patch its neighbour was, without labels. Every row of the table changes one thing and
+A network learns where around a patch its neighbor was, without labels. Every row of the table changes one thing and
 keeps what was changed before; all rows but the last see as many pairs of patches. Each is measured three times: on the
 images that it was trained on, on test images cut in the same way, and on test images cut without shortcuts, as the
 last rows cut them. ``--data`` takes anything that ``pretextkit.data.load`` takes. Finished rows are kept: repeat the
@@ -34,12 +34,12 @@ from pretextkit.views import color_jitter, drop_colors, random_horizontal_flip
 class Unstandardized(JigsawContext):
     """Patches that keep their brightness and their contrast."""
 
-    def cure(self, patches: Tensor, generator: Generator) -> Tensor:
+    def remove_shortcuts(self, patches: Tensor, generator: Generator) -> Tensor:
         return drop_colors(patches, self.color_drop, generator=generator)
 
 
 def augment(images: Tensor, generator: Generator) -> Tensor:
-    """Mirror and recolour."""
+    """Mirror and recolor."""
     images = random_horizontal_flip(images, generator=generator)
     return color_jitter(images, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, generator=generator)
 
@@ -55,7 +55,7 @@ class Row(NamedTuple):
 
 
 def rows_for(size: int, pairs: int) -> dict[str, Row]:
-    """Begin with patches that touch, in their colours, of a few images."""
+    """Begin with patches that touch, in their colors, of a few images."""
     touching = {"layout": PatchLayout(size // 3, 0, 0), "pairs": 1, "color_drop": 0.0}
     apart = touching | {"layout": PatchLayout.fitting(size)}
     cured = apart | {"color_drop": 0.66}
@@ -64,16 +64,16 @@ def rows_for(size: int, pairs: int) -> dict[str, Row]:
         "as reported": Row(Unstandardized, touching, few=True),
         "+ all images": Row(Unstandardized, touching),
         "+ gap and jitter": Row(Unstandardized, apart),
-        "+ standardised patches": Row(JigsawContext, apart),
-        "+ colours dropped": Row(JigsawContext, cured),
+        "+ standardized patches": Row(JigsawContext, apart),
+        "+ colors dropped": Row(JigsawContext, cured),
         f"+ {pairs} pairs of an image": Row(JigsawContext, several),
-        "+ images mirrored and recoloured": Row(JigsawContext, several, augment=augment),
+        "+ images mirrored and recolored": Row(JigsawContext, several, augment=augment),
         "+ longer": Row(JigsawContext, several, augment=augment, times=4),
     }
 
 
 def accuracy(task: JigsawContext, images: Tensor, pairs: int) -> float:
-    """Share of neighbours that are placed right, of some thousand pairs."""
+    """Share of neighbors that are placed right, of some thousand pairs."""
     task.eval()
     generator = Generator().manual_seed(0)
     parts = torch.split(images, 256 // task.pairs) * max(1, pairs // (len(images) * task.pairs))
@@ -121,7 +121,7 @@ def main() -> None:
             seed=seed,
             checkpoint=options.out / "runs" / f"{len(cells[name])}-{name.replace(' ', '-')}",
         )
-        honest = JigsawContext(task.backbone, **rows["+ colours dropped"].cutting)
+        honest = JigsawContext(task.backbone, **rows["+ colors dropped"].cutting)
         honest.head = task.head
         cell = {
             "train": accuracy(task, images, options.measured),
@@ -150,7 +150,7 @@ def main() -> None:
         "threads": options.threads,
         "environment": {"python": platform.python_version(), "torch": torch.__version__},
         "tables": {
-            "Neighbours placed right": {
+            "Neighbors placed right": {
                 "columns": [*columns, "seconds"],
                 "rows": {
                     name: [

@@ -65,16 +65,16 @@ def main() -> None:
         if rank == 0:
             train = (images, data.train_labels[: options.images])
             linear = linear_probe(task.backbone, train, data.test, layers="all")
-            neighbours = knn_probe(task.backbone, train, data.test)
+            neighbors = knn_probe(task.backbone, train, data.test)
             print(f"{options.task} on {processes} processes, from step {result.resumed_at}: {result}")
-            print(f"linear probe, best stage: {linear.accuracy:.1%} ({linear.layer}); kNN: {neighbours.accuracy:.1%}")
+            print(f"linear probe, best stage: {linear.accuracy:.1%} ({linear.layer}); kNN: {neighbors.accuracy:.1%}")
             report = {
                 "task": options.task,
                 "processes": processes,
                 "device": result.device,
                 "images_per_second": result.images_per_second,
                 "linear_best": linear.accuracy,
-                "knn": neighbours.accuracy,
+                "knn": neighbors.accuracy,
             }
             (options.out / "distributed.json").write_text(json.dumps(report, indent=1) + "\n")
 

@@ -25,9 +25,9 @@ import torch
 from torch import Generator, Tensor, nn
 
 import pretextkit as pk
-from pretextkit.data.pixels import resize_and_crop
+from pretextkit.data._image_conversion import resize_and_crop
 from pretextkit.functional import (
-    TopShare,
+    TopFraction,
     calibrate,
     detection_metrics,
     mahalanobis_anomaly_score,
@@ -88,13 +88,13 @@ def reconstruction_scores(name: str, reconstruct: Callable[[Tensor], Tensor], im
     for error in errors:
         found = reconstruction_anomaly_score(reconstruct, images, error=error)
         assert found.maps is not None
-        scores |= {f"{name}, {error}, mean": found.scores, f"{name}, {error}, top 1%": TopShare(0.01)(found.maps)}
+        scores |= {f"{name}, {error}, mean": found.scores, f"{name}, {error}, top 1%": TopFraction(0.01)(found.maps)}
     return scores
 
 
 def feature_scores(name: str, backbone: nn.Module, train: Tensor, images: Tensor) -> dict[str, Tensor]:
     return {
-        f"neighbours, {name}": neighbor_anomaly_score(backbone, train, images).scores,
+        f"neighbors, {name}": neighbor_anomaly_score(backbone, train, images).scores,
         f"Mahalanobis, {name}": mahalanobis_anomaly_score(backbone, train, images, layers="all").scores,
     }
 
@@ -121,7 +121,7 @@ def scored(images: Images, seed: int, options: argparse.Namespace) -> Iterator[t
     code = math.ceil(count / places)  # of as many numbers as there are components: chosen on normal images alone
     small = nn.Sequential(nn.AdaptiveAvgPool2d(16), nn.Flatten())
     pixels = neighbor_anomaly_score(small, train, tested, metric="euclidean")
-    yield {"neighbours, 16x16 pixels": pixels.scores}, 0.0
+    yield {"neighbors, 16x16 pixels": pixels.scores}, 0.0
     yield feature_scores("untrained", backbone(), train, tested), 0.0
 
     tasks: dict[str, Any] = {"autoencoder": pk.tasks.Autoencoder, "denoising": pk.tasks.Denoising}
@@ -166,7 +166,7 @@ def draw_panel(name: str, reconstruct: Callable[[Tensor], Tensor], images: Image
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="faces.npz")
-    parser.add_argument("--normal", type=int, default=9, help="the normal class of a labelled set")
+    parser.add_argument("--normal", type=int, default=9, help="the normal class of a labeled set")
     parser.add_argument("--size", type=int, default=32, help="images are resized to so many pixels")
     parser.add_argument("--images", type=int, help="use so many of each kind only")
     parser.add_argument("--epochs", type=int, default=8)

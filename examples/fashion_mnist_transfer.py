@@ -2,8 +2,8 @@
 
     python examples/fashion_mnist_transfer.py --first data/cifar10.npz --second data/fashion-mnist.npz --seeds 0 1 2
 
-Nothing is adapted by hand: a backbone brings grey and colour images to its own channels, and takes images of 28 pixels
-a side as it takes those of 32. Every task pretrains once on each set (colorization on the one that has colours), and
+Nothing is adapted by hand: a backbone brings gray and color images to its own channels, and takes images of 28 pixels
+a side as it takes those of 32. Every task pretrains once on each set (colorization on the one that has colors), and
 comparisons that share ``checkpoints`` read its weights. Repeat the command to go on where it was stopped. ``--out``
 gets the tables as JSON and a bar chart of each.
 """
@@ -61,7 +61,7 @@ def main() -> None:
             (evaluated.train_images[: options.images], evaluated.train_labels[: options.images]),
             evaluated.test,
             images=pretrained.train_images[: options.images],
-            views=options.views,
+            views_per_image=options.views,
             batch_size=options.batch_size,
             seeds=options.seeds,
             label_fractions=(),
@@ -97,15 +97,15 @@ def main() -> None:
 
 
 def colored(images: pk.data.ImageData) -> bool:
-    """Tell whether there is a colour to predict."""
+    """Tell whether there is a color to predict."""
     return images.train_images.shape[1] == 3
 
 
 def accuracies(results: dict[tuple[str, str], Comparison], evaluated: str) -> dict[str, list[list[float]]]:
     """Give each row's accuracies on one set, for each set that was pretrained on.
 
-    Grey images teach no colours, so that there is no such cell. Of the set that was pretrained on, the rows without
-    pretraining know mean and deviation only, by which their input is normalised.
+    Gray images teach no colors, so that there is no such cell. Of the set that was pretrained on, the rows without
+    pretraining know mean and deviation only, by which their input is normalized.
     """
     found = [result.accuracies("linear") for (_, target), result in results.items() if target == evaluated]
     return {row: [each.get(row, []) for each in found] for row in dict.fromkeys(chain(*found))}

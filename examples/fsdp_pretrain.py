@@ -3,7 +3,7 @@
     torchrun --standalone --nproc-per-node 2 examples/fsdp_pretrain.py    # or as many as there are GPUs
     python examples/fsdp_pretrain.py                                      # one process, nothing divided
 
-For backbones whose weights, gradients and optimiser state do not fit on one GPU: each process keeps its part of them,
+For backbones whose weights, gradients and optimizer state do not fit on one GPU: each process keeps its part of them,
 and gathers a block's weights while the block computes. Where they do fit, ``distributed_pretrain.py`` sends less.
 Needs torch 2.6.
 """

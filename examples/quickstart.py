@@ -1,4 +1,4 @@
-"""Pretrain on unlabelled images, then ask how much of the labels can be read off the features.
+"""Pretrain on unlabeled images, then ask how much of the labels can be read off the features.
 
     python examples/quickstart.py
 
@@ -35,7 +35,7 @@ def new_backbone(seed: int) -> Any:
 
 
 def evaluate(backbone: Any, data: Any, few: Any, seconds: float) -> dict[str, Any]:
-    """Probe frozen features: with all labels at every stage and by neighbours, and with few labels."""
+    """Probe frozen features: with all labels at every stage and by neighbors, and with few labels."""
     probe = linear_probe(backbone, data.train, data.test, layers="all")
     return {
         "linear_best": probe.accuracy,
@@ -59,12 +59,12 @@ def save_bars(rows: dict[str, dict[str, Any]], path: Path) -> None:
     font = ImageFont.load_default(size=18)
     picture = Image.new("RGB", (900, 60 + 70 * len(rows)), "white")
     draw = ImageDraw.Draw(picture)
-    draw.text((20, 15), f"Linear probe, best stage: all labels (blue), {FEW} labels (grey)", "black", font)
+    draw.text((20, 15), f"Linear probe, best stage: all labels (blue), {FEW} labels (gray)", "black", font)
     for line, (name, row) in enumerate(rows.items()):
         top = 60 + 70 * line
         draw.text((20, top + 12), name, "black", font)
-        for offset, colour, value in ((0, "#3465a4", row["linear_best"]), (26, "#999999", row["linear_few"])):
-            draw.rectangle((270, top + offset, 270 + 520 * value, top + offset + 22), colour)
+        for offset, color, value in ((0, "#3465a4", row["linear_best"]), (26, "#999999", row["linear_few"])):
+            draw.rectangle((270, top + offset, 270 + 520 * value, top + offset + 22), color)
             draw.text((278 + 520 * value, top + offset), f"{value:.1%}", "black", font)
     picture.save(path)
 
@@ -88,14 +88,14 @@ def main() -> None:
     backbone.normalization.measure(data.train_images)
     rows["random init"] = evaluate(backbone, data, few, seconds=0.0)
 
-    for name, labelled, epochs in (
+    for name, labeled, epochs in (
         ("supervised, all labels", data.train, SUPERVISED_EPOCHS),
         (f"supervised, {FEW} labels", few, FEW_EPOCHS),
     ):
         backbone = new_backbone(options.seed)
         head = pk.heads["linear"](backbone.feature_dim, len(data.class_names))
         tuned = freeze_and_finetune(
-            backbone, head, labelled, data.test, trainable="all", epochs=epochs, batch_size=128, seed=options.seed
+            backbone, head, labeled, data.test, trainable="all", epochs=epochs, batch_size=128, seed=options.seed
         )
         rows[name] = evaluate(backbone, data, few, tuned.seconds) | {"own_classifier": tuned.accuracy}
 

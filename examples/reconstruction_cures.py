@@ -51,14 +51,14 @@ class PartOfPixels(Autoencoder):
 
 
 class Means(PartOfPixels):
-    """The mean colour of each tile."""
+    """The mean color of each tile."""
 
     def part(self, images: Tensor) -> Tensor:
         return tiles(images).mean(-1)
 
 
 class Differences(PartOfPixels):
-    """What differs from the mean colour of its tile."""
+    """What differs from the mean color of its tile."""
 
     def part(self, images: Tensor) -> Tensor:
         return tiles(images) - tiles(images).mean(-1, keepdim=True)
@@ -67,7 +67,7 @@ class Differences(PartOfPixels):
 class OneContrast(Differences):
     """The same, divided by the contrast of its tile, in the drawing as in the image.
 
-    Masked autoencoders standardise the tiles that they are to draw (He et al. 2022, arXiv 2111.06377).
+    Masked autoencoders standardize the tiles that they are to draw (He et al. 2022, arXiv 2111.06377).
     """
 
     def part(self, images: Tensor) -> Tensor:
@@ -125,7 +125,7 @@ def main() -> None:
         "small-cnn",
         (data.train_images[train], data.train_labels[train]),
         (data.train_images[held], data.train_labels[held]),
-        views=options.views,
+        views_per_image=options.views,
         batch_size=128,
         seeds=options.seeds,
         label_fractions=(),
@@ -133,11 +133,11 @@ def main() -> None:
         save=options.out,
     )
     print(f"\n{result}")
-    stages = list(result.cells[0].layers)
+    stages = list(result.runs[0].layers)
     rows: dict[str, list[list[float]]] = {}
-    for cell in result.cells:
-        found = rows.setdefault(cell.row, [[] for _ in (*stages, "chosen")])
-        for column, share in zip(found, (*(cell.layers[stage].accuracy for stage in stages), cell.linear), strict=True):
+    for run in result.runs:
+        found = rows.setdefault(run.method, [[] for _ in (*stages, "chosen")])
+        for column, share in zip(found, (*(run.layers[stage].accuracy for stage in stages), run.linear), strict=True):
             column.append(share)
     between = variance_between(data.train_images[train])
     report = {

@@ -53,7 +53,7 @@ class Shards(IterableDataset[Image.Image]):
         return self.length  # of all shards, whoever reads them
 
     def __iter__(self) -> Iterator[Image.Image]:
-        for shard in pk.data.own_shards(self.shards):
+        for shard in pk.data.shards_for_this_worker(self.shards):
             with tarfile.open(shard) as tar:
                 members = tar.getmembers()
                 for place in torch.randperm(len(members)).tolist():
@@ -87,10 +87,10 @@ def main() -> None:
     shards = Shards(paths, len(images) // options.shards * options.shards)
     result = pretrain(task, shards, epochs=options.epochs, batch_size=options.batch_size, workers=options.workers)
     if rank == 0:
-        neighbours = knn_probe(task.backbone, (images, data.train_labels[: options.images]), data.test)
+        neighbors = knn_probe(task.backbone, (images, data.train_labels[: options.images]), data.test)
         print(f"{options.task} on {len(paths)} shards: {result}")
-        print(f"kNN: {neighbours.accuracy:.1%}")
-        report = {"shards": len(paths), "images_per_second": result.images_per_second, "knn": neighbours.accuracy}
+        print(f"kNN: {neighbors.accuracy:.1%}")
+        report = {"shards": len(paths), "images_per_second": result.images_per_second, "knn": neighbors.accuracy}
         (options.out / "shards.json").write_text(json.dumps(report, indent=1) + "\n")
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

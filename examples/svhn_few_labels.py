@@ -31,7 +31,7 @@ from pretextkit.views import color_jitter, hide_pixels, mask_blocks, random_gray
 
 
 def augment(images: Tensor, generator: Generator) -> Tensor:
-    """Crop and recolour."""
+    """Crop and recolor."""
     images = random_resized_crop(images, scale=(0.5, 1.0), generator=generator)
     return color_jitter(images, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, generator=generator)
 
@@ -62,8 +62,8 @@ class SideBySide(pk.SpatialBackbone):
         return tuple(torch.cat(pair, dim=1) for pair in pairs)
 
 
-class LabelledAndTwoViews(NamedTuple):
-    """Labelled images, and a weak and a strong view of others."""
+class LabeledAndTwoViews(NamedTuple):
+    """Labeled images, and a weak and a strong view of others."""
 
     images: Tensor
     labels: Tensor
@@ -71,31 +71,31 @@ class LabelledAndTwoViews(NamedTuple):
     strong: Tensor
 
 
-class FixMatch(pk.PretextTask[LabelledAndTwoViews]):
+class FixMatch(pk.PretextTask[LabeledAndTwoViews]):
     """The reference beside the pretext tasks: what a weak view is surely, the strong view must be (arXiv 2001.07685).
 
     Without the moving average of the weights that the paper evaluates.
     """
 
-    labelled: Tensor
+    labeled: Tensor
     labels: Tensor
 
     def __init__(self, backbone: pk.Backbone, head: nn.Module, images: Tensor, labels: Tensor) -> None:
         super().__init__(backbone)
         self.head = head
-        self.register_buffer("labelled", images)
+        self.register_buffer("labeled", images)
         self.register_buffer("labels", labels)
 
-    def views(self, images: Tensor, generator: Generator) -> LabelledAndTwoViews:
+    def views(self, images: Tensor, generator: Generator) -> LabeledAndTwoViews:
         rows = torch.randint(len(self.labels), (64,), generator=generator)
-        return LabelledAndTwoViews(
-            augment(self.labelled[rows].float() / 255, generator),
+        return LabeledAndTwoViews(
+            augment(self.labeled[rows].float() / 255, generator),
             self.labels[rows],
             random_resized_crop(images, scale=(0.75, 1.0), ratio=(0.9, 1.1), generator=generator),
             self._strong(images, generator),
         )
 
-    def forward(self, batch: LabelledAndTwoViews) -> pk.TaskOutput:
+    def forward(self, batch: LabeledAndTwoViews) -> pk.TaskOutput:
         with torch.no_grad():
             surety, guess = self.head(self.backbone(batch.weak)).float().softmax(1).max(1)
         logits = self.head(self.backbone(torch.cat([batch.images, batch.strong]))).float()

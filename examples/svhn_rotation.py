@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--stem", choices=["small", "imagenet"], default="small")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--images", type=int, help="pretrain on so many images only")
-    parser.add_argument("--labels", type=int, default=732, help="labelled images for the probe")
+    parser.add_argument("--labels", type=int, default=732, help="labeled images for the probe")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("out/svhn-rotation"))
     options = parser.parse_args()

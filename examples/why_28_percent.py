@@ -35,7 +35,7 @@ def report_classifier() -> nn.Module:
 def train_carelessly(backbone: pk.Backbone, few: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> float:
     """Train a classifier on "frozen" features as one does it by hand: without gradient, but in training mode.
 
-    BatchNorm then normalises by the batch, and its running statistics drift; in evaluation the features are others.
+    BatchNorm then normalizes by the batch, and its running statistics drift; in evaluation the features are others.
     """
     backbone, head = copy.deepcopy(backbone), report_classifier()
     model = nn.Sequential(backbone, head)

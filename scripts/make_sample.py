@@ -5,7 +5,7 @@
 ``DIR`` holds ``train-images-idx3-ubyte.gz`` and its three siblings, as published at
 https://github.com/zalandoresearch/fashion-mnist (Debian: package ``dataset-fashion-mnist``, in
 ``/usr/share/datasets/fashion-mnist``). The first images of each class are taken, in the order of the files, and
-laid out as tiles of one grey PNG for each split: class by class, so that a tile's place gives its label.
+laid out as tiles of one gray PNG for each split: class by class, so that a tile's place gives its label.
 """
 
 from __future__ import annotations

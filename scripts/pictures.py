@@ -4,7 +4,7 @@
 docs/how-to/pictures.md, which takes minutes, and keeps what it saves as docs/figures/gallery-*.png.
 
 ``python scripts/pictures.py colorization --data data/cifar10.npz`` trains that task for some minutes and draws what it
-makes of test images: the sample has no colours.
+makes of test images: the sample has no colors.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def draw_gallery() -> None:
         finally:
             os.chdir(home)
         for picture in Path(folder).glob("*.png"):
-            # 256 colours make it a third as large, and no colour is off by more than can be seen
+            # 256 colors make it a third as large, and no color is off by more than can be seen
             few = Image.open(picture).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
             few.save(FIGURES / f"gallery-{picture.name}", optimize=True)
 
@@ -60,7 +60,7 @@ def draw_gallery() -> None:
 class Colored(NamedTuple):
     """Rows of the picture."""
 
-    grey: Tensor
+    gray: Tensor
     colorized: Tensor
     true: Tensor
 
@@ -82,7 +82,7 @@ def draw_colorization(source: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pictures", nargs="*", default=["tasks", "gallery"], metavar="tasks|gallery|colorization")
-    parser.add_argument("--data", default="cifar10", help="colour images: anything that pretextkit.data.load takes")
+    parser.add_argument("--data", default="cifar10", help="color images: anything that pretextkit.data.load takes")
     options = parser.parse_args()
     FIGURES.mkdir(parents=True, exist_ok=True)
     drawn: dict[str, Callable[[], None]] = {

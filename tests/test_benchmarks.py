@@ -63,7 +63,7 @@ def clock(benchmarks: None, monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def test_a_race_gives_ratios_of_neighbours_and_every_second_round_begins_with_the_other(clock: Clock) -> None:
+def test_a_race_gives_ratios_of_neighbors_and_every_second_round_begins_with_the_other(clock: Clock) -> None:
     from comparisons.timing import Effort, race
 
     row = race(clock.side("ours", 9, 1, 2, 4), clock.side("theirs", 9, 3, 4, 20), Effort(), rounds=3)
@@ -209,19 +209,19 @@ def test_a_profile_counts_each_stage_once_a_step_and_leaves_no_clock_behind(
 ) -> None:
     import profile_step
 
-    from pretextkit.training.stepper import Stepper
+    from pretextkit.training._step import TrainStep
 
     ticks = itertools.count()
     monkeypatch.setattr(profile_step, "now", lambda: float(next(ticks)))  # every look at the clock is a second later
-    before = Stepper.__init__, Stepper.prepare, Stepper._score, torch.autograd.backward
+    before = TrainStep.__init__, TrainStep.prepare, TrainStep._score, torch.autograd.backward
     images = torch.randint(256, (8, 3, 16, 16), dtype=torch.uint8)
     found = profile_step.profile_of(pk.tasks.SimCLR(TinyBackbone()), images, batch_size=4, steps=2)
     stages = found["seconds_per_step"]
-    assert [stages[stage] for stage in ("views", "forward", "backward", "optimiser")] == [1, 1, 1, 1]
+    assert [stages[stage] for stage in ("views", "forward", "backward", "optimizer")] == [1, 1, 1, 1]
     assert stages["loader"] == 1.5  # it is asked once more, and has nothing left
     assert sum(found["share"].values()) == pytest.approx(1)
     assert found["images_per_second"] == pytest.approx(4 / sum(stages.values()))
-    assert before == (Stepper.__init__, Stepper.prepare, Stepper._score, torch.autograd.backward)
+    assert before == (TrainStep.__init__, TrainStep.prepare, TrainStep._score, torch.autograd.backward)
     assert re.search(r"^backward +\d+\.\d\d +\d+\.\d%$", profile_step.table(found), re.MULTILINE)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 import pretextkit as pk
-from pretextkit.batches import Labelled
+from pretextkit.batches import Labeled
 from pretextkit.contracts import Backbone, Head, InputNormalization, PretextTask, SpatialBackbone, TaskOutput
 from pretextkit.errors import DataError, ShapeError
 
@@ -32,8 +32,8 @@ def adapted(images: Tensor, channels: int) -> np.ndarray[Any, np.dtype[np.float6
     return np.stack([sum(weight * image[c] for c, weight in enumerate(LUMA)) for image in pixels])[:, None]
 
 
-each_kind = pytest.mark.parametrize("given", [1, 3], ids=["from-grey", "from-colour"])
-each_need = pytest.mark.parametrize("needed", [1, 3], ids=["to-grey", "to-colour"])
+each_kind = pytest.mark.parametrize("given", [1, 3], ids=["from-gray", "from-color"])
+each_need = pytest.mark.parametrize("needed", [1, 3], ids=["to-gray", "to-color"])
 
 
 @each_kind
@@ -71,7 +71,7 @@ def test_channels_are_normalised_each_by_its_own_numbers() -> None:
     assert not torch.allclose(swapped, normalization(images).flip(1), atol=0.1)
 
 
-def test_constant_channels_are_divided_by_one_grey_level() -> None:
+def test_constant_channels_are_divided_by_one_gray_level() -> None:
     normalization = InputNormalization(3).measure(torch.full((2, 3, 4, 4), 128, dtype=torch.uint8))
     assert normalization.std.tolist() == pytest.approx([1 / 255] * 3)
     assert normalization(torch.full((1, 3, 1, 1), 129, dtype=torch.uint8)).flatten().tolist() == pytest.approx(
@@ -109,7 +109,7 @@ def test_other_numbers_of_input_channels_are_refused(channels: int) -> None:
     with pytest.raises(ShapeError) as caught:
         InputNormalization(channels)
     assert str(caught.value) == (
-        f"Expected 1 or 3 input channels, but got {channels}. Choose in_channels=1 (grey) or 3 (colour)."
+        f"Expected 1 or 3 input channels, but got {channels}. Choose in_channels=1 (gray) or 3 (color)."
     )
 
 
@@ -132,7 +132,7 @@ def test_wrong_shapes_are_refused(shape: tuple[int, ...]) -> None:
 
 
 class Ramp(SpatialBackbone):
-    """Two stages: the normalised images, and their doubles."""
+    """Two stages: the normalized images, and their doubles."""
 
     feature_dim = 3
 
@@ -156,7 +156,7 @@ def test_contracts_cannot_be_instantiated(base: Any) -> None:
         base()
 
 
-class Spy(PretextTask[Labelled]):
+class Spy(PretextTask[Labeled]):
     """Remembers under which circumstances its views were made."""
 
     def __init__(self) -> None:
@@ -164,11 +164,11 @@ class Spy(PretextTask[Labelled]):
         self.scale = nn.Parameter(torch.ones(()))
         self.seen: list[tuple[Tensor, bool, bool]] = []
 
-    def views(self, images: Tensor, generator: Generator) -> Labelled:
+    def views(self, images: Tensor, generator: Generator) -> Labeled:
         self.seen.append((images, torch.is_grad_enabled(), torch.is_autocast_enabled("cpu")))
-        return Labelled(images, torch.randint(9, (len(images),), generator=generator))
+        return Labeled(images, torch.randint(9, (len(images),), generator=generator))
 
-    def forward(self, batch: Labelled) -> TaskOutput:
+    def forward(self, batch: Labeled) -> TaskOutput:
         product = torch.eye(2) @ torch.eye(2)
         return TaskOutput(self.scale * batch.labels.sum(), {"autocast": torch.tensor(product.dtype == torch.bfloat16)})
 

@@ -32,7 +32,7 @@ def test_a_pasted_piece_is_of_its_own_image_and_nothing_else_changes() -> None:
     from cut_paste import JITTER, cut_paste
 
     image = torch.arange(1, 65).float().repeat_interleave(16).view(1, 1, 32, 32).repeat(40, 1, 1, 1) / 128
-    batch = cut_paste(image, generator(), share=1.0)
+    batch = cut_paste(image, generator(), fraction=1.0)
     assert torch.equal(batch.visible[~batch.mask], image[~batch.mask])
     assert batch.mask.flatten(1).any(1).float().mean() > 0.9
     known = torch.tensor(sorted(set(image[0].flatten().tolist())))
@@ -42,7 +42,7 @@ def test_a_pasted_piece_is_of_its_own_image_and_nothing_else_changes() -> None:
             factors = factors[(factors - 1).abs() <= JITTER + 1e-5]
             away = [((visible[mask] / factor)[:, None] - known).abs().amin(1).max().item() for factor in factors]
             assert min(away) < 1e-5
-    assert not cut_paste(image, generator(), share=0.0).mask.any()
+    assert not cut_paste(image, generator(), fraction=0.0).mask.any()
 
 
 def test_the_task_keeps_the_contract() -> None:

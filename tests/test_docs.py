@@ -53,7 +53,7 @@ SHORTER: Mapping[str, Mapping[str, str]] = {
         LOAD: SMALL,
         "import pretextkit as pk\n": "import pretextkit as pk; from pretextkit.testing import TinyBackbone\n",
         '"small-cnn",': "TinyBackbone,",
-        "views=16": "views=4, finetune_steps=1, batch_size=32, progress=False",
+        "views_per_image=16": "views_per_image=4, finetune_steps=1, batch_size=32, progress=False",
         "    seeds=[0, 1],\n    label_fractions=[0.01, 0.1, 1.0],": "    label_fractions=[0.01, 0.1, 1.0],",
         "    seeds=[0, 1],\n    save": "    save",
     },

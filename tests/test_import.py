@@ -83,7 +83,7 @@ def test_no_connection_process_or_file_is_opened(found: dict[str, Any]) -> None:
 
 
 def test_plots_and_testing_wait_until_asked_for(found: dict[str, Any]) -> None:
-    assert "pretextkit.tasks.rotation" in found["modules"]
+    assert "pretextkit.tasks._rotation" in found["modules"]
     assert not {"pretextkit.plots", "pretextkit.testing"} & set(found["modules"])
 
 

@@ -102,18 +102,18 @@ def test_decorators_register_and_return_the_class(monkeypatch: pytest.MonkeyPatc
         def forward(self, images: Tensor) -> Tensor:
             return images.mean((2, 3))
 
-    class Spread(pk.PretextTask[pk.Labelled]):
-        def views(self, images: Tensor, generator: torch.Generator) -> pk.Labelled:
-            return pk.Labelled(images, torch.arange(len(images)))
+    class Spread(pk.PretextTask[pk.Labeled]):
+        def views(self, images: Tensor, generator: torch.Generator) -> pk.Labeled:
+            return pk.Labeled(images, torch.arange(len(images)))
 
-        def forward(self, batch: pk.Labelled) -> pk.TaskOutput:
+        def forward(self, batch: pk.Labeled) -> pk.TaskOutput:
             return pk.TaskOutput(-self.backbone(batch.images).std(), {})
 
     for registry in (pk.heads, pk.backbones, pk.pretext_tasks):
         monkeypatch.setattr(registry, "_classes", {})
-    assert pk.head("one")(Identity) is Identity
-    assert pk.backbone("one")(Means) is Means
-    assert pk.pretext_task("one")(Spread) is Spread
+    assert pk.register_head("one")(Identity) is Identity
+    assert pk.register_backbone("one")(Means) is Means
+    assert pk.register_pretext_task("one")(Spread) is Spread
     assert [pk.heads["one"], pk.backbones["one"], pk.pretext_tasks["one"]] == [Identity, Means, Spread]
 
 
@@ -246,9 +246,7 @@ def test_each_kind_has_its_documented_group(
 
 def test_a_plugin_may_also_use_the_decorator(install: Installer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pk.heads, "_classes", dict(pk.heads._classes))
-    source = (
-        "import pretextkit as pk\n@pk.head('plugged')\nclass Plugged(pk.Head):\n    def forward(self, features): ..."
-    )
+    source = "import pretextkit as pk\n@pk.register_head('plugged')\nclass Plugged(pk.Head):\n    def forward(self, features): ..."
     install("acme-heads", source, {"plugged": ":Plugged"}, group="pretextkit.heads")
     assert pk.heads["plugged"] is pk.heads["plugged"]
     assert list(pk.heads).count("plugged") == 1

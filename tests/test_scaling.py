@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 import pretextkit as pk
 from pretextkit.testing import TinyBackbone
-from pretextkit.training.optim import default_learning_rate
+from pretextkit.training._optim import default_learning_rate
 
 ROOT = Path(__file__).parents[1]
 

@@ -34,7 +34,7 @@ def train_from(path: str, count: int, steps: int, batch: int) -> Row:
     images = np.memmap(path, np.uint8, "c", shape=(count, 3, 32, 32))
     task = pk.tasks.SimCLR(pk.models.SmallCNN())
     own: list[float] = []
-    pretrain(task, images, steps=2, batch_size=batch, progress=False)  # measures the normalisation
+    pretrain(task, images, steps=2, batch_size=batch, progress=False)  # measures the normalization
     before = status_mib("RssAnon")
     run = pretrain(
         task,

@@ -1,4 +1,4 @@
-"""Pictures to work on, made here so that nothing is downloaded: smooth colours with some grain, as photographs have."""
+"""Pictures to work on, made here so that nothing is downloaded: smooth colors with some grain, as photographs have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Probes: the linear one beside scikit-learn's and lightly's classifiers, nearest neighbours beside all three."""
+"""Probes: the linear one beside scikit-learn's and lightly's classifiers, nearest neighbors beside all three."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 
 import pretextkit as pk
 from comparisons.timing import Comparison, Effort, Row, no_lower_accuracy, race, same_accuracy
-from pretextkit.data.splits import stratified_split
+from pretextkit.data._splits import stratified_split
 from pretextkit.functional import knn_probe, linear_probe, pretrain
 
 Check = Callable[[float, float], Row]
@@ -20,7 +20,7 @@ PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 NEIGHBORS, TEMPERATURE = 20, 0.07
 
 
-class Labelled(NamedTuple):
+class Labeled(NamedTuple):
     """Features, or images, and their labels."""
 
     values: Tensor
@@ -32,19 +32,19 @@ def unless(effort: Effort, check: Check) -> Check | None:
     return None if effort.quick else check
 
 
-def features(train: int, test: int, width: int = 512, classes: int = 10) -> tuple[Labelled, Labelled]:
+def features(train: int, test: int, width: int = 512, classes: int = 10) -> tuple[Labeled, Labeled]:
     """Draw features as a backbone gives them: correlated, not negative, and about four fifths of them separable."""
     generator = Generator().manual_seed(0)
     mixing = torch.randn(width, width, generator=generator) * torch.linspace(1, 0, width)[:, None].square()
-    centres = torch.randn(classes, width, generator=generator) * 0.25
+    centers = torch.randn(classes, width, generator=generator) * 0.25
     labels = torch.randint(classes, (train + test,), generator=generator)
     noise = torch.randn(train + test, width, generator=generator)
-    values = ((centres[labels] + noise) @ mixing / 8).relu()
-    return Labelled(values[:train], labels[:train]), Labelled(values[train:], labels[train:])
+    values = ((centers[labels] + noise) @ mixing / 8).relu()
+    return Labeled(values[:train], labels[:train]), Labeled(values[train:], labels[train:])
 
 
-def logistic_regression(train: Labelled, test: Labelled) -> float:
-    """Let scikit-learn do what the probe does: standardise, choose among the penalties on a fifth of train, refit."""
+def logistic_regression(train: Labeled, test: Labeled) -> float:
+    """Let scikit-learn do what the probe does: standardize, choose among the penalties on a fifth of train, refit."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
@@ -71,7 +71,7 @@ def linear_on_features(effort: Effort) -> Row:
     return race(ours, lambda: logistic_regression(train, test), effort, rounds=5, check=unless(effort, same_accuracy))
 
 
-def lightly_classifier(backbone: Any, train: Labelled, test: Labelled, epochs: int) -> float:
+def lightly_classifier(backbone: Any, train: Labeled, test: Labeled, epochs: int) -> float:
     """Train lightly's LinearClassifier on a frozen backbone with Lightning, without logs and checkpoints."""
     import logging
 
@@ -106,9 +106,9 @@ def lightly_classifier(backbone: Any, train: Labelled, test: Labelled, epochs: i
 def linear_on_images(effort: Effort) -> Row:
     """Probe a backbone after an epoch of rotation: untrained features are too small for lightly's learning rate."""
     data = pk.data.load("sample")
-    train = Labelled(data.train_images, data.train_labels)
-    train = Labelled(*(one[: effort.of(4000, 256)] for one in train))
-    test = Labelled(data.test_images, data.test_labels)
+    train = Labeled(data.train_images, data.train_labels)
+    train = Labeled(*(one[: effort.of(4000, 256)] for one in train))
+    test = Labeled(data.test_images, data.test_labels)
     torch.manual_seed(0)
     backbone = pk.models.SmallCNN(in_channels=1)
     pretrain(pk.tasks.Rotation(backbone), train.values, epochs=1, batch_size=effort.of(128, 32), progress=False)
@@ -122,7 +122,7 @@ def linear_on_images(effort: Effort) -> Row:
     )
 
 
-def lightly_neighbors(train: Labelled, test: Labelled) -> float:
+def lightly_neighbors(train: Labeled, test: Labeled) -> float:
     """Ask lightly's knn_predict a thousand queries at a time, since it holds all of their similarities."""
     from lightly.utils.benchmarking.knn import knn_predict
 
@@ -135,7 +135,7 @@ def lightly_neighbors(train: Labelled, test: Labelled) -> float:
     return right / len(test.labels)
 
 
-def sklearn_neighbors(train: Labelled, test: Labelled) -> float:
+def sklearn_neighbors(train: Labeled, test: Labeled) -> float:
     """Let scikit-learn vote with the same weights; its cosine distance is 1 - similarity."""
     import numpy as np
     from sklearn.neighbors import KNeighborsClassifier
@@ -147,8 +147,8 @@ def sklearn_neighbors(train: Labelled, test: Labelled) -> float:
     return float(classifier.score(test.values.numpy(), test.labels.numpy()))
 
 
-def product_alone(train: Labelled, test: Labelled) -> None:
-    """Multiply the normalised features, a thousand queries at a time, and do nothing with the similarities."""
+def product_alone(train: Labeled, test: Labeled) -> None:
+    """Multiply the normalized features, a thousand queries at a time, and do nothing with the similarities."""
     known, queries = nn.functional.normalize(train.values), nn.functional.normalize(test.values)
     for rows in torch.split(queries, 1024):
         rows @ known.T

@@ -15,10 +15,10 @@ import pretextkit as pk
 from comparisons.pictures import pictures
 from comparisons.timing import Comparison, Effort, Row, race, require_close
 from comparisons.views import SCALE, STRENGTH
+from pretextkit._seeding import derived_generator
 from pretextkit.functional import pretrain
 from pretextkit.losses import nt_xent_loss
 from pretextkit.training import resolve_precision
-from pretextkit.training.seeds import derived_generator
 
 BACKBONES: dict[str, Callable[[], pk.Backbone]] = {
     "small-cnn": pk.models.SmallCNN,
@@ -33,7 +33,7 @@ def new_task(backbone: str) -> pk.tasks.SimCLR:
 
 
 def bare_step(task: pk.tasks.SimCLR, views: Any) -> Callable[[], Tensor]:
-    """Give forward, backward and optimiser step on a fixed batch, in pretrain's precision and memory format."""
+    """Give forward, backward and optimizer step on a fixed batch, in pretrain's precision and memory format."""
     task = task.to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(task.parameters(), 1e-3, fused=True)
     dtype = {"bf16": torch.bfloat16}.get(resolve_precision("auto", torch.device("cpu")))

@@ -14,7 +14,7 @@ from comparisons.pictures import pictures
 from comparisons.timing import Comparison, Effort, Row, race, require_close
 
 STRENGTH = 0.5
-"""Of the colour jitter, 1 being that of SimCLR on ImageNet: what every side is told."""
+"""Of the color jitter, 1 being that of SimCLR on ImageNet: what every side is told."""
 SCALE = (0.2, 1.0)
 JITTER = (0.8 * STRENGTH, 0.8 * STRENGTH, 0.8 * STRENGTH, 0.2 * STRENGTH)
 

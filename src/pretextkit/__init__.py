@@ -1,10 +1,18 @@
 """Self-supervised pretext tasks for images: typed, framework-free, honest about what they measure."""
 
 from pretextkit import data, functional, losses, models, tasks, views
-from pretextkit.batches import ImageToImage, Labelled, Masked, PatchPair, Tiles, TwoViews
+from pretextkit.batches import ImageToImage, Labeled, Masked, PatchPair, Tiles, TwoViews
 from pretextkit.contracts import Backbone, Head, InputNormalization, PretextTask, SpatialBackbone, TaskOutput
 from pretextkit.errors import PretextkitError
-from pretextkit.registries import Registry, backbone, backbones, head, heads, pretext_task, pretext_tasks
+from pretextkit.registries import (
+    Registry,
+    backbones,
+    heads,
+    pretext_tasks,
+    register_backbone,
+    register_head,
+    register_pretext_task,
+)
 
 __version__ = "0.1.0"
 
@@ -13,7 +21,7 @@ __all__ = [
     "Head",
     "ImageToImage",
     "InputNormalization",
-    "Labelled",
+    "Labeled",
     "Masked",
     "PatchPair",
     "PretextTask",
@@ -23,16 +31,16 @@ __all__ = [
     "TaskOutput",
     "Tiles",
     "TwoViews",
-    "backbone",
     "backbones",
     "data",
     "functional",
-    "head",
     "heads",
     "losses",
     "models",
-    "pretext_task",
     "pretext_tasks",
+    "register_backbone",
+    "register_head",
+    "register_pretext_task",
     "tasks",
     "views",
 ]

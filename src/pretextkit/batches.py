@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-__all__ = ["ImageToImage", "Labelled", "Masked", "PatchPair", "Tiles", "TwoViews"]
+__all__ = ["ImageToImage", "Labeled", "Masked", "PatchPair", "Tiles", "TwoViews"]
 
 
-class Labelled(NamedTuple):
+class Labeled(NamedTuple):
     """Images with the labels a task made for them (or a person did)."""
 
     images: Tensor
@@ -40,14 +40,14 @@ class TwoViews(NamedTuple):
 
 
 class PatchPair(NamedTuple):
-    """A centre patch, one of its eight neighbours, and which one it is."""
+    """A center patch, one of its eight neighbors, and which one it is."""
 
-    centre: Tensor
+    center: Tensor
     """``b c p p``."""
-    neighbour: Tensor
+    neighbor: Tensor
     """``b c p p``."""
     position: Tensor
-    """``b``, int64 in 0…7, row by row without the centre: 0 is above left, 7 below right."""
+    """``b``, int64 in 0…7, row by row without the center: 0 is above left, 7 below right."""
 
 
 class Tiles(NamedTuple):

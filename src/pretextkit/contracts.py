@@ -10,8 +10,8 @@ import torch
 from torch import Generator, Tensor, nn
 from typing_extensions import TypeVar
 
+from pretextkit._validation._options import check_int
 from pretextkit.errors import DataError, ShapeError
-from pretextkit.options import whole
 
 __all__ = [
     "Backbone",
@@ -22,7 +22,7 @@ __all__ = [
     "TaskOutput",
 ]
 
-GREY_FROM_RGB = (0.299, 0.587, 0.114)
+GRAY_FROM_RGB = (0.299, 0.587, 0.114)
 """Luma weights of ITU-R BT.601."""
 
 
@@ -67,7 +67,7 @@ def _checked_float(images: Tensor, dtype: torch.dtype) -> Tensor:
 class InputNormalization(nn.Module):
     """Bring raw images to the channels and the scale a backbone was trained on.
 
-    Grey images are repeated to three channels and colour images reduced to luma, as the backbone needs;
+    Gray images are repeated to three channels and color images reduced to luma, as the backbone needs;
     then the mean is taken off and the result divided by the standard deviation, both stored with the weights,
     so that no downstream use can mismatch them. Until :meth:`measure` is called, mean and std are 0.5 and 0.25.
 
@@ -89,8 +89,8 @@ class InputNormalization(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        fix = "Choose in_channels=1 (grey) or 3 (colour)."
-        self.channels = whole("in_channels", channels, at_least=None, fix=fix)
+        fix = "Choose in_channels=1 (gray) or 3 (color)."
+        self.channels = check_int("in_channels", channels, at_least=None, fix=fix)
         if self.channels not in (1, 3):
             raise ShapeError("1 or 3 input channels", got=channels, fix=fix)
         self.register_buffer("mean", torch.full((self.channels,), 0.5))
@@ -114,7 +114,7 @@ class InputNormalization(nn.Module):
 
     @torch.no_grad()
     def set(self, mean: Tensor, std: Tensor) -> None:
-        """Set mean and std, each ``c``; a constant channel gets the standard deviation of one grey level."""
+        """Set mean and std, each ``c``; a constant channel gets the standard deviation of one gray level."""
         self.mean.copy_(mean)
         self.std.copy_(std.clamp(min=1 / 255))
         self.measured.fill_(True)
@@ -126,10 +126,10 @@ class InputNormalization(nn.Module):
             return images
         if self.channels == 3:
             return images.expand(-1, 3, -1, -1)
-        return (images * images.new_tensor(GREY_FROM_RGB).view(1, 3, 1, 1)).sum(1, keepdim=True)
+        return (images * images.new_tensor(GRAY_FROM_RGB).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map ``b c h w`` in [0, 1], 1 or 3 channels, to normalised ``b c h w`` with ``self.channels`` channels."""
+        """Map ``b c h w`` in [0, 1], 1 or 3 channels, to normalized ``b c h w`` with ``self.channels`` channels."""
         return (self.adapt(images) - self.mean.view(1, -1, 1, 1)) / self.std.view(1, -1, 1, 1)
 
     def extra_repr(self) -> str:
@@ -222,7 +222,7 @@ class PretextTask(nn.Module, ABC, Generic[BatchT, BackboneT]):
         def __call__(self, batch: BatchT) -> TaskOutput: ...
 
     def after_step(self) -> None:
-        """Move what follows the weights (a momentum copy, a queue) once the optimiser has stepped."""
+        """Move what follows the weights (a momentum copy, a queue) once the optimizer has stepped."""
 
     @final
     def step(self, images: Tensor, generator: Generator) -> TaskOutput:

@@ -10,7 +10,15 @@ from typing import Any, TypeVar
 from pretextkit.contracts import Backbone, Head, PretextTask
 from pretextkit.errors import DuplicateNameError, OptionError, PluginError, unknown_name
 
-__all__ = ["Registry", "backbone", "backbones", "head", "heads", "pretext_task", "pretext_tasks"]
+__all__ = [
+    "Registry",
+    "backbones",
+    "heads",
+    "pretext_tasks",
+    "register_backbone",
+    "register_head",
+    "register_pretext_task",
+]
 
 T = TypeVar("T")
 
@@ -144,18 +152,18 @@ HeadT = TypeVar("HeadT", bound=Head)
 # One concrete decorator per kind: a generic one would make type checkers forget the class it returns.
 
 
-def pretext_task(name: str) -> Callable[[type[TaskT]], type[TaskT]]:
+def register_pretext_task(name: str) -> Callable[[type[TaskT]], type[TaskT]]:
     """Register the decorated :class:`~pretextkit.PretextTask` as ``name``.
 
     Raises:
         OptionError, DuplicateNameError: As in :meth:`Registry.register`.
 
     Example:
-        >>> from pretextkit import Labelled, TaskOutput
-        >>> @pretext_task("spread")
-        ... class Spread(PretextTask[Labelled]):
+        >>> from pretextkit import Labeled, TaskOutput
+        >>> @register_pretext_task("spread")
+        ... class Spread(PretextTask[Labeled]):
         ...     def views(self, images, generator):
-        ...         return Labelled(images, torch.arange(len(images)))
+        ...         return Labeled(images, torch.arange(len(images)))
         ...     def forward(self, batch):
         ...         return TaskOutput(-self.backbone(batch.images).std(), {})
         >>> pretext_tasks["spread"] is Spread
@@ -169,14 +177,14 @@ def pretext_task(name: str) -> Callable[[type[TaskT]], type[TaskT]]:
     return decorate
 
 
-def backbone(name: str) -> Callable[[type[BackboneT]], type[BackboneT]]:
+def register_backbone(name: str) -> Callable[[type[BackboneT]], type[BackboneT]]:
     """Register the decorated :class:`~pretextkit.Backbone` as ``name``.
 
     Raises:
         OptionError, DuplicateNameError: As in :meth:`Registry.register`.
 
     Example:
-        >>> @backbone("channel-means")
+        >>> @register_backbone("channel-means")
         ... class ChannelMeans(Backbone):
         ...     feature_dim = 3
         ...     def forward(self, images):
@@ -192,14 +200,14 @@ def backbone(name: str) -> Callable[[type[BackboneT]], type[BackboneT]]:
     return decorate
 
 
-def head(name: str) -> Callable[[type[HeadT]], type[HeadT]]:
+def register_head(name: str) -> Callable[[type[HeadT]], type[HeadT]]:
     """Register the decorated :class:`~pretextkit.Head` as ``name``.
 
     Raises:
         OptionError, DuplicateNameError: As in :meth:`Registry.register`.
 
     Example:
-        >>> @head("unit-length")
+        >>> @register_head("unit-length")
         ... class UnitLength(Head):
         ...     def forward(self, features):
         ...         return torch.nn.functional.normalize(features)

@@ -22,11 +22,11 @@ from pretextkit.testing import (
 
 ALL_FOUR = "all four rotations of every image, nothing is random"
 AS_THEY_ARE = "images are shown as they are, nothing is random"
-NO_COLORS = "grey images have no colours to predict, and are refused"
+NO_COLORS = "gray images have no colors to predict, and are refused"
 EXPECTED_FAILURES: Mapping[str, Mapping[str, str]] = {
     "autoencoder": {"views_draw_for_each_image": AS_THEY_ARE, "views_use_the_generator": AS_THEY_ARE},
     "colorization": {
-        "takes_grey_and_colour": NO_COLORS,
+        "takes_gray_and_color": NO_COLORS,
         "views_draw_for_each_image": AS_THEY_ARE,
         "views_use_the_generator": AS_THEY_ARE,
     },
@@ -36,7 +36,7 @@ HEADS: Mapping[str, tuple[tuple[Any, ...], tuple[int, ...]]] = {
     "linear": ((16, 5), (16,)),
     "mlp": ((16, 5), (16,)),
     "conv-decoder": ((16,), (16, 4, 4)),
-    "conv-critic": ((), (3, 16, 16)),
+    "patch-discriminator": ((), (3, 16, 16)),
 }
 """Arguments of each head, and the shape of one image's features."""
 
@@ -91,7 +91,7 @@ def test_every_head_has_arguments_to_be_tried_with() -> None:
 @pytest.mark.parametrize("name", pk.pretext_tasks)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_task_takes_every_kind_of_backbone(name: str, channels: int) -> None:
-    wanted = "takes_odd_batches" if name == "colorization" else "takes_grey_and_colour"
+    wanted = "takes_odd_batches" if name == "colorization" else "takes_gray_and_color"
     make = lambda: pk.pretext_tasks.create(name, TinyBackbone(in_channels=channels))  # noqa: E731
     (check,) = (check for check in pretext_task_checks(make) if check.name == wanted)
     check.run()

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pretextkit._validation import _data as module
 from pretextkit.data import check_classes, check_images, check_labels
-from pretextkit.data import checks as module
 from pretextkit.errors import DataError, ShapeError
 
 
@@ -26,9 +26,9 @@ def test_usable_images_pass(channels: int, dtype: torch.dtype) -> None:
         ((2, 8, 8, 3), r"Put channels second: images.permute\(0, 3, 1, 2\)."),
         ((2, 8, 8, 1), r"Put channels second"),
         ((2, 4, 8, 8), r"Drop the alpha channel: images\[:, :3\]."),
-        ((3, 8, 8), r"Add the missing axis: images\[None\] for one image, images\[:, None\] for grey images."),
-        ((8, 8), r"Pass grey \(c = 1\) or RGB \(c = 3\) images with channels second."),
-        ((2, 2, 8, 8), r"Pass grey"),
+        ((3, 8, 8), r"Add the missing axis: images\[None\] for one image, images\[:, None\] for gray images."),
+        ((8, 8), r"Pass gray \(c = 1\) or RGB \(c = 3\) images with channels second."),
+        ((2, 2, 8, 8), r"Pass gray"),
     ],
 )
 def test_wrong_shapes_are_named(shape: tuple[int, ...], fix: str) -> None:
@@ -62,7 +62,7 @@ def test_not_a_tensor() -> None:
     [
         ([0.0, 255.0], r"values from 0 to 255\. Divide by 255\.$"),
         ([0.0, 65535.0], r"values from 0 to 6\.55\de\+04\. Divide by the highest value of their format\.$"),
-        ([-2.1, 2.4], r"values from -2\.1 to 2\.4\. Undo their normalisation \(images \* std \+ mean\)"),
+        ([-2.1, 2.4], r"values from -2\.1 to 2\.4\. Undo their normalization \(images \* std \+ mean\)"),
         ([-0.1, 0.5], r"values from -0\.1 to 0\.5\. Clamp what a transform overshot \(images.clamp\(0, 1\)\), or undo"),
         ([0.0, 1.01], r"values from 0 to 1\.01\. Clamp"),
         ([-0.1, 200.0], r"values from -0\.1 to 200\. Undo"),
@@ -133,7 +133,7 @@ def test_read_only_and_empty_labels() -> None:
         ),
         (np.array(["a", "b", "c"]), DataError, "Expected .*, but got dtype <U1"),
         (None, DataError, "Expected integer labels, but got None"),
-        ([0, 1, -2], DataError, "Expected labels from 0 up, or -1 for unlabelled images, but got -2. Mark"),
+        ([0, 1, -2], DataError, "Expected labels from 0 up, or -1 for unlabeled images, but got -2. Mark"),
         (
             [[0], [1], [2]],
             ShapeError,
@@ -169,7 +169,7 @@ def test_classes_are_counted_or_refused(labels: list[int]) -> None:
 @pytest.mark.parametrize(
     ("labels", "text"),
     [
-        ([-1, -1], "Expected labelled images, but got labels that are all -1. Label at least one image of each class."),
+        ([-1, -1], "Expected labeled images, but got labels that are all -1. Label at least one image of each class."),
         ([3, 3, -1], "Expected at least 2 classes, but got class 3 only. Add images of another class."),
         (
             [1, 2, 5],

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from pretextkit.data import FolderImages, as_source
-from pretextkit.data.pixels import pil_tensor, resize_and_crop
+from pretextkit.data._image_conversion import pil_tensor, resize_and_crop
 from pretextkit.errors import DataError, OptionError
 
 SIDE = 16
@@ -24,7 +24,7 @@ SIDE = 16
 
 @pytest.fixture(name="picture")
 def make_picture() -> Image.Image:
-    """Smooth colours, so that JPEG keeps them."""
+    """Smooth colors, so that JPEG keeps them."""
     y, x = np.mgrid[:SIDE, :SIDE] * 255 // (SIDE - 1)
     return Image.fromarray(np.stack([x, y, 255 - x], -1).astype(np.uint8))
 
@@ -68,9 +68,9 @@ def test_plain_modes_are_as_pillow_shows_them(tmp_path: Path, picture: Image.Ima
     image = only(tmp_path)
     with Image.open(path) as stored:
         assert torch.equal(image, pixels(stored))
-    colours = picture.convert(mode).convert("RGB")
+    colors = picture.convert(mode).convert("RGB")
     # And it is the picture: only JPEG may move a pixel, and the palette of a GIF.
-    assert (image.int() - pixels(colours).int()).abs().float().mean() < (
+    assert (image.int() - pixels(colors).int()).abs().float().mean() < (
         4 if name.lower()[-4:] not in (".png",) else 0.01
     )
 
@@ -99,7 +99,7 @@ def test_transparent_palette_entries_show_white(tmp_path: Path) -> None:
     assert (only(tmp_path)[:, 1:] == 255).all()
 
 
-def test_transparent_colour_of_a_grey_file_shows_white(tmp_path: Path) -> None:
+def test_transparent_color_of_a_gray_file_shows_white(tmp_path: Path) -> None:
     picture = Image.new("L", (4, 4), 7)
     picture.putpixel((0, 0), 40)
     picture.save(tmp_path / "a.png", transparency=7)
@@ -108,7 +108,7 @@ def test_transparent_colour_of_a_grey_file_shows_white(tmp_path: Path) -> None:
     assert (image[:, 1:] == 255).all()
 
 
-def test_transparent_colour_of_a_file_in_colour_shows_white(tmp_path: Path) -> None:
+def test_transparent_color_of_a_file_in_color_shows_white(tmp_path: Path) -> None:
     picture = Image.new("RGB", (4, 4), (7, 8, 9))
     picture.putpixel((0, 0), (40, 50, 60))
     picture.save(tmp_path / "a.png", transparency=(7, 8, 9))
@@ -118,7 +118,7 @@ def test_transparent_colour_of_a_file_in_colour_shows_white(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif"])
-def test_16_bit_grey_keeps_its_range(tmp_path: Path, name: str) -> None:
+def test_16_bit_gray_keeps_its_range(tmp_path: Path, name: str) -> None:
     values = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
     Image.fromarray(values).save(tmp_path / name)
     expected = torch.from_numpy(np.rint(values / 257).astype(np.uint8))
@@ -130,14 +130,14 @@ def png_chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
+def png(width: int, height: int, depth: int, color: int, rows: bytes) -> bytes:
     """A PNG file by hand, for what Pillow cannot write."""
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
 
 
-def test_16_bit_colour_keeps_its_range(tmp_path: Path) -> None:
+def test_16_bit_color_keeps_its_range(tmp_path: Path) -> None:
     values = np.linspace(0, 65535, 48).astype(">u2").reshape(4, 4, 3)
     (tmp_path / "a.png").write_bytes(png(4, 4, 16, 2, b"".join(b"\0" + row.tobytes() for row in values)))
     expected = torch.from_numpy(values.astype(np.float64) / 257).permute(2, 0, 1)
@@ -180,15 +180,15 @@ def test_deep_images_without_a_known_range_are_refused(value: int) -> None:
         pil_tensor(Image.new("F", (2, 2), 0.5))
 
 
-def save(path: Path, size: tuple[int, int] = (8, 8), colour: int = 0) -> Path:
+def save(path: Path, size: tuple[int, int] = (8, 8), color: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("L", size, colour).save(path)
+    Image.new("L", size, color).save(path)
     return path
 
 
 def test_class_folders(tmp_path: Path) -> None:
     for i, name in enumerate(["dog/b.png", "cat/deep/er/a.png", "cat/z.png", "dog/a.png", "Bird/1.png"]):
-        save(tmp_path / name, colour=i)
+        save(tmp_path / name, color=i)
     save(tmp_path / ".hidden" / "a.png")
     save(tmp_path / "cat" / ".hidden.png")
     (tmp_path / "empty").mkdir()
@@ -213,7 +213,7 @@ def test_class_folders(tmp_path: Path) -> None:
     assert repr(images) == f"FolderImages({tmp_path}: 5 images of 3x8x8, 3 classes, 0 skipped)"
 
 
-def test_flat_folder_is_unlabelled(tmp_path: Path) -> None:
+def test_flat_folder_is_unlabeled(tmp_path: Path) -> None:
     for i in range(3):
         save(tmp_path / f"{i}.png")
     images = FolderImages(str(tmp_path))
@@ -279,7 +279,7 @@ def test_the_middle_is_cut_and_scaled(shape: tuple[int, int]) -> None:
     image = ((torch.stack([x, y]) + 1) * 100).to(torch.uint8)
     middle = resize_and_crop(image[None], 16)[0]
     assert middle.shape == (2, 16, 16)
-    # What is left of each axis is centred, and covers the whole shorter side.
+    # What is left of each axis is centered, and covers the whole shorter side.
     for channel, side, axis in ((0, width, 0), (1, height, 1)):
         means = middle[channel].double().mean(axis)
         share = min(shape) / side

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from pretextkit.data import ImageData, load
-from pretextkit.data.known import KNOWN
+from pretextkit.data._torchvision_catalog import CATALOG
 from pretextkit.errors import DataError, OptionError, ShapeError, UnknownNameError
 
 
@@ -182,9 +182,9 @@ def test_a_file_of_another_kind(tmp_path: Path) -> None:
             load(tmp_path / name)
 
 
-def draw(path: Path, colour: int, size: tuple[int, int] = (8, 8)) -> None:
+def draw(path: Path, color: int, size: tuple[int, int] = (8, 8)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("L", size, colour).save(path)
+    Image.new("L", size, color).save(path)
 
 
 def test_folder_of_train_and_test(tmp_path: Path) -> None:
@@ -205,10 +205,10 @@ def test_folder_of_train_and_test(tmp_path: Path) -> None:
 
 
 def test_folder_of_classes_and_flat_folder(tmp_path: Path) -> None:
-    for name, colour in (("cat", 50), ("dog", 200)):
+    for name, color in (("cat", 50), ("dog", 200)):
         for i in range(10):
-            draw(tmp_path / "classes" / name / f"{i}.png", colour)
-            draw(tmp_path / "flat" / f"{name}{i}.png", colour)
+            draw(tmp_path / "classes" / name / f"{i}.png", color)
+            draw(tmp_path / "flat" / f"{name}{i}.png", color)
     data = load(str(tmp_path / "classes"))
     assert (data.class_names, len(data.train_labels)) == (("cat", "dog"), 16)
     assert data.test_labels.tolist() == [0, 0, 1, 1]
@@ -252,7 +252,7 @@ def test_names_that_nothing_has() -> None:
         load("cifar-11")
     assert str(caught.value) == (
         "Expected the name of a data set, but got 'cifar-11'. Did you mean 'cifar10'? "
-        f"Known: sample, {', '.join(sorted(KNOWN))}. Or pass the path of an .npz file or of a folder."
+        f"Known: sample, {', '.join(sorted(CATALOG))}. Or pass the path of an .npz file or of a folder."
     )
     for missing in ("nowhere/at/all", "nowhere.npz", Path("nowhere")):
         with pytest.raises(
@@ -275,17 +275,17 @@ NEED_PACKAGES = {"imagenet": "scipy", "pcam": "h5py", "stanford-cars": "scipy", 
 
 @pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize("download", [True, False])
-@pytest.mark.parametrize("name", [name for name in KNOWN if name not in NEED_PACKAGES])
+@pytest.mark.parametrize("name", [name for name in CATALOG if name not in NEED_PACKAGES])
 def test_without_a_network_the_error_says_which_file_to_put_where(tmp_path: Path, name: str, download: bool) -> None:
     with pytest.raises(DataError) as caught:
         load(name.upper().replace("-", "_"), root=tmp_path, download=download)
     text = str(caught.value)
-    assert f"Expected the files of {name} in {tmp_path / KNOWN[name].folder}, but got " in text
+    assert f"Expected the files of {name} in {tmp_path / CATALOG[name].folder}, but got " in text
     # torchvision 0.19 keeps the reason of some sets to itself
     reasons = ("no network here", "Error downloading", "gdown") if download else ("none, and download=False",)
-    assert any(reason in text for reason in reasons) or (download and not KNOWN[name].downloads)
-    hint = " (download=True unpacks archives in place)" if KNOWN[name].downloads else ""
-    assert text.endswith(f"Put {', '.join(KNOWN[name].files)} there and call again{hint}.")
+    assert any(reason in text for reason in reasons) or (download and not CATALOG[name].downloads)
+    hint = " (download=True unpacks archives in place)" if CATALOG[name].downloads else ""
+    assert text.endswith(f"Put {', '.join(CATALOG[name].files)} there and call again{hint}.")
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
@@ -295,7 +295,7 @@ def test_without_a_network_or_without_a_package(tmp_path: Path, name: str) -> No
     with pytest.raises(DataError) as caught:
         load(name, root=tmp_path)
     package = f"Expected the package {NEED_PACKAGES[name]}, with which torchvision reads {name}, but got none"
-    put = f"Put {', '.join(KNOWN[name].files)} there and call again"
+    put = f"Put {', '.join(CATALOG[name].files)} there and call again"
     assert package in str(caught.value) or put in str(caught.value)
 
 
@@ -309,10 +309,10 @@ def write_idx(path: Path, values: np.ndarray[Any, Any], zipped: bool = False) ->
 @pytest.mark.parametrize(("name", "folder"), [("fashion-mnist", "FashionMNIST"), ("mnist", "MNIST")])
 @pytest.mark.parametrize("download", [True, False])
 def test_files_put_where_the_error_says_are_read(tmp_path: Path, name: str, folder: str, download: bool) -> None:
-    assert KNOWN[name].folder == f"{folder}/raw"
+    assert CATALOG[name].folder == f"{folder}/raw"
     arrays = [pixels(7, 28, 28), np.arange(7, dtype=np.uint8), pixels(3, 28, 28), np.arange(3, dtype=np.uint8)]
-    for file, array in zip(KNOWN[name].files, arrays, strict=True):
-        write_idx(tmp_path / KNOWN[name].folder / file, array)
+    for file, array in zip(CATALOG[name].files, arrays, strict=True):
+        write_idx(tmp_path / CATALOG[name].folder / file, array)
     data = load(name, root=tmp_path, download=download)
     for found, array in zip((*data.train, *data.test), arrays, strict=True):
         assert torch.equal(found.squeeze(), torch.from_numpy(array).to(found.dtype))
@@ -320,7 +320,7 @@ def test_files_put_where_the_error_says_are_read(tmp_path: Path, name: str, fold
     assert len(data.class_names) == 10
 
 
-def test_arrays_of_colour_sets_keep_their_axes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arrays_of_color_sets_keep_their_axes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """torchvision holds CIFAR as n h w c with a list of targets, SVHN and STL-10 as n c h w with an array of labels."""
     values = pixels(5, 32, 32, 3)
 
@@ -355,13 +355,13 @@ def test_files_of_known_sets_are_torchvisions() -> None:
     from torchvision import datasets
 
     for name in ("cifar10", "cifar100", "fashion-mnist", "kmnist", "mnist", "semeion", "stl10", "svhn", "usps"):
-        kind = getattr(datasets, KNOWN[name].class_name)
+        kind = getattr(datasets, CATALOG[name].class_name)
         expected = (
             {getattr(kind, "filename", None)}
             | {Path(name).stem for name, _ in getattr(kind, "resources", [])}
             | {entry[1] for split, entry in getattr(kind, "split_list", {}).items() if split != "extra"}
         )
-        assert set(KNOWN[name].files) == expected - {None}
+        assert set(CATALOG[name].files) == expected - {None}
 
 
 def test_image_data_is_checked() -> None:

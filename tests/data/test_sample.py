@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pretextkit.data.sample import CLASS_NAMES, read_sample, read_tiles
+from pretextkit.data._sample import CLASS_NAMES, read_sample, read_tiles
 
 FOLDER = files("pretextkit.data") / "fashion_mnist_sample"
 ORIGINALS = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
@@ -87,13 +87,13 @@ def test_reading_leaves_the_global_generator_alone() -> None:
     assert torch.equal(first.images, read_sample("test").images)
 
 
-def test_size_and_licence() -> None:
+def test_size_and_license() -> None:
     paths = {path.name: path for path in FOLDER.iterdir()}
     assert set(paths) == {"train.png", "test.png", "LICENSE", "README.md"}
     assert sum(len(path.read_bytes()) for path in paths.values()) < 4 * 1024**2
-    licence = paths["LICENSE"].read_text()
-    assert licence.startswith("MIT License\n\nCopyright (c) 2017 Zalando SE\n")
-    assert "The above copyright notice and this permission notice shall be included" in licence
+    license = paths["LICENSE"].read_text()
+    assert license.startswith("MIT License\n\nCopyright (c) 2017 Zalando SE\n")
+    assert "The above copyright notice and this permission notice shall be included" in license
 
 
 @pytest.mark.skipif(not ORIGINALS.is_dir(), reason="needs the Debian package dataset-fashion-mnist")

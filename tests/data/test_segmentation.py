@@ -122,7 +122,7 @@ def test_bad_pascal_voc(tmp_path: Path) -> None:
     root = voc(tmp_path / "VOC2012")
     mask = root / "SegmentationClass/train_1.png"
     Image.open(mask).convert("RGB").save(mask)
-    with pytest.raises(DataError, match=r"a mask of palette indices or grey levels for train_1 in .* a colour image"):
+    with pytest.raises(DataError, match=r"a mask of palette indices or gray levels for train_1 in .* a color image"):
         load_segmentation(root)
     mask.unlink()
     with pytest.raises(DataError, match=r"can be decoded at .*train_1\.png, but got FileNotF.*take its name out"):

@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler, TensorDataset
 
-from pretextkit.batches import Labelled
-from pretextkit.data import DatasetImages, ImageBatch, ImageSource, LoaderImages, TensorImages, as_source, images_of
+from pretextkit.batches import Labeled
+from pretextkit.data import DatasetImages, ImageBatch, ImageSource, LoaderImages, TensorImages, as_source
 from pretextkit.errors import DataError, ShapeError
 from pretextkit.functional import pretrain
 from pretextkit.models import SmallCNN
@@ -152,10 +152,10 @@ def test_a_data_set_may_give_tensors_arrays_or_pictures_and_more_than_a_label() 
     assert batch.labels is not None
     assert batch.labels.tolist() == [0, 1, 2]
     assert all(torch.equal(image, torch.from_numpy(pixels).permute(2, 0, 1)) for image in batch.images)
-    grey = next(DatasetImages(Items(pixels[..., 0], Image.fromarray(pixels[..., 0]))).batches([torch.arange(2)]))
-    assert grey.labels is None
-    assert grey.images.shape == (2, 1, 4, 4)
-    assert torch.equal(grey.images[0], grey.images[1])
+    gray = next(DatasetImages(Items(pixels[..., 0], Image.fromarray(pixels[..., 0]))).batches([torch.arange(2)]))
+    assert gray.labels is None
+    assert gray.images.shape == (2, 1, 4, 4)
+    assert torch.equal(gray.images[0], gray.images[1])
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_every_kind_becomes_its_source(tmp_path: Path) -> None:
         (images.numpy(), TensorImages, 4),
         ((images, [0, 1, 2, 3]), TensorImages, 4),
         ([images.numpy(), np.arange(4)], TensorImages, 4),
-        (Labelled(images, torch.arange(4)), TensorImages, 4),
+        (Labeled(images, torch.arange(4)), TensorImages, 4),
         (TensorDataset(images), DatasetImages, 4),
         (Items(*images), DatasetImages, 4),
         (DataLoader(TensorDataset(images)), LoaderImages, 4),
@@ -275,10 +275,10 @@ def test_every_kind_becomes_its_source(tmp_path: Path) -> None:
     for given_images, kind, count in cases:
         source = as_source(given_images)
         assert (type(source), len(source)) == (kind, count), given_images
-    labelled = next(as_source(tmp_path / "set.npz").batches([torch.tensor([3, 0])]))
-    assert labelled.labels is not None
-    assert labelled.labels.tolist() == [3, 0]
-    assert (labelled.images[0] == 3).all()
+    labeled = next(as_source(tmp_path / "set.npz").batches([torch.tensor([3, 0])]))
+    assert labeled.labels is not None
+    assert labeled.labels.tolist() == [3, 0]
+    assert (labeled.images[0] == 3).all()
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -287,7 +287,7 @@ def test_images_of_a_data_set_or_loader_with_any_targets(target: Any, workers: i
     data = Items(*((image, target) for image in numbered(4)))
     order = [torch.tensor([0, 1]), torch.tensor([2, 3])]
     for given_images in (data, DatasetImages(data), DataLoader(data, 2), LoaderImages(DataLoader(data, 2))):
-        source = images_of(given_images, workers=workers)
+        source = as_source(given_images, labels=False, workers=workers)
         batches = list(source.batches(order))
         assert numbers(iter(batches)) == [[0, 1], [2, 3]]
         assert all(batch.labels is None for batch in batches)
@@ -300,29 +300,29 @@ def test_pretraining_looks_at_no_target() -> None:
     assert pretrain(task, boxes, steps=1, batch_size=4, device="cpu", progress=False).steps == 1
 
 
-class OwnLabelled(TensorImages):
+class OwnLabeled(TensorImages):
     without_labels = ImageSource.without_labels  # type: ignore[assignment]
 
 
 def test_images_of_anything_else_have_no_labels_either() -> None:
     images, labels = numbered(2), torch.arange(2)
-    own = OwnLabelled(images, labels)
+    own = OwnLabeled(images, labels)
     cases: list[Any] = [images, (images, labels), [images, torch.rand(2)], (images.numpy(), [{}, {}]), own]
     for given_images in cases:
-        source = images_of(given_images)
+        source = as_source(given_images, labels=False)
         assert len(source) == 2
         (batch,) = source.batches([torch.tensor([1, 0])])
         assert numbers(iter([batch])) == [[1, 0]]
         assert batch.labels is None
     assert own.labels is not None, "the caller's source keeps its own"
-    labelled = TensorImages(images, labels)
-    images_of(labelled)
-    assert labelled.labels is not None
+    labeled = TensorImages(images, labels)
+    as_source(labeled, labels=False)
+    assert labeled.labels is not None
 
 
 def test_two_sets_of_images_are_not_images_and_labels() -> None:
     with pytest.raises(ShapeError, match=r"Expected labels of shape \(b,\)"):
-        images_of([numbered(4), numbered(4)])
+        as_source([numbered(4), numbered(4)], labels=False)
 
 
 def test_a_folder_of_train_and_test_gives_its_training_part(tmp_path: Path) -> None:
@@ -349,13 +349,13 @@ def test_arrays_may_have_channels_last_or_second_or_none(channels: int) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_one_colour_image_is_not_taken_for_grey_images(channels: int) -> None:
+def test_one_color_image_is_not_taken_for_gray_images(channels: int) -> None:
     array = np.zeros((6, 5, channels), np.uint8)
     with pytest.raises(ShapeError) as caught:
         as_source(array)
     assert str(caught.value) == (
         f"Expected images n h w c, n h w or n c h w, but got shape (6, 5, {channels}), which may be one image h w c. "
-        "Pass array[None] for one image, or array[..., None] for grey images n h w."
+        "Pass array[None] for one image, or array[..., None] for gray images n h w."
     )
     for remedy, shape in ((array[None], (1, channels, 6, 5)), (array[..., None], (6, 1, 5, channels))):
         source = as_source(remedy)

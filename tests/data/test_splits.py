@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from pretextkit.data import keep_labels, stratified_split, stratified_subset
 from pretextkit.errors import DataError, OptionError
 
-labellings = st.lists(st.integers(-1, 4), min_size=1, max_size=60)
+labelings = st.lists(st.integers(-1, 4), min_size=1, max_size=60)
 
 
-@given(labels=labellings, data=st.data(), seed=st.integers(0, 3))
+@given(labels=labelings, data=st.data(), seed=st.integers(0, 3))
 def test_subset_is_exact_and_proportional(labels: list[int], data: st.DataObject, seed: int) -> None:
     tensor = torch.tensor(labels)
     sizes = {label: labels.count(label) for label in set(labels) - {-1}}
@@ -69,12 +69,12 @@ def test_the_choice_is_random_within_a_class() -> None:
 
 @pytest.mark.parametrize("count", [1, 4, 0, -1])
 def test_counts_that_cannot_be_met(count: int) -> None:
-    text = rf"Expected a count from 2 \(one for each class\) to 3 \(all that are labelled\), but got {count}\. Choose"
+    text = rf"Expected a count from 2 \(one for each class\) to 3 \(all that are labeled\), but got {count}\. Choose"
     with pytest.raises(DataError, match=text):
         stratified_subset([0, 0, 1, -1], count)
 
 
-@given(labels=labellings, fraction=st.floats(0.01, 0.99), seed=st.integers(0, 3))
+@given(labels=labelings, fraction=st.floats(0.01, 0.99), seed=st.integers(0, 3))
 def test_split_is_disjoint_complete_and_stratified(labels: list[int], fraction: float, seed: int) -> None:
     tensor = torch.tensor(labels)
     assume((tensor >= 0).any())
@@ -102,10 +102,10 @@ def test_fractions_outside(fraction: float) -> None:
         stratified_split([0, 1], fraction)
 
 
-def test_nothing_labelled() -> None:
-    with pytest.raises(DataError, match="Expected labelled images, but got labels that are all -1"):
+def test_nothing_labeled() -> None:
+    with pytest.raises(DataError, match="Expected labeled images, but got labels that are all -1"):
         stratified_split([-1, -1], 0.5)
-    with pytest.raises(DataError, match="Expected labelled images, but got labels that are all -1"):
+    with pytest.raises(DataError, match="Expected labeled images, but got labels that are all -1"):
         stratified_subset([-1, -1], 0)
 
 

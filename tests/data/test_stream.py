@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from pretextkit.data import LoaderImages, StreamImages, as_source, own_shards
+from pretextkit.data import LoaderImages, StreamImages, as_source, shards_for_this_worker
 from pretextkit.errors import DataError
 from pretextkit.functional import pretrain
 from pretextkit.tasks import Rotation
 from pretextkit.testing import TinyBackbone
-from pretextkit.training.order import Order
+from pretextkit.training._sampler import BatchSampler
 
 SHARDS = [list(range(start, start + 3)) for start in range(0, 24, 3)]
 
@@ -30,7 +30,7 @@ class Shards(IterableDataset[Any]):
         return 24
 
     def __iter__(self) -> Iterator[Any]:
-        for shard in own_shards(SHARDS, shuffle=self.shuffle):
+        for shard in shards_for_this_worker(SHARDS, shuffle=self.shuffle):
             yield from ((torch.full((1, 2, 2), number, dtype=torch.uint8), number) for number in shard)
 
 
@@ -76,7 +76,7 @@ def test_workers_that_give_the_same_images_are_refused() -> None:
         list(StreamImages(Same(), workers=2).in_order(4))
     assert str(caught.value) == (
         "Expected another part of the stream for each worker, but got the same images. Let the data set iterate over "
-        "pretextkit.data.own_shards(all_shards), or, if it is a WebDataset, split by node and by worker."
+        "pretextkit.data.shards_for_this_worker(all_shards), or, if it is a WebDataset, split by node and by worker."
     )
     assert len(list(StreamImages(Same(), workers=1).in_order(4))) == 6
 
@@ -87,7 +87,7 @@ def test_processes_share_the_shards_in_a_common_order(monkeypatch: pytest.Monkey
     monkeypatch.setenv("WORLD_SIZE", str(count))
     for rank in range(count):
         monkeypatch.setenv("RANK", str(rank))
-        found += own_shards(SHARDS)
+        found += shards_for_this_worker(SHARDS)
     assert sorted(found) == SHARDS
 
 
@@ -126,7 +126,7 @@ def test_labels_are_left_out_where_nobody_looks_at_them() -> None:
 def test_a_run_that_goes_on_reads_what_the_whole_run_would_have(start: int) -> None:
     def steps(start: int) -> list[tuple[int, list[int]]]:
         with torch.random.fork_rng(devices=[]):
-            batches = Order(StreamImages(Shards(shuffle=True)), 8, 3, 0).batches(start, 6)
+            batches = BatchSampler(StreamImages(Shards(shuffle=True)), 8, 3, 0).batches(start, 6)
             return [(step, labels.tolist()) for step, _, labels in batches if labels is not None]
 
     whole = steps(0)
@@ -138,7 +138,7 @@ def test_a_run_that_goes_on_reads_what_the_whole_run_would_have(start: int) -> N
 
 def test_a_stream_that_ends_too_early_is_an_error_and_no_second_pass() -> None:
     with torch.random.fork_rng(devices=[]), pytest.raises(DataError) as caught:
-        list(Order(StreamImages(Shards(), length=40), 10, 4, 0).batches(0, 4))
+        list(BatchSampler(StreamImages(Shards(), length=40), 10, 4, 0).batches(0, 4))
     assert str(caught.value) == (
         "Expected 4 batches of 10 in an epoch of 40 images, but got 2 and no more. The stream ends before its length "
         "says. Where several processes or workers read, give each as much: shards of one size, as many as a multiple "

@@ -11,7 +11,7 @@ from PIL import Image
 from torchvision import datasets
 
 from pretextkit.data import load
-from pretextkit.data.known import KNOWN
+from pretextkit.data._torchvision_catalog import CATALOG
 from pretextkit.errors import DataError
 
 from . import torchvision_files as files
@@ -76,7 +76,7 @@ def test_files_where_torchvision_looks_are_read(tmp_path: Path, name: str) -> No
     write(tmp_path)
     data = load(name, root=tmp_path)
     assert (data.name, data.class_names) == (name, classes)
-    alone = KNOWN[name].test is None  # then a fifth of all is set aside, of each class its share
+    alone = CATALOG[name].test is None  # then a fifth of all is set aside, of each class its share
     whole = TRAIN + TEST
     counts = (round(whole * 0.8), whole - round(whole * 0.8)) if alone else (TRAIN, TEST)
     for (images, labels), count in zip((data.train, data.test), counts, strict=True):
@@ -97,7 +97,7 @@ def test_binary_pixels_of_semeion(tmp_path: Path) -> None:
         assert torch.equal(images[:, 0, 0, 0], (labels * 255).to(torch.uint8))
 
 
-def test_unlabelled_images_of_stl10(tmp_path: Path) -> None:
+def test_unlabeled_images_of_stl10(tmp_path: Path) -> None:
     files.stl10(tmp_path)
     data = load("stl-10", root=tmp_path)
     assert data.train_labels.tolist() == [0, 1] * TRAIN + [-1, -1]
@@ -120,7 +120,7 @@ def test_fer2013_as_kaggle_gives_it_has_no_test_labels(tmp_path: Path) -> None:
     assert (data.train_labels.tolist(), data.test_labels.tolist()) == ([0, 1], [-1, -1])
 
 
-def test_grey_pictures_of_a_set_become_colour_and_sizes_one(tmp_path: Path) -> None:
+def test_gray_pictures_of_a_set_become_color_and_sizes_one(tmp_path: Path) -> None:
     files.eurosat(tmp_path)
     odd = tmp_path / "eurosat/2750/Forest/0.jpg"
     Image.new("L", (30, 20), level(0)).save(odd)
@@ -145,7 +145,7 @@ def test_the_order_of_the_file_system_does_not_matter(
     write, *_ = SETS[name]
     write(tmp_path)
     data = load(name, root=tmp_path)
-    known = getattr(datasets, KNOWN[name].class_name)
+    known = getattr(datasets, CATALOG[name].class_name)
 
     class Reversed(known):  # type: ignore[misc,valid-type]
         def __init__(self, *args: Any, **options: Any) -> None:
@@ -156,7 +156,7 @@ def test_the_order_of_the_file_system_does_not_matter(
             else:
                 self.index.reverse()
 
-    monkeypatch.setattr(datasets, KNOWN[name].class_name, Reversed)
+    monkeypatch.setattr(datasets, CATALOG[name].class_name, Reversed)
     again = load(name, root=tmp_path)
     for first, second in zip((*data.train, *data.test), (*again.train, *again.test), strict=True):
         assert torch.equal(first, second)
@@ -205,9 +205,9 @@ def test_a_torchvision_without_the_set(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_every_set_goes_by_the_name_of_its_class() -> None:
-    spelled = {name.replace("-", "") for name in KNOWN}
-    assert {known.class_name.lower() for known in KNOWN.values()} <= spelled
-    assert all(hasattr(datasets, known.class_name) for known in KNOWN.values())
+    spelled = {name.replace("-", "") for name in CATALOG}
+    assert {known.class_name.lower() for known in CATALOG.values()} <= spelled
+    assert all(hasattr(datasets, known.class_name) for known in CATALOG.values())
 
 
 def test_every_set_for_classification_is_known() -> None:
@@ -225,10 +225,10 @@ def test_every_set_for_classification_is_known() -> None:
     others |= {"HMDB51", "Kinetics", "UCF101"}  # films
     others |= {name for name in datasets.__all__ if "Stereo" in name or "Flow" in name}
     others |= {"FlyingChairs", "FlyingThings3D", "HD1K", "Sintel"}
-    assert set(datasets.__all__) - others <= {known.class_name for known in KNOWN.values()}
+    assert set(datasets.__all__) - others <= {known.class_name for known in CATALOG.values()}
 
 
 def test_the_documentation_lists_every_set() -> None:
     page = Path(__file__).parents[2] / "docs/how-to/own-images.md"
     listed = page.read_text().split("```text\n")[1].split("```")[0]
-    assert listed.split() == list(KNOWN)
+    assert listed.split() == list(CATALOG)

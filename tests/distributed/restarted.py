@@ -16,12 +16,12 @@ from unittest.mock import patch
 import torch
 from torch import Generator
 
-import pretextkit.functional.pretrain  # noqa: F401 - its module is wanted, which the function hides
+import pretextkit.training._pretrain  # noqa: F401 - its module is wanted, which the function hides
 from pretextkit.tasks import Rotation
 from pretextkit.testing import TinyBackbone, toy_images
-from pretextkit.training.loop import train
+from pretextkit.training._loop import train
 
-PRETRAIN = sys.modules["pretextkit.functional.pretrain"]
+PRETRAIN = sys.modules["pretextkit.training._pretrain"]
 FATAL, STEPS = 5, 8
 
 

@@ -22,12 +22,11 @@ from torch import Generator, Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import pretextkit as pk
-from pretextkit import distributed
-from pretextkit.distributed import gather_rows
+from pretextkit.distributed import _gather, gather_rows
+from pretextkit.distributed._sharding import gather_state
 from pretextkit.errors import DataError, DivergenceError, OptionError
 from pretextkit.functional import pretrain
 from pretextkit.testing import TinyBackbone, toy_images
-from pretextkit.training.sharded import gathered
 
 Task = pk.PretextTask[Any, Any]
 Outcome = dict[str, Any]
@@ -38,7 +37,7 @@ SHARDS = hasattr(torch.distributed.fsdp, "fully_shard")  # since torch 2.6
 
 
 def without_batch_norm(module: nn.Module) -> None:
-    """Normalise each row for itself: torch averages BatchNorm's statistics over processes on GPUs only."""
+    """Normalize each row for itself: torch averages BatchNorm's statistics over processes on GPUs only."""
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
             setattr(module, name, nn.GroupNorm(1, child.num_features))
@@ -78,7 +77,7 @@ def outcome(task: Task, images: Any = IMAGES, *, sharded: bool = False, **option
     fixed: dict[str, Any] = {"device": "cpu", "precision": "fp32", "progress": False}
     result = pretrain(task, images, **{**defaults, **fixed, **options})
     rows = [{name: value for name, value in row.items() if name != "seconds"} for row in result.history.rows]
-    weights = gathered(task.state_dict(), keep=True) if sharded else task.state_dict()
+    weights = gather_state(task.state_dict(), keep=True) if sharded else task.state_dict()
     return {"weights": weights, "rows": rows, "resumed_at": result.resumed_at}
 
 
@@ -124,10 +123,12 @@ def contrast() -> Task:
         return Contrast()
 
 
-def critical() -> Task:
+def adversarial() -> Task:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        task = pk.tasks.ContextEncoder(TinyBackbone(), critic=pk.models.ConvCritic(), adversarial_weight=0.5)
+        task = pk.tasks.ContextEncoder(
+            TinyBackbone(), discriminator=pk.models.PatchDiscriminator(), adversarial_weight=0.5
+        )
     without_batch_norm(task)
     without_kinks(task)
     return task
@@ -145,7 +146,7 @@ RUNS: dict[str, Callable[..., Outcome]] = {
 RUNS |= {
     "adamw": lambda **more: outcome(make("rotation"), **ADAMW, **more),
     "lars": lambda **more: outcome(make("simclr"), optimizer="lars", **more),
-    "with a critic": lambda **more: outcome(critical(), **more),
+    "with a discriminator": lambda **more: outcome(adversarial(), **more),
     "in parts": lambda **more: outcome(make("jigsaw"), accumulate=2, batch_size=16, **more),
     "augmented": lambda **more: outcome(make("rotation"), augment=darkened, **more),
     "data set": lambda **more: outcome(make("simclr"), TensorDataset(IMAGES), workers=1, **more),
@@ -162,7 +163,7 @@ class Seen(pk.tasks.Rotation):
         super().__init__(TinyBackbone())
         self.images: list[Tensor] = []
 
-    def views(self, images: Tensor, generator: Generator) -> pk.batches.Labelled:
+    def views(self, images: Tensor, generator: Generator) -> pk.batches.Labeled:
         self.images.append(images)
         return super().views(images, generator)
 
@@ -174,7 +175,7 @@ class Shards(IterableDataset[Tensor]):
         return len(IMAGES)
 
     def __iter__(self) -> Iterator[Tensor]:
-        for shard in pk.data.own_shards(torch.split(IMAGES, 3)):
+        for shard in pk.data.shards_for_this_worker(torch.split(IMAGES, 3)):
             yield from shard
 
 
@@ -190,12 +191,12 @@ def local_slice(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
 
 
 def planted_local_slice() -> Outcome:
-    whole = distributed._GatherRows.backward
-    distributed._GatherRows.backward = staticmethod(local_slice)  # type: ignore[method-assign]
+    whole = _gather._GatherRows.backward
+    _gather._GatherRows.backward = staticmethod(local_slice)  # type: ignore[method-assign]
     try:
         return outcome(make("simclr"))
     finally:
-        distributed._GatherRows.backward = whole  # type: ignore[method-assign]
+        _gather._GatherRows.backward = whole  # type: ignore[method-assign]
 
 
 def refusal(run: Callable[[], Any]) -> str:

@@ -130,7 +130,7 @@ def test_what_cannot_be_shared_is_refused_by_all(outcomes: list[runs.Outcome]) -
         )
         assert stream == (
             "Expected another part of the stream for each process, but got the same images. Let the data set iterate "
-            "over pretextkit.data.own_shards(all_shards), or, if it is a WebDataset, split by node and by worker."
+            "over pretextkit.data.shards_for_this_worker(all_shards), or, if it is a WebDataset, split by node and by worker."
         )
 
 

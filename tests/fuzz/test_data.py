@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from pretextkit import data
-from pretextkit.data.checks import check_classes
-from pretextkit.data.pixels import channels_second, image_tensor, resize_and_crop
+from pretextkit._validation._data import check_classes
+from pretextkit.data._image_conversion import channels_second, image_tensor, resize_and_crop
 
 from .strategies import answer, any_tensors, images, seeds
 
-labellings = st.lists(st.integers(-2, 5), max_size=30)
+labelings = st.lists(st.integers(-2, 5), max_size=30)
 anything = st.one_of(
     st.none(),
     st.booleans(),
@@ -53,7 +54,7 @@ def test_sources_of_whatever_comes_give_it_back(x: Tensor, labels: Any) -> None:
         (batch,) = source.in_order(max(1, len(x)))
         torch.testing.assert_close(batch.images, x if x.dtype == torch.uint8 else x.float())
         assert (batch.labels is None) == (labels is None)
-    everything = answer(data.images_of, (x, labels))
+    everything = answer(partial(data.as_source, labels=False), (x, labels))
     if everything is not None:
         assert len(everything) == len(x)
 
@@ -108,14 +109,14 @@ SPLITS: dict[str, Callable[..., Any]] = {
 
 
 @pytest.mark.parametrize("name", SPLITS)
-@given(labels=st.one_of(anything, labellings), number=st.one_of(st.integers(-3, 40), st.floats()), seed=seeds)
+@given(labels=st.one_of(anything, labelings), number=st.one_of(st.integers(-3, 40), st.floats()), seed=seeds)
 def test_splits_of_whatever_comes(name: str, labels: Any, number: Any, seed: int) -> None:
     if name != "stratified_split" and not isinstance(number, int):
         number = 3
     answer(SPLITS[name], labels, number, seed=seed)
 
 
-@given(labels=labellings, count=st.integers(-3, 40), share=st.floats(0, 1), seed=seeds)
+@given(labels=labelings, count=st.integers(-3, 40), share=st.floats(0, 1), seed=seeds)
 def test_splits_are_what_they_say(labels: list[int], count: int, share: float, seed: int) -> None:
     there = [i for i, label in enumerate(labels) if label >= 0]
     chosen = answer(data.stratified_subset, labels, count, seed=seed)
@@ -131,7 +132,7 @@ def test_splits_are_what_they_say(labels: list[int], count: int, share: float, s
         assert sorted([*parts[0].tolist(), *parts[1].tolist()]) == there
 
 
-@given(labels=labellings)
+@given(labels=labelings)
 def test_classes_are_counted(labels: list[int]) -> None:
     count = answer(check_classes, torch.tensor(labels, dtype=torch.int64))
     there = {label for label in labels if label >= 0}

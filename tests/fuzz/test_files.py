@@ -15,9 +15,9 @@ import pytest
 import torch
 from PIL import Image
 
+from pretextkit.comparison._resources import peak_memory, reset_peak_memory
 from pretextkit.data import FolderImages
 from pretextkit.errors import DataError
-from pretextkit.training.memory import peak_memory, reset_peak_memory
 
 CHANGES = 3000 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 100
 """Of each of the files."""
@@ -42,7 +42,7 @@ def with_exif() -> bytes:
 
 
 FILES: dict[str, Callable[[], bytes]] = {
-    "grey.png": lambda: encoded("PNG", "L"),
+    "gray.png": lambda: encoded("PNG", "L"),
     "palette.png": lambda: encoded("PNG", "P"),
     "deep.png": lambda: encoded("PNG", "I;16"),
     "transparent.png": lambda: encoded("PNG", "RGBA"),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pretextkit import functional
-from pretextkit.functional.anomaly.scores import AnomalyScores
+from pretextkit.anomaly._scores import AnomalyScores
 from pretextkit.models import SmallCNN
 from pretextkit.tasks import Rotation
 from pretextkit.testing import TinyBackbone
@@ -79,8 +79,8 @@ def test_probes_of_whatever_comes(
     result = answer(PROBES[name], (x, x_labels), (y, y_labels))
     if result is not None:
         assert 0 <= result.accuracy <= 1
-        labelled = [label for label in y_labels if label >= 0]
-        assert result.targets.tolist() == labelled  # unlabelled rows are no class of their own
+        labeled = [label for label in y_labels if label >= 0]
+        assert result.targets.tolist() == labeled  # unlabeled rows are no class of their own
         assert result.predictions.shape == result.targets.shape
         assert set(result.predictions.tolist()) <= {label for label in x_labels if label >= 0}
 

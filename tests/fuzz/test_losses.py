@@ -19,7 +19,10 @@ PAIRS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "alignment": losses.alignment,
     "nt_xent_loss": losses.nt_xent_loss,
 }
-LOGITS: dict[str, Callable[..., Tensor]] = {"critic_loss": losses.critic_loss, "fooling_loss": losses.fooling_loss}
+LOGITS: dict[str, Callable[..., Tensor]] = {
+    "discriminator_loss": losses.discriminator_loss,
+    "generator_loss": losses.generator_loss,
+}
 SINGLES: dict[str, Callable[[Tensor], Tensor]] = {
     "feature_spread": losses.feature_spread,
     "psnr": losses.psnr,
@@ -102,7 +105,7 @@ def test_single_tensors_of_whatever_comes(name: str, x: Tensor) -> None:
 @pytest.mark.parametrize("name", LOGITS)
 @given(one=any_tensors(), other=any_tensors(), same=st.booleans())
 def test_logits_of_whatever_comes(name: str, one: Tensor, other: Tensor, same: bool) -> None:
-    logits = (one, one if same else other)[: 2 if name == "critic_loss" else 1]
+    logits = (one, one if same else other)[: 2 if name == "discriminator_loss" else 1]
     result = answer(LOGITS[name], *logits)
     if result is not None:
         assert len({each.shape for each in logits}) == 1

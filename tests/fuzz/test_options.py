@@ -95,12 +95,11 @@ CALLS: dict[Any, Callable[..., Any]] = {
     functional.segmentation_probe: lambda **options: functional.segmentation_probe(
         torch.nn.Identity(), (IMAGES, MASKS), (IMAGES, MASKS), **{"steps": 1, **options}
     ),
-    functional.TopShare: functional.TopShare,
+    functional.TopFraction: functional.TopFraction,
     data.DatasetImages: lambda **options: data.DatasetImages(TensorDataset(IMAGES), **options),
     data.FolderImages: lambda **options: data.FolderImages(FOLDER, **options),
     data.StreamImages: lambda **options: data.StreamImages(Stream(), **{"length": 12, **options}),
     data.as_source: lambda **options: data.as_source(IMAGES, **options),
-    data.images_of: lambda **options: data.images_of(IMAGES, **options),
     data.keep_labels: lambda **options: data.keep_labels(LABELS, **{"count": 4, **options}),
     data.load: lambda **options: data.load(FOLDER, **options),
     data.load_segmentation: lambda **options: data.load_segmentation(FOLDER / "masks.npz", **options),
@@ -110,13 +109,13 @@ CALLS: dict[Any, Callable[..., Any]] = {
     views.cut_patches: lambda **options: views.cut_patches(IMAGES, 0 * LABELS, LABELS, **options),
     views.drop_colors: drawn(views.drop_colors),
     views.mask_blocks: drawn(views.mask_blocks),
-    views.mask_centre: lambda **options: views.mask_centre(IMAGES, **options),
+    views.mask_center: lambda **options: views.mask_center(IMAGES, **options),
     views.mask_patches: drawn(views.mask_patches),
     views.random_grayscale: drawn(views.random_grayscale),
     views.random_horizontal_flip: drawn(views.random_horizontal_flip),
     views.random_resized_crop: drawn(views.random_resized_crop),
     tasks.Autoencoder: made(tasks.Autoencoder),
-    tasks.CentreBlock: with_shape(tasks.CentreBlock),
+    tasks.CenterBlock: with_shape(tasks.CenterBlock),
     tasks.Colorization: made(tasks.Colorization),
     tasks.ContextEncoder: made(tasks.ContextEncoder),
     tasks.Denoising: made(tasks.Denoising),
@@ -130,7 +129,7 @@ CALLS: dict[Any, Callable[..., Any]] = {
     tasks.RandomBlocks: with_shape(tasks.RandomBlocks),
     tasks.SimCLR: made(tasks.SimCLR),
     tasks.distant_permutations: lambda **options: tasks.distant_permutations(**{"count": 4, **options}),
-    models.ConvCritic: models.ConvCritic,
+    models.PatchDiscriminator: models.PatchDiscriminator,
     models.ConvDecoder: lambda **options: models.ConvDecoder(**{"in_dim": 8, **options}),
     models.LinearHead: lambda **options: LinearHead(**{"in_dim": 8, "out_dim": 2, **options}),
     models.MLPHead: lambda **options: models.MLPHead(**{"in_dim": 8, "out_dim": 2, **options}),
@@ -153,7 +152,7 @@ SEQUENCES = {
     "tuple[float, float]",
     "int | tuple[int, int] | None",
 }
-RESULTS = ("Result", "Score", "Metrics", "Cell", "Calibration", "Detection", "Data")
+RESULTS = ("Result", "Score", "Metrics", "Cell", "Calibration", "DetectionMetrics", "Data")
 """How the classes of what functions give back end."""
 
 WRONG: tuple[Any, ...] = ("3", "", b"3", None, True, [1], ["3"], [None], {"3": 3}, math.nan, 2.5, 1j, object())

@@ -34,7 +34,7 @@ VIEWS: dict[str, View] = {
     "drop_colors": lambda x, g: views.drop_colors(x, 0.5, generator=g),
     "hide_pixels": lambda x, g: views.hide_pixels(x, torch.rand(len(x), 1, *x.shape[2:], generator=g) < 0.5),
     "mask_blocks": lambda x, g: views.mask_blocks(x, generator=g),
-    "mask_centre": lambda x, g: views.mask_centre(x),
+    "mask_center": lambda x, g: views.mask_center(x),
     "mask_patches": lambda x, g: views.mask_patches(x, patch=2, generator=g),
     "random_grayscale": lambda x, g: views.random_grayscale(x, 0.5, generator=g),
     "random_horizontal_flip": lambda x, g: views.random_horizontal_flip(x, generator=g),
@@ -112,9 +112,9 @@ OPTIONS: dict[str, Callable[..., Tensor]] = {
     "p": lambda x, g, a, b: views.random_grayscale(x, a, generator=g),
     "scale": lambda x, g, a, b: views.random_resized_crop(x, scale=(a, b), generator=g),
     "ratio": lambda x, g, a, b: views.random_resized_crop(x, ratio=(a, b), generator=g),
-    "side": lambda x, g, a, b: views.mask_centre(x, a),
+    "side": lambda x, g, a, b: views.mask_center(x, a),
     "side of blocks": lambda x, g, a, b: views.mask_blocks(x, side=a, generator=g),
-    "share": lambda x, g, a, b: views.mask_patches(x, share=a, generator=g),
+    "fraction": lambda x, g, a, b: views.mask_patches(x, fraction=a, generator=g),
 }
 WHOLE: dict[str, Callable[..., Tensor]] = {
     "size": lambda x, g, a: views.random_resized_crop(x, a, generator=g),

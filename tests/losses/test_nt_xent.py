@@ -13,8 +13,9 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from pretextkit import _chunks
 from pretextkit.errors import OptionError, PretextkitError, ShapeError
-from pretextkit.losses import nt_xent, nt_xent_loss
+from pretextkit.losses import nt_xent_loss
 
 Loss = Callable[..., Tensor]
 
@@ -44,7 +45,7 @@ def values_and_gradients(loss: Loss, z_a: Tensor, z_b: Tensor, **options: float)
 @pytest.fixture(params=[1 << 22, 37, 1], ids=["whole", "chunks", "rows"])
 def cells(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """At once, in chunks of uneven length, and row by row."""
-    monkeypatch.setattr(nt_xent, "_MAX_CELLS", request.param)
+    monkeypatch.setattr(_chunks, "_MAX_ENTRIES", request.param)
 
 
 @pytest.mark.usefixtures("cells")
@@ -197,7 +198,7 @@ class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def test_no_matrix_of_all_pairs_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nt_xent, "_MAX_CELLS", 512)
+    monkeypatch.setattr(_chunks, "_MAX_ENTRIES", 512)
     with Largest() as largest:  # type: ignore[no-untyped-call]
         nt_xent_loss(*(z[:64] for z in embeddings(64, 2)))
     assert 0 < largest.numbers <= 512

@@ -81,12 +81,12 @@ def test_every_point_and_every_word_is_in_the_picture(stretch: tuple[float, floa
         assert (edge == 255).all()  # nothing is cut off
 
 
-def test_unlabelled_images_are_grey_and_named_so() -> None:
+def test_unlabeled_images_are_gray_and_named_so() -> None:
     points = drawn(6, 2)
     figure = embedding(points, [-1, 1, -1, 0, 1, -1])
     found = points_of(figure)
-    assert list(found) == ["unlabelled", "0", "1"]
-    np.testing.assert_allclose(found["unlabelled"], points[[0, 2, 5]])
+    assert list(found) == ["unlabeled", "0", "1"]
+    np.testing.assert_allclose(found["unlabeled"], points[[0, 2, 5]])
     ((red, green, blue, _),) = face(figure.axes[0].collections[0])
     assert red == green == blue
     alone = embedding(points)

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from pretextkit.errors import OptionError, PretextkitError, ShapeError
 from pretextkit.plots import nearest_neighbors
-from pretextkit.plots.figures import ORANGE, SKY
+from pretextkit.plots._figures import ORANGE, SKY
 
 SOLID = ("-", "solid")
 
@@ -41,7 +41,7 @@ def example() -> dict[str, Any]:
     }
 
 
-def test_neighbours_are_those_of_loops_the_nearest_first() -> None:
+def test_neighbors_are_those_of_loops_the_nearest_first() -> None:
     given = example()
     figure = nearest_neighbors(**given, k=4, count=2, title="rotation")
     assert len(figure.axes) == 2 * 5
@@ -82,7 +82,7 @@ def test_frames_say_whose_class_is_the_querys() -> None:
             elif label == other:
                 assert looks == {(SKY, True, True)}
             else:
-                assert looks == {(ORANGE, True, False)}  # told apart without colours, too
+                assert looks == {(ORANGE, True, False)}  # told apart without colors, too
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["same class", "another class"]
     figure.savefig(io.BytesIO(), format="png")
 

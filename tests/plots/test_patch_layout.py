@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from pretextkit.errors import OptionError, ShapeError
 from pretextkit.plots import patch_layout
-from pretextkit.plots.figures import ORANGE
+from pretextkit.plots._figures import ORANGE
 from pretextkit.tasks import JigsawContext, PatchLayout
 from pretextkit.testing import TinyBackbone
 
@@ -22,10 +22,10 @@ def drawn(*shape: int) -> Tensor:
 
 def boxes(axes: Any) -> dict[str, list[tuple[int, ...]]]:
     """Top, left and side in pixels of the squares by their kind."""
-    found: dict[str, list[tuple[int, ...]]] = {"centre": [], "neighbours": [], "moved": []}
+    found: dict[str, list[tuple[int, ...]]] = {"center": [], "neighbors": [], "moved": []}
     for square in axes.patches:
         assert square.get_width() == square.get_height()
-        kind = "centre" if to_hex(square.get_edgecolor()) == ORANGE else "neighbours"
+        kind = "center" if to_hex(square.get_edgecolor()) == ORANGE else "neighbors"
         place = (square.get_y() + 0.5, square.get_x() + 0.5, square.get_width())
         assert all(side == int(side) for side in place)  # edges lie between pixels
         found["moved" if square.get_linestyle() == ":" else kind].append(tuple(int(side) for side in place))
@@ -37,17 +37,17 @@ def test_squares_are_what_the_task_cuts() -> None:
     layout = PatchLayout(patch=5, gap=6, jitter=2)
     side = layout.span
     task = JigsawContext(TinyBackbone(), layout=layout, pairs=64, color_drop=0.0)
-    task.cure = lambda patches, generator: patches  # type: ignore[method-assign]
+    task.remove_shortcuts = lambda patches, generator: patches  # type: ignore[method-assign]
     image = torch.stack([torch.arange(side).repeat_interleave(side), torch.arange(side).repeat(side)]).view(
         1, 2, side, side
     )
     image = torch.cat([image, image[:, :1]], 1).float() / 255
     batch = task.views(image, Generator().manual_seed(0))
     found = boxes(patch_layout(image, layout).axes[0])
-    (centre,) = found["centre"]
+    (center,) = found["center"]
     for patches, places in (
-        (batch.centre, [centre] * 64),
-        (batch.neighbour, [found["neighbours"][p] for p in batch.position.tolist()]),
+        (batch.center, [center] * 64),
+        (batch.neighbor, [found["neighbors"][p] for p in batch.position.tolist()]),
     ):
         corners = (patches[:, :2, 0, 0] * 255).round().int().tolist()
         moved = {(top - y, left - x) for (top, left), (y, x, _) in zip(corners, places, strict=True)}
@@ -64,14 +64,14 @@ def test_the_grid_lies_in_the_middle_with_its_gaps() -> None:
     found = boxes(figure.axes[1])
     tops, lefts = [3 + 1 + 12 * row for row in range(3)], [5 + 1 + 12 * column for column in range(3)]
     cells = [(top, left, 8) for top in tops for left in lefts]
-    assert found["centre"] == [cells.pop(4)]
-    assert found["neighbours"] == cells
+    assert found["center"] == [cells.pop(4)]
+    assert found["neighbors"] == cells
     assert sorted(found["moved"]) == sorted((top - 1, left - 1, 10) for top in tops for left in lefts)
     numbers = {text.get_text(): text.get_position() for text in figure.axes[1].texts if text.get_text()}
     assert numbers == {str(place): (left + 3.5, top + 3.5) for place, (top, left, _) in enumerate(cells)}
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
-        "centre, 8x8 pixels",
-        "neighbours 0 to 7, 4 pixels apart",
+        "center, 8x8 pixels",
+        "neighbors 0 to 7, 4 pixels apart",
         "moved by at most 1 pixel",
     ]
     figure.savefig(io.BytesIO(), format="png")
@@ -85,15 +85,15 @@ def test_images_are_shown_as_they_are_and_a_layout_is_fitted() -> None:
         picture: Any = axes.images[0].get_array()
         np.testing.assert_allclose(picture, image[0] / 255)
         assert axes.get_xlim() == (-0.5, 27.5)
-    assert boxes(figure.axes[0])["centre"][0][2] == PatchLayout.fitting(28).patch
+    assert boxes(figure.axes[0])["center"][0][2] == PatchLayout.fitting(28).patch
 
 
 def test_without_jitter_there_is_no_dotted_line() -> None:
     figure = patch_layout(drawn(1, 3, 30, 30), PatchLayout(8, 0, 0))
     assert not boxes(figure.axes[0])["moved"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
-        "centre, 8x8 pixels",
-        "neighbours 0 to 7, 0 pixels apart",
+        "center, 8x8 pixels",
+        "neighbors 0 to 7, 0 pixels apart",
     ]
 
 

@@ -18,8 +18,8 @@ from torch import Generator, Tensor
 import pretextkit as pk
 from pretextkit.errors import DataError, OptionError, PretextkitError
 from pretextkit.plots import comparison, training_curves, views
-from pretextkit.plots.views import POSITIONS
-from pretextkit.tasks.jigsaw_context import OFFSETS
+from pretextkit.plots._views import POSITIONS
+from pretextkit.tasks._jigsaw_context import OFFSETS
 from pretextkit.testing import TinyBackbone, toy_images
 from pretextkit.training import History
 
@@ -54,10 +54,10 @@ def test_rotations_get_a_row_for_each_angle(images: Tensor) -> None:
 
 
 def test_labels_without_names_show_their_numbers_and_may_be_few() -> None:
-    batch = pk.Labelled(0.5 * torch.rand(4, 1, 8, 8), torch.tensor([5, 2, 5, 5]))
+    batch = pk.Labeled(0.5 * torch.rand(4, 1, 8, 8), torch.tensor([5, 2, 5, 5]))
     figure = views(batch)
     assert [axes.get_ylabel() for axes in figure.axes] == ["label 2", "label 5", "", ""]
-    np.testing.assert_array_equal(shown(figure, 0), batch.images[1, 0].numpy())  # grey: h w
+    np.testing.assert_array_equal(shown(figure, 0), batch.images[1, 0].numpy())  # gray: h w
     assert {axes.images[0].get_clim() for axes in figure.axes} == {(0, 1)}  # dark images stay dark
     drawn(figure)
 
@@ -76,9 +76,9 @@ def test_two_views_of_an_image_lie_below_each_other(images: Tensor) -> None:
 
 
 @pytest.mark.parametrize("place", range(8))
-def test_a_neighbour_lies_where_its_position_says(place: int) -> None:
-    centre, neighbour = torch.full((1, 3, 4, 4), 0.5), torch.zeros(1, 3, 4, 4)
-    figure = views(pk.PatchPair(centre, neighbour, torch.tensor([place])))
+def test_a_neighbor_lies_where_its_position_says(place: int) -> None:
+    center, neighbor = torch.full((1, 3, 4, 4), 0.5), torch.zeros(1, 3, 4, 4)
+    figure = views(pk.PatchPair(center, neighbor, torch.tensor([place])))
     (axes,) = figure.axes
     assert axes.get_title() == POSITIONS[place]
     down, right = OFFSETS[place]
@@ -109,7 +109,7 @@ def test_tiles_lie_in_the_order_shown() -> None:
 
 def test_patches_outside_0_to_1_are_stretched_and_titled_one_by_one(images: Tensor) -> None:
     batch = pk.tasks.JigsawContext(TinyBackbone(), pairs=1).views(images, Generator().manual_seed(0))
-    batch = batch._replace(centre=4 * batch.centre - 2)
+    batch = batch._replace(center=4 * batch.center - 2)
     figure = views(batch, count=4)
     assert [axes.get_title() for axes in figure.axes] == [POSITIONS[place] for place in batch.position[:4].tolist()]
     patch = shown(figure, 0)[9:17, 9:17]
@@ -146,7 +146,7 @@ def test_views_of_something_else_are_refused(batch: Any) -> None:
 
 
 def test_views_refuse_bad_options() -> None:
-    batch = pk.Labelled(torch.rand(2, 3, 8, 8), torch.tensor([0, 2]))
+    batch = pk.Labeled(torch.rand(2, 3, 8, 8), torch.tensor([0, 2]))
     with pytest.raises(
         OptionError, match=r"Expected count as a whole number of at least 1, but got 0\. The default is 8\."
     ):

@@ -18,7 +18,7 @@ def example() -> tuple[torch.Tensor, torch.Tensor]:
     return images, truth
 
 
-def test_every_mask_is_drawn_in_its_classes_colours() -> None:
+def test_every_mask_is_drawn_in_its_classes_colors() -> None:
     images, truth = example()
     truth = truth.clone()
     truth[0, 0] = 255
@@ -27,16 +27,16 @@ def test_every_mask_is_drawn_in_its_classes_colours() -> None:
     pictures: list[Any] = [axes.get_images()[0].get_array() for axes in figure.axes]
     assert np.allclose(pictures[0], images[0].permute(1, 2, 0) / 255)
     assert np.allclose(pictures[1][0], 1.0)  # ignored
-    colours = [pictures[1][1, column] for column in range(3)]
-    assert len({tuple(colour) for colour in colours}) == 3
-    assert np.allclose(pictures[2][1:], colours[0])
-    assert np.allclose(pictures[3][1], [colours[(column + 1) % 3] for column in range(8)])
+    colors = [pictures[1][1, column] for column in range(3)]
+    assert len({tuple(color) for color in colors}) == 3
+    assert np.allclose(pictures[2][1:], colors[0])
+    assert np.allclose(pictures[3][1], [colors[(column + 1) % 3] for column in range(8)])
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == [*NAMES, "ignored"]
-    assert np.allclose(legend.get_patches()[1].get_facecolor()[:3], colours[1])
+    assert np.allclose(legend.get_patches()[1].get_facecolor()[:3], colors[1])
 
 
-def test_grey_images_and_many_classes() -> None:
+def test_gray_images_and_many_classes() -> None:
     images, truth = torch.rand(1, 1, 6, 8), torch.arange(48).view(1, 6, 8)
     figure = segmentation(images, truth, {}, [str(label) for label in range(48)])
     picture: Any = figure.axes[1].get_images()[0].get_array()

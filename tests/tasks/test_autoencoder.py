@@ -67,7 +67,7 @@ def test_loss_is_the_mean_squared_error_of_every_pixel() -> None:
     assert output.metrics["psnr"].item() == pytest.approx(-10 * math.log10(expected), abs=1e-3)
 
 
-def test_grey_images_are_compared_with_the_luma_of_what_is_decoded() -> None:
+def test_gray_images_are_compared_with_the_luma_of_what_is_decoded() -> None:
     task = Autoencoder(TinyBackbone())
     with torch.no_grad():
         task.head.layers[-1].weight.zero_()  # type: ignore[operator]

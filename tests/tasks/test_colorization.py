@@ -12,7 +12,7 @@ from pretextkit.errors import OptionError, ShapeError
 from pretextkit.functional import linear_probe, pretrain
 from pretextkit.tasks import Colorization
 from pretextkit.testing import TinyBackbone, toy_images
-from pretextkit.views.lab import lab_to_rgb, rgb_to_lab, same_lightness
+from pretextkit.views._lab import lab_to_rgb, rgb_to_lab, same_lightness
 
 
 def some(n: int = 4, size: int | tuple[int, int] = 32, channels: int = 3, seed: int = 0) -> Tensor:
@@ -36,7 +36,7 @@ def test_the_input_has_the_lightness_of_the_image_and_the_target_is_the_image() 
     assert torch.equal(draws.get_state(), before)
 
 
-def test_other_colours_of_the_same_lightness_change_no_prediction() -> None:
+def test_other_colors_of_the_same_lightness_change_no_prediction() -> None:
     task = task_of().eval()
     lab = rgb_to_lab(some())
     lab[:, 0] = 40 + 0.2 * lab[:, 0]
@@ -68,7 +68,7 @@ def test_the_loss_is_the_mean_squared_error_of_a_and_b_counted_one_by_one() -> N
     output = task(batch)
     assert output.loss.item() == pytest.approx(sum(squares) / len(squares), rel=1e-4)
     assert {name: value.item() for name, value in output.metrics.items()} == pytest.approx(
-        {"color_error": sum(distances) / len(distances), "color_error_of_grey": sum(chromas) / len(chromas)},
+        {"color_error": sum(distances) / len(distances), "color_error_of_gray": sum(chromas) / len(chromas)},
         rel=1e-4,
     )
 
@@ -85,7 +85,7 @@ def test_a_perfect_prediction_gives_the_image_back() -> None:
 @pytest.mark.parametrize("in_channels", [1, 3])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [28, 33, (30, 45)])
-def test_any_image_is_coloured(in_channels: int, channels: int, size: int | tuple[int, int]) -> None:
+def test_any_image_is_colored(in_channels: int, channels: int, size: int | tuple[int, int]) -> None:
     images = some(2, size, channels)
     with torch.no_grad():
         made = Colorization(TinyBackbone(in_channels=in_channels)).colorize(images)
@@ -105,18 +105,18 @@ def test_half_precision_gives_float32_losses() -> None:
     assert made.dtype == torch.float32
 
 
-def test_grey_images_are_refused_in_words_before_anything_is_trained() -> None:
+def test_gray_images_are_refused_in_words_before_anything_is_trained() -> None:
     sample = pk.data.load("sample").train_images[:64]
     with pytest.raises(ShapeError) as caught:
         pretrain(task_of(), sample, steps=2, batch_size=16, progress=False)
     assert str(caught.value) == (
-        "Expected images of 3 channels, but got grey images. They have no colours to predict: pretrain on colour "
+        "Expected images of 3 channels, but got gray images. They have no colors to predict: pretrain on color "
         "images, or with another task."
     )
 
 
-def test_it_learns_colours_that_follow_from_shapes_and_not_those_that_do_not() -> None:
-    """Stripes across are red and stripes down are green: the network can know, and gets nearer than grey would."""
+def test_it_learns_colors_that_follow_from_shapes_and_not_those_that_do_not() -> None:
+    """Stripes across are red and stripes down are green: the network can know, and gets nearer than gray would."""
     red, green = torch.tensor([0.8, 0.2, 0.2]), torch.tensor([0.2, 0.42, 0.2])
     waves = 0.5 + 0.5 * (torch.arange(16.0) * torch.rand(64, 1, generator=Generator().manual_seed(0)).add(1)).sin()
     across = waves[:32, None, :, None] * red.view(1, 3, 1, 1) * torch.ones(16)
@@ -124,13 +124,13 @@ def test_it_learns_colours_that_follow_from_shapes_and_not_those_that_do_not() -
     task = task_of()
     options: dict[str, Any] = {"batch_size": 32, "learning_rate": 3e-3, "progress": False, "precision": "fp32"}
     last = pretrain(task, torch.cat([across, down]), epochs=60, **options).history.last
-    assert last["color_error"] < 0.35 * last["color_error_of_grey"]
+    assert last["color_error"] < 0.35 * last["color_error_of_gray"]
     made = rgb_to_lab(task.eval().colorize(torch.cat([across, down])).detach())[:, 1].mean((1, 2))
     assert (made[:32] > 5).all()
     assert (made[32:] < -5).all()
 
 
-def test_features_are_probed_on_colour_and_on_grey_images() -> None:
+def test_features_are_probed_on_color_and_on_gray_images() -> None:
     task = task_of()
     labels = torch.arange(24) % 2
     for channels in (1, 3):

@@ -10,12 +10,12 @@ from torch import Generator, Tensor
 from pretextkit.batches import Masked
 from pretextkit.contracts import Head
 from pretextkit.errors import OptionError, ShapeError
-from pretextkit.models import ConvCritic
-from pretextkit.tasks import CentreBlock, ContextEncoder, RandomBlocks
-from pretextkit.tasks.context_encoder import HoleShape, border_of
+from pretextkit.models import PatchDiscriminator
+from pretextkit.tasks import CenterBlock, ContextEncoder, RandomBlocks
+from pretextkit.tasks._context_encoder import HoleShape, border_of
 from pretextkit.testing import Check, TinyBackbone, parametrize_checks, pretext_task_checks, toy_images
 
-HOLES = [CentreBlock(), CentreBlock(0.3), RandomBlocks(), RandomBlocks(blocks=1, side=0.4)]
+HOLES = [CenterBlock(), CenterBlock(0.3), RandomBlocks(), RandomBlocks(blocks=1, side=0.4)]
 every_hole = pytest.mark.parametrize("hole", HOLES, ids=str)
 
 
@@ -25,7 +25,7 @@ def some(n: int = 4, size: int = 32, channels: int = 3) -> Tensor:
 
 @every_hole
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_hole_has_the_mean_colour_and_the_target_is_the_image(hole: HoleShape, channels: int) -> None:
+def test_the_hole_has_the_mean_color_and_the_target_is_the_image(hole: HoleShape, channels: int) -> None:
     images = some(channels=channels)
     batch = ContextEncoder(TinyBackbone(), hole=hole).views(images, Generator().manual_seed(0))
     assert torch.equal(batch.target, images)
@@ -37,7 +37,7 @@ def test_the_hole_has_the_mean_colour_and_the_target_is_the_image(hole: HoleShap
 
 def test_holes_have_the_size_of_the_paper() -> None:
     images = some(16, size=64)
-    assert (CentreBlock()(images, Generator()).float().mean((1, 2, 3)) == 1 / 4).all()
+    assert (CenterBlock()(images, Generator()).float().mean((1, 2, 3)) == 1 / 4).all()
     shares = RandomBlocks()(images, Generator().manual_seed(0)).float().mean((1, 2, 3))
     assert shares.max() <= 1 / 4
     assert shares.min() >= 1 / 16
@@ -89,7 +89,7 @@ def test_loss_and_metrics_equal_a_loop_over_hole_and_border(overlap: int, border
 
 
 def test_a_pixel_of_the_border_weighs_ten_times_one_of_the_hole_and_others_nothing() -> None:
-    task = ContextEncoder(TinyBackbone(), hole=CentreBlock())
+    task = ContextEncoder(TinyBackbone(), hole=CenterBlock())
     batch = task.views(some(1), Generator())
     made = task.reconstruct(batch.visible).detach()
 
@@ -130,11 +130,11 @@ def test_images_without_room_for_a_hole_are_refused() -> None:
 
 
 WEIGHT = 0.004
-"""So small that the critic is not sure: where it is, no gradient is left to be told from another."""
+"""So small that the discriminator is not sure: where it is, no gradient is left to be told from another."""
 
 
 class SumOfPixels(Head):
-    """A critic that can be followed by hand: how much brighter than grey an image is, times one weight."""
+    """A discriminator that can be followed by hand: how much brighter than gray an image is, times one weight."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -151,7 +151,7 @@ def gradients(task: ContextEncoder, batch: Masked) -> dict[str, Tensor]:
 
 
 def test_with_a_critic_the_loss_equals_a_loop_over_holes() -> None:
-    task = ContextEncoder(TinyBackbone(), critic=SumOfPixels(), adversarial_weight=0.5)
+    task = ContextEncoder(TinyBackbone(), discriminator=SumOfPixels(), adversarial_weight=0.5)
     batch = task.views(some(), Generator().manual_seed(0))
     made = task.reconstruct(batch.visible).detach()
 
@@ -163,51 +163,53 @@ def test_with_a_critic_the_loss_equals_a_loop_over_holes() -> None:
 
     true = [logit(image, mask) for image, mask in zip(batch.target, batch.mask, strict=True)]
     filled = [logit(image, mask) for image, mask in zip(made, batch.mask, strict=True)]
-    criticism = sum(softplus(-one) for one in true) / 4 + sum(softplus(one) for one in filled) / 4
-    fooling = sum(softplus(-one) for one in filled) / 4
-    plain = ContextEncoder.forward(without_critic(task), batch).loss.item()
+    discriminator_term = sum(softplus(-one) for one in true) / 4 + sum(softplus(one) for one in filled) / 4
+    generator_term = sum(softplus(-one) for one in filled) / 4
+    plain = ContextEncoder.forward(without_discriminator(task), batch).loss.item()
     output = task(batch)
-    assert output.metrics["critic"].item() == pytest.approx(criticism, rel=1e-4)
-    assert output.metrics["fooling"].item() == pytest.approx(fooling, rel=1e-4)
-    assert output.loss.item() == pytest.approx(plain + criticism + 0.5 * fooling, rel=1e-4)
+    assert output.metrics["discriminator"].item() == pytest.approx(discriminator_term, rel=1e-4)
+    assert output.metrics["generator"].item() == pytest.approx(generator_term, rel=1e-4)
+    assert output.loss.item() == pytest.approx(plain + discriminator_term + 0.5 * generator_term, rel=1e-4)
 
 
-def without_critic(task: ContextEncoder) -> ContextEncoder:
+def without_discriminator(task: ContextEncoder) -> ContextEncoder:
     twin = copy.deepcopy(task)
-    twin.critic = None
+    twin.discriminator = None
     return twin
 
 
-def test_the_critic_learns_from_its_own_loss_alone_and_the_decoder_from_all_else() -> None:
+def test_the_discriminator_learns_from_its_own_loss_alone_and_the_decoder_from_all_else() -> None:
     """Each side's gradient is that of its own loss, though one backward pass makes both."""
-    task = ContextEncoder(TinyBackbone(), critic=SumOfPixels(), adversarial_weight=0.5)
+    task = ContextEncoder(TinyBackbone(), discriminator=SumOfPixels(), adversarial_weight=0.5)
     batch = task.views(some(), Generator().manual_seed(0))
     found = gradients(task, batch)
-    # The critic's, in closed form: d/dw of softplus(-w s) and softplus(w s), over true and made sums s.
+    # The discriminator's, in closed form: d/dw of softplus(-w s) and softplus(w s), over true and made sums s.
     made = task.reconstruct(batch.visible).detach()
     sums = [((image - 0.5) * batch.mask).sum((1, 2, 3)) for image in (batch.target, made)]
     slope = (-sums[0] * torch.sigmoid(-WEIGHT * sums[0])).mean() + (sums[1] * torch.sigmoid(WEIGHT * sums[1])).mean()
-    torch.testing.assert_close(found["critic.weight"], slope, rtol=1e-4, atol=1e-5)
-    leaked = (-sums[1] * torch.sigmoid(-WEIGHT * sums[1])).mean()  # what the fooling loss would ask of the critic
+    torch.testing.assert_close(found["discriminator.weight"], slope, rtol=1e-4, atol=1e-5)
+    leaked = (
+        -sums[1] * torch.sigmoid(-WEIGHT * sums[1])
+    ).mean()  # what the generator_term loss would ask of the discriminator
     assert leaked.abs() > 0.01 * slope.abs()
     # The others': reconstruction, and half of the way to pass for true.
-    plain = without_critic(task)
+    plain = without_discriminator(task)
     rest = plain.reconstruct(batch.visible)
-    fooling = torch.nn.functional.softplus(-WEIGHT * ((rest - 0.5) * batch.mask).sum((1, 2, 3))).mean()
-    rewarded = torch.autograd.grad(fooling, list(plain.parameters()), retain_graph=True, allow_unused=True)
+    generator_term = torch.nn.functional.softplus(-WEIGHT * ((rest - 0.5) * batch.mask).sum((1, 2, 3))).mean()
+    rewarded = torch.autograd.grad(generator_term, list(plain.parameters()), retain_graph=True, allow_unused=True)
     assert max(float(each.abs().max()) for each in rewarded if each is not None) > 0.01
-    torch.autograd.backward(plain(batch).loss + 0.5 * fooling)
+    torch.autograd.backward(plain(batch).loss + 0.5 * generator_term)
     for name, weight in plain.named_parameters():
         assert weight.grad is not None
         torch.testing.assert_close(found[name], weight.grad, rtol=1e-3, atol=1e-5, msg=name)
 
 
-def test_the_critic_sees_the_hole_and_nothing_else() -> None:
-    task = ContextEncoder(TinyBackbone(), critic=ConvCritic())
-    assert isinstance(task.critic, ConvCritic)
+def test_the_discriminator_sees_the_hole_and_nothing_else() -> None:
+    task = ContextEncoder(TinyBackbone(), discriminator=PatchDiscriminator())
+    assert isinstance(task.discriminator, PatchDiscriminator)
     batch = task.views(some(), Generator().manual_seed(0))
     seen: list[Tensor] = []
-    handle = task.critic.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].detach()))
+    handle = task.discriminator.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].detach()))
     task(batch)
     handle.remove()
     assert len(seen) == 3
@@ -218,8 +220,8 @@ def test_the_critic_sees_the_hole_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_with_a_critic_grey_and_colour_images_are_learned_from(channels: int) -> None:
-    task = ContextEncoder(TinyBackbone(), critic=ConvCritic())
+def test_with_a_critic_gray_and_color_images_are_learned_from(channels: int) -> None:
+    task = ContextEncoder(TinyBackbone(), discriminator=PatchDiscriminator())
     optimizer = torch.optim.AdamW(task.parameters(), 3e-3)
     rows: list[dict[str, float]] = []
     for step in range(60):
@@ -230,29 +232,35 @@ def test_with_a_critic_grey_and_colour_images_are_learned_from(channels: int) ->
         rows.append({name: value.item() for name, value in output.metrics.items()})
     first, *_, last = rows
     assert last["mse_hidden"] < first["mse_hidden"]
-    assert last["critic"] < first["critic"]  # blurred fills are easily told
+    assert last["discriminator"] < first["discriminator"]  # blurred fills are easily told
 
 
 def test_a_critic_divided_by_itself_is_refused() -> None:
     """Before its forward pass, fully_shard puts back the weights that take gradient."""
-    critic = SumOfPixels()
-    critic.unshard = lambda: None  # type: ignore[assignment]
+    discriminator = SumOfPixels()
+    discriminator.unshard = lambda: None  # type: ignore[assignment]
     with pytest.raises(OptionError) as caught:
-        ContextEncoder(TinyBackbone(), critic=critic).step(some(), Generator().manual_seed(0))
+        ContextEncoder(TinyBackbone(), discriminator=discriminator).step(some(), Generator().manual_seed(0))
     assert str(caught.value) == (
-        "Expected a critic that fully_shard divides with the task only, but got one that is divided by itself. "
-        "Call fully_shard(task), and on other parts of it, but not on the critic."
+        "Expected a discriminator that fully_shard divides with the task only, but got one that is divided by itself. "
+        "Call fully_shard(task), and on other parts of it, but not on the discriminator."
     )
 
 
 def test_what_is_no_critic_is_refused() -> None:
     with pytest.raises(OptionError) as caught:
-        ContextEncoder(TinyBackbone(), critic=True)  # type: ignore[arg-type]
+        ContextEncoder(TinyBackbone(), discriminator=True)  # type: ignore[arg-type]
     assert str(caught.value) == (
-        "Expected critic as a Head or None, but got bool. Pass pretextkit.models.ConvCritic(), or a Head of your own."
+        "Expected discriminator as a Head or None, but got bool. Pass pretextkit.models.PatchDiscriminator(), or a Head of your own."
     )
 
 
-@parametrize_checks({"with a critic": pretext_task_checks(lambda: ContextEncoder(TinyBackbone(), critic=ConvCritic()))})
+@parametrize_checks(
+    {
+        "with a discriminator": pretext_task_checks(
+            lambda: ContextEncoder(TinyBackbone(), discriminator=PatchDiscriminator())
+        )
+    }
+)
 def test_with_a_critic_the_contract_holds(check: Check) -> None:
     check.run()

@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 from pretextkit.batches import Masked
 from pretextkit.errors import OptionError
 from pretextkit.tasks import Denoising, GaussianNoise, HiddenPatches
-from pretextkit.tasks.denoising import Corruption
+from pretextkit.tasks._denoising import Corruption
 from pretextkit.testing import TinyBackbone, toy_images
 
 
@@ -23,7 +23,7 @@ def views(images: Tensor, corruption: Corruption, seed: int = 0) -> Masked:
 
 @pytest.mark.parametrize(
     "corruption",
-    [HiddenPatches(), HiddenPatches(share=0.2, patch=1), GaussianNoise(), GaussianNoise(std=0.05)],
+    [HiddenPatches(), HiddenPatches(fraction=0.2, patch=1), GaussianNoise(), GaussianNoise(std=0.05)],
     ids=str,
 )
 @pytest.mark.parametrize("channels", [1, 3])
@@ -35,10 +35,10 @@ def test_the_target_is_the_image_and_unmarked_pixels_are_as_they_were(corruption
     assert (batch.visible != images)[batch.mask.expand_as(images)].float().mean() > 0.5
 
 
-@pytest.mark.parametrize(("share", "patch"), [(0.5, 4), (0.25, 8), (0.1, 1)])
-def test_patches_hide_their_share_of_each_image(share: float, patch: int) -> None:
-    shares = views(some(8), HiddenPatches(share, patch)).mask.float().mean((1, 2, 3))
-    assert shares.sub(share).abs().max() < 0.01
+@pytest.mark.parametrize(("fraction", "patch"), [(0.5, 4), (0.25, 8), (0.1, 1)])
+def test_patches_hide_their_share_of_each_image(fraction: float, patch: int) -> None:
+    shares = views(some(8), HiddenPatches(fraction, patch)).mask.float().mean((1, 2, 3))
+    assert shares.sub(fraction).abs().max() < 0.01
 
 
 def test_hidden_pixels_change_no_view_and_no_prediction() -> None:

@@ -11,8 +11,9 @@ from torch import Generator, Tensor, nn
 from pretextkit.batches import Tiles
 from pretextkit.contracts import Backbone
 from pretextkit.errors import OptionError, ShapeError
-from pretextkit.tasks import Jigsaw, PatchLayout, distant_permutations, jigsaw
-from pretextkit.tasks import patches as patch_tasks
+from pretextkit.tasks import Jigsaw, PatchLayout, distant_permutations
+from pretextkit.tasks import _jigsaw as jigsaw
+from pretextkit.tasks import _patches as patch_tasks
 from pretextkit.testing import TinyBackbone
 
 
@@ -91,12 +92,12 @@ def test_the_grid_lies_anywhere_in_the_image() -> None:
     assert {(int(row), int(column)) for row, column in corners} == {(r, c) for r in range(3) for c in range(5)}
 
 
-def test_every_tile_is_standardised_and_drops_its_colours_by_itself() -> None:
+def test_every_tile_is_standardised_and_drops_its_colors_by_itself() -> None:
     images = 0.2 + 0.1 * torch.rand(300, 3, 32, 32, generator=Generator().manual_seed(0))
     _, batch = views(images)
-    grey = torch.stack([(tile == tile[:, :1]).flatten(1).all(1).float() for tile in batch.tiles])
-    assert (grey.mean(1) - 0.66).abs().max() < 0.1
-    assert torch.corrcoef(grey).fill_diagonal_(0).abs().max() < 0.25
+    gray = torch.stack([(tile == tile[:, :1]).flatten(1).all(1).float() for tile in batch.tiles])
+    assert (gray.mean(1) - 0.66).abs().max() < 0.1
+    assert torch.corrcoef(gray).fill_diagonal_(0).abs().max() < 0.25
     for tile in batch.tiles:
         assert (tile.mean((1, 2, 3)) - 0.5).abs().max() < 0.01
         assert (tile.std((1, 2, 3)) - 0.25).abs().max() < 0.01
@@ -196,7 +197,7 @@ def test_layouts_that_overlap_are_refused(layout: PatchLayout, wrong: str) -> No
     text = str(caught.value)
     assert text.startswith(f"Expected {wrong}. ")
     assert text.endswith("For example PatchLayout(patch=16, gap=6, jitter=2).")
-    assert ("A gap of twice the jitter keeps neighbours from overlapping." in text) == ("gap" in wrong)
+    assert ("A gap of twice the jitter keeps neighbors from overlapping." in text) == ("gap" in wrong)
 
 
 @pytest.mark.parametrize("color_drop", [-0.1, 1.1, math.nan])

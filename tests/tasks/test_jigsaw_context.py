@@ -11,12 +11,12 @@ from pretextkit.batches import PatchPair
 from pretextkit.contracts import Backbone
 from pretextkit.errors import OptionError, ShapeError
 from pretextkit.tasks import JigsawContext, PatchLayout
-from pretextkit.tasks import patches as patch_tasks
+from pretextkit.tasks import _patches as patch_tasks
 from pretextkit.testing import TinyBackbone
 
 CHANCE = 1 / 8
 SIDES = [(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)]
-"""Down and right from the centre, row by row."""
+"""Down and right from the center, row by row."""
 
 Plain = Callable[[], None]
 
@@ -66,10 +66,10 @@ def test_targets_are_true(height: int, width: int, layout: PatchLayout | None, p
     batch = views(coordinates(n, height, width), layout=layout, pairs=pairs, color_drop=0)
     patch, gap, jitter = layout or PatchLayout.fitting(min(height, width))
     assert batch.position.dtype == torch.int64
-    (centre, image), (neighbour, other) = corners(batch.centre), corners(batch.neighbour)
+    (center, image), (neighbor, other) = corners(batch.center), corners(batch.neighbor)
     assert torch.equal(image, torch.arange(n).repeat_interleave(pairs))
     assert torch.equal(other, image)
-    moved = neighbour - centre - (patch + gap) * torch.tensor(SIDES)[batch.position]
+    moved = neighbor - center - (patch + gap) * torch.tensor(SIDES)[batch.position]
     for axis in range(2):
         assert set(moved[:, axis].tolist()) == set(range(-2 * jitter, 2 * jitter + 1))
     if jitter:
@@ -83,8 +83,8 @@ def test_patches_of_a_pair_never_overlap(layout: PatchLayout | None, plain: Plai
     """With the layout fitted to the image they do not touch either."""
     plain()
     batch = views(coordinates(300, 40, 45), layout=layout, color_drop=0)
-    patch = batch.centre.shape[2]
-    apart = (corners(batch.neighbour)[0] - corners(batch.centre)[0]).abs().amax(1)
+    patch = batch.center.shape[2]
+    apart = (corners(batch.neighbor)[0] - corners(batch.center)[0]).abs().amax(1)
     assert apart.min() >= patch + (layout is None)
 
 
@@ -92,12 +92,12 @@ def test_the_grid_lies_anywhere_in_a_larger_image(plain: Plain) -> None:
     plain()
     layout = PatchLayout(patch=7, gap=4, jitter=2)
     batch = views(coordinates(1500, 37, 60), layout=layout, color_drop=0)
-    for patches, margin in ((batch.neighbour, 0), (batch.centre, layout.patch + layout.gap)):
+    for patches, margin in ((batch.neighbor, 0), (batch.center, layout.patch + layout.gap)):
         begins, _ = corners(patches)
         for axis, side in enumerate((37, 60)):
             assert begins[:, axis].min() == margin
             assert begins[:, axis].max() == side - layout.patch - margin
-    columns = corners(batch.centre)[0][:, 1].float()
+    columns = corners(batch.center)[0][:, 1].float()
     assert abs(columns.mean() - (60 - 7) / 2) < 0.5
 
 
@@ -106,7 +106,7 @@ def test_pairs_of_one_image_are_drawn_independently(plain: Plain) -> None:
     batch = views(coordinates(400, 64, 64), pairs=2, color_drop=0)
     first, second = batch.position[0::2], batch.position[1::2]
     assert abs((first == second).float().mean() - CHANCE) < 0.06
-    begins, _ = corners(batch.centre)
+    begins, _ = corners(batch.center)
     assert abs(torch.corrcoef(torch.stack([begins[0::2, 0], begins[1::2, 0]]).float())[0, 1]) < 0.15
 
 
@@ -124,7 +124,7 @@ def test_fitted_layouts_fill_the_image_and_keep_patches_apart(size: int) -> None
 def test_every_size_gives_views(size: int) -> None:
     batch = views(torch.zeros(2, 3, size, size), pairs=2)
     patch = PatchLayout.fitting(size).patch
-    assert batch.centre.shape == batch.neighbour.shape == (4, 3, patch, patch)
+    assert batch.center.shape == batch.neighbor.shape == (4, 3, patch, patch)
     assert batch.position.shape == (4,)
 
 
@@ -139,8 +139,8 @@ def test_images_too_small_are_refused(height: int, width: int) -> None:
 
 
 def test_the_shorter_side_decides_the_layout() -> None:
-    assert views(torch.zeros(1, 3, 32, 99)).centre.shape == views(torch.zeros(1, 3, 99, 32)).centre.shape
-    assert views(torch.zeros(1, 3, 32, 99)).centre.shape[2] == 8
+    assert views(torch.zeros(1, 3, 32, 99)).center.shape == views(torch.zeros(1, 3, 99, 32)).center.shape
+    assert views(torch.zeros(1, 3, 32, 99)).center.shape[2] == 8
 
 
 @pytest.mark.parametrize(("height", "width"), [(31, 40), (40, 31)])
@@ -153,7 +153,7 @@ def test_a_layout_too_large_is_refused(height: int, width: int) -> None:
         "Expected images of at least 32 pixels a side, for PatchLayout(patch=6, gap=5, jitter=2), "
         f"but got {height}x{width}. Enlarge the images, or choose a smaller layout."
     )
-    assert views(torch.zeros(2, 3, 32, 32), layout=layout).centre.shape[2] == 6
+    assert views(torch.zeros(2, 3, 32, 32), layout=layout).center.shape[2] == 6
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_layouts_that_overlap_are_refused(layout: PatchLayout, wrong: str) -> No
     text = str(caught.value)
     assert text.startswith(f"Expected {wrong}. ")
     assert text.endswith("For example PatchLayout(patch=16, gap=6, jitter=2).")
-    assert ("A gap of twice the jitter keeps neighbours from overlapping." in text) == ("gap" in wrong)
+    assert ("A gap of twice the jitter keeps neighbors from overlapping." in text) == ("gap" in wrong)
 
 
 @pytest.mark.parametrize("pairs", [0, -1])
@@ -187,18 +187,18 @@ def test_what_is_no_probability_is_refused(color_drop: float) -> None:
     assert str(caught.value) == f"Expected color_drop as a number in [0, 1], but got {color_drop}. The default is 0.66."
 
 
-def test_colours_are_dropped_from_each_patch_by_itself() -> None:
+def test_colors_are_dropped_from_each_patch_by_itself() -> None:
     images = torch.rand(500, 3, 32, 32, generator=Generator().manual_seed(0))
     batch = views(images)
-    grey = [(patches == patches[:, :1]).flatten(1).all(1).float() for patches in (batch.centre, batch.neighbour)]
-    for share in grey:
+    gray = [(patches == patches[:, :1]).flatten(1).all(1).float() for patches in (batch.center, batch.neighbor)]
+    for share in gray:
         assert abs(share.mean() - 0.66) < 0.05
-    assert abs(torch.corrcoef(torch.stack(grey))[0, 1]) < 0.1
+    assert abs(torch.corrcoef(torch.stack(gray))[0, 1]) < 0.1
 
 
-def test_every_patch_is_standardised() -> None:
+def test_every_patch_is_standardized() -> None:
     batch = views(0.2 + 0.1 * torch.rand(16, 3, 32, 32, generator=Generator().manual_seed(0)))
-    for patches in (batch.centre, batch.neighbour):
+    for patches in (batch.center, batch.neighbor):
         assert (patches.mean((1, 2, 3)) - 0.5).abs().max() < 0.01
         assert (patches.std((1, 2, 3)) - 0.25).abs().max() < 0.01
         assert patches.min() >= 0
@@ -235,12 +235,12 @@ def fringes(patches: Tensor) -> Tensor:
     return torch.stack([(difference * slope).mean((1, 2)) / slope.square().mean((1, 2)) for slope in slopes], 1)
 
 
-def test_colour_fringes_tell_the_position_unless_colours_are_dropped() -> None:
+def test_color_fringes_tell_the_position_unless_colors_are_dropped() -> None:
     images = fringed(300)
     found = {}
     for color_drop in (0.0, 1.0):
         batch = views(images, color_drop=color_drop)
-        shifts = torch.cat([fringes(batch.centre), fringes(batch.neighbour)], 1)
+        shifts = torch.cat([fringes(batch.center), fringes(batch.neighbor)], 1)
         found[color_drop] = readable(shifts, batch.position)
     assert found[0.0] > 3 * CHANCE  # the shortcut is there to be taken
     assert abs(found[1.0] - CHANCE) < 0.05
@@ -252,10 +252,10 @@ def vignetted(n: int, size: int = 64) -> Tensor:
     return noise * torch.linspace(1, 0.8, size)[:, None]
 
 
-def test_brightness_and_contrast_tell_the_position_unless_patches_are_standardised(plain: Plain) -> None:
+def test_brightness_and_contrast_tell_the_position_unless_patches_are_standardized(plain: Plain) -> None:
     def tell() -> float:
         batch = views(vignetted(500), color_drop=0)
-        moments = [moment((1, 2, 3)) for p in (batch.centre, batch.neighbour) for moment in (p.mean, p.std)]
+        moments = [moment((1, 2, 3)) for p in (batch.center, batch.neighbor) for moment in (p.mean, p.std)]
         return readable(torch.stack(moments, 1), batch.position)
 
     assert abs(tell() - CHANCE) < 0.05
@@ -264,13 +264,13 @@ def test_brightness_and_contrast_tell_the_position_unless_patches_are_standardis
 
 
 def seams(batch: PatchPair) -> Tensor:
-    """How unlike the pixels are that would meet if the neighbour were at each of the eight positions: ``b 8``."""
-    # Where pixels meet in the centre and in its neighbour, which is above or left, on a line, or below or right.
+    """How unlike the pixels are that would meet if the neighbor were at each of the eight positions: ``b 8``."""
+    # Where pixels meet in the center and in its neighbor, which is above or left, on a line, or below or right.
     end: dict[int, tuple[int | slice, int | slice]] = {-1: (0, -1), 0: (slice(None), slice(None)), 1: (-1, 0)}
     unlike = []
     for below, right in SIDES:
         (row, facing_row), (column, facing_column) = end[below], end[right]
-        here, there = batch.centre[:, :, row, column], batch.neighbour[:, :, facing_row, facing_column]
+        here, there = batch.center[:, :, row, column], batch.neighbor[:, :, facing_row, facing_column]
         unlike.append((here - there).square().flatten(1).mean(1))
     return torch.stack(unlike, 1)
 
@@ -296,12 +296,12 @@ class Planted(Backbone):
         return images.mean((2, 3))
 
 
-def test_the_head_sees_centre_and_neighbour_in_this_order() -> None:
+def test_the_head_sees_center_and_neighbor_in_this_order() -> None:
     task = JigsawContext(Planted())
     generator = Generator().manual_seed(0)
-    centre, neighbour = (torch.rand(5, 3, 8, 8, generator=generator) for _ in range(2))
-    batch = PatchPair(centre, neighbour, torch.tensor([0, 7, 3, 3, 1]))
-    logits = task.head(torch.cat([centre.mean((2, 3)), neighbour.mean((2, 3))], 1)).tolist()
+    center, neighbor = (torch.rand(5, 3, 8, 8, generator=generator) for _ in range(2))
+    batch = PatchPair(center, neighbor, torch.tensor([0, 7, 3, 3, 1]))
+    logits = task.head(torch.cat([center.mean((2, 3)), neighbor.mean((2, 3))], 1)).tolist()
     rows = [math.log(sum(map(math.exp, row))) - row[k] for row, k in zip(logits, batch.position.tolist(), strict=True)]
     output = task(batch)
     assert output.loss.item() == pytest.approx(sum(rows) / 5, rel=1e-5)
@@ -330,12 +330,12 @@ def test_a_single_pair_is_refused_in_training() -> None:
 
 def test_a_task_of_ones_own_may_cure_in_its_own_way() -> None:
     class Inverted(JigsawContext):
-        def cure(self, patches: Tensor, generator: Generator) -> Tensor:
+        def remove_shortcuts(self, patches: Tensor, generator: Generator) -> Tensor:
             return 1 - patches
 
     images = torch.rand(8, 3, 32, 32, generator=Generator().manual_seed(0))
     layout = PatchLayout(patch=8, gap=3, jitter=0)
     batch = Inverted(TinyBackbone(), layout=layout, pairs=1).views(images, Generator().manual_seed(0))
     windows = (1 - images).unfold(2, 8, 1).unfold(3, 8, 1)
-    for image, patch in zip(windows, batch.centre, strict=True):
+    for image, patch in zip(windows, batch.center, strict=True):
         assert (image == patch[:, None, None]).flatten(3).all(3).all(0).sum() == 1

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from pretextkit.batches import Labelled
+from pretextkit.batches import Labeled
 from pretextkit.contracts import Backbone
 from pretextkit.errors import ShapeError
 from pretextkit.tasks import Rotation
@@ -31,8 +31,8 @@ def planted() -> Rotation:
     return task
 
 
-def batch_of(logits: list[list[float]], labels: list[int]) -> Labelled:
-    return Labelled(torch.tensor(logits).view(-1, 1, 1, 4), torch.tensor(labels))
+def batch_of(logits: list[list[float]], labels: list[int]) -> Labeled:
+    return Labeled(torch.tensor(logits).view(-1, 1, 1, 4), torch.tensor(labels))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -94,6 +94,6 @@ def test_accuracy_is_counted_for_each_angle() -> None:
 def test_loss_is_float32_whatever_the_logits(dtype: torch.dtype) -> None:
     batch = batch_of([[2.0, 0.0, -1.0, 0.5], [1.0, 2.0, 3.0, 4.0]], [0, 1])
     expected = planted()(batch)
-    output = planted().to(dtype)(Labelled(batch.images.to(dtype), batch.labels))
+    output = planted().to(dtype)(Labeled(batch.images.to(dtype), batch.labels))
     assert output.loss.dtype == torch.float32
     torch.testing.assert_close(output.loss, expected.loss)  # these logits are exact in half precision

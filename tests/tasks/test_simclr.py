@@ -10,11 +10,13 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from pretextkit import _chunks
 from pretextkit.batches import TwoViews
 from pretextkit.contracts import Backbone
 from pretextkit.errors import ShapeError
-from pretextkit.losses import alignment, nt_xent, uniformity
-from pretextkit.tasks import SimCLR, simclr
+from pretextkit.losses import alignment, uniformity
+from pretextkit.tasks import SimCLR
+from pretextkit.tasks import _simclr as simclr
 from pretextkit.testing import TinyBackbone, toy_images
 
 STILL: dict[str, Any] = {"crop_scale": (1.0, 1.0), "flip": 0.0, "jitter": 0.0, "grayscale": 0.0}
@@ -93,7 +95,7 @@ def test_metrics_are_the_same_in_chunks(seed: int, cells: int, monkeypatch: pyte
     z_a, z_b = projections(8, seed=seed)
     task, batch = planted(z_a, z_b)
     whole = task(batch).metrics
-    monkeypatch.setattr(nt_xent, "_MAX_CELLS", cells)
+    monkeypatch.setattr(_chunks, "_MAX_ENTRIES", cells)
     chunks = task(batch).metrics
     assert chunks["top1"].item() == pytest.approx(naive_top1(z_a, z_b))
     torch.testing.assert_close(chunks, whole)
@@ -111,7 +113,7 @@ class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def test_a_step_makes_no_matrix_of_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nt_xent, "_MAX_CELLS", 1024)
+    monkeypatch.setattr(_chunks, "_MAX_ENTRIES", 1024)
     task, batch = planted(*projections(128))
     with Largest() as largest:  # type: ignore[no-untyped-call]
         task(batch)
@@ -166,7 +168,7 @@ def test_autocast_touches_neither_the_loss_nor_the_metrics() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_top1_does_not_tie_under_autocast(dtype: torch.dtype) -> None:
-    """Rounding cosines up to a neighbour's would lose partners that are nearest by a little."""
+    """Rounding cosines up to a neighbor's would lose partners that are nearest by a little."""
     generator = Generator().manual_seed(0)
     z_a = torch.randn(64, 4, generator=generator)
     z_b = z_a + 0.1 * torch.randn(64, 4, generator=generator)
@@ -191,10 +193,10 @@ def test_two_views_of_an_image_differ_and_so_do_those_of_equal_images() -> None:
 
 
 def test_rows_of_both_views_show_the_same_image() -> None:
-    """Of one colour throughout: nothing but the colour could tell images apart."""
-    colours = torch.rand(16, 3, 1, 1, generator=Generator().manual_seed(0)).expand(-1, -1, 8, 8)
-    for view in views(colours, **{**STILL, "crop_scale": (0.2, 1.0), "flip": 0.5}):
-        torch.testing.assert_close(view, colours, atol=1e-5, rtol=0)
+    """Of one color throughout: nothing but the color could tell images apart."""
+    colors = torch.rand(16, 3, 1, 1, generator=Generator().manual_seed(0)).expand(-1, -1, 8, 8)
+    for view in views(colors, **{**STILL, "crop_scale": (0.2, 1.0), "flip": 0.5}):
+        torch.testing.assert_close(view, colors, atol=1e-5, rtol=0)
 
 
 def slopes(view: Tensor) -> Tensor:
@@ -223,9 +225,9 @@ def test_crops_have_the_scale_asked_for() -> None:
 
 @pytest.mark.parametrize("jitter", [0.0, 0.5, 1.0])
 def test_jitter_is_a_share_of_the_papers_strength(jitter: float) -> None:
-    """Grey images of one value: only brightness, drawn from 1 +- 0.8 jitter, changes them, four times out of five."""
-    grey = torch.full((800, 3, 4, 4), 0.5)
-    for view in views(grey, **{**STILL, "jitter": jitter}):
+    """Gray images of one value: only brightness, drawn from 1 +- 0.8 jitter, changes them, four times out of five."""
+    gray = torch.full((800, 3, 4, 4), 0.5)
+    for view in views(gray, **{**STILL, "jitter": jitter}):
         factors = view[:, 0, 0, 0] / 0.5
         assert factors.min().item() == pytest.approx(1 - 0.8 * jitter, abs=0.03)
         assert factors.max().item() == pytest.approx(1 + 0.8 * jitter, abs=0.03)
@@ -234,7 +236,7 @@ def test_jitter_is_a_share_of_the_papers_strength(jitter: float) -> None:
 
 
 @pytest.mark.parametrize("grayscale", [0.0, 0.2, 1.0])
-def test_colour_is_dropped_with_its_probability(grayscale: float) -> None:
+def test_color_is_dropped_with_its_probability(grayscale: float) -> None:
     red = torch.tensor([0.8, 0.2, 0.1]).view(1, 3, 1, 1).expand(800, 3, 4, 4)
     for view in views(red, **{**STILL, "grayscale": grayscale}):
         share = ((view[:, 0] - view[:, 2]).abs().amax((1, 2)) < 1e-4).float().mean().item()

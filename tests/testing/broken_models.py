@@ -65,7 +65,7 @@ class CountsInEval(TinyBackbone):
 
 
 @fails_check("eval_features_ignore_batch_mates")
-class CentresOnBatch(TinyBackbone):
+class CentersOnBatch(TinyBackbone):
     def forward(self, images: Tensor) -> Tensor:
         features = super().forward(images)
         return features - features.mean(0)
@@ -164,7 +164,7 @@ class WritesIntoFeatures(CorrectHead):
 
 
 @fails_check("eval_rows_are_independent")
-class CentresRows(CorrectHead):
+class CentersRows(CorrectHead):
     def forward(self, features: Tensor) -> Tensor:
         return super().forward(features - features.mean(0))
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pretextkit.tasks import Autoencoder, Colorization, ContextEncoder, Denoising, Jigsaw
 from pretextkit.testing import toy_images
-from pretextkit.views.lab import rgb_to_lab, same_lightness
+from pretextkit.views._lab import rgb_to_lab, same_lightness
 
 from .planted_in_built_in import NarrowAutoencoder
 from .toy_tasks import ToyContext, ToyContrast, ToyInpainting, ToyMomentum, ToyRotation
@@ -43,11 +43,11 @@ def cross_entropy_equals_a_loop(task: ToyRotation) -> None:
     torch.testing.assert_close(task(batch).loss.item(), sum(rows) / len(rows), rtol=1e-4, atol=1e-5)
 
 
-def neighbours_lie_where_their_index_says(task: ToyContext) -> None:
+def neighbors_lie_where_their_index_says(task: ToyContext) -> None:
     """On images whose pixels hold their own coordinates, patches differ by the offset of their index."""
     grid = torch.stack(torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij"))
     batch = batch_of(task, torch.cat((grid, grid[:1])).repeat(16, 1, 1, 1) / 32)
-    moved = (batch.neighbour - batch.centre).mean((2, 3))[:, :2] * 32
+    moved = (batch.neighbor - batch.center).mean((2, 3))[:, :2] * 32
     offsets = [(r, c) for r in (-1, 0, 1) for c in (-1, 0, 1) if (r, c) != (0, 0)]
     for (row, column), position in zip(moved.tolist(), batch.position.tolist(), strict=True):
         assert (round(row / 10), round(column / 10)) == offsets[position]
@@ -132,14 +132,14 @@ def nothing_passes_by_the_code(task: Autoencoder) -> None:
     torch.testing.assert_close(made, made[:1].expand_as(made))
 
 
-def colours_change_no_prediction(task: Colorization) -> None:
-    """An image and the grey one of its lightness are drawn alike."""
-    shown, grey = (batch_of(task, each).input for each in (images(), same_lightness(images()).expand(-1, 3, -1, -1)))
-    made = (task.head(task.backbone.feature_map(each)) for each in (shown, grey))
+def colors_change_no_prediction(task: Colorization) -> None:
+    """An image and the gray one of its lightness are drawn alike."""
+    shown, gray = (batch_of(task, each).input for each in (images(), same_lightness(images()).expand(-1, 3, -1, -1)))
+    made = (task.head(task.backbone.feature_map(each)) for each in (shown, gray))
     torch.testing.assert_close(*made, atol=1e-3, rtol=0)
 
 
-def colours_are_counted_one_by_one(task: Colorization) -> None:
+def colors_are_counted_one_by_one(task: Colorization) -> None:
     """The loss is the mean squared error of a* and b*, in units of 110."""
     drawn = 2 * task.head(task.backbone.feature_map(same_lightness(images()))).detach() - 1
     true = rgb_to_lab(images())[:, 1:] / 110
@@ -170,7 +170,7 @@ def tiles_keep_apart(task: Jigsaw) -> None:
 def _tiles(task: Jigsaw) -> Any:
     """Cut tiles, as they are, out of images whose pixels hold their own coordinates."""
     grid = torch.stack(torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij"))
-    task.cure = lambda patches, generator: patches  # type: ignore[method-assign]
+    task.remove_shortcuts = lambda patches, generator: patches  # type: ignore[method-assign]
     return batch_of(task, torch.cat((grid, grid[:1])).repeat(16, 1, 1, 1))
 
 
@@ -183,14 +183,14 @@ def _corners(task: Jigsaw) -> tuple[Tensor, int]:
 
 OWN_TESTS: dict[type[Any], tuple[Callable[[Any], None], ...]] = {
     ToyRotation: (turning_back_gives_the_image, cross_entropy_equals_a_loop),
-    ToyContext: (neighbours_lie_where_their_index_says,),
+    ToyContext: (neighbors_lie_where_their_index_says,),
     ToyMomentum: (copy_is_the_moving_average,),
     ToyContrast: (nt_xent_equals_a_loop,),
     ToyInpainting: (hidden_pixels_change_no_prediction, only_hidden_pixels_count),
     ContextEncoder: (hidden_pixels_change_no_prediction, only_hole_and_border_count, target_is_the_image),
     Denoising: (hidden_pixels_change_no_prediction, every_pixel_counts, target_is_the_image),
     NarrowAutoencoder: (code_is_as_narrow_as_asked_for, nothing_passes_by_the_code, target_is_the_image),
-    Colorization: (colours_change_no_prediction, colours_are_counted_one_by_one, target_is_the_image),
+    Colorization: (colors_change_no_prediction, colors_are_counted_one_by_one, target_is_the_image),
     Jigsaw: (tiles_lie_where_their_order_says, orders_differ, tiles_keep_apart),
 }
 

@@ -15,10 +15,10 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from pretextkit import Backbone, TaskOutput
-from pretextkit.batches import Labelled, Masked, TwoViews
+from pretextkit.batches import Labeled, Masked, TwoViews
 from pretextkit.tasks import Autoencoder, Colorization
 from pretextkit.testing import TinyBackbone, pretext_task_checks
-from pretextkit.testing.runner import failure
+from pretextkit.testing._runner import failure
 
 from . import planted_in_built_in  # noqa: F401 - plants its bugs
 from .own_tests import fails, own_tests
@@ -26,8 +26,8 @@ from .planted import BUGS, planted
 from .toy_tasks import OFFSETS, ToyContext, ToyContrast, ToyInpainting, ToyMomentum, ToyRotation
 
 AS_THEY_ARE = ("views_draw_for_each_image", "views_use_the_generator")
-EXEMPTED = {Autoencoder: AS_THEY_ARE, Colorization: (*AS_THEY_ARE, "takes_grey_and_colour")}
-"""What these tasks need not do: nothing in their views is random, and grey images have no colours to predict."""
+EXEMPTED = {Autoencoder: AS_THEY_ARE, Colorization: (*AS_THEY_ARE, "takes_gray_and_color")}
+"""What these tasks need not do: nothing in their views is random, and gray images have no colors to predict."""
 
 
 @planted("the mask is never applied", caught_by="hidden_pixels_change_no_prediction")
@@ -48,7 +48,7 @@ class UnmaskedDiagonal(ToyContrast):
         return F.normalize(z) @ F.normalize(z).T / self.temperature
 
 
-@planted("rows and columns of the patch grid are swapped", caught_by="neighbours_lie_where_their_index_says")
+@planted("rows and columns of the patch grid are swapped", caught_by="neighbors_lie_where_their_index_says")
 class WrongPatchIndex(ToyContext):
     def corner(self, cells: Tensor, position: Tensor) -> Tensor:
         return cells * (1 + OFFSETS[position].flip(1))
@@ -210,10 +210,10 @@ class MetricsWithGraph(ToyContrast):
 class StateNotSaved(ToyContrast):
     def __init__(self, backbone: Backbone) -> None:
         super().__init__(backbone)
-        self.centre = torch.randn(32)
+        self.center = torch.randn(32)
 
     def loss(self, z: Tensor) -> Tensor:
-        return super().loss(z - self.centre)
+        return super().loss(z - self.center)
 
 
 @planted("the momentum copy shares the weights", caught_by="copies_have_their_own_memory")
@@ -256,9 +256,9 @@ class SecondViewForgotten(ToyMomentum):
 
 @planted("oblong images fail inside torch", caught_by="refuses_oblong_images_in_words")
 class OblongNotRefused(ToyRotation):
-    def views(self, images: Tensor, generator: Generator) -> Labelled:
+    def views(self, images: Tensor, generator: Generator) -> Labeled:
         turns = torch.randint(4, (len(images),), generator=generator)
-        return Labelled(self.turn(images, turns, generator), self.label(turns))
+        return Labeled(self.turn(images, turns, generator), self.label(turns))
 
 
 @planted("small images fail inside torch", caught_by="refuses_small_images_in_words")
@@ -274,8 +274,8 @@ class EvenBatchesOnly(ToyRotation):
         return torch.cat([self.backbone(half) for half in halves])
 
 
-@planted("the blue channel is taken for granted", caught_by="takes_grey_and_colour")
-class ColourOnly(ToyRotation):
+@planted("the blue channel is taken for granted", caught_by="takes_gray_and_color")
+class ColorOnly(ToyRotation):
     def features(self, images: Tensor) -> Tensor:
         return super().features(images[:, 2:])
 
@@ -306,7 +306,7 @@ class ContiguousOnly(ToyContrast):
         return super().view(images.view(-1).view(images.shape), generator)
 
 
-@planted("forward normalises its batch in place", caught_by="forward_leaves_batch_alone")
+@planted("forward normalizes its batch in place", caught_by="forward_leaves_batch_alone")
 class InPlaceForward(ToyRotation):
     def features(self, images: Tensor) -> Tensor:
         return super().features(images.sub_(images.mean()).add_(0.5))
@@ -326,7 +326,7 @@ class HoldsClosure(ToyRotation):
         head = self.head
         self.score: Callable[[Tensor], Tensor] = lambda features: head(features)
 
-    def forward(self, batch: Labelled) -> TaskOutput:
+    def forward(self, batch: Labeled) -> TaskOutput:
         return TaskOutput(self.loss(self.score(self.features(batch.images)), batch.labels), {})
 
 
@@ -363,7 +363,7 @@ def page() -> str:
             "Written by `python -m tests.testing.planted_bugs`.",
             "",
             f"{len(BUGS)} bugs were planted in correct tasks, one at a time: toy tasks, and those of pretextkit that",
-            f"hide, shuffle, colour or reconstruct. The kit caught {kit}; the kit and the tasks' own tests together",
+            f"hide, shuffle, color or reconstruct. The kit caught {kit}; the kit and the tasks' own tests together",
             f"caught {own}. What the kit misses keeps the contract and still trains: only a test that knows the task",
             "can tell that a target is not true. Write such tests for your own task: a naive-loop twin of the loss, a",
             "closed-form value, a test that the target is true, a test that hidden pixels change no prediction.",

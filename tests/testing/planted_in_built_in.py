@@ -1,4 +1,4 @@
-"""Bugs planted in tasks of pretextkit itself: those that hide, shuffle, colour or reconstruct."""
+"""Bugs planted in tasks of pretextkit itself: those that hide, shuffle, color or reconstruct."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class HoleNotFilled(ContextEncoder):
         return super().views(images, generator)._replace(visible=images)
 
 
-@planted("the hole has the mean colour of the hidden pixels", caught_by="hidden_pixels_change_no_prediction")
-class HoleTellsItsColour(ContextEncoder):
+@planted("the hole has the mean color of the hidden pixels", caught_by="hidden_pixels_change_no_prediction")
+class HoleTellsItsColor(ContextEncoder):
     def views(self, images: Tensor, generator: Generator) -> Masked:
         batch = super().views(images, generator)
         mean = (images * batch.mask).sum((2, 3), keepdim=True) / batch.mask.sum((2, 3), keepdim=True)
@@ -126,33 +126,33 @@ class TilesTouch(Jigsaw):
         super().__init__(backbone, layout=PatchLayout(patch=10, gap=0, jitter=0))
 
 
-@planted("the backbone sees the colours", caught_by="colours_change_no_prediction")
-class ColoursAreShown(Colorization):
+@planted("the backbone sees the colors", caught_by="colors_change_no_prediction")
+class ColorsAreShown(Colorization):
     def views(self, images: Tensor, generator: Generator) -> ImageToImage:
         return super().views(images, generator)._replace(input=images)
 
 
-@planted("the colours to predict are those of the grey image", caught_by="target_is_the_image")
-class GreyIsTheTarget(Colorization):
+@planted("the colors to predict are those of the gray image", caught_by="target_is_the_image")
+class GrayIsTheTarget(Colorization):
     def views(self, images: Tensor, generator: Generator) -> ImageToImage:
         batch = super().views(images, generator)
         return batch._replace(target=batch.input.expand_as(images))
 
 
-@planted("the colours to predict are another image's", caught_by="prefers_its_own_targets")
-class OtherImagesColours(Colorization):
+@planted("the colors to predict are another image's", caught_by="prefers_its_own_targets")
+class OtherImagesColors(Colorization):
     def views(self, images: Tensor, generator: Generator) -> ImageToImage:
         return super().views(images, generator)._replace(target=images.roll(1, 0))
 
 
-@planted("red is taken for blue in what is to be predicted", caught_by="colours_are_counted_one_by_one")
+@planted("red is taken for blue in what is to be predicted", caught_by="colors_are_counted_one_by_one")
 class RedForBlue(Colorization):
     def forward(self, batch: ImageToImage) -> TaskOutput:
         return super().forward(batch._replace(target=batch.target.flip(1)))
 
 
-@planted("the loss is divided by how colourful the batch is", caught_by="colours_are_counted_one_by_one")
-class DividedByColour(Colorization):
+@planted("the loss is divided by how colorful the batch is", caught_by="colors_are_counted_one_by_one")
+class DividedByColor(Colorization):
     def forward(self, batch: ImageToImage) -> TaskOutput:
         output = super().forward(batch)
-        return output._replace(loss=output.loss / output.metrics["color_error_of_grey"])
+        return output._replace(loss=output.loss / output.metrics["color_error_of_gray"])

@@ -9,7 +9,7 @@ import torch
 from pretextkit.batches import PatchPair, TwoViews
 from pretextkit.errors import ShapeError
 from pretextkit.testing import TinyBackbone
-from pretextkit.testing.cases import TaskCase, global_rng_states, map_tensors, same, seeded, tensors
+from pretextkit.testing._cases import TaskCase, global_rng_states, map_tensors, same, seeded, tensors
 
 from .toy_tasks import ToyContrast
 
@@ -61,7 +61,7 @@ def test_a_task_under_test_has_seeded_weights() -> None:
 
 def test_patches_of_a_pair_keep_their_names() -> None:
     pair = map_tensors(torch.clone, PatchPair(torch.ones(1), torch.ones(1), torch.ones(1)))
-    assert pair._fields == ("centre", "neighbour", "position")
+    assert pair._fields == ("center", "neighbor", "position")
 
 
 def test_step_takes_every_dtype_and_refuses_every_wrong_rank() -> None:

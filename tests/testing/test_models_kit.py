@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pretextkit.testing import TinyBackbone, backbone_checks, check_backbone, check_head, head_checks
-from pretextkit.testing.runner import failure
+from pretextkit.testing._runner import failure
 
 from .broken_models import BROKEN_BACKBONES, BROKEN_HEADS, CorrectHead
 

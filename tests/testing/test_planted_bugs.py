@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pretextkit.testing import TinyBackbone, check_pretext_task, pretext_task_checks
-from pretextkit.testing.runner import failure
+from pretextkit.testing._runner import failure
 
 from .own_tests import OWN_TESTS, fails, own_tests
 from .planted import BUGS

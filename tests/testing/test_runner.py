@@ -9,7 +9,7 @@ import pytest
 from pretextkit import PretextkitError
 from pretextkit.errors import UnknownNameError
 from pretextkit.testing import Check, ConformanceError, TinyBackbone, backbone_checks, parametrize_checks, run_checks
-from pretextkit.testing.runner import failure, require
+from pretextkit.testing._runner import failure, require
 
 
 def check(name: str, holds: bool, expected_failure: str | None = None) -> Check:

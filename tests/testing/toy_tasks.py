@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from pretextkit import Backbone, PretextTask, SpatialBackbone, TaskOutput
-from pretextkit.batches import Labelled, Masked, PatchPair, TwoViews
+from pretextkit.batches import Labeled, Masked, PatchPair, TwoViews
 from pretextkit.errors import ShapeError
 
 OFFSETS = torch.tensor([(r, c) for r in (-1, 0, 1) for c in (-1, 0, 1) if (r, c) != (0, 0)])
@@ -24,18 +24,18 @@ def at_least(images: Tensor, size: int) -> None:
         raise ShapeError(f"images of at least {size} pixels", got=tuple(images.shape), fix="Enlarge them.")
 
 
-class ToyRotation(PretextTask[Labelled]):
+class ToyRotation(PretextTask[Labeled]):
     """Each image turned by its own number of quarter turns."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__(backbone)
         self.head = nn.Linear(backbone.feature_dim, 4)
 
-    def views(self, images: Tensor, generator: Generator) -> Labelled:
+    def views(self, images: Tensor, generator: Generator) -> Labeled:
         if images.shape[2] != images.shape[3]:
             raise ShapeError("square images", got=tuple(images.shape), fix="Crop them.")
         turns = torch.randint(4, (len(images),), generator=generator)
-        return Labelled(self.turn(images, turns, generator), self.label(turns))
+        return Labeled(self.turn(images, turns, generator), self.label(turns))
 
     def turn(self, images: Tensor, turns: Tensor, generator: Generator) -> Tensor:
         return torch.stack([torch.rot90(image, int(k), (1, 2)) for image, k in zip(images, turns, strict=True)])
@@ -50,14 +50,14 @@ class ToyRotation(PretextTask[Labelled]):
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels)
 
-    def forward(self, batch: Labelled) -> TaskOutput:
+    def forward(self, batch: Labeled) -> TaskOutput:
         logits = self.head(self.features(batch.images))
         correct = logits.detach().argmax(1) == batch.labels
         return TaskOutput(self.loss(logits, batch.labels), {"accuracy": correct.float().mean()})
 
 
 class ToyContext(PretextTask[PatchPair]):
-    """A centre patch and one of its neighbours, each jittered inside its cell of a 3x3 grid."""
+    """A center patch and one of its neighbors, each jittered inside its cell of a 3x3 grid."""
 
     jitter, growth = 2, 0
 
@@ -71,8 +71,8 @@ class ToyContext(PretextTask[PatchPair]):
         size = int(cells.min()) - self.jitter + self.growth
         position = self.draw(len(images), generator)
         jitter = torch.randint(self.jitter + 1, (2, len(images), 2), generator=generator)
-        centre, neighbour = cells + jitter[0], self.corner(cells, position) + jitter[1]
-        return PatchPair(self.cut(images, centre, size), self.cut(images, neighbour, size), position)
+        center, neighbor = cells + jitter[0], self.corner(cells, position) + jitter[1]
+        return PatchPair(self.cut(images, center, size), self.cut(images, neighbor, size), position)
 
     def draw(self, b: int, generator: Generator) -> Tensor:
         return torch.randint(8, (b,), generator=generator)
@@ -85,7 +85,7 @@ class ToyContext(PretextTask[PatchPair]):
         return torch.stack(patches)
 
     def forward(self, batch: PatchPair) -> TaskOutput:
-        features = self.backbone(torch.cat((batch.centre, batch.neighbour)))
+        features = self.backbone(torch.cat((batch.center, batch.neighbor)))
         logits = self.head(torch.cat(features.chunk(2), 1))
         correct = logits.detach().argmax(1) == batch.position
         return TaskOutput(F.cross_entropy(logits, batch.position), {"accuracy": correct.float().mean()})

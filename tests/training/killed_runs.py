@@ -22,13 +22,13 @@ from unittest.mock import patch
 import torch
 from torch import Generator, Tensor, nn
 
-import pretextkit.functional.pretrain  # noqa: F401 - its module is wanted, which the function hides
+import pretextkit.training._pretrain  # noqa: F401 - its module is wanted, which the function hides
 from pretextkit.batches import TwoViews
 from pretextkit.contracts import PretextTask, TaskOutput
 from pretextkit.testing import TinyBackbone, toy_images
-from pretextkit.training.loop import train
+from pretextkit.training._loop import train
 
-PRETRAIN = sys.modules["pretextkit.functional.pretrain"]
+PRETRAIN = sys.modules["pretextkit.training._pretrain"]
 QUEUE = 8
 
 
@@ -93,7 +93,7 @@ def pretrain(folder: Path | None, seed: int) -> tuple[dict[str, Tensor], list[di
 
 
 def warm_up() -> None:
-    """Import what optimisers import at their first step; nothing is differentiated, as no fork survives that."""
+    """Import what optimizers import at their first step; nothing is differentiated, as no fork survives that."""
     weight = nn.Parameter(torch.zeros(2))
     weight.grad = torch.zeros(2)
     for kind in (torch.optim.SGD, torch.optim.AdamW):

@@ -13,9 +13,9 @@ from typing import Any, BinaryIO
 import pytest
 import torch
 
+from pretextkit._atomic import atomic_write
 from pretextkit.errors import CheckpointError
-from pretextkit.training.checkpoint import load_checkpoint, require_writable, save_checkpoint
-from pretextkit.training.files import written_whole
+from pretextkit.training._checkpoint import load_checkpoint, require_writable, save_checkpoint
 
 RUN = {"task": "Rotation", "seed": 0, "learning_rate": 0.1, "steps": None}
 
@@ -194,10 +194,10 @@ def test_a_full_disk_leaves_what_was_there_and_takes_no_room(
 
     @contextmanager
     def limited(path: Path, keep: Path | None = None) -> Iterator[Any]:
-        with written_whole(path, keep) as file:
+        with atomic_write(path, keep) as file:
             yield FullDisk(file, room)
 
-    monkeypatch.setattr("pretextkit.training.checkpoint.written_whole", limited)
+    monkeypatch.setattr("pretextkit.training._checkpoint.atomic_write", limited)
     with pytest.raises(OSError, match="No space left on device"):
         save_checkpoint(tmp_path, state(3), RUN)
     monkeypatch.undo()

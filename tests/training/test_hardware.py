@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from pretextkit.errors import OptionError, UnknownNameError
-from pretextkit.training import hardware, resolve_device, resolve_precision
+from pretextkit.training import _hardware as hardware
+from pretextkit.training import resolve_device, resolve_precision
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 

@@ -8,9 +8,9 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from pretextkit.data.sources import DatasetImages, ImageSource, LoaderImages, TensorImages
-from pretextkit.training.identity import run_identity
-from pretextkit.training.settings import Settings, make_plan
+from pretextkit.data._sources import DatasetImages, ImageSource, LoaderImages, TensorImages
+from pretextkit.training._identity import run_identity
+from pretextkit.training._settings import Settings, make_plan
 
 IMAGES = torch.rand(12, 1, 2, 2, generator=Generator().manual_seed(0))
 

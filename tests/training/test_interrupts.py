@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pretextkit.training.interrupts import Interrupt, held_interrupts
+from pretextkit.training._interrupts import Interrupt, deferred_interrupts
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
@@ -23,7 +23,7 @@ def _ctrl_c_raises() -> Iterator[None]:
 @pytest.mark.parametrize("number", SIGNALS)
 def test_the_first_signal_is_held_and_the_handlers_come_back(number: signal.Signals) -> None:
     before = [signal.getsignal(each) for each in SIGNALS]
-    with held_interrupts() as interrupt:
+    with deferred_interrupts() as interrupt:
         assert interrupt.signal is None
         os.kill(os.getpid(), number)
         held: object = interrupt.signal
@@ -35,7 +35,7 @@ def test_the_first_signal_is_held_and_the_handlers_come_back(number: signal.Sign
 def test_the_second_ctrl_c_acts_at_once() -> None:
     before = [signal.getsignal(each) for each in SIGNALS]
     reached = False
-    with pytest.raises(KeyboardInterrupt), held_interrupts():  # noqa: PT012 - the place where it raises is the point
+    with pytest.raises(KeyboardInterrupt), deferred_interrupts():  # noqa: PT012 - the place where it raises is the point
         os.kill(os.getpid(), signal.SIGINT)
         reached = True
         os.kill(os.getpid(), signal.SIGINT)
@@ -48,7 +48,7 @@ def test_the_callers_own_handler_gets_the_second_signal() -> None:
     got: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, frame: got.append(number))
     try:
-        with held_interrupts():
+        with deferred_interrupts():
             os.kill(os.getpid(), signal.SIGTERM)
             assert got == []
             os.kill(os.getpid(), signal.SIGTERM)
@@ -59,7 +59,7 @@ def test_the_callers_own_handler_gets_the_second_signal() -> None:
 
 def test_handlers_come_back_after_an_error() -> None:
     before = [signal.getsignal(each) for each in SIGNALS]
-    with pytest.raises(ZeroDivisionError), held_interrupts():
+    with pytest.raises(ZeroDivisionError), deferred_interrupts():
         raise ZeroDivisionError
     assert [signal.getsignal(each) for each in SIGNALS] == before
 
@@ -81,7 +81,7 @@ def test_another_thread_holds_nothing_and_does_not_fail() -> None:
 
     def work() -> None:
         before = [signal.getsignal(each) for each in SIGNALS]
-        with held_interrupts() as interrupt:
+        with deferred_interrupts() as interrupt:
             found.append([signal.getsignal(each) for each in SIGNALS] == before)
         found.append(interrupt.signal)
 

@@ -14,8 +14,9 @@ from typing import Any, BinaryIO
 import pytest
 import torch
 
-from pretextkit.training import checkpoint, history
-from pretextkit.training.files import written_whole
+from pretextkit._atomic import atomic_write
+from pretextkit.training import _checkpoint as checkpoint
+from pretextkit.training import _history as history
 
 from .killed_runs import pretrain
 
@@ -58,13 +59,13 @@ class Disk:
 
         @contextmanager
         def noted(path: Path, keep: Path | None = None) -> Iterator[Any]:
-            with written_whole(path, keep) as file:
+            with atomic_write(path, keep) as file:
                 yield Noted(file, path.name)
 
         monkeypatch.setattr(os, "replace", noted_replace)
         monkeypatch.setattr(os, "fsync", noted_fsync)
-        monkeypatch.setattr(checkpoint, "written_whole", noted)
-        monkeypatch.setattr(history, "written_whole", noted)
+        monkeypatch.setattr(checkpoint, "atomic_write", noted)
+        monkeypatch.setattr(history, "atomic_write", noted)
 
 
 @pytest.fixture

@@ -13,18 +13,18 @@ import torch
 from torch import Generator, Tensor, nn
 
 from pretextkit.contracts import TaskOutput
-from pretextkit.data.sources import TensorImages
+from pretextkit.data._sources import TensorImages
 from pretextkit.errors import CheckpointError, DivergenceError
 from pretextkit.training import parameter_groups, warmup_cosine
-from pretextkit.training.history import History
-from pretextkit.training.loop import TrainingRun, train
-from pretextkit.training.settings import Settings
-from pretextkit.training.trainee import Trainee
+from pretextkit.training._history import History
+from pretextkit.training._loop import TrainingRun, train
+from pretextkit.training._objectives import Objective
+from pretextkit.training._settings import Settings
 
 IMAGES = TensorImages(torch.rand(12, 1, 2, 2, generator=Generator().manual_seed(0)), torch.arange(12) % 2)
 
 
-class Toy(Trainee):
+class Toy(Objective):
     """Logistic regression that notes what happens to it."""
 
     def __init__(self, after: Callable[[int], None] = lambda step: None) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pretextkit.errors import UnknownNameError
 from pretextkit.models import ResNet18
 from pretextkit.training import LARS, build_optimizer, parameter_groups, warmup_cosine
-from pretextkit.training.optim import default_learning_rate
+from pretextkit.training._optim import default_learning_rate
 
 
 def lars_by_the_book(

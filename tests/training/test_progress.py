@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pretextkit.training.progress import BarProgress, LineProgress, NoProgress, progress_for
+from pretextkit.training._progress import BarProgress, LineProgress, NoProgress, progress_for
 
 
 class Terminal(io.StringIO):

@@ -7,7 +7,7 @@ import torch
 
 from pretextkit.contracts import TaskOutput
 from pretextkit.errors import DivergenceError
-from pretextkit.training.recorder import Recorder
+from pretextkit.training._recorder import Recorder
 
 
 def output(loss: float, accuracy: float = 0.5) -> TaskOutput:

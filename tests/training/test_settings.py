@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from pretextkit.data.sources import LoaderImages, TensorImages
+from pretextkit.data._sources import LoaderImages, TensorImages
 from pretextkit.errors import OptionError, UnknownNameError
-from pretextkit.training.settings import Settings, make_plan
+from pretextkit.training._settings import Settings, make_plan
 
 
 def of(count: int) -> TensorImages:

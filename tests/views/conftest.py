@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from pretextkit.views import color
+from pretextkit.views import _color as color
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +18,7 @@ def global_rng_is_left_alone() -> Iterator[None]:
 
 @pytest.fixture(params=["lowest", "highest"])
 def extreme_factor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], float]:
-    """Let every strength of the colour jitter be drawn at one end of its range, and say which factor that is."""
+    """Let every strength of the color jitter be drawn at one end of its range, and say which factor that is."""
     highest = request.param == "highest"
 
     def end(images: Tensor, low: float, high: float, generator: Generator) -> Tensor:

@@ -87,7 +87,7 @@ def test_hues_turn_either_way_up_to_the_limit() -> None:
 
 
 @pytest.mark.usefixtures("extreme_factor")
-def test_half_turns_of_the_hue_mirror_colours_about_their_luma_and_two_are_none() -> None:
+def test_half_turns_of_the_hue_mirror_colors_about_their_luma_and_two_are_none() -> None:
     images = some_images(low=0.3, high=0.7)
     half = jitter(images, hue=0.5)
     torch.testing.assert_close(half, 2 * to_grayscale(images) - images, atol=1e-5, rtol=0)
@@ -139,12 +139,12 @@ def test_no_strength_is_the_identity() -> None:
     torch.testing.assert_close(jitter(some_images()), some_images(), atol=1e-6, rtol=0)
 
 
-def test_colourless_images_stay_colourless() -> None:
-    grey = some_images()[:, :1]
-    as_colour = jitter(grey.expand(-1, 3, -1, -1), brightness=0.3, contrast=0.3, saturation=0.9, hue=0.5)
-    torch.testing.assert_close(as_colour[:, :1], as_colour[:, 2:], atol=1e-5, rtol=0)
-    as_grey = jitter(grey, brightness=0.3, contrast=0.3, saturation=0.9, hue=0.5)
-    torch.testing.assert_close(as_colour[:, :1], as_grey, atol=1e-5, rtol=0)
+def test_colorless_images_stay_colorless() -> None:
+    gray = some_images()[:, :1]
+    as_color = jitter(gray.expand(-1, 3, -1, -1), brightness=0.3, contrast=0.3, saturation=0.9, hue=0.5)
+    torch.testing.assert_close(as_color[:, :1], as_color[:, 2:], atol=1e-5, rtol=0)
+    as_gray = jitter(gray, brightness=0.3, contrast=0.3, saturation=0.9, hue=0.5)
+    torch.testing.assert_close(as_color[:, :1], as_gray, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -177,12 +177,12 @@ def test_other_numbers_of_channels_are_refused(channels: int) -> None:
 
 
 @pytest.mark.parametrize("p", [0.0, 0.2, 1.0])
-def test_images_turn_grey_with_their_probability(p: float) -> None:
+def test_images_turn_gray_with_their_probability(p: float) -> None:
     images = some_images(1500)
     result = random_grayscale(images, p, generator=generator())
-    grey = torchvision.rgb_to_grayscale(images, num_output_channels=3)
-    is_grey = ((result - grey).abs() < ROUNDING).flatten(1).all(1)
+    gray = torchvision.rgb_to_grayscale(images, num_output_channels=3)
+    is_gray = ((result - gray).abs() < ROUNDING).flatten(1).all(1)
     is_same = (result == images).flatten(1).all(1)
-    assert (is_grey != is_same).all()
-    rate = is_grey.float().mean().item()
+    assert (is_gray != is_same).all()
+    rate = is_gray.float().mean().item()
     assert rate == p if p in (0, 1) else abs(rate - p) < 0.05

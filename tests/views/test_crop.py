@@ -37,8 +37,8 @@ def boxes(crops: Tensor) -> Tensor:
     for crop in crops:
         rows, columns = crop[0, :, middle], crop[1, middle]
         lengths = [float(line[middle + 1] - line[middle]) * size for line in (rows, columns)]
-        centres = float(rows[middle]), float(columns[middle])
-        starts = [centre - (middle + 0.5) / size * n for centre, n in zip(centres, lengths, strict=True)]
+        centers = float(rows[middle]), float(columns[middle])
+        starts = [center - (middle + 0.5) / size * n for center, n in zip(centers, lengths, strict=True)]
         found.append((*starts, *lengths))
     return torch.tensor(found)
 
@@ -52,8 +52,8 @@ def sampled(line: list[float], start: float, length: float, size: int) -> list[f
     """Resize the segment of a line from ``start`` on to ``size`` numbers, one after another, by a triangle filter."""
     result = []
     for step in range(size):
-        centre, reach = start + (step + 0.5) * length / size, max(1.0, length / size)
-        weights = [max(0.0, 1 - abs(pixel + 0.5 - centre) / reach) for pixel in range(len(line))]
+        center, reach = start + (step + 0.5) * length / size, max(1.0, length / size)
+        weights = [max(0.0, 1 - abs(pixel + 0.5 - center) / reach) for pixel in range(len(line))]
         result.append(sum(w * value for w, value in zip(weights, line, strict=True)) / sum(weights))
     return result
 
@@ -136,7 +136,7 @@ def test_any_size_gives_values_between_those_of_the_image(
 
 
 def test_shrinking_does_not_alias() -> None:
-    """Every other column white: a filter that only looks at two neighbours would give black or white."""
+    """Every other column white: a filter that only looks at two neighbors would give black or white."""
     stripes = (torch.arange(64) % 2).float().expand(1, 1, 64, 64)
     shrunk = random_resized_crop(stripes, 8, scale=WHOLE, ratio=WHOLE, generator=generator())
     assert (shrunk - 0.5).abs().max() < 0.1

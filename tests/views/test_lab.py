@@ -5,7 +5,7 @@ import torch
 from torch import Generator, Tensor
 
 from pretextkit.errors import DataError, ShapeError
-from pretextkit.views.lab import lab_to_rgb, rgb_to_lab, same_lightness
+from pretextkit.views._lab import lab_to_rgb, rgb_to_lab, same_lightness
 
 
 def some(*shape: int) -> Tensor:
@@ -68,13 +68,13 @@ def test_every_lab_pixel_is_that_of_the_published_formulas() -> None:
                 assert found[:, row, column].tolist() == pytest.approx(expected, abs=2e-3)
 
 
-def test_the_grey_image_has_the_lightness_of_the_coloured_one() -> None:
+def test_the_gray_image_has_the_lightness_of_the_colored_one() -> None:
     images = some(4, 3, 16, 16)
-    grey = same_lightness(images)
-    assert grey.shape == (4, 1, 16, 16)
-    lab = rgb_to_lab(grey.expand(-1, 3, -1, -1))
+    gray = same_lightness(images)
+    assert gray.shape == (4, 1, 16, 16)
+    lab = rgb_to_lab(gray.expand(-1, 3, -1, -1))
     torch.testing.assert_close(lab[:, 0], rgb_to_lab(images)[:, 0], atol=1e-3, rtol=0)
-    torch.testing.assert_close(same_lightness(grey.expand(-1, 3, -1, -1)), grey, atol=1e-5, rtol=0)
+    torch.testing.assert_close(same_lightness(gray.expand(-1, 3, -1, -1)), gray, atol=1e-5, rtol=0)
     assert same_lightness(images.double()).dtype == torch.float64
 
 
@@ -82,21 +82,21 @@ def test_the_grey_image_has_the_lightness_of_the_coloured_one() -> None:
     ("rgb", "expected"),
     [((1, 0, 0), (53.24, 80.09, 67.20)), ((0, 1, 0), (87.73, -86.18, 83.18)), ((0, 0, 1), (32.30, 79.19, -107.86))],
 )
-def test_pure_colours_are_where_tables_have_them(rgb: tuple[float, ...], expected: tuple[float, ...]) -> None:
+def test_pure_colors_are_where_tables_have_them(rgb: tuple[float, ...], expected: tuple[float, ...]) -> None:
     found = rgb_to_lab(torch.tensor(rgb, dtype=torch.float64).view(1, 3, 1, 1)).flatten()
     assert found.tolist() == pytest.approx(expected, abs=0.02)
 
 
-def test_grey_has_no_chroma_and_all_of_the_lightness() -> None:
-    grey = torch.linspace(0, 1, 256).view(1, 1, 16, 16).expand(-1, 3, -1, -1)
-    lab = rgb_to_lab(grey)
+def test_gray_has_no_chroma_and_all_of_the_lightness() -> None:
+    gray = torch.linspace(0, 1, 256).view(1, 1, 16, 16).expand(-1, 3, -1, -1)
+    lab = rgb_to_lab(gray)
     assert lab[:, 1:].abs().max() < 1e-3
     assert (lab[0, 0].flatten().diff() > 0).all()
     assert lab[0, 0, 0, 0] == pytest.approx(0, abs=1e-5)
     assert lab[0, 0, -1, -1] == pytest.approx(100, abs=1e-4)
 
 
-def test_every_byte_colour_comes_back() -> None:
+def test_every_byte_color_comes_back() -> None:
     steps = torch.arange(0, 256, 15) / 255
     images = torch.cartesian_prod(steps, steps, steps).T.reshape(1, 3, 18 * 18, -1)
     torch.testing.assert_close(lab_to_rgb(rgb_to_lab(images)), images, atol=2e-4, rtol=0)
@@ -110,7 +110,7 @@ def test_the_strongest_chroma_is_within_what_is_promised() -> None:
     assert 100 < lab[:, 1:].abs().max() < 110
 
 
-def test_colours_that_no_screen_shows_are_brought_into_range() -> None:
+def test_colors_that_no_screen_shows_are_brought_into_range() -> None:
     lab = torch.tensor([[50.0, 200.0, -200.0], [120.0, 0.0, 0.0], [-5.0, 0.0, 0.0]])[:, :, None, None]
     found = lab_to_rgb(lab).flatten(1)
     assert found.min() >= 0
@@ -159,11 +159,11 @@ def test_memory_layout_does_not_matter_and_nothing_is_written(memory: str) -> No
     assert rgb_to_lab(images[:0]).shape == (0, 3, 6, 6)
 
 
-def test_what_is_no_colour_image_is_refused() -> None:
+def test_what_is_no_color_image_is_refused() -> None:
     with pytest.raises(ShapeError) as caught:
         rgb_to_lab(some(2, 1, 4, 4))
     assert str(caught.value) == (
-        "Expected sRGB images b 3 h w, but got shape (2, 1, 4, 4). Grey images: images.expand(-1, 3, -1, -1)."
+        "Expected sRGB images b 3 h w, but got shape (2, 1, 4, 4). Gray images: images.expand(-1, 3, -1, -1)."
     )
     with pytest.raises(ShapeError):
         lab_to_rgb(some(3, 4, 4))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Generator, Tensor
 
 from pretextkit.errors import OptionError, ShapeError
-from pretextkit.views import hide_pixels, mask_blocks, mask_centre, mask_patches
+from pretextkit.views import hide_pixels, mask_blocks, mask_center, mask_patches
 
 Mask = Callable[[Tensor, Generator], Tensor]
 
@@ -26,9 +26,9 @@ def blank(n: int = 1, height: int = 12, width: int = 12, channels: int = 3) -> T
 RANDOM: dict[str, Mask] = {
     "mask_blocks": lambda images, g: mask_blocks(images, generator=g),
     "mask_patches": lambda images, g: mask_patches(images, generator=g),
-    "pixels": lambda images, g: mask_patches(images, share=0.3, patch=1, generator=g),
+    "pixels": lambda images, g: mask_patches(images, fraction=0.3, patch=1, generator=g),
 }
-MASKS: dict[str, Mask] = {"mask_centre": lambda images, _: mask_centre(images)} | RANDOM
+MASKS: dict[str, Mask] = {"mask_center": lambda images, _: mask_center(images)} | RANDOM
 every_mask = pytest.mark.parametrize("mask", MASKS.values(), ids=list(MASKS))
 every_random_mask = pytest.mark.parametrize("mask", RANDOM.values(), ids=list(RANDOM))
 
@@ -77,8 +77,8 @@ def test_masks_of_a_batch_of_none_and_of_a_single_image(mask: Mask) -> None:
         (3, 8, 0.99, range(0, 2), range(0, 7)),
     ],
 )
-def test_the_centre_block_lies_in_the_middle(height: int, width: int, side: float, rows: range, columns: range) -> None:
-    marked = {tuple(place) for place in mask_centre(blank(2, height, width), side)[1, 0].nonzero().tolist()}
+def test_the_center_block_lies_in_the_middle(height: int, width: int, side: float, rows: range, columns: range) -> None:
+    marked = {tuple(place) for place in mask_center(blank(2, height, width), side)[1, 0].nonzero().tolist()}
     assert marked == {(row, column) for row in rows for column in columns}
 
 
@@ -112,24 +112,24 @@ def test_blocks_reach_every_edge() -> None:
 
 @settings(deadline=None)
 @given(st.integers(1, 15), st.integers(1, 15), st.integers(1, 6), st.floats(0.01, 0.99))
-def test_patches_are_whole_cells_of_a_grid(height: int, width: int, patch: int, share: float) -> None:
+def test_patches_are_whole_cells_of_a_grid(height: int, width: int, patch: int, fraction: float) -> None:
     rows, columns = -(-height // patch), -(-width // patch)
     if rows * columns < 2:
         with pytest.raises(ShapeError):
-            mask_patches(blank(4, height, width), share=share, patch=patch, generator=generator())
+            mask_patches(blank(4, height, width), fraction=fraction, patch=patch, generator=generator())
         return
-    for marked in mask_patches(blank(4, height, width), share=share, patch=patch, generator=generator())[:, 0]:
+    for marked in mask_patches(blank(4, height, width), fraction=fraction, patch=patch, generator=generator())[:, 0]:
         cells = [
             marked[patch * i : patch * i + patch, patch * k : patch * k + patch]
             for i in range(rows)
             for k in range(columns)
         ]
         assert all(bool(cell.all()) == bool(cell.any()) for cell in cells)
-        assert sum(bool(cell.any()) for cell in cells) == min(max(round(share * len(cells)), 1), len(cells) - 1)
+        assert sum(bool(cell.any()) for cell in cells) == min(max(round(fraction * len(cells)), 1), len(cells) - 1)
 
 
 def test_every_patch_is_marked_equally_often() -> None:
-    marked = mask_patches(blank(2000, 8, 8), share=0.25, patch=2, generator=generator())
+    marked = mask_patches(blank(2000, 8, 8), fraction=0.25, patch=2, generator=generator())
     assert (marked.float().mean(0) - 0.25).abs().max() < 0.05
 
 
@@ -157,7 +157,7 @@ def test_nothing_of_what_is_hidden_is_left() -> None:
 
 @pytest.mark.parametrize("side", [0, 1, -0.5, float("nan")])
 def test_blocks_out_of_range_are_refused(side: float) -> None:
-    for mask in (mask_centre, partial(mask_blocks, generator=generator())):
+    for mask in (mask_center, partial(mask_blocks, generator=generator())):
         with pytest.raises(OptionError) as caught:
             mask(blank(), side=side)
         assert str(caught.value) == (
@@ -171,12 +171,12 @@ def test_a_count_below_one_is_refused() -> None:
     assert str(caught.value) == "Expected count as a whole number of at least 1, but got 0. For example count=4."
 
 
-@pytest.mark.parametrize(("share", "patch"), [(0, 4), (1, 4), (float("nan"), 4), (0.5, 0)])
-def test_patches_out_of_range_are_refused(share: float, patch: int) -> None:
+@pytest.mark.parametrize(("fraction", "patch"), [(0, 4), (1, 4), (float("nan"), 4), (0.5, 0)])
+def test_patches_out_of_range_are_refused(fraction: float, patch: int) -> None:
     with pytest.raises(OptionError) as caught:
-        mask_patches(blank(), share=share, patch=patch, generator=generator())
+        mask_patches(blank(), fraction=fraction, patch=patch, generator=generator())
     assert str(caught.value) == (
-        f"Expected share as a number in (0, 1), but got {share}. For example share=0.5."
+        f"Expected fraction as a number in (0, 1), but got {fraction}. For example fraction=0.5."
         if patch
         else "Expected patch as a whole number of at least 1, but got 0. For example patch=4."
     )
@@ -189,7 +189,7 @@ def test_images_without_room_for_a_mask_are_refused() -> None:
         "Expected images larger than one patch of 4 pixels, but got 4x3. Choose smaller patches, or enlarge the images."
     )
     with pytest.raises(ShapeError) as caught:
-        mask_centre(blank(1, 1, 8))
+        mask_center(blank(1, 1, 8))
     assert str(caught.value) == "Expected images of at least 2x2 pixels, but got 1x8. Enlarge them."
 
 
@@ -207,5 +207,5 @@ def test_other_masks_are_refused(mask: Tensor, got: str) -> None:
         hide_pixels(blank(2), mask)
     assert str(caught.value) == (
         f"Expected a bool mask b 1 h w of shape (2, 1, 12, 12), but got {got}. "
-        "Make it with pretextkit.views.mask_patches, mask_blocks or mask_centre."
+        "Make it with pretextkit.views.mask_patches, mask_blocks or mask_center."
     )

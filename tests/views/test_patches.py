@@ -59,10 +59,10 @@ def test_every_image_needs_a_corner() -> None:
 def test_dropping_keeps_one_channel_each_equally_often() -> None:
     patches = torch.rand(3000, 3, 2, 2, generator=generator())
     dropped = drop_colors(patches, 0.6, generator=generator(1))
-    is_grey = [(dropped == patches[:, [channel]]).flatten(1).all(1) for channel in range(3)]
+    is_gray = [(dropped == patches[:, [channel]]).flatten(1).all(1) for channel in range(3)]
     unchanged = (dropped == patches).flatten(1).all(1)
-    assert (torch.stack([*is_grey, unchanged]).sum(0) == 1).all()
-    for channel in is_grey:
+    assert (torch.stack([*is_gray, unchanged]).sum(0) == 1).all()
+    for channel in is_gray:
         assert abs(channel.float().mean() - 0.2) < 0.04
     assert abs(unchanged.float().mean() - 0.4) < 0.05
 
@@ -93,13 +93,13 @@ def test_brightness_and_contrast_of_a_patch_are_forgotten() -> None:
 
 
 def test_channels_are_standardised_together() -> None:
-    """Else the colour of a patch would be lost, which is no shortcut."""
+    """Else the color of a patch would be lost, which is no shortcut."""
     red = torch.tensor([0.9, 0.1, 0.1]).view(1, 3, 1, 1).expand(1, 3, 4, 4)
     result = standardize_patches(red)
     assert (result[:, 0] > result[:, 1]).all()
 
 
-def test_patches_without_contrast_become_grey_and_outliers_are_clamped() -> None:
+def test_patches_without_contrast_become_gray_and_outliers_are_clamped() -> None:
     assert (standardize_patches(torch.full((1, 3, 4, 4), 0.9)) - 0.5).abs().max() < 1e-4
     spike = torch.zeros(1, 1, 8, 8)
     spike[..., 3, 3] = 1

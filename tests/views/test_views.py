@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from pretextkit import views
 from pretextkit.errors import ShapeError
-from pretextkit.views.draw import for_chosen
+from pretextkit.views._random import select
 
 View = Callable[[Tensor, Generator], Tensor]
 
@@ -50,7 +50,7 @@ FIXED: dict[str, View] = {
     "standardize_patches": lambda images, _: views.standardize_patches(images),
     "to_grayscale": lambda images, _: views.to_grayscale(images),
 }
-MASKS = {"mask_blocks", "mask_centre", "mask_patches"}
+MASKS = {"mask_blocks", "mask_center", "mask_patches"}
 """Views that give no images; tests/views/test_mask.py asks the same of them."""
 every_random_view = pytest.mark.parametrize("view", RANDOM.values(), ids=list(RANDOM))
 every_view = pytest.mark.parametrize("view", (RANDOM | FIXED).values(), ids=list(RANDOM | FIXED))
@@ -127,12 +127,12 @@ def test_memory_layout_does_not_matter(view: View) -> None:
 
 
 @every_view
-def test_grey_images_stay_grey(view: View) -> None:
-    grey = some_images(channels=1)
-    result = view(grey, generator())
+def test_gray_images_stay_gray(view: View) -> None:
+    gray = some_images(channels=1)
+    result = view(gray, generator())
     assert result.shape[1] == 1
-    colour = view(grey.expand(-1, 3, -1, -1), generator())
-    torch.testing.assert_close(colour, result.expand(-1, colour.shape[1], -1, -1), atol=1e-5, rtol=0)
+    color = view(gray.expand(-1, 3, -1, -1), generator())
+    torch.testing.assert_close(color, result.expand(-1, color.shape[1], -1, -1), atol=1e-5, rtol=0)
 
 
 @every_view
@@ -160,6 +160,6 @@ def test_what_is_chosen_is_changed_to_the_last_bit_and_the_rest_left_alone(dtype
     images = (200 * torch.rand(6, 3, 5, 5, generator=Generator().manual_seed(0))).to(dtype)
     changed = (100 * torch.rand(6, 1, 5, 5, generator=Generator().manual_seed(1))).to(dtype)
     chosen = torch.tensor([True, False, True, True, False, False])
-    found = for_chosen(chosen, changed, images)
+    found = select(chosen, changed, images)
     assert found.dtype == dtype
     assert torch.equal(found, torch.where(chosen[:, None, None, None], changed, images))

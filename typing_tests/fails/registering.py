@@ -8,16 +8,16 @@ import pretextkit as pk
 from pretextkit.models import LinearHead, SmallCNN
 
 
-@pk.pretext_task("typed-task")
-class Task(pk.PretextTask[pk.Labelled]):
+@pk.register_pretext_task("typed-task")
+class Task(pk.PretextTask[pk.Labeled]):
     def __init__(self, backbone: pk.Backbone, *, angle: float = 90.0) -> None:
         super().__init__(backbone)
         self.angle = angle
 
-    def views(self, images: Tensor, generator: Generator) -> pk.Labelled:
-        return pk.Labelled(images, images.sum((1, 2, 3)).long())
+    def views(self, images: Tensor, generator: Generator) -> pk.Labeled:
+        return pk.Labeled(images, images.sum((1, 2, 3)).long())
 
-    def forward(self, batch: pk.Labelled) -> pk.TaskOutput:
+    def forward(self, batch: pk.Labeled) -> pk.TaskOutput:
         return pk.TaskOutput(self.backbone(batch.images).mean(), {})
 
 
@@ -27,13 +27,13 @@ Task(SmallCNN(), 180.0)  # E
 Task()  # E
 
 # Each decorator and registry takes its own kind.
-pk.pretext_task("linear")(nn.Linear)  # E
-pk.pretext_task("small-cnn")(SmallCNN)  # E
-pk.backbone("linear")(LinearHead)  # E
-pk.head("small-cnn")(SmallCNN)  # E
+pk.register_pretext_task("linear")(nn.Linear)  # E
+pk.register_pretext_task("small-cnn")(SmallCNN)  # E
+pk.register_backbone("linear")(LinearHead)  # E
+pk.register_head("small-cnn")(SmallCNN)  # E
 pk.heads.register("small-cnn", SmallCNN)  # E
 pk.heads.register(LinearHead, "linear")  # E
-pk.pretext_task(Task)  # E
+pk.register_pretext_task(Task)  # E
 
 # Each registry gives its own kind, and is no dictionary to write to.
 head: type[pk.Head] = pk.backbones["small-cnn"]  # E

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from pretextkit import Backbone, Labelled, Masked, PretextTask, SpatialBackbone, TaskOutput, TwoViews
+from pretextkit import Backbone, Labeled, Masked, PretextTask, SpatialBackbone, TaskOutput, TwoViews
 from pretextkit.models import ResNet18, SmallCNN
 from pretextkit.tasks import Rotation, SimCLR
 
@@ -32,7 +32,7 @@ Inpainting(Flat())  # E: it needs feature maps
 Inpainting(SmallCNN).eval()  # E: a class, not a backbone
 
 
-class WrongBatch(PretextTask[Labelled]):
+class WrongBatch(PretextTask[Labeled]):
     def views(self, images: Tensor, generator: Generator) -> TwoViews:  # E
         return TwoViews(images, images)
 
@@ -40,11 +40,11 @@ class WrongBatch(PretextTask[Labelled]):
         return TaskOutput(self.backbone(batch.a).mean(), {})
 
 
-class WrongOutput(PretextTask[Labelled]):
-    def views(self, images: Tensor) -> Labelled:  # E: no generator
-        return Labelled(images, images)
+class WrongOutput(PretextTask[Labeled]):
+    def views(self, images: Tensor) -> Labeled:  # E: no generator
+        return Labeled(images, images)
 
-    def forward(self, batch: Labelled) -> Tensor:  # E: no metrics
+    def forward(self, batch: Labeled) -> Tensor:  # E: no metrics
         return batch.images.mean()
 
 
@@ -61,9 +61,9 @@ class NotABatch(PretextTask[Tensor]):  # E: a batch is a named tuple
         return TaskOutput(batch.mean(), {})
 
 
-class HalfTask(PretextTask[Labelled]):
-    def views(self, images: Tensor, generator: Generator) -> Labelled:
-        return Labelled(images, images)
+class HalfTask(PretextTask[Labeled]):
+    def views(self, images: Tensor, generator: Generator) -> Labeled:
+        return Labeled(images, images)
 
 
 HalfTask(SmallCNN())  # E: forward is abstract
@@ -73,7 +73,7 @@ SpatialBackbone()  # E: abstract
 Rotation(SmallCNN()).views(images)  # E
 Rotation(SmallCNN()).forward(TwoViews(images, images))  # E
 SimCLR(SmallCNN()).forward(Rotation(SmallCNN()).views(images, generator))  # E
-Labelled(images)  # E
+Labeled(images)  # E
 TaskOutput(0.5, {})  # E: a float has no gradient
 TaskOutput(images.mean(), {"accuracy": 0.5})  # E
 ResNet18(stem="large")  # E

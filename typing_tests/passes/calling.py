@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import assert_type
 
-from pretextkit import Labelled, data
+from pretextkit import Labeled, data
 from pretextkit.functional import (
     AnomalyScores,
     FinetuneResult,
-    TopShare,
+    TopFraction,
     feature_distance,
     freeze_and_finetune,
     knn_probe,
@@ -42,11 +42,11 @@ head = LinearHead(backbone.feature_dim, 2)
 assert_type(freeze_and_finetune(backbone, head, (images, labels), trainable=["stage4"], epochs=1), FinetuneResult)
 assert_type(reconstruction_anomaly_score(nn.Identity(), images), AnomalyScores)
 assert_type(
-    reconstruction_anomaly_score(flat, images, error=feature_distance(backbone), reduction=TopShare()).maps,
+    reconstruction_anomaly_score(flat, images, error=feature_distance(backbone), reduction=TopFraction()).maps,
     Tensor | None,
 )
 
 sample = data.load("sample")
-assert_type(sample.train, Labelled)
+assert_type(sample.train, Labeled)
 assert_type(sample.test_images, Tensor)
 linear_probe(backbone, sample.train, sample.test)

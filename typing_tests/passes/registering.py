@@ -11,20 +11,20 @@ import pretextkit as pk
 from pretextkit.models import LinearHead, SmallCNN
 
 
-@pk.pretext_task("typed-task")
-class Task(pk.PretextTask[pk.Labelled]):
+@pk.register_pretext_task("typed-task")
+class Task(pk.PretextTask[pk.Labeled]):
     def __init__(self, backbone: pk.Backbone, *, angle: float = 90.0) -> None:
         super().__init__(backbone)
         self.angle = angle
 
-    def views(self, images: Tensor, generator: Generator) -> pk.Labelled:
-        return pk.Labelled(images, images.sum((1, 2, 3)).long())
+    def views(self, images: Tensor, generator: Generator) -> pk.Labeled:
+        return pk.Labeled(images, images.sum((1, 2, 3)).long())
 
-    def forward(self, batch: pk.Labelled) -> pk.TaskOutput:
+    def forward(self, batch: pk.Labeled) -> pk.TaskOutput:
         return pk.TaskOutput(self.backbone(batch.images).mean(), {})
 
 
-@pk.backbone("typed-backbone")
+@pk.register_backbone("typed-backbone")
 class Means(pk.Backbone):
     feature_dim = 3
 
@@ -33,7 +33,7 @@ class Means(pk.Backbone):
         return normalized.mean((2, 3))
 
 
-@pk.head("typed-head")
+@pk.register_head("typed-head")
 class Scale(pk.Head):
     def __init__(self, factor: float) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 from typing_extensions import assert_type
 
-from pretextkit import Backbone, Head, Labelled, Masked, PatchPair, PretextTask, SpatialBackbone, TaskOutput, TwoViews
+from pretextkit import Backbone, Head, Labeled, Masked, PatchPair, PretextTask, SpatialBackbone, TaskOutput, TwoViews
 from pretextkit.models import ConvDecoder, ResNet18, SmallCNN
 from pretextkit.tasks import JigsawContext, Rotation, SimCLR
 
@@ -38,14 +38,14 @@ assert_type(inpainting.step(images, generator), TaskOutput)
 assert_type(inpainting.step(images, generator).metrics, Mapping[str, Tensor])
 
 assert_type(Rotation(ResNet18(stem="imagenet")).backbone, Backbone)
-assert_type(Rotation(SmallCNN()).views(images, generator), Labelled)
+assert_type(Rotation(SmallCNN()).views(images, generator), Labeled)
 assert_type(SimCLR(SmallCNN(), temperature=0.2).views(images, generator), TwoViews)
 assert_type(JigsawContext(SmallCNN()).views(images, generator), PatchPair)
 assert_type(SmallCNN().stages(images), tuple[Tensor, ...])
 
 
-def any_task(task: PretextTask[Labelled]) -> Labelled:
+def any_task(task: PretextTask[Labeled]) -> Labeled:
     return task.views(images, generator)
 
 
-assert_type(any_task(Rotation(SmallCNN())), Labelled)
+assert_type(any_task(Rotation(SmallCNN())), Labeled)

@@ -1,14 +1,15 @@
 """Images in: sources, folders, splits and the embedded sample."""
 
-from pretextkit.data.checks import check_classes, check_images, check_labels
-from pretextkit.data.folder import FolderImages
-from pretextkit.data.items import ImageBatch
-from pretextkit.data.load import ImageData, load
-from pretextkit.data.read import as_source, images_of
-from pretextkit.data.segmentation import SegmentationData, Segmented, load_segmentation
-from pretextkit.data.sources import DatasetImages, ImageSource, LoaderImages, TensorImages
-from pretextkit.data.splits import keep_labels, stratified_split, stratified_subset
-from pretextkit.data.stream import StreamImages, own_shards
+from pretextkit._validation._data import check_classes, check_images, check_labels
+from pretextkit.data._as_source import as_source
+from pretextkit.data._collate import ImageBatch
+from pretextkit.data._folder import FolderImages
+from pretextkit.data._load import ImageData, load
+from pretextkit.data._segmentation import SegmentationData, Segmented, load_segmentation
+from pretextkit.data._sources import DatasetImages, ImageSource, LoaderImages, TensorImages
+from pretextkit.data._splits import keep_labels, stratified_split, stratified_subset
+from pretextkit.data._stream import StreamImages, shards_for_this_worker
+from pretextkit.data._types import ImagesLike, LabeledLike
 
 __all__ = [
     "DatasetImages",
@@ -16,6 +17,8 @@ __all__ = [
     "ImageBatch",
     "ImageData",
     "ImageSource",
+    "ImagesLike",
+    "LabeledLike",
     "LoaderImages",
     "SegmentationData",
     "Segmented",
@@ -25,11 +28,10 @@ __all__ = [
     "check_classes",
     "check_images",
     "check_labels",
-    "images_of",
     "keep_labels",
     "load",
     "load_segmentation",
-    "own_shards",
+    "shards_for_this_worker",
     "stratified_split",
     "stratified_subset",
 ]

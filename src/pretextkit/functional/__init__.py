@@ -1,10 +1,14 @@
-"""What other code can use without any framework: pretraining, probes, fine-tuning, anomaly scores."""
+"""Functions for use in any code, without a framework: pretraining, probes, fine-tuning, anomaly scores, comparison.
 
-from pretextkit.functional.anomaly import (
+This module only re-exports. The code is in :mod:`pretextkit.training`, ``evaluation``, ``anomaly``, ``comparison``,
+``metrics`` and ``losses``.
+"""
+
+from pretextkit.anomaly import (
     AnomalyScores,
     Calibration,
-    Detection,
-    TopShare,
+    DetectionMetrics,
+    TopFraction,
     calibrate,
     detection_metrics,
     feature_distance,
@@ -14,28 +18,37 @@ from pretextkit.functional.anomaly import (
     reconstruction_anomaly_score,
     rotation_anomaly_score,
 )
-from pretextkit.functional.classifier import Classifier
-from pretextkit.functional.compare import compare
-from pretextkit.functional.comparison import Comparison, ComparisonCell
-from pretextkit.functional.features import Features, extract_features
-from pretextkit.functional.finetune import FinetuneResult, freeze_and_finetune
-from pretextkit.functional.knn import KNNResult, knn_probe
-from pretextkit.functional.pretrain import PretrainResult, pretrain
-from pretextkit.functional.probe import LayerScore, ProbeResult, linear_probe
-from pretextkit.functional.segmentation import SegmentationResult, SegmentationScore, segmentation_probe
-from pretextkit.functional.segmentation_heads import ConvMapHead, LinearMapHead, PixelHead
-from pretextkit.functional.segmentation_metrics import SegmentationMetrics, segmentation_metrics
-from pretextkit.functional.view_count import views_per_image
+from pretextkit.comparison import Comparison, ComparisonRun, compare, views_per_image
+from pretextkit.evaluation import (
+    Classifier,
+    ConvMapHead,
+    Features,
+    FinetuneResult,
+    KNNResult,
+    LayerScore,
+    LinearMapHead,
+    PixelHead,
+    ProbeResult,
+    SegmentationResult,
+    SegmentationScore,
+    extract_features,
+    freeze_and_finetune,
+    knn_probe,
+    linear_probe,
+    segmentation_probe,
+)
 from pretextkit.losses import nt_xent_loss
+from pretextkit.metrics import SegmentationMetrics, segmentation_metrics
+from pretextkit.training._pretrain import PretrainResult, pretrain
 
 __all__ = [
     "AnomalyScores",
     "Calibration",
     "Classifier",
     "Comparison",
-    "ComparisonCell",
+    "ComparisonRun",
     "ConvMapHead",
-    "Detection",
+    "DetectionMetrics",
     "Features",
     "FinetuneResult",
     "KNNResult",
@@ -47,7 +60,7 @@ __all__ = [
     "SegmentationMetrics",
     "SegmentationResult",
     "SegmentationScore",
-    "TopShare",
+    "TopFraction",
     "calibrate",
     "compare",
     "detection_metrics",

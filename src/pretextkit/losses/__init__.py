@@ -1,15 +1,15 @@
 """Losses, and measures of the embeddings they shape, as pure functions."""
 
-from pretextkit.losses.adversarial import critic_loss, fooling_loss
-from pretextkit.losses.nt_xent import nt_xent_loss
-from pretextkit.losses.quality import alignment, feature_spread, rankme, uniformity
-from pretextkit.losses.reconstruction import psnr, weighted_mse
+from pretextkit.losses._adversarial import discriminator_loss, generator_loss
+from pretextkit.losses._nt_xent import nt_xent_loss
+from pretextkit.losses._reconstruction import psnr, weighted_mse
+from pretextkit.metrics._embeddings import alignment, feature_spread, rankme, uniformity
 
 __all__ = [
     "alignment",
-    "critic_loss",
+    "discriminator_loss",
     "feature_spread",
-    "fooling_loss",
+    "generator_loss",
     "nt_xent_loss",
     "psnr",
     "rankme",

@@ -1,6 +1,6 @@
 """Built-in networks: backbones and heads."""
 
 from pretextkit.models.backbones import ResNet18, SmallCNN
-from pretextkit.models.heads import ConvCritic, ConvDecoder, LinearHead, MLPHead
+from pretextkit.models.heads import ConvDecoder, LinearHead, MLPHead, PatchDiscriminator
 
-__all__ = ["ConvCritic", "ConvDecoder", "LinearHead", "MLPHead", "ResNet18", "SmallCNN"]
+__all__ = ["ConvDecoder", "LinearHead", "MLPHead", "PatchDiscriminator", "ResNet18", "SmallCNN"]

@@ -1,18 +1,18 @@
 """Built-in pretext tasks, one a file."""
 
-from pretextkit.tasks.autoencoder import Autoencoder
-from pretextkit.tasks.colorization import Colorization
-from pretextkit.tasks.context_encoder import CentreBlock, ContextEncoder, HoleShape, RandomBlocks
-from pretextkit.tasks.denoising import Corruption, Denoising, GaussianNoise, HiddenPatches
-from pretextkit.tasks.jigsaw import Jigsaw, distant_permutations
-from pretextkit.tasks.jigsaw_context import JigsawContext
-from pretextkit.tasks.patches import PatchLayout, PatchTask
-from pretextkit.tasks.rotation import Rotation
-from pretextkit.tasks.simclr import SimCLR
+from pretextkit.tasks._autoencoder import Autoencoder
+from pretextkit.tasks._colorization import Colorization
+from pretextkit.tasks._context_encoder import CenterBlock, ContextEncoder, HoleShape, RandomBlocks
+from pretextkit.tasks._denoising import Corruption, Denoising, GaussianNoise, HiddenPatches
+from pretextkit.tasks._jigsaw import Jigsaw, distant_permutations
+from pretextkit.tasks._jigsaw_context import JigsawContext
+from pretextkit.tasks._patches import PatchLayout, PatchTask
+from pretextkit.tasks._rotation import Rotation
+from pretextkit.tasks._simclr import SimCLR
 
 __all__ = [
     "Autoencoder",
-    "CentreBlock",
+    "CenterBlock",
     "Colorization",
     "ContextEncoder",
     "Corruption",

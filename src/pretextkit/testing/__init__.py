@@ -4,11 +4,11 @@
 together; ``parametrize_checks`` makes each check a pytest test of its own.
 """
 
-from pretextkit.testing.backbone import backbone_checks, check_backbone
-from pretextkit.testing.head import check_head, head_checks
-from pretextkit.testing.runner import Check, ConformanceError, parametrize_checks, run_checks
-from pretextkit.testing.task import check_pretext_task, pretext_task_checks
-from pretextkit.testing.toys import TinyBackbone, noise_images, toy_images
+from pretextkit.testing._backbone import backbone_checks, check_backbone
+from pretextkit.testing._head import check_head, head_checks
+from pretextkit.testing._runner import Check, ConformanceError, parametrize_checks, run_checks
+from pretextkit.testing._task import check_pretext_task, pretext_task_checks
+from pretextkit.testing._toys import TinyBackbone, noise_images, toy_images
 
 __all__ = [
     "Check",

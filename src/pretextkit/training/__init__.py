@@ -1,8 +1,8 @@
 """What pretraining and fine-tuning are made of."""
 
-from pretextkit.training.hardware import Precision, resolve_device, resolve_precision
-from pretextkit.training.history import History
-from pretextkit.training.optim import LARS, OptimizerName, build_optimizer, parameter_groups, warmup_cosine
+from pretextkit.training._hardware import Precision, resolve_device, resolve_precision
+from pretextkit.training._history import History
+from pretextkit.training._optim import LARS, OptimizerName, build_optimizer, parameter_groups, warmup_cosine
 
 __all__ = [
     "LARS",

@@ -1,10 +1,10 @@
 """Batched views: pure functions, one parameter draw per image."""
 
-from pretextkit.views.color import color_jitter, random_grayscale, to_grayscale
-from pretextkit.views.crop import random_horizontal_flip, random_resized_crop
-from pretextkit.views.mask import hide_pixels, mask_blocks, mask_centre, mask_patches
-from pretextkit.views.patches import cut_patches, drop_colors, standardize_patches
-from pretextkit.views.rotate import all_rotations, rotate90
+from pretextkit.views._color import color_jitter, random_grayscale, to_grayscale
+from pretextkit.views._crop import random_horizontal_flip, random_resized_crop
+from pretextkit.views._mask import hide_pixels, mask_blocks, mask_center, mask_patches
+from pretextkit.views._patches import cut_patches, drop_colors, standardize_patches
+from pretextkit.views._rotate import all_rotations, rotate90
 
 __all__ = [
     "all_rotations",
@@ -13,7 +13,7 @@ __all__ = [
     "drop_colors",
     "hide_pixels",
     "mask_blocks",
-    "mask_centre",
+    "mask_center",
     "mask_patches",
     "random_grayscale",
     "random_horizontal_flip",

@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 from torchvision.models import resnet18
 
 from pretextkit.errors import OptionError
-from pretextkit.models.backbones.resnet18 import ResNet18, Stem
+from pretextkit.models.backbones._resnet18 import ResNet18, Stem
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
@@ -107,7 +107,7 @@ def assert_same_features(backbone: Any, torchvision_model: Any) -> None:
 
 
 @pytest.mark.parametrize("stem", get_args(Stem))
-def test_the_stem_is_initialised_as_torchvision_initialises(stem: Stem) -> None:
+def test_the_stem_is_initialised_as_torchvision_initializes(stem: Stem) -> None:
     """Kaiming's normal of fan-out: a deviation of sqrt(2 / (64 k k))."""
     weight = ResNet18(stem=stem).trunk.conv1.weight.detach()
     expected = (2 / (64 * weight.shape[-1] ** 2)) ** 0.5

@@ -4,13 +4,13 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import cross_entropy
 
-from pretextkit import Backbone, Labelled, PretextTask, TaskOutput
+from pretextkit import Backbone, Labeled, PretextTask, TaskOutput
 from pretextkit.models import LinearHead
 
 __all__ = ["UpsideDown"]
 
 
-class UpsideDown(PretextTask[Labelled]):
+class UpsideDown(PretextTask[Labeled]):
     """Tell whether an image was mirrored top to bottom.
 
     Skies are above and feet below; a mirror image has no black corner and no interpolated pixel that would tell.
@@ -21,12 +21,12 @@ class UpsideDown(PretextTask[Labelled]):
         super().__init__(backbone)
         self.head = LinearHead(backbone.feature_dim, 2)
 
-    def views(self, images: Tensor, generator: Generator) -> Labelled:
+    def views(self, images: Tensor, generator: Generator) -> Labeled:
         """Mirror about half of ``b c h w``; the labels ``b`` say which."""
         labels = torch.randint(2, (len(images),), generator=generator, device=generator.device).to(images.device)
-        return Labelled(torch.where(labels.view(-1, 1, 1, 1) == 1, images.flip(2), images), labels)
+        return Labeled(torch.where(labels.view(-1, 1, 1, 1) == 1, images.flip(2), images), labels)
 
-    def forward(self, batch: Labelled) -> TaskOutput:
+    def forward(self, batch: Labeled) -> TaskOutput:
         """Classify ``b c h w``."""
         logits = self.head(self.backbone(batch.images)).float()
         accuracy = (logits.detach().argmax(1) == batch.labels).float().mean()

@@ -1,8 +1,8 @@
 """Built-in heads."""
 
-from pretextkit.models.heads.critic import ConvCritic
-from pretextkit.models.heads.decoder import ConvDecoder
-from pretextkit.models.heads.linear import LinearHead
-from pretextkit.models.heads.mlp import MLPHead
+from pretextkit.models.heads._decoder import ConvDecoder
+from pretextkit.models.heads._discriminator import PatchDiscriminator
+from pretextkit.models.heads._linear import LinearHead
+from pretextkit.models.heads._mlp import MLPHead
 
-__all__ = ["ConvCritic", "ConvDecoder", "LinearHead", "MLPHead"]
+__all__ = ["ConvDecoder", "LinearHead", "MLPHead", "PatchDiscriminator"]

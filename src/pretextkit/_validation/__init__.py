@@ -1,0 +1,1 @@
+"""Checks of arguments; each raises a PretextkitError."""

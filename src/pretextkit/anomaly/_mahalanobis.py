@@ -1,0 +1,102 @@
+"""Mahalanobis distance: what is off the ellipsoid of normal features is strange."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pretextkit.anomaly._neighbors import join_layers
+from pretextkit.anomaly._scores import AnomalyScores
+from pretextkit.errors import DataError
+from pretextkit.evaluation._features import Layers, Model, extract_features
+from pretextkit.training._hardware import Precision
+
+__all__ = ["mahalanobis_anomaly_score", "shrunk_covariance"]
+
+
+def mahalanobis_anomaly_score(
+    backbone: Model,
+    normal: Any,
+    images: Any,
+    *,
+    layers: Layers = "last",
+    pool: int = 1,
+    batch_size: int = 256,
+    precision: Precision = "auto",
+) -> AnomalyScores:
+    """Score images by the Mahalanobis distance of their features to those of normal images.
+
+    A step counts by how rare it is among normal images, so that directions in which they hardly vary count most (Rippel
+    et al. 2021, arXiv 2005.14140). The covariance is shrunk towards a sphere by as much as its own noise asks for
+    (Ledoit & Wolf 2004, doi 10.1016/S0047-259X(03)00096-4), which keeps the distance stable with fewer images than
+    features and with features that are always zero. Normal images of several kinds suit
+    :func:`neighbor_anomaly_score` better.
+
+    Args:
+        backbone: Any module or function from images to features.
+        normal: Normal images: tensor ``n c h w``, numpy array, ``Dataset``, ``DataLoader`` or a folder's path.
+        images: Likewise, to be scored.
+        layers: As for :func:`~pretextkit.functional.extract_features`; the features of several are put side by side.
+        pool: Side of the grid over which maps are averaged.
+        batch_size: Images at a time.
+        precision: Of the extraction.
+
+    Returns:
+        A score for each image.
+
+    Raises:
+        UnknownNameError: The backbone has no layer of that name.
+        OptionError: ``batch_size`` is below 1.
+        ShapeError: Normal and other images have features of different widths.
+        DataError: There is only one normal image, all have the same features, or features are NaN or infinite.
+
+    Example:
+        >>> normal = torch.tensor([[-4.0, 0.0], [4.0, 0.0], [0.0, -1.0], [0.0, 1.0]]).repeat(50, 1)
+        >>> images = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
+        >>> mahalanobis_anomaly_score(torch.nn.Identity(), normal, images).scores
+        tensor([0.7..., 2.7...])
+    """
+    pair = (
+        extract_features(backbone, data, layers=layers, pool=pool, batch_size=batch_size, precision=precision).layers
+        for data in (normal, images)
+    )
+    known, queries = join_layers(*pair)
+    factor = torch.linalg.cholesky(shrunk_covariance(known))
+    away = (queries - known.mean(0)).double()
+    return AnomalyScores(torch.linalg.solve_triangular(factor, away.T, upper=False).norm(dim=0).float())
+
+
+def shrunk_covariance(features: Tensor) -> Tensor:
+    """Estimate the covariance of features by Ledoit and Wolf's mix of the sample's and a multiple of the identity.
+
+    Args:
+        features: ``n d``.
+
+    Returns:
+        ``d d``, float64, positive definite.
+
+    Raises:
+        DataError: There are fewer than two rows, or all are the same.
+
+    Example:
+        >>> shrunk_covariance(torch.tensor([[-3.0, 0.0], [3.0, 0.0], [0.0, -1.0], [0.0, 1.0]])).diagonal()
+        tensor([3.2188, 1.7812], dtype=torch.float64)
+    """
+    centered = features.double() - features.double().mean(0)
+    count, width = centered.shape
+    sample = centered.T @ centered / count
+    scale = sample.trace() / width
+    if count < 2 or scale <= 0:
+        raise DataError(
+            "normal images with different features",
+            got="one image" if count < 2 else "the same features for all",
+            fix="Pass more normal images, or train the backbone.",
+        )
+    target = scale * torch.eye(width, dtype=torch.float64)
+    distance = (sample - target).square().sum()
+    noise = (centered.square().sum(1).square().mean() - sample.square().sum()) / count
+    # Where the sample is a sphere already, there is nothing to shrink; the last bit of 1 is left to stay definite.
+    share = (noise / distance).clamp(1e-9, 1) if distance > 0 else torch.ones((), dtype=torch.float64)
+    return (1 - share) * sample + share * target

@@ -1,0 +1,95 @@
+"""Images in, from whatever holds them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from pretextkit._validation._data import tensor_from_array
+from pretextkit._validation._options import check_int
+from pretextkit.data._image_conversion import channels_second
+from pretextkit.data._sources import DatasetImages, ImageSource, LoaderImages, TensorImages
+from pretextkit.data._stream import StreamImages
+from pretextkit.errors import DataError
+
+__all__ = ["as_source"]
+
+KINDS = (
+    "a tensor n c h w, an array n h w c, n h w or n c h w, (images, labels), a Dataset, a DataLoader, a folder, "
+    "an .npz file or an ImageSource"
+)
+
+
+def as_source(images: Any, labels: Any = None, *, workers: int = 0) -> ImageSource:
+    """Read images from whatever holds them.
+
+    Args:
+        images: A tensor ``n c h w``; an array ``n h w c``, ``n h w`` or ``n c h w``; a pair (images, labels) of these;
+            a ``Dataset``, map-style or iterable with a length; a ``DataLoader``; the path of a folder of images or of
+            an ``.npz`` file, of whose splits the training one is taken; or an :class:`ImageSource`.
+        labels: ``n`` integers, -1 where unlabeled; only with a tensor or array. ``False`` ignores whatever stands
+            beside the images: labels, boxes, masks, texts.
+        workers: Processes that read a ``Dataset`` or folder; 0 reads in this one.
+
+    Raises:
+        ShapeError: The shape is not one of the above.
+        DataError: Something else is not as above, or the images hold what :func:`check_images` refuses.
+
+    Example:
+        >>> import torch
+        >>> len(as_source(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), [0, 1, 0, 1]))
+        4
+        >>> source = as_source((torch.rand(4, 3, 8, 8), torch.rand(4)), labels=False)
+        >>> next(source.batches([torch.arange(2)])).labels is None
+        True
+    """
+    import numpy
+
+    if labels is False:
+        if isinstance(images, tuple | list) and len(images) == 2 and getattr(images[1], "ndim", 0) < 3:
+            images = images[0]  # two batches of images are not a pair; the check below rejects them
+        return as_source(images, workers=workers).without_labels()
+    workers = check_int("workers", workers, at_least=0, fix="0 reads in this process.")
+    if isinstance(images, tuple | list) and len(images) == 2 and labels is None:
+        images, labels = images
+    if isinstance(images, Tensor):
+        return TensorImages(images, labels)
+    if isinstance(images, numpy.ndarray):
+        return TensorImages(channels_second(tensor_from_array(images)), labels)
+    if labels is not None:
+        raise DataError(
+            "labels beside a tensor or an array only",
+            got=f"labels beside {type(images).__name__}",
+            fix="Let the images bring their labels themselves.",
+        )
+    if isinstance(images, IterableDataset):
+        return StreamImages(images, workers=workers)
+    if isinstance(images, ImageSource):
+        return images
+    if isinstance(images, DataLoader):
+        return LoaderImages(images)
+    if isinstance(images, str | Path) and images != "":  # which would be the folder one happens to be in
+        return _path_source(Path(images), workers)
+    listed = isinstance(images, tuple | list | dict | str)
+    if isinstance(images, Dataset) or (hasattr(images, "__getitem__") and not listed):
+        return DatasetImages(images, workers)
+    raise DataError(f"images as {KINDS}", got=type(images).__name__, fix="Stack single images with torch.stack.")
+
+
+def _path_source(path: Path, workers: int) -> ImageSource:
+    from pretextkit.data._folder import FolderImages
+    from pretextkit.data._npz import read_npz
+
+    if path.is_file() and path.suffix == ".npz":
+        return TensorImages(*read_npz(path).train)
+    if path.is_dir():
+        split = path / "train" if (path / "train").is_dir() and (path / "test").is_dir() else path
+        return DatasetImages(FolderImages(split), workers)
+    raise DataError(
+        "the path of a folder of images or of an .npz file",
+        got=f"{str(path)!r}",
+        fix="Check the path." if not path.exists() else "Put image files in a folder and pass the folder.",
+    )

@@ -1,0 +1,218 @@
+"""Images with a class for every pixel: from an ``.npz`` file, or a folder in the layout of Pascal VOC."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from pretextkit._validation._data import check_images, tensor_from_array
+from pretextkit._validation._options import check_int
+from pretextkit.data._folder import DEFAULT_LIMIT, MAX_PIXELS, opened
+from pretextkit.data._image_conversion import channels_second, pil_tensor, resize_and_crop
+from pretextkit.data._npz import as_uint8, read_arrays
+from pretextkit.errors import DataError, ShapeError
+
+__all__ = ["SegmentationData", "Segmented", "check_masks", "load_segmentation"]
+
+VOC_IGNORE = 255
+VOC_FIX = "Repair it, or take its name out of the lists in ImageSets/Segmentation."
+VOC_CLASSES = (
+    *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+)
+
+
+class Segmented(NamedTuple):
+    """Images and the classes of their pixels."""
+
+    images: Tensor
+    """``n c h w``, uint8 or float in [0, 1]."""
+    masks: Tensor
+    """``n h w``, integers."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class SegmentationData:
+    """A segmented image set in memory."""
+
+    name: str
+    train: Segmented
+    validation: Segmented | None
+    """To choose with; None where the set has no such part."""
+    test: Segmented
+    class_names: tuple[str, ...]
+    """The place of a name is its class."""
+    ignore_index: int
+    """The value of pixels that belong to no class."""
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.train.images)} train, {len(self.validation.images) if self.validation else 0} validation"
+        shape = "x".join(map(str, self.train.images.shape[1:]))
+        classes = f"{len(self.class_names)} classes, {self.ignore_index} ignored"
+        return f"SegmentationData({self.name}: {counts} and {len(self.test.images)} test images of {shape}, {classes})"
+
+
+def load_segmentation(path: str | Path, *, size: int | None = None) -> SegmentationData:
+    """Read a segmented image set into memory.
+
+    Args:
+        path: One of
+
+            - an ``.npz`` file with ``train_images`` and ``test_images`` (as for :func:`load`), ``train_masks`` and
+              ``test_masks`` (``n h w``) and, where there are such, ``val_images``, ``val_masks``, ``class_names`` and
+              ``ignore_index`` (else 255);
+            - a folder in the layout of Pascal VOC: ``JPEGImages``, ``SegmentationClass`` (PNG files whose palette
+              indices, or gray levels, are classes, 255 being ignored) and ``ImageSets/Segmentation`` with ``train.txt``
+              and ``val.txt``. ``val`` is the test part, since VOC's own has no public masks.
+        size: Scale every image's shorter side to this, masks without mixing classes, and cut out the middle. By default
+            an ``.npz`` file's images stay as they are, and a folder's get the median shorter side, at most 224.
+
+    Raises:
+        DataError: A file is missing or holds something else.
+        ShapeError: A mask is not as large as its image.
+        OptionError: ``size`` is below 1.
+
+    Example:
+        >>> import tempfile, numpy as np
+        >>> path = Path(tempfile.mkdtemp()) / "streets.npz"
+        >>> part = {"images": np.zeros((5, 6, 8, 3), np.uint8), "masks": np.ones((5, 6, 8), np.uint8)}
+        >>> np.savez(path, **{f"{name}_{key}": value for name in ("train", "test") for key, value in part.items()})
+        >>> load_segmentation(path)
+        SegmentationData(streets: 5 train, 0 validation and 5 test images of 3x6x8, 2 classes, 255 ignored)
+    """
+    if size is not None:
+        size = check_int("size", size, fix="Leave size out to keep the images as they are.")
+    path = Path(path)
+    if path.is_dir():
+        return _from_voc(path, size)
+    return _from_npz(path, size)
+
+
+def check_masks(data: Any, what: str) -> Segmented:
+    """Give images ``n c h w`` and masks ``n h w`` for a pair of tensors or arrays.
+
+    Raises:
+        DataError: It is no pair, or the masks are not integers.
+        ShapeError: The masks are not as many and as large as the images.
+
+    Example:
+        >>> check_masks((torch.rand(2, 3, 8, 9), torch.zeros(2, 8, 9, dtype=torch.uint8)), "train").masks.shape
+        torch.Size([2, 8, 9])
+    """
+    import numpy
+
+    if not (isinstance(data, tuple | list) and len(data) == 2):
+        raise DataError(
+            f"a pair (images, masks) for {what}", got=type(data).__name__, fix="Read one with load_segmentation."
+        )
+    images, masks = (tensor_from_array(part) if isinstance(part, numpy.ndarray) else part for part in data)
+    if isinstance(data[0], numpy.ndarray):
+        images = channels_second(images)
+    check_images(images)
+    if not isinstance(masks, Tensor) or masks.is_floating_point() or masks.is_complex():
+        got = str(masks.dtype) if isinstance(masks, Tensor) else type(masks).__name__
+        raise DataError(f"masks of integers for {what}", got=got, fix="Convert them with masks.long().")
+    if masks.shape != (len(images), *images.shape[2:]):
+        raise ShapeError(
+            f"{what} masks n h w for images of {tuple(images.shape)}",
+            got=f"shape {tuple(masks.shape)}",
+            fix="Give every pixel of every image one class.",
+        )
+    return Segmented(images, masks)
+
+
+def _from_npz(path: Path, size: int | None) -> SegmentationData:
+    keys = [f"{part}_{kind}" for part in ("train", "val", "test") for kind in ("images", "masks")]
+    arrays, found = read_arrays(path, [*keys, "class_names", "ignore_index"])
+    missing = [key for key in keys if key not in arrays and not key.startswith("val")]
+    if missing:
+        raise DataError(
+            f"an array {missing[0]} in {path}",
+            got=found,
+            fix="Save with numpy.savez(path, train_images=..., train_masks=..., test_images=..., test_masks=...).",
+        )
+
+    def part(name: str) -> Segmented:
+        images, masks = check_masks((arrays[f"{name}_images"], arrays[f"{name}_masks"]), f"{name} of {path}")
+        both = Segmented(as_uint8(images).contiguous(), masks)
+        return both if size is None else _one_size(both, size)
+
+    train, test = part("train"), part("test")
+    validation = part("val") if "val_images" in arrays and "val_masks" in arrays else None
+    ignore_index = int(arrays.get("ignore_index", VOC_IGNORE))
+    names = tuple(str(name) for name in arrays.get("class_names", ()))
+    if 0 <= ignore_index == len(names) - 1:
+        names = names[:-1]  # the last is the name of what is ignored
+    return SegmentationData(
+        path.stem, train, validation, test, names or _numbers(train.masks, ignore_index), ignore_index
+    )
+
+
+def _from_voc(path: Path, size: int | None) -> SegmentationData:
+    lists = {part: path / "ImageSets" / "Segmentation" / f"{part}.txt" for part in ("train", "val")}
+    absent = [str(file) for file in lists.values() if not file.is_file()]
+    if absent:
+        raise DataError(
+            f"a folder in the layout of Pascal VOC at {path}",
+            got=f"none of {absent[0]}",
+            fix="Pass the folder that holds JPEGImages, SegmentationClass and ImageSets.",
+        )
+    names = {part: file.read_text().split() for part, file in lists.items()}
+    if not all(names.values()):
+        raise DataError(f"names of images in the lists of {path}", got="an empty list", fix="Name images in both.")
+    everyone = [*names["train"], *names["val"]]
+    size = size or min(DEFAULT_LIMIT, statistics.median_low(_shorter_side(path, name) for name in everyone))
+    train, test = (_voc_part(path, names[part], size) for part in ("train", "val"))
+    numbers = _numbers(train.masks, VOC_IGNORE)
+    classes = VOC_CLASSES if "VOC" in path.resolve().name and len(numbers) <= len(VOC_CLASSES) else numbers
+    return SegmentationData(path.resolve().name, train, None, test, classes, VOC_IGNORE)
+
+
+def _shorter_side(path: Path, name: str) -> int:
+    with opened(path / "JPEGImages" / f"{name}.jpg", MAX_PIXELS, fix=VOC_FIX) as picture:
+        return min(picture.size)
+
+
+def _voc_part(path: Path, names: list[str], size: int) -> Segmented:
+    import numpy
+
+    images = torch.empty(len(names), 3, size, size, dtype=torch.uint8)
+    masks = torch.empty(len(names), size, size, dtype=torch.uint8)
+    for row, name in enumerate(names):
+        with opened(path / "JPEGImages" / f"{name}.jpg", MAX_PIXELS, fix=VOC_FIX) as picture:
+            image = pil_tensor(picture)
+        with opened(path / "SegmentationClass" / f"{name}.png", MAX_PIXELS, fix=VOC_FIX) as picture:
+            mask = torch.from_numpy(numpy.array(picture))  # of a palette, the indices and not the colors
+        if mask.ndim != 2:
+            raise DataError(
+                f"a mask of palette indices or gray levels for {name} in {path}",
+                got="a color image",
+                fix="Save classes, not their colors.",
+            )
+        pair = check_masks((image[None], mask[None]), f"{name} of {path}")
+        images[row], masks[row] = (part[0] for part in _one_size(pair, size))
+    return Segmented(images, masks)
+
+
+def _one_size(data: Segmented, size: int) -> Segmented:
+    """Scale the shorter side to ``size`` and cut out the middle, of masks by the nearest pixel."""
+    images = torch.cat([resize_and_crop(chunk, size) for chunk in torch.split(data.images, 256)])
+    short = min(data.masks.shape[1:])
+    target = [max(size, round(side * size / short)) for side in data.masks.shape[1:]]
+    top, left = ((side - size) // 2 for side in target)
+    scaled = [
+        interpolate(chunk[:, None].float(), target, mode="nearest-exact")[:, 0, top : top + size, left : left + size]
+        for chunk in torch.split(data.masks, 256)
+    ]
+    return Segmented(images, torch.cat(scaled).to(data.masks.dtype))
+
+
+def _numbers(masks: Tensor, ignore_index: int) -> tuple[str, ...]:
+    labeled = masks[masks != ignore_index]
+    return tuple(map(str, range(int(labeled.max()) + 1))) if len(labeled) else ()

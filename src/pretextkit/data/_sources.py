@@ -1,0 +1,232 @@
+"""Images that can be read in batches, in one tensor, one by one or by a loader."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence, Sized
+from copy import copy
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
+
+from pretextkit._validation._data import check_images, check_labels
+from pretextkit._validation._options import check_int
+from pretextkit.data._collate import ImageBatch, Split, collate, concat, image_and_label, image_only, uint8_or_float32
+from pretextkit.data._seeded_dataset import SeededDataset
+from pretextkit.errors import DataError
+
+__all__ = ["DatasetImages", "ImageSource", "LoaderImages", "TensorImages"]
+
+
+class ImageSource(ABC):
+    """Images that can be read in batches."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Count the images."""
+
+    @abstractmethod
+    def batches(self, order: Sequence[Tensor]) -> Iterator[ImageBatch]:
+        """Read one batch for each tensor of indices in ``order``."""
+
+    def in_order(self, batch_size: int) -> Iterator[ImageBatch]:
+        """Read every image once, first to last, ``batch_size`` at a time."""
+        batch_size = check_int("batch_size", batch_size, fix="For example 256.")
+        return self.batches(torch.split(torch.arange(len(self)), batch_size))
+
+    def without_labels(self) -> ImageSource:
+        """Give the same images as a source that has no labels; pretextkit's own sources then do not look at them."""
+        return _Unlabeled(self)
+
+
+class TensorImages(ImageSource):
+    """Images in one tensor: no workers, no copy of the whole; memory-mapped tensors stay on disk.
+
+    Args:
+        images: ``n c h w``, uint8 (which stays uint8) or float in [0, 1]; checked once, here.
+        labels: ``n`` integers, -1 where unlabeled.
+
+    Raises:
+        ShapeError: The images are not ``n c h w``, or the labels not one for each.
+        DataError: The images or labels hold something else.
+
+    Example:
+        >>> source = TensorImages(torch.zeros(10, 1, 28, 28, dtype=torch.uint8), torch.arange(10))
+        >>> [batch.labels for batch in source.batches(torch.tensor([[3, 1], [4, 1]]))]
+        [tensor([3, 1]), tensor([4, 1])]
+    """
+
+    def __init__(self, images: Tensor, labels: Any = None) -> None:
+        check_images(images)
+        self.images = images
+        self.labels = None if labels is None else check_labels(labels, len(images)).to(images.device)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batches(self, order: Sequence[Tensor]) -> Iterator[ImageBatch]:
+        """Read one batch for each tensor of indices in ``order``."""
+        for indices in order:
+            rows = indices.to(self.images.device)
+            labels = None if self.labels is None else self.labels.index_select(0, rows)
+            yield ImageBatch(uint8_or_float32(self.images.index_select(0, rows)), labels)
+
+    def without_labels(self) -> TensorImages:
+        """Give the same images as a source that has no labels."""
+        other = copy(self)
+        other.labels = None
+        return other
+
+
+class DatasetImages(ImageSource):
+    """Images of a map-style data set, read one by one, by worker processes if asked.
+
+    An item is an image, or a tuple of an image, an integer label and whatever else; an image is a tensor ``c h w``, an
+    array ``h w c`` or ``h w``, or a PIL image. All must have one size.
+
+    Args:
+        dataset: Has ``__len__`` and ``__getitem__``.
+        workers: Processes that read ahead; 0 reads in this one.
+
+    Raises:
+        DataError: The data set is empty, has no length, or gives something else. Batches are checked as they are read.
+
+    Example:
+        >>> from torch.utils.data import TensorDataset
+        >>> source = DatasetImages(TensorDataset(torch.rand(6, 3, 8, 8), torch.arange(6)))
+        >>> next(source.batches([torch.tensor([5, 0])])).labels
+        tensor([5, 0])
+    """
+
+    def __init__(self, dataset: Dataset[Any], workers: int = 0) -> None:
+        if isinstance(dataset, IterableDataset) or not isinstance(dataset, Sized):
+            raise DataError(
+                "a map-style data set, with __len__ and __getitem__",
+                got=type(dataset).__name__,
+                fix="Read it into a tensor, or pass StreamImages(dataset, length=...).",
+            )
+        self.dataset, self._length = dataset, len(dataset)
+        self.workers = check_int("workers", workers, at_least=0, fix="0 reads in this process.")
+        self._split: Split = image_and_label
+        if self._length == 0:
+            raise DataError("at least one image", got=f"an empty {type(dataset).__name__}", fix="Check where it looks.")
+
+    def __len__(self) -> int:
+        return self._length
+
+    def batches(self, order: Sequence[Tensor]) -> Iterator[ImageBatch]:
+        """Read one batch for each tensor of indices in ``order``.
+
+        What random transforms draw depends on the batch's indices and on the last seed of torch's global generator when
+        this is called, whatever the number of workers and the batches before.
+        """
+        seed = torch.default_generator.initial_seed()  # looks at the generator, and takes nothing from it
+        loader = DataLoader(
+            SeededDataset(self.dataset, seed),
+            batch_sampler=[rows.tolist() for rows in order],
+            num_workers=self.workers,
+            collate_fn=partial(collate, self._split),
+            generator=Generator(),  # else the DataLoader draws from the global one
+        )
+        return iter(loader)
+
+    def without_labels(self) -> DatasetImages:
+        """Give the same images as a source that has no labels: whatever else an item has is not looked at."""
+        other = copy(self)
+        other._split = image_only
+        return other
+
+
+class LoaderImages(ImageSource):
+    """Images of a DataLoader, which decides their order.
+
+    Batch ``i`` has as many images as ``order[i]`` asks for, cut from the loader's batches in the loader's own order;
+    the indices mean nothing here. A loader that ends too early is started again. So, reading ``len(self)`` images reads
+    each once, whatever the loader's batch size; ask for batches of :attr:`batch_size` to get its batches as they are.
+
+    Args:
+        loader: Gives image tensors, or tuples of an image tensor, a label tensor and whatever else.
+
+    Raises:
+        DataError: The loader is empty, or does not know how many images it has.
+
+    Example:
+        >>> loader = DataLoader(torch.rand(10, 3, 8, 8), batch_size=4)
+        >>> [len(batch.images) for batch in LoaderImages(loader).batches(torch.arange(12).split(5))]
+        [5, 5, 2]
+    """
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        self.loader = loader
+        self._split: Split = image_and_label
+        self._length = _count(loader)
+        if self._length == 0:
+            raise DataError("at least one image", got="an empty DataLoader", fix="Check its data set and drop_last.")
+
+    @property
+    def batch_size(self) -> int | None:
+        """Give the loader's own batch size; None where its sampler decides."""
+        return self.loader.batch_size
+
+    def __len__(self) -> int:
+        return self._length
+
+    def batches(self, order: Sequence[Tensor]) -> Iterator[ImageBatch]:
+        """Read one batch of ``len(indices)`` images for each ``indices`` in ``order``."""
+        stream = self._stream() if len(order) else iter(())
+        held: ImageBatch | None = None
+        for indices in order:
+            while held is None or len(held.images) < len(indices):
+                held = concat(held, next(stream))
+            labels = None if held.labels is None else held.labels[: len(indices)]
+            yield ImageBatch(held.images[: len(indices)], labels)
+            rest = held.images[len(indices) :]
+            held = ImageBatch(rest, None if held.labels is None else held.labels[len(indices) :]) if len(rest) else None
+
+    def without_labels(self) -> LoaderImages:
+        """Give the same images as a source that has no labels: whatever else a batch has is not looked at."""
+        other = copy(self)
+        other._split = image_only
+        return other
+
+    def _stream(self) -> Iterator[ImageBatch]:
+        while True:
+            empty = True
+            for item in self.loader:
+                empty = False
+                images, labels = self._split(item)
+                check_images(images)
+                yield ImageBatch(
+                    uint8_or_float32(images), None if labels is None else check_labels(labels, len(images))
+                )
+            if empty:
+                raise DataError("at least one batch", got="a DataLoader without any", fix="Check its sampler.")
+
+
+class _Unlabeled(ImageSource):
+    def __init__(self, source: ImageSource) -> None:
+        self.source = source
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def batches(self, order: Sequence[Tensor]) -> Iterator[ImageBatch]:
+        return (batch._replace(labels=None) for batch in self.source.batches(order))
+
+
+def _count(loader: DataLoader[Any]) -> int:
+    sampler = loader.batch_sampler
+    try:
+        if type(sampler) is BatchSampler:  # what a DataLoader makes of batch_size=, shuffle= and drop_last=
+            count = len(loader.sampler)  # type: ignore[arg-type]
+            return count - count % sampler.batch_size if sampler.drop_last else count
+        return len(loader.dataset)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise DataError(
+            "a DataLoader that knows how many images it has",
+            got=f"one over {type(loader.dataset).__name__}",
+            fix="Give its data set a __len__; pass an IterableDataset itself, or StreamImages(dataset, length=...).",
+        ) from error

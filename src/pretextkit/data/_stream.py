@@ -1,0 +1,153 @@
+"""Images that come one after another, from shards or anywhere, without an index."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence, Sized
+from copy import copy
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from pretextkit._validation._options import check_int
+from pretextkit.data._collate import ImageBatch, Split, collate, concat, image_and_label, image_only
+from pretextkit.data._sources import ImageSource
+from pretextkit.errors import DataError
+
+__all__ = ["SPLIT_ADVICE", "StreamImages", "shards_for_this_worker"]
+
+SPLIT_ADVICE = (
+    "Let the data set iterate over pretextkit.data.shards_for_this_worker(all_shards), or, if it is a WebDataset, split by node "
+    "and by worker."
+)
+
+
+class StreamImages(ImageSource):
+    """Images of an iterable data set, such as ``webdataset.WebDataset``, which decides their order.
+
+    Batch ``i`` has as many images as ``order[i]`` asks for, in the order in which they come; the indices mean nothing
+    here. The data set is iterated anew at each call, and what ends, ends: the last batch may be smaller.
+
+    A data set that is read by several workers, or by several processes that train together, must give each of them its
+    own part, as every one iterates all of its copy: see :func:`shards_for_this_worker`. What is drawn from torch's and Python's
+    global generators depends on the last seed of torch's when this is called.
+
+    Args:
+        dataset: Gives images, or tuples of an image, an integer label and whatever else, as for
+            :class:`~pretextkit.data.DatasetImages`.
+        length: Images in an epoch, of all workers and processes together; by default what ``len(dataset)`` says.
+        workers: Processes that read ahead; 0 reads in this one.
+
+    Raises:
+        DataError: Nobody says how many images there are, or there are none.
+
+    Example:
+        >>> class Grays(IterableDataset):
+        ...     def __iter__(self):
+        ...         return (torch.full((1, 4, 4), level / 4) for level in range(5))
+        >>> source = StreamImages(Grays(), length=5)
+        >>> [len(batch.images) for batch in source.in_order(3)]
+        [3, 2]
+    """
+
+    def __init__(self, dataset: IterableDataset[Any], *, length: int | None = None, workers: int = 0) -> None:
+        if length is None:
+            if not isinstance(dataset, Sized):
+                raise DataError(
+                    "a stream that says how many images it has",
+                    got=f"{type(dataset).__name__} without __len__",
+                    fix="Pass pretextkit.data.StreamImages(dataset, length=...): a schedule and epochs need it.",
+                )
+            length = len(dataset)
+        length = check_int("length", length, at_least=None, fix="It counts the images of an epoch.")
+        if length < 1:
+            raise DataError("at least one image in a stream", got=f"length {length}", fix="Check where it looks.")
+        self.dataset, self.length = dataset, length
+        self.workers = check_int("workers", workers, at_least=0, fix="0 reads in this process.")
+        self._split: Split = image_and_label
+
+    def __len__(self) -> int:
+        return self.length
+
+    def batches(self, order: Sequence[Tensor]) -> Iterator[ImageBatch]:
+        """Read one batch of ``len(indices)`` images for each ``indices`` in ``order``, while there are any."""
+        seed = torch.default_generator.initial_seed()  # looks at the generator, and takes nothing from it
+        loader: DataLoader[ImageBatch] = DataLoader(
+            self.dataset,
+            batch_size=max(map(len, order), default=1),
+            num_workers=self.workers,
+            collate_fn=partial(collate, self._split),
+            generator=Generator().manual_seed(seed),
+        )
+        return _cut(_parts(loader), [len(indices) for indices in order])
+
+    def without_labels(self) -> StreamImages:
+        """Give the same images as a source that has no labels: whatever else an item has is not looked at."""
+        other = copy(self)
+        other._split = image_only
+        return other
+
+
+def shards_for_this_worker(shards: Sequence[Any], *, shuffle: bool = True) -> list[Any]:
+    """Give the shards that are this process's and this worker's to read: each is exactly one's.
+
+    To be called where a data set begins to iterate. It looks for torch's process group, or torchrun's environment, and
+    for the worker of a ``DataLoader``.
+
+    Args:
+        shards: All of them, in the same order everywhere.
+        shuffle: Change the order first, in another way at each pass and in the same way everywhere.
+
+    Example:
+        >>> shards_for_this_worker(["0.tar", "1.tar", "2.tar"], shuffle=False)
+        ['0.tar', '1.tar', '2.tar']
+    """
+    rank, processes = _rank_and_processes()
+    info = get_worker_info()
+    worker, workers = (info.id, info.num_workers) if info else (0, 1)
+    order = list(range(len(shards)))
+    if shuffle:
+        seed = info.seed - info.id if info else torch.initial_seed()  # alike on all that read together
+        order = torch.randperm(len(shards), generator=Generator().manual_seed(seed)).tolist()
+    return [shards[place] for place in order[rank * workers + worker :: processes * workers]]
+
+
+def _rank_and_processes() -> tuple[int, int]:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))  # in a spawned worker
+
+
+def _parts(loader: DataLoader[ImageBatch]) -> Iterator[ImageBatch]:
+    """Read a loader, whose workers give the first batches in turn, and refuse two that give the same.
+
+    Raises:
+        DataError: They do, so that each image would come as often as there are workers.
+    """
+    heads: list[Tensor] = []
+    for batch in loader:
+        if len(heads) < loader.num_workers:
+            if any(torch.equal(batch.images, head) for head in heads):
+                raise DataError("another part of the stream for each worker", got="the same images", fix=SPLIT_ADVICE)
+            heads.append(batch.images)
+        yield batch
+
+
+def _cut(stream: Iterator[ImageBatch], sizes: list[int]) -> Iterator[ImageBatch]:
+    """Join what several workers left over at their ends, and cut it to size."""
+    held: ImageBatch | None = None
+    for size in sizes:
+        while held is None or len(held.images) < size:
+            more = next(stream, None)
+            if more is None:
+                if held is not None:
+                    yield held
+                return
+            held = concat(held, more)
+        labels = held.labels
+        yield ImageBatch(held.images[:size], None if labels is None else labels[:size])
+        rest = held.images[size:]
+        held = ImageBatch(rest, None if labels is None else labels[size:]) if len(rest) else None

@@ -1,0 +1,83 @@
+"""torchvision's ResNet-18 as a backbone."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from pretextkit.contracts import SpatialBackbone
+from pretextkit.errors import OptionError
+from pretextkit.registries import register_backbone
+
+__all__ = ["ResNet18"]
+
+Stem = Literal["small", "imagenet"]
+
+
+@register_backbone("resnet18")
+class ResNet18(SpatialBackbone):
+    """torchvision's ResNet-18 trunk, 11.2 M parameters, 512 features (He et al. 2016, arXiv 1512.03385).
+
+    The ``"small"`` stem, a 3x3 convolution without max-pool, ends a 32x32 image in a 4x4 map (Chen et al. 2020,
+    arXiv 2002.05709, appendix B.9); the ``"imagenet"`` stem, eight times cheaper, ends it in a single pixel.
+
+    Weights go to and come from ``torchvision.models.resnet18`` through :attr:`trunk`, which *is* that model without
+    its classifier::
+
+        torchvision_model.load_state_dict(backbone.trunk.state_dict(), strict=False)  # "fc" stays as it was
+        backbone.trunk.load_state_dict(torchvision_model.state_dict(), strict=False)  # "fc" is left out
+
+    That is with the ``"imagenet"`` stem and three channels; with others, give the torchvision model the same first
+    convolution before, ``torchvision_model.conv1 = copy.deepcopy(backbone.trunk.conv1)`` (and, for the ``"small"``
+    stem, ``torchvision_model.maxpool = nn.Identity()``).
+
+    For weights that torchvision trained on ImageNet use the ``"imagenet"`` stem and set the normalization they were
+    trained with::
+
+        backbone.normalization.set(torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225]))
+
+    Args:
+        stem: ``"small"`` for images up to about 96x96, ``"imagenet"`` for larger ones.
+        in_channels: 1 or 3; images of the other kind are adapted.
+
+    Raises:
+        OptionError: ``stem`` is neither.
+
+    Example:
+        >>> backbone = ResNet18()
+        >>> [tuple(stage.shape[1:]) for stage in backbone.stages(torch.rand(2, 3, 32, 32))]
+        [(64, 32, 32), (128, 16, 16), (256, 8, 8), (512, 4, 4)]
+        >>> [tuple(stage.shape[1:]) for stage in ResNet18(stem="imagenet").stages(torch.rand(2, 3, 32, 32))]
+        [(64, 8, 8), (128, 4, 4), (256, 2, 2), (512, 1, 1)]
+    """
+
+    feature_dim = 512
+
+    def __init__(self, *, stem: Stem = "small", in_channels: int = 3) -> None:
+        super().__init__(in_channels=in_channels)
+        if stem not in ("small", "imagenet"):
+            raise OptionError(
+                "stem to be 'small' or 'imagenet'",
+                got=repr(stem),
+                fix="Use 'small' for images up to about 96x96 pixels, 'imagenet' for larger ones.",
+            )
+        from torchvision.models import resnet18  # here, since it takes seconds to import
+
+        self.trunk = resnet18(weights=None)
+        self.trunk.fc = nn.Identity()
+        if stem == "small":
+            self.trunk.conv1 = nn.Conv2d(in_channels, 64, 3, 1, 1, bias=False)
+            self.trunk.maxpool = nn.Identity()
+        else:
+            self.trunk.conv1 = nn.Conv2d(in_channels, 64, 7, 2, 3, bias=False)
+        nn.init.kaiming_normal_(self.trunk.conv1.weight, mode="fan_out", nonlinearity="relu")  # as torchvision does
+
+    def stages(self, images: Tensor) -> tuple[Tensor, ...]:
+        trunk = self.trunk
+        features = trunk.maxpool(trunk.relu(trunk.bn1(trunk.conv1(self.normalization(images)))))
+        maps = []
+        for layer in (trunk.layer1, trunk.layer2, trunk.layer3, trunk.layer4):
+            features = layer(features)
+            maps.append(features)
+        return tuple(maps)

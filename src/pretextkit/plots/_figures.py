@@ -1,0 +1,154 @@
+"""Figures without pyplot, which would keep them alive and look for a screen, images as they take them, and colors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from pretextkit._validation._options import check_int
+from pretextkit.errors import OptionError, PretextkitError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "MARKERS",
+    "ORANGE",
+    "PALETTE",
+    "SKY",
+    "class_name",
+    "displayable",
+    "draw_image",
+    "grid_of_tiles",
+    "new_figure",
+    "outlined",
+    "require_count",
+    "require_names",
+    "stretch",
+]
+
+PALETTE = (
+    "#3f90da",
+    "#ffa90e",
+    "#bd1f01",
+    "#94a4a2",
+    "#832db6",
+    "#a96b59",
+    "#e76300",
+    "#b9ac70",
+    "#717581",
+    "#92dadd",
+)
+"""Ten colors that the color-blind can tell apart (Petroff 2021, arXiv 2107.02270)."""
+
+SKY, ORANGE = "#56b4e9", "#e69f00"
+"""Two more such, for lines on images, which may be dark or light (Okabe & Ito 2008)."""
+
+MARKERS = "osDv^<>P*X"
+"""Lines and points are told apart without their colors, too."""
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Make an empty figure of ``width`` by ``height`` inches.
+
+    Raises:
+        PretextkitError: matplotlib is not installed.
+
+    Example:
+        >>> new_figure(4, 3).axes
+        []
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise PretextkitError(
+            "Plots need matplotlib, which is not installed.", fix='Run: pip install "pretextkit[plot]"'
+        ) from error
+    return Figure(figsize=(width, height), dpi=120, layout="constrained")
+
+
+def stretch(image: Tensor) -> Tensor:
+    """Bring an image ``c h w`` that is not in [0, 1] there, its darkest value to black and its lightest to white.
+
+    Example:
+        >>> import torch
+        >>> stretch(torch.tensor([[[-1.0, 3.0]]]))
+        tensor([[[0., 1.]]])
+    """
+    image = image.detach().float().cpu()
+    low, high = image.min(), image.max()
+    return image if low >= 0 and high <= 1 else (image - low) / (high - low).clamp(min=1e-6)
+
+
+def displayable(image: Tensor) -> Any:
+    """Give ``h w`` of a gray and ``h w 3`` of a color image, as matplotlib wants them.
+
+    Example:
+        >>> import torch
+        >>> displayable(torch.rand(3, 8, 9)).shape
+        (8, 9, 3)
+    """
+    image = stretch(image)
+    return (image[0] if len(image) == 1 else image.permute(1, 2, 0)).numpy()
+
+
+def draw_image(axes: Axes, image: Tensor) -> None:
+    """Show an image ``c h w`` without ticks, values of 0 black and of 1 white."""
+    axes.imshow(displayable(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def grid_of_tiles(tiles: Sequence[Tensor]) -> Tensor:
+    """Put nine tiles into a white 3x3 grid, a pixel apart: nine times ``n c p p`` to ``n c 3p+2 3p+2``.
+
+    Example:
+        >>> grid_of_tiles([torch.zeros(2, 1, 4, 4)] * 9).shape
+        torch.Size([2, 1, 14, 14])
+    """
+    stretched = torch.stack([torch.stack([stretch(tile) for tile in place]) for place in tiles])
+    framed = nn.functional.pad(stretched, (0, 1, 0, 1), value=1.0)
+    return rearrange(framed, "(r k) n c h w -> n c (r h) (k w)", r=3)[..., :-1, :-1]
+
+
+def outlined(width: float = 2.0) -> list[Any]:
+    """Give the effects of white text that can be read on any image: black around it."""
+    from matplotlib.patheffects import withStroke
+
+    return [withStroke(linewidth=width, foreground="black")]
+
+
+def require_count(count: int, default: int) -> None:
+    """Refuse to draw no images.
+
+    Raises:
+        OptionError: ``count`` is below 1.
+    """
+    check_int("count", count, fix=f"The default is {default}.")
+
+
+def class_name(label: int, class_names: Sequence[str]) -> str:
+    """Give a class its name, or its number where there are no names.
+
+    Example:
+        >>> class_name(1, ["sky", "road"]), class_name(1, [])
+        ('road', '1')
+    """
+    return class_names[label] if class_names else str(label)
+
+
+def require_names(classes: int, class_names: Sequence[str]) -> None:
+    """Refuse names, where there are any, that leave out one of ``classes`` classes.
+
+    Raises:
+        OptionError: A class has no name.
+    """
+    if class_names and classes > len(class_names):
+        raise OptionError(
+            f"class_names for labels up to {classes - 1}", got=f"{len(class_names)} names", fix="Name every class."
+        )

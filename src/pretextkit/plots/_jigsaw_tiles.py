@@ -1,0 +1,83 @@
+"""A jigsaw puzzle, and its solution."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from pretextkit.batches import Tiles
+from pretextkit.errors import DataError, ShapeError
+from pretextkit.plots._figures import draw_image, grid_of_tiles, new_figure, outlined, require_count
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["jigsaw_tiles"]
+
+
+def jigsaw_tiles(batch: Tiles, orders: Tensor, *, count: int = 6, title: str = "") -> Figure:
+    """Draw the nine tiles of images as a jigsaw task shows them, and put back to where they belong.
+
+    A tile carries the number of its place in the image: 0 is above left, 8 below right. If you cannot solve the puzzle
+    either, the tiles are too small or the images have too little in them. Tiles are stretched to [0, 1] one by one
+    where they are outside.
+
+    Args:
+        batch: What ``views`` of a jigsaw task gives.
+        orders: ``k 9``: which tile comes to each place in each order, as in ``task.orders``.
+        count: Images, at most.
+        title: Written above.
+
+    Returns:
+        A figure to save or display.
+
+    Raises:
+        OptionError: ``count`` is below 1.
+        ShapeError: There are not nine tiles, or ``orders`` are not ``k 9``.
+        DataError: ``orders`` lacks one that the batch names.
+        PretextkitError: matplotlib is not installed.
+
+    Example:
+        >>> tiles = tuple(torch.rand(1, 3, 8, 8) for _ in range(9))
+        >>> orders = torch.tensor([[8, 7, 6, 5, 4, 3, 2, 1, 0]])
+        >>> figure = jigsaw_tiles(Tiles(tiles, torch.tensor([0])), orders)
+        >>> "".join(text.get_text() for text in figure.axes[0].texts)
+        '876543210'
+    """
+    require_count(count, default=6)
+    if len(batch.tiles) != 9 or orders.ndim != 2 or orders.shape[1] != 9:
+        raise ShapeError(
+            "nine tiles and orders k 9",
+            got=f"{len(batch.tiles)} tiles and orders of shape {tuple(orders.shape)}",
+            fix="Pass what the task's views gives, and task.orders.",
+        )
+    chosen = batch.permutation[:count].tolist()
+    if not chosen or min(chosen) < 0 or max(chosen) >= len(orders):
+        raise DataError(
+            f"numbers of the {len(orders)} orders",
+            got=max(chosen, key=abs) if chosen else "an empty batch",
+            fix="Pass the orders of the task that made the batch.",
+        )
+    shown = torch.stack([tile[:count].detach().cpu() for tile in batch.tiles])  # 9 n c p p
+    cells = orders.cpu()[chosen]
+    solved = torch.stack([shown[order.argsort(), image] for image, order in enumerate(cells)], 1)
+    rows = (("shown", shown, cells), ("solved", solved, torch.arange(9).expand(len(chosen), 9)))
+
+    figure = new_figure(1.6 * len(chosen) + 0.7, 3.6 + (0.3 if title else 0))
+    for line, (name, tiles, numbers) in enumerate(rows):
+        for column, picture in enumerate(grid_of_tiles(list(tiles))):
+            axes = figure.add_subplot(2, len(chosen), line * len(chosen) + column + 1)
+            draw_image(axes, picture)
+            step = tiles.shape[-1] + 1
+            for place, number in enumerate(numbers[column].tolist()):
+                x, y = place % 3 * step - 0.3, place // 3 * step - 0.3
+                axes.text(x, y, str(number), color="white", fontsize=8, ha="left", va="top", path_effects=outlined())
+            if line == 0:
+                axes.set_title(f"order {chosen[column]}", fontsize="small")
+            if column == 0:
+                axes.set_ylabel(name, rotation="horizontal", ha="right", va="center")
+    if title:
+        figure.suptitle(title)
+    return figure

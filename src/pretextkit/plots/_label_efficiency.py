@@ -1,0 +1,81 @@
+"""Accuracy against the number of labels, a line for each row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import mean, stdev
+from typing import TYPE_CHECKING
+
+from pretextkit.errors import DataError
+from pretextkit.plots._comparison import accuracies_of
+from pretextkit.plots._figures import MARKERS, PALETTE, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["label_efficiency"]
+
+
+def label_efficiency(rows: Mapping[str, Mapping[int, float | Sequence[float]]], *, title: str = "") -> Figure:
+    """Draw how accuracy grows with the number of labels.
+
+    A line goes through the means over seeds, within a band of one sample standard deviation to either side. Labels are
+    on a logarithmic axis, on which ten times as many are always as far.
+
+    Args:
+        rows: Name to number of labels to accuracy in [0, 1], or to the accuracies of several seeds, as
+            :meth:`Comparison.label_efficiency <pretextkit.functional.Comparison.label_efficiency>` gives them.
+        title: Written above.
+
+    Returns:
+        A figure to save or display.
+
+    Raises:
+        DataError: There is no row, a row has no accuracy, an accuracy is not in [0, 1], or a number of labels below 1.
+        PretextkitError: matplotlib is not installed.
+
+    Example:
+        >>> figure = label_efficiency({"random init": {100: [0.4, 0.5], 1000: [0.6, 0.6]}, "rotation": {100: 0.6}})
+        >>> figure.axes[0].get_ylabel()
+        'accuracy in %, mean ± standard deviation over seeds'
+    """
+    lines = {
+        name: {labels: accuracies_of(name, row[labels]) for labels in sorted(row)} for name, row in rows.items() if row
+    }
+    if not lines or len(lines) < len(rows):
+        raise DataError(
+            "accuracies by number of labels for every row",
+            got=f"none for {next((name for name in rows if name not in lines), 'any')!r}",
+            fix="Pass a mapping from names to mappings from numbers of labels to accuracies.",
+        )
+    ticks = sorted({labels for line in lines.values() for labels in line})
+    if ticks[0] < 1:
+        raise DataError("numbers of labels of at least 1", got=ticks[0], fix="Pass numbers, not shares.")
+    several = any(len(values) > 1 for line in lines.values() for values in line.values())
+
+    figure = new_figure(7, 4.2 + (0.3 if title else 0))
+    axes = figure.add_subplot()
+    axes.set_prop_cycle(color=PALETTE)
+    for number, (name, line) in enumerate(lines.items()):
+        labels = list(line)
+        means = [100 * mean(values) for values in line.values()]
+        spreads = [100 * stdev(values) if len(values) > 1 else 0.0 for values in line.values()]
+        marker, style = MARKERS[number % len(MARKERS)], "-" if number < 10 else "--"  # there are ten colors
+        (drawn,) = axes.plot(labels, means, marker=marker, linestyle=style, markersize=5, label=name)
+        if any(spreads):
+            low, high = zip(*((m - s, m + s) for m, s in zip(means, spreads, strict=True)), strict=True)
+            axes.fill_between(labels, low, high, color=drawn.get_color(), alpha=0.15, linewidth=0)
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, [f"{labels:,}" for labels in ticks])
+    axes.minorticks_off()
+    if len(ticks) == 1:
+        axes.set_xlim(ticks[0] / math.e, ticks[0] * math.e)
+    axes.set_xlabel("labels")
+    axes.set_ylabel("accuracy in %" + (", mean ± standard deviation over seeds" if several else ""))
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    if title:
+        axes.set_title(title)
+    return figure

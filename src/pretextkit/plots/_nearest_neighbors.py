@@ -1,0 +1,133 @@
+"""Which images a network finds alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pretextkit._validation._data import check_labels
+from pretextkit._validation._options import check_int
+from pretextkit.contracts import as_float
+from pretextkit.errors import OptionError, ShapeError
+from pretextkit.evaluation._knn import cosine_neighbors
+from pretextkit.plots._figures import ORANGE, SKY, class_name, draw_image, new_figure, require_count, require_names
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["nearest_neighbors"]
+
+
+def nearest_neighbors(
+    query_images: Tensor,
+    database_images: Tensor,
+    query_features: Tensor,
+    database_features: Tensor,
+    *,
+    query_labels: Any = None,
+    database_labels: Any = None,
+    class_names: Sequence[str] = (),
+    k: int = 6,
+    count: int = 6,
+    title: str = "",
+) -> Figure:
+    """Draw images and beside each its most similar ones out of a database, the nearest first.
+
+    Similarity is the cosine of the features, as in :func:`~pretextkit.functional.knn_probe`, and stands above. With
+    labels, neighbors are framed: a solid line where theirs is the query's, a dashed one where it is another. A query
+    that is itself in the database finds itself: take queries from test and the database from train.
+
+    Args:
+        query_images: ``m c h w``, uint8 or float in [0, 1].
+        database_images: ``n c h w``, likewise.
+        query_features: ``m d``.
+        database_features: ``n d``.
+        query_labels: ``m``; -1 is unlabeled.
+        database_labels: ``n``, likewise.
+        class_names: Of the labels 0, 1, …; without them, the labels' numbers.
+        k: Neighbors of each; all of the database where it has fewer.
+        count: Queries, at most.
+        title: Written above.
+
+    Returns:
+        A figure to save or display.
+
+    Raises:
+        ShapeError: Features do not fit the images or each other, or labels the images.
+        OptionError: ``k`` or ``count`` is below 1, labels are those of one side only, or a class has no name.
+        PretextkitError: matplotlib is not installed.
+
+    Example:
+        >>> images, features = torch.rand(3, 1, 8, 8), torch.eye(3)[:, :2] + 0.1
+        >>> figure = nearest_neighbors(images[:1], images[1:], features[:1], features[1:], k=2)
+        >>> [axes.get_title() for axes in figure.axes]
+        ['query', 'cosine 0.768', '0.180']
+    """
+    require_count(count, default=6)
+    k = check_int("k", k, fix="The default is 6.")
+    sizes = (len(query_images), len(database_images))
+    pair = (query_features, database_features)
+    if any(each.ndim != 2 for each in pair) or (*map(len, pair),) != sizes or len({each.shape[1] for each in pair}) > 1:
+        raise ShapeError(
+            f"features {sizes[0]} d and {sizes[1]} d of the images",
+            got=f"shapes {tuple(query_features.shape)} and {tuple(database_features.shape)}",
+            fix="Pass what extract_features gives for one layer on both.",
+        )
+    if (query_labels is None) != (database_labels is None):
+        raise OptionError(
+            "labels of queries and of the database, or neither",
+            got="one of the two",
+            fix="Pass query_labels and database_labels.",
+        )
+    truth, known = (
+        check_labels([-1] * size if labels is None else labels, size)
+        for labels, size in zip((query_labels, database_labels), sizes, strict=True)
+    )
+    require_names(int(torch.cat([truth, known]).max()) + 1, class_names)
+    queries, database = (each.detach().float().cpu() for each in pair)
+    similarity, nearest = cosine_neighbors(queries[:count], database, min(k, len(database)))
+
+    lines, columns = nearest.shape[0], nearest.shape[1] + 1
+    figure = new_figure(
+        1.15 * columns + 0.2, 1.5 * lines + (0.3 if query_labels is not None else 0) + 0.3 * bool(title)
+    )
+    for line in range(lines):
+        axes = figure.add_subplot(lines, columns, line * columns + 1)
+        _show(axes, query_images[line], int(truth[line]), class_names)
+        axes.set_title("query" if line == 0 else "", fontsize="small")
+        for column, row in enumerate(nearest[line].tolist()):
+            axes = figure.add_subplot(lines, columns, line * columns + column + 2)
+            _show(axes, database_images[row], int(known[row]), class_names)
+            words = "cosine " if line == column == 0 else ""
+            axes.set_title(f"{words}{float(similarity[line, column]):.3f}", fontsize="small")
+            if truth[line] >= 0 and known[row] >= 0:
+                axes.spines[:].set(**_frame(same=bool(truth[line] == known[row])), capstyle="butt")
+    if query_labels is not None:
+        _legend(figure)
+    if title:
+        figure.suptitle(title)
+    return figure
+
+
+def _show(axes: Axes, image: Tensor, label: int, class_names: Sequence[str]) -> None:
+    draw_image(axes, as_float(image))
+    if label >= 0:
+        axes.set_xlabel(class_name(label, class_names), fontsize="small")
+
+
+def _frame(*, same: bool) -> dict[str, Any]:
+    return {"color": SKY if same else ORANGE, "linewidth": 3.0, "linestyle": "-" if same else (0, (2, 1))}
+
+
+def _legend(figure: Figure) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], label=name, **_frame(same=same))
+        for same, name in ((True, "same class"), (False, "another class"))
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize="small", frameon=False)

@@ -1,0 +1,132 @@
+"""Predicted masks beside the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pretextkit.errors import OptionError, ShapeError
+from pretextkit.plots._figures import PALETTE, new_figure, require_count
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["segmentation"]
+
+IGNORED = (1.0, 1.0, 1.0)
+
+
+def segmentation(
+    images: Tensor,
+    truth: Tensor,
+    predictions: Mapping[str, Tensor],
+    class_names: Sequence[str],
+    *,
+    ignore_index: int = 255,
+    count: int = 4,
+    title: str = "",
+) -> Figure:
+    """Draw images, their true masks and predicted ones side by side, with the colors' classes below.
+
+    Ignored pixels are white in the truth; predictions are shown everywhere, since a head says something there too.
+
+    Args:
+        images: ``n c h w``, uint8 or float in [0, 1].
+        truth: ``n h w``, classes or ``ignore_index``.
+        predictions: Name to predicted masks ``n h w``; each gets a column.
+        class_names: The place of a name is its class.
+        ignore_index: Of pixels without a class.
+        count: Rows, at most.
+        title: Written above.
+
+    Returns:
+        A figure to save or display.
+
+    Raises:
+        ShapeError: Masks do not fit the images.
+        OptionError: ``count`` is below 1, or a class has no name.
+        PretextkitError: matplotlib is not installed.
+
+    Example:
+        >>> images, truth = torch.rand(2, 3, 6, 8), torch.ones(2, 6, 8, dtype=torch.int64)
+        >>> figure = segmentation(images, truth, {"random init": truth * 0}, ["sky", "road"])
+        >>> [axes.get_title() for axes in figure.axes[:3]]
+        ['image', 'truth', 'random init']
+    """
+    require_count(count, default=4)
+    for name, masks in {"truth": truth, **predictions}.items():
+        if masks.shape != (len(images), *images.shape[2:]):
+            raise ShapeError(
+                f"masks n h w of {name!r} for images of {tuple(images.shape)}",
+                got=f"shape {tuple(masks.shape)}",
+                fix="Pass the masks of these images.",
+            )
+        unnamed = masks[(masks != ignore_index) & ((masks < 0) | (masks >= len(class_names)))]
+        if unnamed.numel():
+            raise OptionError(
+                f"class_names for the classes of {name!r}",
+                got=f"{len(class_names)} names and class {int(unnamed.max())}",
+                fix="Name every class, or set ignore_index.",
+            )
+    palette = _colors(len(class_names))
+    shown = min(count, len(images))
+    columns: dict[str, Tensor | None] = {"image": None, "truth": truth, **predictions}
+    height, width = images.shape[2:]
+    lines = -(-len(class_names) // 6)
+
+    figure = new_figure(2.4 * len(columns), 2.4 * height / width * shown + 0.3 * lines + 0.5 + (0.3 if title else 0))
+    for row in range(shown):
+        for column, (name, shown_masks) in enumerate(columns.items()):
+            axes = figure.add_subplot(shown, len(columns), row * len(columns) + column + 1)
+            picture = (
+                _picture(images[row]) if shown_masks is None else _colored(shown_masks[row], palette, ignore_index)
+            )
+            axes.imshow(picture, interpolation="nearest")
+            axes.set_xticks([])
+            axes.set_yticks([])
+            if row == 0:
+                axes.set_title(name, fontsize="small")
+    _legend(figure, palette, class_names, bool((truth[:shown] == ignore_index).any()))
+    if title:
+        figure.suptitle(title)
+    return figure
+
+
+def _legend(figure: Figure, palette: Tensor, class_names: Sequence[str], ignored: bool) -> None:
+    from matplotlib.patches import Patch
+
+    entries = [Patch(color=tuple(color), label=name) for color, name in zip(palette.tolist(), class_names, strict=True)]
+    if ignored:
+        entries.append(Patch(facecolor=IGNORED, edgecolor="black", label="ignored"))
+    figure.legend(
+        handles=entries, loc="outside lower center", ncols=min(6, len(entries)), fontsize="small", frameon=False
+    )
+
+
+def _colors(count: int) -> Tensor:
+    """Give ``count`` colors ``k 3``: ten, or matplotlib's twenty, or hues around the circle."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_rgb
+
+    if count <= len(PALETTE):
+        return torch.tensor([to_rgb(color) for color in PALETTE[:count]], dtype=torch.float32)
+    if count <= 20:
+        # dark colors first, then their light partners
+        order = [*range(0, 20, 2), *range(1, 20, 2)]
+        return torch.tensor([colormaps["tab20"](place)[:3] for place in order[:count]], dtype=torch.float32)
+    return torch.tensor([colormaps["hsv"](place / count)[:3] for place in range(count)], dtype=torch.float32)
+
+
+def _colored(mask: Tensor, palette: Tensor, ignore_index: int) -> Any:
+    ignored = mask.cpu() == ignore_index
+    colors = palette[torch.where(ignored, 0, mask.cpu().long())]
+    colors[ignored] = torch.tensor(IGNORED)
+    return colors.numpy()
+
+
+def _picture(image: Tensor) -> Any:
+    pixels = image.cpu().float() / (1 if image.is_floating_point() else 255)
+    return pixels.expand(3, -1, -1).permute(1, 2, 0).clamp(0, 1).numpy()

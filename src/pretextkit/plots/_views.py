@@ -1,0 +1,123 @@
+"""What a pretext task shows its backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pretextkit.batches import Labeled, PatchPair, Tiles, TwoViews
+from pretextkit.errors import DataError, OptionError
+from pretextkit.plots._figures import draw_image, grid_of_tiles, new_figure, require_count, stretch
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["views"]
+
+POSITIONS = ("above left", "above", "above right", "left", "right", "below left", "below", "below right")
+
+
+class _Row(NamedTuple):
+    name: str
+    images: Tensor
+    """``n c h w``."""
+
+
+def views(batch: Any, *, count: int = 8, label_names: Sequence[str] = ()) -> Figure:
+    """Draw the first images of a batch of views, labeled with what they are.
+
+    Look at them before you train: most mistakes in a pretext task can be seen. ``Labeled`` images get a row for each
+    label, ``TwoViews`` lie below each other, the patches of a ``PatchPair`` lie where they were in the image, the
+    ``Tiles`` of an image in the order shown, and of any other named tuple each field ``b c h w`` gets a row. Images
+    outside [0, 1] are stretched one by one.
+
+    Args:
+        batch: What a task's ``views`` gives.
+        count: Images in a row, at most.
+        label_names: Of the labels 0, 1, …, e.g. ``("0°", "90°", "180°", "270°")`` for rotation.
+
+    Returns:
+        A figure to save or display.
+
+    Raises:
+        OptionError: ``count`` is below 1, or ``label_names`` lacks a label.
+        DataError: ``batch`` is not a named tuple with images.
+        PretextkitError: matplotlib is not installed.
+
+    Example:
+        >>> from pretextkit import Labeled
+        >>> batch = Labeled(torch.rand(6, 3, 8, 8), torch.tensor([0, 0, 0, 1, 1, 1]))
+        >>> [axes.get_ylabel() for axes in views(batch, count=1, label_names=("cat", "dog")).axes]
+        ['cat', 'dog']
+    """
+    require_count(count, default=8)
+    rows, titles = _rows(batch, count, label_names)
+    columns = max(len(row.images) for row in rows)
+    gutter = 0.12 * max(len(row.name) for row in rows)
+
+    figure = new_figure(1.1 * columns + gutter, (1.1 + (0.25 if titles else 0)) * len(rows))
+    for line, row in enumerate(rows):
+        for column, image in enumerate(row.images):
+            axes = figure.add_subplot(len(rows), columns, line * columns + column + 1)
+            draw_image(axes, image)
+            if column == 0:
+                axes.set_ylabel(row.name, rotation="horizontal", ha="right", va="center")
+            if line == 0 and titles:
+                axes.set_title(titles[column], fontsize="small")
+    return figure
+
+
+def _rows(batch: Any, count: int, label_names: Sequence[str]) -> tuple[list[_Row], list[str]]:
+    """Arrange a batch as rows of images, and titles of their columns where there are any."""
+    if isinstance(batch, Labeled):
+        return _by_label(batch, count, label_names), []
+    if isinstance(batch, TwoViews):
+        return [_Row("view a", batch.a[:count]), _Row("view b", batch.b[:count])], []
+    if isinstance(batch, Tiles):
+        return [_Row("", grid_of_tiles([tile[:count] for tile in batch.tiles]))], [
+            f"order {k}" for k in batch.permutation[:count].tolist()
+        ]
+    if isinstance(batch, PatchPair):
+        return [_Row("", _in_place(batch, count))], [POSITIONS[place] for place in batch.position[:count].tolist()]
+    fields = batch._asdict() if hasattr(batch, "_asdict") else {}
+    rows = [
+        _Row(name, value[:count])
+        for name, value in fields.items()
+        if isinstance(value, Tensor) and value.ndim == 4 and value.shape[1] in (1, 3)
+    ]
+    if not rows or not len(rows[0].images):
+        raise DataError(
+            "a named tuple with images b c h w of 1 or 3 channels",
+            got=type(batch).__name__,
+            fix="Pass what a task's views(images, generator) gives.",
+        )
+    return rows, []
+
+
+def _by_label(batch: Labeled, count: int, label_names: Sequence[str]) -> list[_Row]:
+    labels = torch.unique(batch.labels).tolist()
+    if label_names and labels[-1] >= len(label_names):
+        raise OptionError(
+            f"label_names for labels up to {labels[-1]}", got=f"{len(label_names)} names", fix="Name every label."
+        )
+    return [
+        _Row(label_names[label] if label_names else f"label {label}", batch.images[batch.labels == label][:count])
+        for label in labels
+    ]
+
+
+def _in_place(batch: PatchPair, count: int) -> Tensor:
+    """Put each pair into a white 3x3 grid, a pixel apart: ``n c p p`` twice to ``n c 3p+2 3p+2``."""
+    center, neighbor = (torch.stack([stretch(patch) for patch in patches[:count]]) for patches in batch[:2])
+    side = center.shape[-1]
+    step = side + 1
+    canvas = center.new_ones(*center.shape[:2], 3 * side + 2, 3 * side + 2)
+    canvas[:, :, step : step + side, step : step + side] = center
+    for picture, patch, place in zip(canvas, neighbor, batch.position.tolist(), strict=False):
+        cell = place if place < 4 else place + 1  # the center is cell 4 of nine, and no position
+        top, left = cell // 3 * step, cell % 3 * step
+        picture[:, top : top + side, left : left + side] = patch
+    return canvas

@@ -1,0 +1,122 @@
+"""Denoising: what was this image before it was spoilt?"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Generator, Tensor
+
+from pretextkit._validation._options import check_float
+from pretextkit.batches import Masked
+from pretextkit.contracts import PretextTask, SpatialBackbone, TaskOutput
+from pretextkit.losses import psnr, weighted_mse
+from pretextkit.models.heads import ConvDecoder
+from pretextkit.models.heads._decoder import match_images
+from pretextkit.registries import register_pretext_task
+from pretextkit.views import hide_pixels, mask_patches
+
+__all__ = ["Corruption", "Denoising", "GaussianNoise", "HiddenPatches"]
+
+
+class Corruption(Protocol):
+    """A way to spoil images ``b c h w``, each by its own draw."""
+
+    def __call__(self, images: Tensor, generator: Generator) -> Masked: ...
+
+
+class HiddenPatches(NamedTuple):
+    """Hide a share of the patches of a grid; a patch of 1 pixel hides single pixels."""
+
+    fraction: float = 0.5
+    patch: int = 4
+
+    def __call__(self, images: Tensor, generator: Generator) -> Masked:
+        """Hide patches of ``b c h w``, other ones in each image."""
+        mask = mask_patches(images, fraction=self.fraction, patch=self.patch, generator=generator)
+        return Masked(hide_pixels(images, mask), mask, images)
+
+
+class GaussianNoise(NamedTuple):
+    """Add noise to every pixel and channel; all pixels count as hidden."""
+
+    std: float = 0.2
+
+    def __call__(self, images: Tensor, generator: Generator) -> Masked:
+        """Add noise to ``b c h w`` and clamp the sum to [0, 1].
+
+        Raises:
+            OptionError: The standard deviation is not above 0.
+        """
+        std = check_float("std", self.std, "(0, inf)", fix="For example 0.2.")
+        noise = torch.randn(images.shape, generator=generator, device=generator.device).to(images)
+        mask = torch.ones_like(images[:, :1], dtype=torch.bool)
+        return Masked((images + std * noise).clamp(0, 1), mask, images)
+
+
+@register_pretext_task("denoising")
+class Denoising(PretextTask[Masked, SpatialBackbone]):
+    """Bring spoilt images back.
+
+    To undo the damage, a code must know how images hang together, and it cannot just copy its input, however wide it
+    is (Vincent et al. 2008, doi 10.1145/1390156.1390294). All pixels count, so that :meth:`reconstruct` maps an image
+    as it is to the nearest one of the kind it was trained on.
+
+    Metrics: ``mse`` and ``psnr`` (in decibels) of all pixels, ``mse_hidden`` of the hidden ones, and ``psnr_input`` of
+    the spoilt images, which is what doing nothing gives.
+
+    Args:
+        backbone: What is trained.
+        corruption: :class:`HiddenPatches`, :class:`GaussianNoise`, or a function of your own like them.
+        bottleneck: Channels to which the last feature map is reduced before it is decoded.
+
+    Raises:
+        OptionError: The backbone has no feature maps, or ``bottleneck`` is below 1.
+
+    Example:
+        >>> from pretextkit.models import SmallCNN
+        >>> task = Denoising(SmallCNN(), corruption=HiddenPatches(fraction=0.25, patch=1))
+        >>> batch = task.views(torch.rand(2, 3, 32, 32), torch.Generator().manual_seed(0))
+        >>> batch.mask.sum((1, 2, 3))
+        tensor([256, 256])
+        >>> task.reconstruct(batch.visible).shape
+        torch.Size([2, 3, 32, 32])
+    """
+
+    def __init__(
+        self,
+        backbone: SpatialBackbone,
+        *,
+        corruption: Corruption = HiddenPatches(),  # noqa: B008 - a tuple, which cannot change
+        bottleneck: int | None = None,
+    ) -> None:
+        super().__init__(backbone)
+        self.corruption = corruption
+        self.head = ConvDecoder.fitting(backbone, bottleneck=bottleneck)
+
+    def views(self, images: Tensor, generator: Generator) -> Masked:
+        """Spoil ``b c h w``, each image by its own draw.
+
+        Raises:
+            OptionError: A number of the corruption is out of range.
+            ShapeError: The images are too small for it.
+        """
+        return self.corruption(images, generator)
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """Map ``b c h w``, spoilt or not, to what the decoder makes of them, of the same shape, in [0, 1]."""
+        return match_images(self.head(self.backbone.feature_map(images)), images)
+
+    def forward(self, batch: Masked) -> TaskOutput:
+        prediction = self.reconstruct(batch.visible)
+        everywhere = torch.ones_like(batch.mask)
+        loss = weighted_mse(prediction, batch.target, everywhere)
+        return TaskOutput(
+            loss,
+            {
+                "mse": loss.detach(),
+                "mse_hidden": weighted_mse(prediction.detach(), batch.target, batch.mask),
+                "psnr": psnr(loss),
+                "psnr_input": psnr(weighted_mse(batch.visible, batch.target, everywhere)),
+            },
+        )

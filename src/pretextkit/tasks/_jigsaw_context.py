@@ -1,0 +1,85 @@
+"""Relative patch location: where around the center patch was this neighbor?"""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor, nn
+
+from pretextkit._validation._options import check_int
+from pretextkit.batches import PatchPair
+from pretextkit.contracts import Backbone, TaskOutput
+from pretextkit.models.heads import MLPHead
+from pretextkit.registries import register_pretext_task
+from pretextkit.tasks._patches import PatchLayout, PatchTask
+from pretextkit.views._random import randint
+
+__all__ = ["JigsawContext"]
+
+OFFSETS = tuple((row, column) for row in (-1, 0, 1) for column in (-1, 0, 1) if (row, column) != (0, 0))
+"""Rows and columns from the center to the neighbors 0…7."""
+
+
+@register_pretext_task("jigsaw-context")
+class JigsawContext(PatchTask[PatchPair]):
+    """Tell where around a center patch one of its eight neighbors was.
+
+    Whoever knows that the wheel is below the window has recognized the car (Doersch et al. 2015, arXiv 1505.05192).
+    The task has shortcuts, and each has its cure: gaps and jitter against lines that run from patch to patch, one
+    channel kept of many patches against the lens's color fringes, patches standardized one by one against
+    vignetting. Where an image is larger than the grid, the grid lies anywhere in it.
+
+    Metrics: ``accuracy`` (chance is 0.125).
+
+    Args:
+        backbone: What is trained; it sees single patches.
+        layout: Patch, gap and jitter in pixels; by default fitted to the shorter side of the images.
+        pairs: Pairs cut from each image in one step, drawn independently. A patch has about a sixteenth of the image's
+            pixels, so that several cost less than one whole image.
+        color_drop: Probability that a patch keeps one channel only.
+
+    Raises:
+        OptionError: ``layout`` lets neighbors touch, or a number is out of range.
+
+    Example:
+        >>> from pretextkit.models import SmallCNN
+        >>> task = JigsawContext(SmallCNN(), pairs=1)
+        >>> batch = task.views(torch.rand(2, 3, 64, 64), torch.Generator().manual_seed(0))
+        >>> batch.center.shape, batch.neighbor.shape, batch.position.shape
+        (torch.Size([2, 3, 16, 16]), torch.Size([2, 3, 16, 16]), torch.Size([2]))
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        layout: PatchLayout | None = None,
+        pairs: int = 4,
+        color_drop: float = 0.66,
+    ) -> None:
+        super().__init__(backbone, layout=layout, color_drop=color_drop)
+        self.pairs = check_int("pairs", pairs, fix="The default is 4.")
+        self.head = MLPHead(2 * backbone.feature_dim, len(OFFSETS), hidden_dim=512)
+
+    def views(self, images: Tensor, generator: Generator) -> PatchPair:
+        """Cut ``pairs`` pairs of patches out of each image ``b c h w``; pairs of one image are consecutive rows.
+
+        Raises:
+            ShapeError: The grid does not fit into the images.
+        """
+        layout = self.layout_for(images)
+        images = images.repeat_interleave(self.pairs, 0)
+        position = randint(images, len(OFFSETS), generator)
+        top, left = (randint(images, side - layout.span + 1, generator) for side in images.shape[2:])
+        step = layout.patch + layout.gap
+        top, left = top + step, left + step
+        below, right = torch.tensor(OFFSETS, device=images.device)[position].unbind(1)
+        center = self.cut(images, top, left, layout, generator)
+        neighbor = self.cut(images, top + step * below, left + step * right, layout, generator)
+        return PatchPair(center, neighbor, position)
+
+    def forward(self, batch: PatchPair) -> TaskOutput:
+        features = self.backbone(torch.cat([batch.center, batch.neighbor]))
+        logits = self.head(torch.cat(features.chunk(2), 1)).float()
+        loss = nn.functional.cross_entropy(logits, batch.position)
+        correct = logits.detach().argmax(1) == batch.position
+        return TaskOutput(loss, {"accuracy": correct.float().mean()})

@@ -1,0 +1,115 @@
+"""SimCLR: which of the other views in the batch shows the same image?"""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor, nn
+
+from pretextkit._chunks import row_chunks
+from pretextkit._validation._options import check_float, check_int
+from pretextkit.batches import TwoViews
+from pretextkit.contracts import Backbone, PretextTask, TaskOutput
+from pretextkit.losses import alignment, nt_xent_loss, uniformity
+from pretextkit.models.heads import MLPHead
+from pretextkit.registries import register_pretext_task
+from pretextkit.views import color_jitter, random_grayscale, random_horizontal_flip, random_resized_crop
+
+__all__ = ["SimCLR"]
+
+
+@register_pretext_task("simclr")
+class SimCLR(PretextTask[TwoViews]):
+    """Bring two random views of an image together and push all other images away.
+
+    What survives cropping and recoloring is what the image shows (Chen et al. 2020, arXiv 2002.05709). The defaults
+    suit images of 28 to 96 pixels: crops of at least a fifth of the area, jitter of half the strength used on
+    ImageNet, and no blur, as in the paper's CIFAR-10 experiments (appendix B.9).
+
+    Metrics: ``top1``, how often a view's nearest other view is its partner; ``alignment`` and ``uniformity`` of the
+    projections.
+
+    Args:
+        backbone: What is trained.
+        projection_dim: Width of the projection that the loss sees.
+        temperature: Of NT-Xent.
+        crop_scale: Smallest and largest share of the image in a crop.
+        flip: Probability of a mirror image; 0 for digits and letters.
+        jitter: Strength of the color jitter, 1 being the paper's on ImageNet.
+        grayscale: Probability of dropping color.
+
+    Raises:
+        OptionError: A number is out of range.
+
+    Example:
+        >>> from pretextkit.models import SmallCNN
+        >>> task = SimCLR(SmallCNN())
+        >>> output = task.step(torch.rand(4, 3, 32, 32), torch.Generator().manual_seed(0))
+        >>> sorted(output.metrics)
+        ['alignment', 'top1', 'uniformity']
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        projection_dim: int = 128,
+        temperature: float = 0.5,
+        crop_scale: tuple[float, float] = (0.2, 1.0),
+        flip: float = 0.5,
+        jitter: float = 0.5,
+        grayscale: float = 0.2,
+    ) -> None:
+        super().__init__(backbone)
+        projection_dim = check_int("projection_dim", projection_dim, fix="The default is 128.")
+        self.head = MLPHead(backbone.feature_dim, projection_dim)
+        self.temperature = check_float("temperature", temperature, "(0, inf)", fix="The default is 0.5.")
+        self.crop_scale = crop_scale
+        self.flip = check_float("flip", flip, "[0, 1]", fix="0 is never, 1 is always.")
+        self.jitter = check_float("jitter", jitter, "[0, 2.5]", fix="0 leaves colors alone.")
+        self.grayscale = check_float("grayscale", grayscale, "[0, 1]", fix="0 is never, 1 is always.")
+
+    def views(self, images: Tensor, generator: Generator) -> TwoViews:
+        """Make two views ``b c h w`` of each image ``b c h w``."""
+        return TwoViews(self._view(images, generator), self._view(images, generator))
+
+    def _view(self, images: Tensor, generator: Generator) -> Tensor:
+        view = random_resized_crop(images, scale=self.crop_scale, generator=generator)
+        view = random_horizontal_flip(view, self.flip, generator=generator)
+        strength = 0.8 * self.jitter
+        view = color_jitter(
+            view,
+            brightness=strength,
+            contrast=strength,
+            saturation=strength,
+            hue=0.2 * self.jitter,
+            generator=generator,
+        )
+        return random_grayscale(view, self.grayscale, generator=generator)
+
+    def forward(self, batch: TwoViews) -> TaskOutput:
+        z_a, z_b = self.head(self.backbone(torch.cat(batch))).float().chunk(2)
+        loss = nt_xent_loss(z_a, z_b, temperature=self.temperature)
+        return TaskOutput(
+            loss,
+            {
+                "top1": _top1(z_a.detach(), z_b.detach()),
+                "alignment": alignment(z_a, z_b),
+                "uniformity": uniformity(z_a),
+            },
+        )
+
+
+@torch.no_grad()
+def _top1(z_a: Tensor, z_b: Tensor) -> Tensor:
+    """Share of rows of ``z_a`` whose most similar row, among all others of both views, is their partner in ``z_b``."""
+    a, b = nn.functional.normalize(z_a), nn.functional.normalize(z_b)
+    to_partner = (a * b).sum(1)
+    right = a.new_zeros(())
+    for chunk in row_chunks(len(a), 2 * len(a), a.device):
+        with torch.autocast(a.device.type, enabled=False):  # in half precision, near neighbors tie
+            to_others = torch.cat([a[chunk] @ a.T, a[chunk] @ b.T], 1)
+        here = torch.arange(len(chunk), device=a.device)
+        to_others[here, chunk] = -torch.inf
+        to_others[here, chunk + len(a)] = -torch.inf
+        right += (to_partner[chunk] > to_others.amax(1)).sum()
+    return right / len(a)

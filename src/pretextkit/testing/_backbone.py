@@ -1,0 +1,266 @@
+"""The conformance kit for backbones."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pretextkit.contracts import Backbone, SpatialBackbone
+from pretextkit.errors import PretextkitError
+from pretextkit.testing._cases import generator, global_rng_states, same, seeded
+from pretextkit.testing._runner import NONE, Check, bind, require, run_checks
+from pretextkit.testing._toys import toy_images
+
+__all__ = ["backbone_checks", "check_backbone"]
+
+SIZES = ((28, 28), (32, 32), (48, 48), (33, 40))
+TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class BackboneCase:
+    """A backbone under test, and images to try it on."""
+
+    make: Callable[[], Backbone]
+
+    def backbone(self, seed: int = 0) -> Backbone:
+        """Make the backbone in eval mode, its normalization measured and its BatchNorm statistics moved."""
+        with seeded(seed):
+            backbone = self.make()
+            require(isinstance(backbone, Backbone), f"The factory makes a {type(backbone).__name__}, not a Backbone.")
+            backbone.normalization.measure(self.images(16))
+            with torch.no_grad():
+                backbone.train()(self.images(16))
+        return backbone.eval()
+
+    def images(self, n: int = 6, *, size: tuple[int, int] = (32, 32), channels: int = 3, seed: int = 0) -> Tensor:
+        """Draw toy images."""
+        return toy_images(n, size=size, channels=channels, generator=generator(seed))
+
+
+def features_are_b_d(case: BackboneCase) -> None:
+    """Features are ``b d`` with d = ``feature_dim``, for gray and color images of several sizes."""
+    backbone = case.backbone()
+    for size in SIZES:
+        for channels in (1, 3):
+            shape = tuple(_features(backbone, case.images(2, size=size, channels=channels)).shape)
+            wanted = (2, backbone.feature_dim)
+            require(shape == wanted, f"{channels} channels of {size[0]}x{size[1]} give features {shape}, not {wanted}.")
+
+
+def stages_end_in_the_feature_map(case: BackboneCase) -> None:
+    """A SpatialBackbone's stages are maps, the last is ``feature_map``, and its mean is the features."""
+    backbone = case.backbone()
+    if not isinstance(backbone, SpatialBackbone):
+        return
+    for size in SIZES:
+        images = case.images(2, size=size)
+        with torch.no_grad():
+            stages, last = backbone.stages(images), backbone.feature_map(images)
+        require(isinstance(stages, tuple) and bool(stages), "stages returns no tuple of maps.")
+        for number, stage in enumerate(stages):
+            require(stage.ndim == 4 and len(stage) == 2, f"Stage {number} has shape {tuple(stage.shape)}, not b d h w.")
+        require(same(stages[-1], last), "The last stage is not feature_map.")
+        require(
+            same(last.mean((2, 3)), _features(backbone, images), tolerance=1e-5), "Features are not the map's mean."
+        )
+
+
+def stages_are_not_overwritten(case: BackboneCase) -> None:
+    """Every stage has its own memory: no later one writes into an earlier one."""
+    backbone = case.backbone()
+    if not isinstance(backbone, SpatialBackbone):
+        return
+    with torch.no_grad():
+        storages = [stage.untyped_storage().data_ptr() for stage in backbone.stages(case.images())]
+    require(len(set(storages)) == len(storages), "Two stages share memory; an in-place layer overwrites its input.")
+
+
+def eval_features_repeat(case: BackboneCase) -> None:
+    """In eval mode features repeat, and the global RNG is left alone."""
+    backbone, images = case.backbone(), case.images()
+    before = global_rng_states()
+    first, second = _features(backbone, images), _features(backbone, images)
+    require(torch.equal(first, second), "Two passes over the same images differ in eval mode.")
+    require(before == global_rng_states(), "A pass in eval mode draws from a global RNG.")
+
+
+def eval_changes_no_state(case: BackboneCase) -> None:
+    """In eval mode a pass changes no parameter, no buffer and not its input."""
+    backbone, images = case.backbone(), case.images()
+    state, input_before = {k: v.clone() for k, v in backbone.state_dict().items()}, images.clone()
+    _features(backbone, images)
+    moved = [name for name, value in backbone.state_dict().items() if not same(value, state[name])]
+    require(not moved, f"A pass in eval mode changed {moved[:3]}.")
+    require(torch.equal(images, input_before), "A pass changed its images in place.")
+
+
+def eval_features_ignore_batch_mates(case: BackboneCase) -> None:
+    """In eval mode an image's features do not depend on the others in its batch."""
+    backbone, images = case.backbone(), case.images()
+    alone = torch.cat([_features(backbone, image[None]) for image in images])
+    require(_near(alone, _features(backbone, images)), "An image's features change with its batch in eval mode.")
+
+
+def features_tell_images_apart(case: BackboneCase) -> None:
+    """Different images get different, finite features."""
+    features = _features(case.backbone(), case.images(8))
+    require(bool(features.isfinite().all()), "Features are not finite.")
+    distances = torch.cdist(features, features) + torch.eye(8) * 1e9
+    require(float(distances.min()) > 1e-6, "Two different images get the same features.")
+
+
+def every_parameter_gets_gradient(case: BackboneCase) -> None:
+    """Every trainable parameter of the backbone gets gradient from the features."""
+    backbone = case.backbone().train()
+    weights = torch.randn(backbone.feature_dim, generator=generator(0))
+    torch.autograd.backward((backbone(case.images()) * weights).square().sum())
+    idle = [
+        name
+        for name, parameter in backbone.named_parameters()
+        if parameter.requires_grad and (parameter.grad is None or not parameter.grad.any())
+    ]
+    require(not idle, f"The features do not depend on {idle[:5]}; leave classifiers and unused stages out.")
+
+
+def dtypes_agree(case: BackboneCase) -> None:
+    """uint8, float32 and float64 images of the same pixels give the same features."""
+    backbone = case.backbone()
+    levels = (case.images() * 255).round()
+    features = _features(backbone, levels / 255)
+    for images in (levels.to(torch.uint8), levels.double() / 255):
+        require(
+            _near(_features(backbone, images), features), f"{images.dtype} images give other features than float32."
+        )
+
+
+def memory_layouts_agree(case: BackboneCase) -> None:
+    """channels_last and transposed images give the same features."""
+    backbone, images = case.backbone(), case.images()
+    features = _features(backbone, images)
+    transposed = images.transpose(2, 3).contiguous().transpose(2, 3)
+    require(_near(_features(backbone, transposed), features), "Images that are not contiguous give other features.")
+    last = _features(
+        backbone.to(memory_format=torch.channels_last), images.contiguous(memory_format=torch.channels_last)
+    )
+    require(_near(last, features), "channels_last gives other features.")
+
+
+def normalization_is_in_the_state_dict(case: BackboneCase) -> None:
+    """A new backbone that loads the state dict gives bit-identical features: mean and std travel with the weights."""
+    backbone, other = case.backbone(), case.backbone(seed=1)
+    other.normalization.set(torch.zeros(()), torch.ones(()))
+    other.load_state_dict(backbone.state_dict())
+    images = case.images()
+    require(
+        torch.equal(_features(backbone, images), _features(other, images)), "Features differ after load_state_dict."
+    )
+
+
+def normalization_is_used(case: BackboneCase) -> None:
+    """Measuring other images changes the features: the input goes through ``self.normalization``."""
+    backbone, images = case.backbone(), case.images()
+    before = _features(backbone, images)
+    backbone.normalization.set(torch.full((), 0.9), torch.full((), 0.05))
+    require(
+        not _near(before, _features(backbone, images)), "Features do not depend on self.normalization; call it first."
+    )
+
+
+def copies_agree(case: BackboneCase) -> None:
+    """Pickled and deep-copied backbones give bit-identical features."""
+    backbone, images = case.backbone(), case.images()
+    features = _features(backbone, images)
+    for how, twin in (("pickling", pickle.loads(pickle.dumps(backbone))), ("copy.deepcopy", copy.deepcopy(backbone))):
+        require(torch.equal(_features(twin, images), features), f"Features differ after {how}.")
+
+
+def bfloat16_autocast_is_finite(case: BackboneCase) -> None:
+    """Under bfloat16 autocast the features are finite and near those of float32."""
+    backbone, images = case.backbone(), case.images()
+    features = _features(backbone, images)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = _features(backbone, images).float()
+    error = (low - features).norm() / features.norm()
+    require(bool(error < 0.1), f"Features under bfloat16 autocast are off by {float(error):.0%}.")
+
+
+def refuses_wrong_ranks(case: BackboneCase) -> None:
+    """Tensors that are not ``b c h w`` with 1 or 3 channels raise a PretextkitError."""
+    backbone, images = case.backbone(), case.images()
+    for wrong in (images[0], images.permute(0, 2, 3, 1), images[:, :2]):
+        try:
+            _features(backbone, wrong)
+        except PretextkitError:
+            continue
+        require(False, f"Images of shape {tuple(wrong.shape)} were taken; call self.normalization first.")
+
+
+def _features(backbone: Backbone, images: Tensor) -> Tensor:
+    with torch.no_grad():
+        features: Tensor = backbone(images)
+    return features
+
+
+def _near(one: Tensor, other: Tensor) -> bool:
+    return bool((one - other).norm() <= TOLERANCE * other.norm())
+
+
+CHECKS = (
+    features_are_b_d,
+    stages_end_in_the_feature_map,
+    stages_are_not_overwritten,
+    eval_features_repeat,
+    eval_changes_no_state,
+    eval_features_ignore_batch_mates,
+    features_tell_images_apart,
+    every_parameter_gets_gradient,
+    dtypes_agree,
+    memory_layouts_agree,
+    normalization_is_in_the_state_dict,
+    normalization_is_used,
+    copies_agree,
+    bfloat16_autocast_is_finite,
+    refuses_wrong_ranks,
+)
+
+
+def backbone_checks(make: Callable[[], Backbone], *, expected_failures: Mapping[str, str] = NONE) -> list[Check]:
+    """List the checks of a backbone, for :func:`parametrize_checks` or to run one by one.
+
+    Args:
+        make: Makes a new backbone with new weights.
+        expected_failures: Checks that may fail, each with the reason.
+
+    Raises:
+        UnknownNameError: ``expected_failures`` names no check.
+
+    Example:
+        >>> from pretextkit.testing import TinyBackbone
+        >>> backbone_checks(TinyBackbone)[0].name
+        'features_are_b_d'
+    """
+    return bind(CHECKS, BackboneCase(make), expected_failures)
+
+
+def check_backbone(make: Callable[[], Backbone], *, expected_failures: Mapping[str, str] = NONE) -> None:
+    """Run every check of a backbone.
+
+    Args:
+        make: Makes a new backbone with new weights.
+        expected_failures: Checks that may fail, each with the reason.
+
+    Raises:
+        ConformanceError: Lists every check that failed and why, and every exemption that is stale.
+        UnknownNameError: ``expected_failures`` names no check.
+
+    Example:
+        >>> from pretextkit.testing import TinyBackbone
+        >>> check_backbone(TinyBackbone)
+    """
+    run_checks(backbone_checks(make, expected_failures=expected_failures))

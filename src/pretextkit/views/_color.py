@@ -1,0 +1,135 @@
+"""Random colors, one draw per image, computed for the whole batch at once."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Generator, Tensor
+
+from pretextkit._validation._options import check_float
+from pretextkit.contracts import GRAY_FROM_RGB
+from pretextkit.errors import ShapeError
+from pretextkit.views._random import bernoulli, check_float_images, check_view_images, select, uniform
+
+__all__ = ["color_jitter", "random_grayscale", "to_grayscale"]
+
+STRONGEST = 100
+"""More would overflow half precision."""
+
+# Columns I and Q of RGB -> YIQ span the colors of luma 0; turning in that plane changes the hue and keeps the luma.
+_YIQ_FROM_RGB = ((0.299, 0.587, 0.114), (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))
+
+
+def color_jitter(
+    images: Tensor,
+    *,
+    brightness: float = 0.4,
+    contrast: float = 0.4,
+    saturation: float = 0.4,
+    hue: float = 0.1,
+    p: float = 0.8,
+    generator: Generator,
+) -> Tensor:
+    """Change brightness, contrast, saturation and hue of each image at random.
+
+    All four are affine in the pixels, so that an image's whole jitter is one 3x3 matrix and an offset. It follows
+    Chen et al. 2020 (arXiv 2002.05709, appendix A) with these deviations from torchvision: the order is fixed
+    (saturation, hue, contrast, brightness), hue turns in YIQ rather than HSV, and values are clamped once, at the end.
+
+    Args:
+        images: ``b c h w`` in [0, 1]; of one channel, only brightness and contrast apply.
+        brightness: Factors are drawn from [1 - brightness, 1 + brightness], never below 0.
+        contrast: Likewise, about the image's mean luma.
+        saturation: Likewise, about each pixel's luma.
+        hue: Turns are drawn from [-hue, hue], 0.5 being half a turn.
+        p: Probability that an image is changed at all.
+        generator: Source of the draws.
+
+    Returns:
+        ``b c h w`` in [0, 1].
+
+    Raises:
+        OptionError: A strength is negative or above 100, ``hue`` above 0.5, or ``p`` not in [0, 1].
+        ShapeError: The images are not ``b c h w`` with 1 or 3 channels.
+
+    Example:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> color_jitter(torch.rand(4, 3, 32, 32), generator=generator).shape
+        torch.Size([4, 3, 32, 32])
+    """
+    within, fix = f"[0, {STRONGEST}]", "Zero leaves that property alone."
+    brightness = check_float("brightness", brightness, within, fix=fix)
+    contrast = check_float("contrast", contrast, within, fix=fix)
+    saturation = check_float("saturation", saturation, within, fix=fix)
+    hue = check_float("hue", hue, "[0, 0.5]", fix=fix)
+    check_float_images(images)
+
+    def factor(strength: float) -> Tensor:
+        return uniform(images, max(0.0, 1 - strength), 1 + strength, generator).to(images.dtype)[:, None, None, None]
+
+    bright, contrasted, saturated = factor(brightness), factor(contrast), factor(saturation)
+    angle = uniform(images, -hue, hue, generator).to(images.dtype) * (2 * math.pi)
+    changed = bernoulli(images, p, generator)
+    luma = to_grayscale(images.mean((2, 3), keepdim=True))[..., 0]  # the mean's luma is the luma's mean
+    matrix = contrasted[..., 0]
+    if images.shape[1] == 3:
+        matrix = matrix * _hue_and_saturation(angle, saturated[:, :, 0, 0])
+    # Passes over the pixels are what takes time. Brightness is left out of the matrix, which half precision must hold.
+    jittered = torch.baddbmm((1 - contrasted[..., 0]) * luma, matrix, images.flatten(2)).view_as(images)
+    return select(changed, jittered.mul_(bright).clamp_(0, 1), images)
+
+
+def _hue_and_saturation(angle: Tensor, saturation: Tensor) -> Tensor:
+    """Color matrices ``b 3 3`` that turn hue by ``angle`` (``b``) and scale chroma by ``saturation`` (``b 1``)."""
+    yiq = torch.tensor(_YIQ_FROM_RGB, dtype=torch.float64)
+    back: Tensor = torch.linalg.inv(yiq)  # in float64, since half precision has no inverse
+    chroma = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1) * saturation
+    turn = torch.zeros(len(angle), 3, 3, dtype=angle.dtype, device=angle.device)
+    turn[:, 0, 0] = 1
+    turn[:, 1:, 1:] = chroma.view(-1, 2, 2)
+    return back.to(angle) @ turn @ yiq.to(angle)
+
+
+def to_grayscale(images: Tensor) -> Tensor:
+    """Reduce images ``b c h w`` to their luma ``b 1 h w``.
+
+    Raises:
+        ShapeError: The images are not ``b c h w`` with 1 or 3 channels.
+
+    Example:
+        >>> to_grayscale(torch.ones(1, 3, 1, 1)).item()
+        1.0
+    """
+    check_view_images(images)
+    if images.shape[1] == 1:
+        return images
+    if images.shape[1] != 3:
+        raise ShapeError("images of 1 or 3 channels", got=images.shape[1], fix="Drop alpha: images[:, :3].")
+    check_float_images(images)
+    return (images * images.new_tensor(GRAY_FROM_RGB).view(1, 3, 1, 1)).sum(1, keepdim=True)
+
+
+def random_grayscale(images: Tensor, p: float = 0.2, *, generator: Generator) -> Tensor:
+    """Replace every channel of an image by its luma with probability ``p``.
+
+    Args:
+        images: ``b c h w``.
+        p: Probability.
+        generator: Source of the draws.
+
+    Returns:
+        ``b c h w``.
+
+    Raises:
+        OptionError: ``p`` is not in [0, 1].
+        ShapeError: The images are not ``b c h w`` with 1 or 3 channels.
+
+    Example:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> gray = random_grayscale(torch.rand(1, 3, 2, 2), p=1.0, generator=generator)
+        >>> bool((gray[:, 0] == gray[:, 2]).all())
+        True
+    """
+    gray = bernoulli(images, p, generator)
+    return select(gray, to_grayscale(images), images)

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Generator, Tensor, nn
+
+from pretextkit.anomaly._mahalanobis import shrunk_covariance
+from pretextkit.errors import DataError, ShapeError
+from pretextkit.functional import mahalanobis_anomaly_score
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=Generator().manual_seed(seed))
+
+
+def naive_covariance(features: Any) -> Any:
+    """Ledoit and Wolf 2004, image by image: how far each one's outer product is from their mean is its noise."""
+    n, d = features.shape
+    centered = features - features.mean(0)
+    outer = [np.outer(row, row) for row in centered]
+    sample = sum(outer) / n
+    target = np.trace(sample) / d * np.eye(d)
+    distance = ((sample - target) ** 2).sum()
+    noise = min(sum(((each - sample) ** 2).sum() for each in outer) / n**2, distance)
+    return noise / distance * target + (1 - noise / distance) * sample
+
+
+@pytest.mark.parametrize(("n", "d"), [(50, 4), (5, 12), (2, 3)])
+def test_the_covariance_is_that_of_the_loop(n: int, d: int) -> None:
+    features = drawn(n, d) * torch.linspace(0.1, 3, d) + 5
+    found = shrunk_covariance(features)
+    np.testing.assert_allclose(found.numpy(), naive_covariance(features.double().numpy()), rtol=1e-6, atol=1e-9)
+    assert torch.linalg.eigvalsh(found).min() > 0
+
+
+def test_scores_are_those_of_the_inverse() -> None:
+    normal, images = drawn(60, 5) @ drawn(5, 5, seed=2) + 3, drawn(8, 5, seed=1)
+    inverse = np.linalg.inv(naive_covariance(normal.double().numpy()))
+    found = mahalanobis_anomaly_score(nn.Identity(), normal, images)
+    assert found.maps is None
+    for image, score in zip(images, found.scores, strict=True):
+        away = (image - normal.mean(0)).double().numpy()
+        assert score.item() == pytest.approx(float(np.sqrt(away @ inverse @ away)), rel=1e-4)
+
+
+def test_with_many_images_it_is_the_distance_of_the_truth() -> None:
+    """Of a Gaussian the squared distance averages to its dimension."""
+    shape = torch.tensor([0.3, 1.0, 3.0])
+    scores = mahalanobis_anomaly_score(nn.Identity(), drawn(20000, 3) * shape, drawn(5000, 3, seed=1) * shape).scores
+    assert scores.square().mean().item() == pytest.approx(3, rel=0.05)
+
+
+def test_dead_features_and_few_images_stay_finite() -> None:
+    normal = drawn(10, 40)
+    normal[:, 20:] = 0.0
+    images = drawn(6, 40, seed=1)
+    images[:3, 20:] = 0.0
+    scores = mahalanobis_anomaly_score(nn.Identity(), normal, images).scores
+    assert scores.isfinite().all()
+    assert scores[3:].min() > scores[:3].max()  # what was never alive is strange
+
+
+def test_a_step_counts_by_how_rare_it_is() -> None:
+    normal = drawn(500, 2) * torch.tensor([10.0, 0.1])
+    along, across = torch.tensor([[8.0, 0.0]]), torch.tensor([[0.0, 3.0]])
+    scores = mahalanobis_anomaly_score(nn.Identity(), normal, torch.cat([along, across])).scores
+    assert scores[1] > 4 * scores[0]
+
+
+def test_the_backbone_comes_back_as_it_was() -> None:
+    backbone = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout())
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    mahalanobis_anomaly_score(backbone, drawn(9, 3), drawn(5, 3))
+    assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
+    assert all(module.training for module in backbone.modules())
+
+
+@pytest.mark.parametrize(
+    ("normal", "got"), [(torch.ones(1, 3), "one image"), (torch.ones(5, 3), "the same features for all")]
+)
+def test_features_that_do_not_vary_are_refused(normal: Tensor, got: str) -> None:
+    with pytest.raises(DataError) as caught:
+        mahalanobis_anomaly_score(nn.Identity(), normal, torch.ones(2, 3))
+    assert str(caught.value) == (
+        f"Expected normal images with different features, but got {got}. "
+        "Pass more normal images, or train the backbone."
+    )
+
+
+def test_other_widths_are_refused() -> None:
+    with pytest.raises(ShapeError, match="Expected features of one width"):
+        mahalanobis_anomaly_score(nn.Identity(), drawn(5, 3), drawn(5, 4))

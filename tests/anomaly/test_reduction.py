@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from pretextkit.anomaly._reduction import Reduction
+from pretextkit.errors import OptionError, ShapeError
+from pretextkit.functional import TopFraction, reconstruction_anomaly_score
+
+
+def reduced(images: Tensor, reduction: Reduction) -> Tensor:
+    return reconstruction_anomaly_score(torch.zeros_like, images, error="l1", reduction=reduction).scores
+
+
+def test_reductions() -> None:
+    images = torch.zeros(2, 1, 20, 20)
+    images[0, 0, :2, :2] = torch.tensor([[1.0, 0.8], [0.6, 0.4]])  # 1% of 400 pixels is 4
+    images[1] = 0.3
+    torch.testing.assert_close(reduced(images, "mean"), torch.tensor([2.8 / 400, 0.3]))
+    torch.testing.assert_close(reduced(images, "max"), torch.tensor([1.0, 0.3]))
+    torch.testing.assert_close(reduced(images, TopFraction()), torch.tensor([0.7, 0.3]))
+    torch.testing.assert_close(reduced(images, TopFraction(0.02)), torch.tensor([0.35, 0.3]))
+    torch.testing.assert_close(reduced(images, TopFraction(1)), reduced(images, "mean"))
+
+
+def test_the_highest_share_is_at_least_a_pixel() -> None:
+    images = torch.zeros(1, 1, 3, 3)
+    images[0, 0, 1, 1] = 1.0
+    assert reduced(images, TopFraction(0.01)).item() == 1.0
+
+
+@pytest.mark.parametrize("fraction", [0, -0.1, 1.1, float("nan")])
+def test_shares_out_of_range_are_refused(fraction: float) -> None:
+    with pytest.raises(OptionError) as caught:
+        TopFraction(fraction)
+    assert str(caught.value) == (
+        f"Expected fraction as a number in (0, 1], but got {fraction}. 0.01 takes the highest hundredth of the pixels."
+    )
+
+
+def test_a_reduction_gives_one_score_a_map() -> None:
+    with pytest.raises(ShapeError) as caught:
+        reduced(torch.rand(3, 1, 4, 4), lambda maps: maps.mean(1))
+    assert str(caught.value) == (
+        "Expected a reduction that gives 3 scores for 3 maps, but got shape (3, 4). "
+        "Reduce the last two axes: maps.amax((1, 2))."
+    )

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from pretextkit.comparison import _resources as memory
+from pretextkit.comparison._resources import peak_memory, reset_peak_memory
+
+CPU = torch.device("cpu")
+MB = 1_000_000
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing tells there")
+def test_what_was_held_counts_though_it_is_gone() -> None:
+    reset_peak_memory(CPU)
+    before = peak_memory(CPU)
+    held = torch.ones(25 * MB)  # 100 MB, written to
+    held.zero_()
+    del held
+    after = peak_memory(CPU)
+    assert before is not None
+    assert after is not None
+    assert after >= before
+    assert after > 100 * MB
+
+
+def test_where_the_peak_cannot_be_reset_that_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(memory, "CLEAR_REFS", tmp_path / "not" / "there")
+    reset_peak_memory(CPU)
+
+
+def test_where_nothing_tells_it_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert peak_memory(CPU) is None

@@ -1,0 +1,516 @@
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Generator, Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+from torchvision.models import resnet18
+
+from pretextkit.errors import DataError, DivergenceError, OptionError, PretextkitError, ShapeError, UnknownNameError
+from pretextkit.functional import FinetuneResult, freeze_and_finetune
+from pretextkit.models import LinearHead, MLPHead
+from pretextkit.testing import TinyBackbone
+
+
+def striped(n: int, seed: int, k: int = 2, size: int = 16) -> tuple[Tensor, Tensor]:
+    """Images whose class is the direction of their stripes, or none."""
+    labels = torch.arange(n) % k
+    images = torch.rand(n, 3, size, size, generator=Generator().manual_seed(seed)) * 0.5
+    images[labels == 0, :, ::2] += 0.5
+    images[labels == 1, :, :, ::2] += 0.5
+    return images, labels
+
+
+TRAIN, VAL = striped(24, 0), striped(16, 1)
+
+
+class Parts(nn.Module):
+    """A backbone in three parts, each with BatchNorm, and a buffer that moves even in evaluation mode."""
+
+    calls: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = self._part(3, 8)
+        self.two = self._part(8, 8)
+        self.three = self._part(8, 8)
+
+    @staticmethod
+    def _part(inputs: int, outputs: int) -> nn.Sequential:
+        return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU())
+
+    def forward(self, images: Tensor) -> Tensor:
+        out: Tensor = self.three(self.two(self.one(images))).mean((2, 3))
+        return out
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+def tune(backbone: nn.Module, head: nn.Module, train: Any = TRAIN, val: Any = None, **options: Any) -> FinetuneResult:
+    defaults: dict[str, Any] = {"epochs": 2, "batch_size": 8, "device": "cpu", "precision": "fp32", "progress": False}
+    return freeze_and_finetune(backbone, head, train, val, **{**defaults, **options})
+
+
+def snapshot(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def changed(module: nn.Module, before: dict[str, Tensor]) -> set[str]:
+    return {name for name, value in module.state_dict().items() if not torch.equal(value, before[name])}
+
+
+def flip(images: Tensor, generator: Generator) -> Tensor:
+    mirrored = torch.rand(len(images), generator=generator) < 0.5
+    return torch.where(mirrored[:, None, None, None], images.flip(3), images)
+
+
+@pytest.mark.parametrize("augment", [None, flip])
+def test_a_frozen_backbone_is_bit_identical(augment: Any) -> None:
+    backbone, head = Parts(), LinearHead(8, 2)
+    before, head_before = snapshot(backbone), snapshot(head)
+    tune(backbone, head, augment=augment)
+    assert changed(backbone, before) == set()
+    assert changed(head, head_before) == {"linear.weight", "linear.bias"}
+
+
+@pytest.mark.parametrize("trainable", [["three"], ["three", "one"], ["two.0"]])
+def test_only_the_named_parts_train(trainable: list[str]) -> None:
+    backbone = Parts()
+    before = snapshot(backbone)
+    tune(backbone, LinearHead(8, 2), trainable=trainable)
+    moved = changed(backbone, before)
+    assert moved == {name for name in before if name.startswith(tuple(f"{part}." for part in trainable))}
+
+
+def test_all_trains_all() -> None:
+    backbone = Parts()
+    before = snapshot(backbone)
+    tune(backbone, LinearHead(8, 2), trainable="all")
+    assert changed(backbone, before) == set(before)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_all_evaluates_afterwards_or_is_as_it_was_after_an_error(fails: bool) -> None:
+    backbone, head = Parts().train(), LinearHead(8, 2).eval()
+    backbone.two.eval()
+    next(backbone.one.parameters()).requires_grad_(False)
+    twin = copy.deepcopy((backbone, head))
+    modes: list[list[bool]] = []
+
+    def augment(images: Tensor, generator: Generator) -> Tensor:
+        modes.append([part.training for part in (backbone.one, backbone.two, backbone.three, head)])
+        if fails and len(modes) == 2:
+            raise ZeroDivisionError
+        return images
+
+    try:
+        tune(backbone, head, augment=augment, trainable=["three"])
+        assert not fails
+    except ZeroDivisionError:
+        assert fails
+    assert modes[0] == [False] * 4  # one image to try
+    assert modes[1] == [False, False, True, True]
+    for module, other in zip((backbone, head), twin, strict=True):
+        assert [m.training for m in module.modules()] == [fails and m.training for m in other.modules()]
+        assert [w.requires_grad for w in module.parameters()] == [w.requires_grad for w in other.parameters()]
+
+
+def test_features_made_once_train_the_head_as_features_made_anew() -> None:
+    backbone = Parts()
+    cached, anew = LinearHead(8, 2), LinearHead(8, 2)
+    anew.load_state_dict(cached.state_dict())
+    calls: list[int] = []
+    handle = backbone.register_forward_hook(lambda *_: calls.append(1))
+    one = tune(backbone, cached, val=VAL, epochs=4, optimizer="sgd", learning_rate=0.5)
+    assert len(calls) == 3  # one image to try, train once, val once
+    other = tune(backbone, anew, val=VAL, epochs=4, optimizer="sgd", learning_rate=0.5, augment=lambda x, _: x)
+    handle.remove()
+    torch.testing.assert_close(cached.state_dict(), anew.state_dict(), rtol=1e-3, atol=1e-4)
+    assert one.history.column("loss") == pytest.approx(other.history.column("loss"), rel=1e-3)
+    assert one.accuracy == other.accuracy
+
+
+def rates(monkeypatch: pytest.MonkeyPatch, backbone: nn.Module, **options: Any) -> list[dict[str, float]]:
+    """Learning rate of every parameter at every step."""
+    head = LinearHead(options.pop("d"), 2)
+    names = {id(w): f"backbone.{name}" for name, w in backbone.named_parameters()}
+    names |= {id(w): f"head.{name}" for name, w in head.named_parameters()}
+    seen: list[dict[str, float]] = []
+    step = torch.optim.SGD.step
+
+    def spy(self: torch.optim.SGD, *args: Any, **kwargs: Any) -> Any:
+        seen.append({names[id(w)]: group["lr"] for group in self.param_groups for w in group["params"]})
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", spy)
+    tune(backbone, head, optimizer="sgd", learning_rate=0.8, epochs=1, **options)
+    return seen
+
+
+def test_layer_decay_lowers_the_rate_away_from_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = rates(monkeypatch, Parts(), d=8, trainable="all", layer_decay=0.5)
+    assert seen[0]["head.linear.weight"] == seen[0]["head.linear.bias"] == 0.8
+    for part, rate in (("three", 0.4), ("two", 0.2), ("one", 0.1)):
+        assert {value for name, value in seen[0].items() if name.startswith(f"backbone.{part}.")} == {rate}
+
+
+def test_layer_decay_counts_frozen_layers_and_looks_inside_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = rates(monkeypatch, TinyBackbone(), d=64, trainable=["layers.0"], layer_decay=0.5)
+    assert {value for name, value in seen[0].items() if name.startswith("backbone.layers.0.")} == {0.8 * 0.5**3}
+    assert {name.split(".")[2] for name in seen[0] if name.startswith("backbone.")} == {"0"}
+
+
+def test_without_layer_decay_all_rates_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(rates(monkeypatch, Parts(), d=8, trainable="all")[0].values()) == {0.8}
+
+
+def test_the_head_learns_first_then_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = rates(monkeypatch, Parts(), d=8, trainable=["three"], head_epochs=2)
+    heads = [not any(name.startswith("backbone.") for name in step) for step in seen]
+    assert heads == [True] * 6 + [False] * 3
+    assert seen[0]["head.linear.bias"] == seen[6]["head.linear.bias"] == 0.8  # each phase has its schedule
+    backbone, head = Parts(), LinearHead(8, 2)
+    result = tune(backbone, head, trainable=["three"], head_epochs=3, epochs=2)
+    assert result.history.column("epoch") == [1, 2, 3, 4, 5]
+    assert result.history.column("step") == [3, 6, 9, 12, 15]
+    times = result.history.column("seconds")
+    assert times == sorted(times)
+    assert times[-1] <= result.seconds
+
+
+def test_the_two_phases_are_a_frozen_run_and_a_run_from_there() -> None:
+    once, twice = Parts(), Parts()
+    twice.load_state_dict(once.state_dict())
+    head_once, head_twice = LinearHead(8, 2), LinearHead(8, 2)
+    head_twice.load_state_dict(head_once.state_dict())
+    tune(once, head_once, trainable="all", head_epochs=2, epochs=1, seed=5)
+    tune(twice, head_twice, epochs=2, seed=5)
+    tune(twice, head_twice, trainable="all", epochs=1, seed=6)
+    for one, two in ((once, twice), (head_once, head_twice)):
+        assert changed(one, snapshot(two)) == set()
+
+
+def test_it_learns_and_scores_unseen_images() -> None:
+    backbone, head = TinyBackbone(), LinearHead(64, 2)
+    result = tune(backbone, head, val=VAL, epochs=20, trainable="all")
+    assert result.accuracy == 1.0
+    assert result.history.column("loss")[-1] < 0.5 * result.history.column("loss")[0]
+    assert result.classifier.backbone is backbone
+    assert result.classifier.head is head
+    assert result.predictions is not None
+    assert torch.equal(result.predictions, VAL[1])
+    assert str(result).endswith("accuracy 100.0%")
+
+
+def test_accuracy_is_that_of_the_last_epoch() -> None:
+    backbone, head = TinyBackbone(), LinearHead(64, 2)
+    with torch.no_grad():
+        head.linear.weight.zero_()
+        head.linear.bias.copy_(torch.tensor([1.0, 0.0]))
+    scores = []
+    for epochs in (1, 3):
+        one, other = copy.deepcopy((backbone, head))
+        result = tune(one, other, val=VAL, epochs=epochs, learning_rate=1e-4)
+        scores.append(result.accuracy)
+        with torch.no_grad():
+            predictions = result.classifier.eval()(VAL[0]).argmax(1)
+        assert result.accuracy == (predictions == VAL[1]).float().mean().item()
+    shuffled = VAL[1][torch.randperm(16, generator=Generator().manual_seed(0))]
+    one, other = copy.deepcopy((backbone, head))
+    tune(one, other, val=VAL)
+    two, another = copy.deepcopy((backbone, head))
+    tune(two, another, val=(VAL[0], shuffled))
+    assert changed(other, snapshot(another)) == set()  # val has no say
+
+
+def test_without_val_accuracy_is_not_measured() -> None:
+    result = tune(TinyBackbone(), LinearHead(64, 2))
+    assert result.accuracy is None
+    assert result.predictions is None
+    assert str(result).endswith("accuracy not measured")
+
+
+def test_val_is_scored_in_evaluation_mode_and_leaves_no_trace() -> None:
+    backbone, head = Parts(), nn.Sequential(nn.Dropout(0.9), LinearHead(8, 2))
+    result = tune(backbone, head, val=VAL, trainable="all", epochs=1)
+    with torch.no_grad():
+        expected = result.classifier.eval()(VAL[0]).argmax(1)
+    assert result.predictions is not None
+    assert torch.equal(result.predictions, expected)
+
+
+def test_a_head_of_67_thousand_weights_on_732_labels() -> None:
+    """As in peers' examples: 512 features, an MLP head, a few hundred labels."""
+    generator = Generator().manual_seed(0)
+    labels = torch.arange(732) % 4
+    centers = torch.randn(4, 3, 8, 8, generator=generator)
+    images = (0.5 + 0.15 * centers[labels] + 0.1 * torch.randn(732, 3, 8, 8, generator=generator)).clamp(0, 1)
+    head = MLPHead(192, 4, hidden_dim=340)
+    assert 65_000 < sum(weight.numel() for weight in head.parameters()) < 68_000
+    result = tune(nn.Flatten(), head, (images[:600], labels[:600]), (images[600:], labels[600:]), epochs=3)
+    assert result.accuracy is not None
+    assert result.accuracy > 0.95
+
+
+def test_unlabeled_images_are_left_out() -> None:
+    images, labels = TRAIN
+    garbage = torch.ones(10, 3, 16, 16)
+    one, other = LinearHead(64, 2), LinearHead(64, 2)
+    other.load_state_dict(one.state_dict())
+    backbone = TinyBackbone()
+    mixed = (torch.cat([images, garbage]), torch.cat([labels, torch.full((10,), -1)]))
+    clean = tune(backbone, one, TRAIN, VAL)
+    dirty = tune(backbone, other, mixed, (torch.cat([garbage, VAL[0]]), torch.cat([torch.full((10,), -1), VAL[1]])))
+    assert changed(one, snapshot(other)) == set()
+    assert clean.accuracy == dirty.accuracy
+    assert dirty.predictions is not None
+    assert len(dirty.predictions) == 16
+
+
+@pytest.mark.parametrize("kind", ["data set", "loader", "bytes"])
+def test_other_sources(kind: str) -> None:
+    sources: dict[str, Any] = {
+        "data set": TensorDataset(*TRAIN),
+        "loader": DataLoader(TensorDataset(*TRAIN), batch_size=5),
+        "bytes": ((TRAIN[0] * 255).byte(), TRAIN[1]),
+    }
+    one, other = LinearHead(64, 2), LinearHead(64, 2)
+    other.load_state_dict(one.state_dict())
+    backbone = TinyBackbone()
+    tune(backbone, one)
+    tune(backbone, other, sources[kind])
+    torch.testing.assert_close(one.state_dict(), other.state_dict(), rtol=0.05, atol=0.01)
+    if kind != "bytes":
+        assert changed(one, snapshot(other)) == set()
+
+
+def test_torchvisions_resnet_can_be_tuned_by_name() -> None:
+    backbone = resnet18()
+    backbone.fc = nn.Identity()
+    before = snapshot(backbone)
+    tune(backbone, LinearHead(512, 2), striped(8, 0, size=32), trainable=["layer4.1"], epochs=1)
+    assert {name.rsplit(".", 2)[0] for name in changed(backbone, before)} == {"layer4.1"}
+
+
+def test_one_seed_gives_one_result_and_the_global_generator_is_left_alone() -> None:
+    backbone, head = Parts(), nn.Sequential(nn.Dropout(0.2), LinearHead(8, 2))
+    state = torch.get_rng_state()
+    results = []
+    for seed in (0, 0, 1):
+        one, other = copy.deepcopy((backbone, head))
+        tune(one, other, trainable="all", augment=flip, val=VAL, seed=seed)
+        results.append({**snapshot(one), **snapshot(other)})
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(value, results[1][name]) for name, value in results[0].items())
+    assert not all(torch.equal(value, results[2][name]) for name, value in results[0].items())
+
+
+@pytest.mark.parametrize("trainable", ["none", "all"])
+def test_a_head_that_is_too_small_says_so_and_nothing_moves(trainable: Any) -> None:
+    backbone, head = Parts(), LinearHead(8, 2)
+    before, head_before = snapshot(backbone), snapshot(head)
+    with pytest.raises(DataError) as caught:
+        tune(backbone, head, striped(12, 0, k=3), trainable=trainable)
+    assert str(caught.value) == (
+        "Expected at most 2 classes, as the head has so many outputs, but got 3 classes. "
+        "Give the head as many outputs as there are classes."
+    )
+    assert not changed(head, head_before)
+    assert not changed(backbone, before)
+
+
+def test_a_larger_head_is_allowed() -> None:
+    assert tune(Parts(), LinearHead(8, 5), val=VAL).accuracy is not None
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "options", "kind", "text"),
+    [
+        (TRAIN[0], None, {}, DataError, "Expected labels for train, but got none. Pass a pair (images, labels), or a"),
+        (TRAIN, VAL[0], {}, DataError, "Expected labels for val, but got none. Pass a pair (images, labels), or a"),
+        (
+            (TRAIN[0], TRAIN[1] * 0 - 1),
+            None,
+            {},
+            DataError,
+            "Expected labeled images for train, but got labels",
+        ),
+        (
+            TRAIN,
+            (VAL[0], VAL[1] * 0 - 1),
+            {},
+            DataError,
+            "Expected labeled images for val, but got labels",
+        ),
+        (
+            TRAIN,
+            (VAL[0], VAL[1] + 1),
+            {},
+            DataError,
+            "Expected val labels 0 to 1, the classes of train, but got",
+        ),
+        ((TRAIN[0], TRAIN[1] * 0), None, {}, DataError, "Expected at least 2 classes, but got class 0 only."),
+        ((TRAIN[0], TRAIN[1] * 2), None, {}, DataError, "Expected labels 0 to 1 for 2 classes, but got labels up to 2"),
+        ((TRAIN[0], TRAIN[1][1:]), None, {}, ShapeError, "Expected as many labels as images, but got 23 labels for 24"),
+        ((TRAIN[0] * 9, TRAIN[1]), None, {}, DataError, "Expected float images in [0, 1], but got values from"),
+        (TRAIN, None, {"trainable": "head"}, UnknownNameError, "Expected the name of a choice of what trains, but got"),
+        (
+            TRAIN,
+            None,
+            {"trainable": ["tow"]},
+            UnknownNameError,
+            "Expected the name of a submodule of Parts, but got 'tow'. Did you mean 'two'? Known: one, one.0,",
+        ),
+        (
+            TRAIN,
+            None,
+            {"layer_decay": 1.5},
+            OptionError,
+            "Expected layer_decay as a number in (0, 1], but got 1.5. 1 switches it off.",
+        ),
+        (
+            TRAIN,
+            None,
+            {"layer_decay": 0.0},
+            OptionError,
+            "Expected layer_decay as a number in (0, 1], but got 0.0. ",
+        ),
+        (
+            TRAIN,
+            None,
+            {"layer_decay": math.nan},
+            OptionError,
+            "Expected layer_decay as a number in (0, 1], but got nan.",
+        ),
+        (TRAIN, None, {"head_epochs": -1}, OptionError, "Expected head_epochs as a whole number of at least 0, but"),
+        (TRAIN, None, {"epochs": 0}, OptionError, "Expected epochs as a whole number of at least 1, but got 0."),
+        (
+            TRAIN,
+            None,
+            {"batch_size": 0},
+            OptionError,
+            "Expected batch_size as a whole number of at least 1, but got 0.",
+        ),
+        (TRAIN, None, {"optimizer": "adam"}, UnknownNameError, "Expected the name of an optimizer, but got 'adam'."),
+        (TRAIN, None, {"learning_rate": -1.0}, OptionError, "Expected learning_rate as a number in [0, inf), but got"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_moves(
+    train: Any, val: Any, options: dict[str, Any], kind: type[Exception], text: str
+) -> None:
+    backbone, head = Parts(), LinearHead(8, 2)
+    before, head_before = snapshot(backbone), snapshot(head)
+    with pytest.raises(kind) as caught:
+        tune(backbone, head, train, val, **options)
+    assert str(caught.value).startswith(text)
+    assert not changed(backbone, before)
+    assert not changed(head, head_before)
+    assert all(weight.requires_grad for weight in backbone.parameters())
+    assert all(module.training for module in backbone.modules())
+
+
+def test_a_batch_of_one_is_refused_where_batchnorm_trains() -> None:
+    with pytest.raises(OptionError) as caught:
+        tune(Parts(), MLPHead(8, 2), batch_size=1)
+    assert str(caught.value) == (
+        "Expected a batch of at least 2, as the head has BatchNorm layers, but got 1. Raise batch_size."
+    )
+    assert tune(Parts(), LinearHead(8, 2), batch_size=1, epochs=1).accuracy is None
+
+
+def test_a_batch_of_one_is_refused_where_the_backbones_batchnorm_trains() -> None:
+    for trainable in ("all", ["one"]):
+        backbone = Parts()
+        before = snapshot(backbone)
+        with pytest.raises(OptionError) as caught:
+            tune(backbone, LinearHead(8, 2), batch_size=1, trainable=trainable)
+        assert str(caught.value) == (
+            "Expected a batch of at least 2, as the backbone has BatchNorm layers, but got 1. Raise batch_size."
+        )
+        assert not changed(backbone, before)
+    assert tune(Parts(), LinearHead(8, 2), batch_size=1, epochs=1, trainable=["two.0"]).accuracy is None
+
+
+def test_head_epochs_want_something_to_come_after_them() -> None:
+    choices: list[Any] = ["none", []]
+    for trainable in choices:
+        with pytest.raises(OptionError) as caught:
+            tune(Parts(), LinearHead(8, 2), head_epochs=3, trainable=trainable)
+        assert str(caught.value) == (
+            "Expected head_epochs before something of the backbone trains, but got head_epochs=3, "
+            f"trainable={trainable!r}. Add them to epochs, or pass trainable='all'."
+        )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"precision": "fp8"},
+        {"precision": "fp16"},
+        {"optimizer": "adam"},
+        {"optimizer": "adam", "learning_rate": 0.1},
+        {"epochs": 0},
+        {"epochs": 0, "head_epochs": 1},
+        {"head_epochs": 1.5},
+        {"clip_norm": -1.0},
+        {"train": striped(12, 0, k=3)},
+    ],
+)
+def test_a_refused_call_measures_nothing(options: dict[str, Any]) -> None:
+    backbone, head = TinyBackbone(), LinearHead(64, 2)
+    before, head_before = snapshot(backbone), snapshot(head)
+    with pytest.raises(PretextkitError):
+        tune(backbone, head, trainable="all", **options)
+    assert not backbone.normalization.measured
+    assert not changed(backbone, before)
+    assert not changed(head, head_before)
+    assert all(module.training for module in (*backbone.modules(), *head.modules()))
+
+
+def test_a_narrow_head_with_batchnorm_is_left_as_it_was() -> None:
+    head = MLPHead(8, 2)
+    before = snapshot(head)
+    with pytest.raises(DataError, match="Expected at most 2 classes"):
+        tune(Parts(), head, striped(12, 0, k=3), augment=flip)
+    assert not changed(head, before)
+
+
+def test_weights_that_are_not_finite_are_not_handed_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    head = LinearHead(8, 2)
+    step = torch.optim.AdamW.step
+
+    def broken(self: torch.optim.AdamW, *args: Any, **kwargs: Any) -> Any:
+        result = step(self, *args, **kwargs)
+        nn.init.constant_(head.linear.bias, math.nan)
+        return result
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", broken)
+    with pytest.raises(DivergenceError, match=r"Expected a finite weight 'linear.bias', but got nan or inf at step 1"):
+        tune(Parts(), head, batch_size=24, epochs=1)
+
+
+def test_small_data_is_one_batch() -> None:
+    result = tune(Parts(), LinearHead(8, 2), striped(4, 0), batch_size=64, epochs=3)
+    assert result.history.column("step") == [1, 2, 3]
+
+
+def test_the_head_that_learns_alone_sees_the_features_it_will_keep() -> None:
+    backbone = TinyBackbone()
+    tune(backbone, LinearHead(backbone.feature_dim, 2), trainable="all", head_epochs=1, epochs=1, learning_rate=0.0)
+    torch.testing.assert_close(backbone.normalization.mean, TRAIN[0].mean((0, 2, 3)))
+    seen: list[Tensor] = []
+    fresh = TinyBackbone()
+    fresh.normalization.register_forward_hook(lambda module, inputs, output: seen.append(module.mean.clone()))
+    tune(fresh, LinearHead(fresh.feature_dim, 2), trainable="all", head_epochs=1, epochs=1)
+    assert len(seen) > 2
+    assert all(torch.equal(mean, seen[-1]) for mean in seen[1:])  # after the one image to try

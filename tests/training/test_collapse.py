@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import math
+import warnings
+from importlib import import_module
+from typing import Any
+
+import pytest
+import torch
+from torch import Generator, Tensor, nn
+
+import pretextkit as pk
+from pretextkit import PretextTask, TaskOutput, TwoViews
+from pretextkit.errors import CollapseWarning, DivergenceError
+from pretextkit.functional import pretrain
+from pretextkit.losses import feature_spread, rankme
+from pretextkit.testing import TinyBackbone, noise_images, toy_images
+from pretextkit.training._collapse import (
+    FEWEST,
+    batch_norm_warmed_up,
+    feature_quality,
+    monitor_batch_size,
+    warn_of_collapse,
+)
+
+
+class Together(PretextTask[TwoViews]):
+    """Bring the views of an image together, and keep nothing apart: the classic collapse."""
+
+    def views(self, images: Tensor, generator: Generator) -> TwoViews:
+        return TwoViews(images, (images + 0.1 * torch.randn(images.shape, generator=generator)).clamp(0, 1))
+
+    def forward(self, batch: TwoViews) -> TaskOutput:
+        a, b = (nn.functional.normalize(self.backbone(view)) for view in batch)
+        everyone = torch.cat([a, b]).mean(0)
+        return TaskOutput((a - b).square().sum(1).mean() + (a - everyone).square().sum(1).mean(), {})
+
+
+TOYS = toy_images(64, size=16, generator=Generator().manual_seed(0))
+RUN: dict[str, Any] = {"epochs": 30, "batch_size": 32, "learning_rate": 0.01, "device": "cpu", "progress": False}
+
+
+def backbone() -> TinyBackbone:
+    torch.manual_seed(0)
+    return TinyBackbone()
+
+
+def test_views_brought_together_and_nothing_apart_collapse_once_and_for_one_cause() -> None:
+    task = Together(backbone())
+    with pytest.warns(CollapseWarning) as caught:
+        result = pretrain(task, TOYS, **RUN)
+    (warning,) = caught
+    text = str(warning.message)
+    assert text.startswith(
+        "The backbone's features have collapsed: every image has nearly the same (on 32 training images"
+    )
+    assert "0 being a point, and their RankMe 1." in text
+    assert "of at most 32)" in text
+    assert (
+        "it needs something that keeps images apart, such as negatives, a variance term, or a stopped gradient" in text
+    )
+    assert result.history.column("spread")[0] > 0.01 > result.history.last["spread"]
+    assert result.history.last["rankme"] < result.history.column("rankme")[0]
+
+
+def test_dead_units_are_another_cause() -> None:
+    with pytest.warns(
+        CollapseWarning, match=r"all of them are 0 \(.*Units that have died give no gradient: lower lear"
+    ):
+        assert warn_of_collapse(TOYS, torch.zeros(64, 8), 0.0, 1.0)
+
+
+def test_features_on_one_line_are_another() -> None:
+    line = torch.linspace(-1, 1, 64)[:, None] * torch.ones(1, 8)
+    with pytest.warns(CollapseWarning, match=r"they differ along one direction only \(.*give its head more outputs"):
+        assert warn_of_collapse(TOYS, line, feature_spread(line).item(), rankme(line).item())
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in pk.pretext_tasks if pk.pretext_tasks[name].__module__.startswith("pretextkit.")]
+)
+@pytest.mark.parametrize("draw", [toy_images, noise_images])
+def test_no_built_in_task_is_said_to_collapse(name: str, draw: Any) -> None:
+    images = draw(64, size=32, generator=Generator().manual_seed(0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CollapseWarning)
+        result = pretrain(
+            pk.pretext_tasks.create(name, backbone()), images, **RUN | {"epochs": 4, "learning_rate": 0.003}
+        )
+    assert result.history.last["spread"] > 0.02
+    assert result.history.last["rankme"] > 2
+
+
+def test_batchnorm_that_has_seen_little_is_not_taken_for_a_collapse() -> None:
+    """Until its statistics are those of the features, these look nearly the same in evaluation mode."""
+    images = pk.data.load("sample").train_images[:120]
+    task = pk.tasks.Rotation(pk.models.SmallCNN())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CollapseWarning)
+        result = pretrain(task, images, **RUN | {"epochs": 1, "learning_rate": 0.001})
+    assert result.history.last["spread"] < 0.05  # 0.4 with the statistics of all these images
+    assert not batch_norm_warmed_up(task.backbone)
+
+
+@pytest.mark.parametrize(("steps", "warned"), [(24, False), (25, True)])  # each brings two batches, one a view
+def test_batchnorm_that_has_seen_fifty_batches_is_taken_at_its_word(steps: int, warned: bool) -> None:
+    class Flat(pk.Backbone):
+        feature_dim = 4
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm1d(4)
+            nn.init.zeros_(self.norm.weight)
+            nn.init.ones_(self.norm.bias)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.norm(self.normalization(images).mean((2, 3)) @ torch.ones(3, 4))  # type: ignore[no-any-return]
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        pretrain(Together(Flat()), TOYS, **RUN | {"epochs": None, "steps": steps, "learning_rate": 0.0})
+    assert sum(each.category is CollapseWarning for each in caught) == warned  # another is that nothing is learned
+
+
+def test_the_history_has_the_quality_of_the_last_batch_of_each_epoch() -> None:
+    task = Together(backbone())
+    images = TOYS[:FEWEST]  # as one batch: all images, in some order
+    result = pretrain(task, images, **RUN | {"epochs": 1, "batch_size": FEWEST})
+    _, quality = feature_quality(task.backbone, images)
+    assert result.history.last["spread"] == pytest.approx(quality["spread"], rel=1e-4)
+    assert result.history.last["rankme"] == pytest.approx(quality["rankme"], rel=1e-4)
+
+
+@pytest.mark.parametrize("count", [100, 1500])
+def test_few_images_are_looked_at_where_epochs_are_short(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def look(backbone: pk.Backbone, images: Tensor) -> tuple[Tensor, dict[str, float]]:
+        seen.append(len(images))
+        return feature_quality(backbone, images)
+
+    monkeypatch.setattr(import_module("pretextkit.training._pretrain"), "feature_quality", look)
+    images = toy_images(count, size=8, generator=Generator().manual_seed(1))
+    pretrain(pk.tasks.Rotation(backbone()), images, **RUN | {"epochs": 1, "batch_size": 100})
+    assert seen == [{100: 32, 1500: 50}[count]]
+    assert monitor_batch_size(10**6) == 256
+
+
+def test_measuring_leaves_the_backbone_as_it_was() -> None:
+    small = pk.models.SmallCNN()
+    before = {name: value.clone() for name, value in small.state_dict().items()}
+    features, _ = feature_quality(small, toy_images(300, size=16, generator=Generator().manual_seed(1)))
+    assert len(features) == 300
+    assert not features.requires_grad
+    assert small.training
+    assert all(torch.equal(value, before[name]) for name, value in small.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("images", "features"),
+    [
+        (TOYS, torch.eye(64)),
+        (TOYS[:1].expand(64, -1, -1, -1), torch.ones(64, 8)),  # the images are one: so are their features
+        (TOYS[: FEWEST - 1], torch.ones(FEWEST - 1, 8)),
+    ],
+)
+def test_no_collapse_is_seen_where_there_is_none_or_where_nobody_could_tell(images: Tensor, features: Tensor) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not warn_of_collapse(images, features, feature_spread(features).item(), rankme(features).item())
+
+
+def test_nan_features_are_left_to_the_loop() -> None:
+    broken = backbone()
+    nn.init.constant_(broken.layers[0][0].weight, math.nan)  # type: ignore[index]
+    features, quality = feature_quality(broken, TOYS)
+    assert math.isnan(quality["spread"])
+    assert math.isnan(quality["rankme"])
+    assert not warn_of_collapse(TOYS, features, **{"spread": math.nan, "rank": math.nan})
+    with pytest.raises(DivergenceError):
+        pretrain(Together(backbone()), TOYS, **RUN | {"learning_rate": 1e38, "warmup": 0.0, "epochs": 2})

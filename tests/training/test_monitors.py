@@ -1,0 +1,420 @@
+"""Each silent failure is planted once, and told of; healthy runs hear nothing, as warnings are errors here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Generator, Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
+
+import pretextkit as pk
+from pretextkit import PretextTask, TaskOutput
+from pretextkit.batches import Labeled
+from pretextkit.data._collate import ImageBatch
+from pretextkit.data._sources import ImageSource, TensorImages
+from pretextkit.errors import DataError, DivergenceError, ShapeError, TrainingWarning
+from pretextkit.functional import PretrainResult, pretrain
+from pretextkit.testing import TinyBackbone, toy_images
+from pretextkit.training import warmup_cosine
+from pretextkit.training._monitors import ENOUGH_STEPS, TrainingMonitor, warn_of_copied_generator
+
+IMAGES = toy_images(64, size=16, generator=Generator().manual_seed(0))
+
+
+class Plain(PretextTask[Labeled]):
+    """Tell which quarter turn, as rotation does, one an image: to be broken in one place each."""
+
+    def __init__(self) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            super().__init__(TinyBackbone())
+            self.head = nn.Linear(64, 4)
+
+    def views(self, images: Tensor, generator: Generator) -> Labeled:
+        labels = torch.randint(4, (len(images),), generator=generator)
+        turned = [torch.rot90(image, int(k), (1, 2)) for image, k in zip(images, labels, strict=True)]
+        return Labeled(torch.stack(turned), labels)
+
+    def features(self, images: Tensor) -> Tensor:
+        return self.backbone(images)
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(logits, labels)
+
+    def forward(self, batch: Labeled) -> TaskOutput:
+        logits = self.head(self.features(batch.images))
+        accuracy = (logits.argmax(1) == batch.labels).float().mean()
+        return TaskOutput(self.loss(logits, batch.labels), {"accuracy": accuracy})
+
+
+def run(task: PretextTask[Any, Any], images: Any = IMAGES, **options: Any) -> PretrainResult:
+    defaults: dict[str, Any] = {"epochs": 6, "batch_size": 32, "device": "cpu", "precision": "fp32"}
+    return pretrain(task, images, progress=False, **{**defaults, **options})
+
+
+def told(task: PretextTask[Any, Any], images: Any = IMAGES, **options: Any) -> str:
+    """Train, and give the one warning of it."""
+    with pytest.warns(TrainingWarning) as caught:
+        run(task, images, **options)
+    (warning,) = caught
+    return str(warning.message)
+
+
+def test_the_task_that_is_going_to_be_broken_is_healthy() -> None:
+    assert len(run(Plain()).history.rows) == 6
+
+
+class NanLoss(Plain):
+    steps = 0
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        type(self).steps += 1
+        return super().loss(logits, labels) * (math.inf if type(self).steps == 4 else 1)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_what_it_is_not_owed_to() -> None:
+    with pytest.raises(DivergenceError) as caught:
+        run(NanLoss())
+    assert str(caught.value) == (
+        "Expected a finite loss, but got inf at step 4. Training has stopped; a checkpoint, if there is one, holds the "
+        "last good weights. The views were finite: weights have grown too large, or the loss overflows or divides by 0 "
+        "by itself. Lower learning_rate, set clip_norm=1.0, or use precision='fp32'."
+    )
+
+
+def test_views_that_are_not_finite_are_told_from_a_loss_that_is_not() -> None:
+    def divided(images: Tensor, generator: Generator) -> Tensor:
+        return (images - images) / (images - images)
+
+    with pytest.raises(DivergenceError, match=r"at step 1.*The views hold NaN or infinity, and the images do not: "):
+        run(Plain(), augment=divided)
+
+
+def test_images_that_are_not_finite_are_named() -> None:
+    broken = IMAGES.clone()
+    broken[3, 0, 1, 1] = math.inf
+    with pytest.raises(DataError, match=r"Expected finite pixels, but got infinite pixels, first in image 3\."):
+        run(Plain(), broken)
+    with pytest.raises(DataError, match=r"Expected finite pixels, but got infinite pixels"):
+        run(Plain(), DataLoader(TensorDataset(broken), batch_size=32, shuffle=True))
+
+
+class NormOfZero(Plain):
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return super().loss(logits, labels) + 0.1 * (self.head.weight - self.head.weight.detach()).square().sum().sqrt()
+
+
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+def test_a_gradient_that_is_not_finite_stops_at_its_step_and_is_named(clip_norm: float | None) -> None:
+    with pytest.raises(DivergenceError) as caught:
+        run(NormOfZero(), clip_norm=clip_norm)
+    text = str(caught.value)
+    others = " and 10 more" if clip_norm else ""  # clipping divides all by the length, which is nan
+    first = "'backbone.layers.0.0.weight', 'backbone.layers.0.1.weight', 'backbone.layers.0.1.bias'"
+    names = f"{first} and 8 more" if others else "'head.weight'"
+    assert text.startswith(f"Expected a finite gradient of {names}, but got nan at step 1. Training has stopped")
+    assert "The loss was finite, but not its derivative: a square root or a norm of 0," in text
+
+
+class Detached(Plain):
+    def features(self, images: Tensor) -> Tensor:
+        return super().features(images).detach()
+
+
+class Idle(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.projection = nn.Linear(64, 8)
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        (Detached, "'backbone.layers.0.0.weight', 'backbone.layers.0.1.weight', 'backbone.layers.0.1.bias' and 6 more"),
+        (Idle, "'projection.weight', 'projection.bias'"),
+    ],
+)
+def test_weights_that_the_loss_never_reaches_are_named(kind: type[Plain], names: str) -> None:
+    assert told(kind()) == (
+        f"The loss does not depend on {names}: no gradient in 10 steps. If a head or backbone is meant to learn, "
+        "something detaches it from the loss (detach, no_grad, or an output that is not used); if it follows others, "
+        "such as a momentum copy, call requires_grad_(False) on it; else delete it."
+    )
+
+
+class Turns(Plain):
+    """Two heads that take turns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = nn.Linear(64, 4)
+        self.steps = torch.zeros(())
+
+    def forward(self, batch: Labeled) -> TaskOutput:
+        self.steps += 1
+        head = self.head if self.steps % 2 else self.other
+        return TaskOutput(self.loss(head(self.features(batch.images)), batch.labels), {})
+
+
+@pytest.mark.parametrize("change", ["frozen", "turns", "few steps"])
+def test_what_is_frozen_takes_turns_or_has_had_few_steps_is_not(change: str) -> None:
+    task = Turns() if change == "turns" else Idle()
+    if change == "frozen":
+        task.projection.requires_grad_(False)
+    run(task, epochs=4 if change == "few steps" else 6)
+    assert ENOUGH_STEPS == 10
+
+
+class Dead(Plain):
+    """Every unit below 0 for every image, as after a step that was far too long."""
+
+    def features(self, images: Tensor) -> Tensor:
+        return torch.relu(super().features(images) - 1e6) * 0 + torch.zeros(len(images), 64)
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return super().loss(torch.relu(logits - 1e6), labels)
+
+
+def test_a_run_in_which_every_unit_is_dead_learns_nothing_and_says_so() -> None:
+    with pytest.warns(TrainingWarning) as caught:
+        run(Dead())
+    texts = [str(warning.message) for warning in caught]
+    (text,) = (text for text in texts if text.startswith("No weight"))
+    assert text == (
+        "No weight has had a gradient other than 0 in 10 steps: nothing is learned. Units that have died (every input "
+        "of a ReLU below 0) or a loss that is constant do that: look at the loss, lower learning_rate, and initialize "
+        "the weights anew."
+    )
+
+
+class Unreached(Plain):
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return super().loss(logits, labels).detach()
+
+
+class Unreduced(Plain):
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(logits, labels, reduction="none")
+
+
+@pytest.mark.parametrize(("kind", "got"), [(Unreached, "shape (), without"), (Unreduced, "shape (32,), with")])
+def test_a_loss_that_nothing_could_be_learned_from_is_refused(kind: type[Plain], got: str) -> None:
+    with pytest.raises(ShapeError) as caught:
+        run(kind())
+    assert str(caught.value) == (
+        f"Expected a loss of shape () that depends on the weights, but got {got} gradient. Take the mean over the "
+        "batch, and detach nothing between the weights and the loss."
+    )
+
+
+class Shown(Plain):
+    """The answer is written into the corner, as a fringe of the lens or a black triangle would."""
+
+    def views(self, images: Tensor, generator: Generator) -> Labeled:
+        views, labels = super().views(images, generator)
+        views[:, :, :, :4] = (labels / 3).view(-1, 1, 1, 1)
+        return Labeled(views, labels)
+
+
+def test_a_task_that_is_solved_at_once_has_a_shortcut() -> None:
+    text = told(Shown(), batch_size=64, epochs=24, learning_rate=0.01, warmup=0.0)
+    assert text.startswith("The task is solved: steps 16 to 20 had no error, sooner than anything is learned about")
+    assert "the views show the answer: look for lines that go on across the border of patches, black corners" in text
+    assert "run pretextkit.testing.check_pretext_task on the task" in text
+
+
+def test_a_run_that_goes_on_after_its_beginning_is_not_taken_for_one() -> None:
+    watch = TrainingMonitor(nn.Linear(1, 1), TensorImages(IMAGES), 32, 2)
+    for step in range(18, 40):  # its first steps are behind it
+        watch.measured(step, {"loss": 0.01, "accuracy": 1.0}, 1.0)
+
+
+def test_few_images_solved_by_chance_are_no_shortcut() -> None:
+    watch = TrainingMonitor(nn.Linear(1, 1), TensorImages(IMAGES), 8, 8)
+    for step in range(40):
+        watch.measured(step, {"loss": 0.01, "accuracy": 1.0}, 1.0)
+
+
+def test_a_loss_that_rises_far_above_its_beginning_diverges() -> None:
+    with pytest.warns(TrainingWarning) as caught:  # its features collapse, too
+        run(Plain(), optimizer="sgd", learning_rate=30.0, warmup=0.5)
+    (text,) = (str(each.message) for each in caught if each.category is TrainingWarning)
+    assert text.startswith("The loss rises: it was 1.")
+    assert "on average in epoch " in text
+    assert text.endswith(
+        "Steps this long leave every minimum: lower learning_rate, lengthen warmup, or set clip_norm=1.0."
+    )
+
+
+def test_a_loss_scale_that_has_fallen_below_one_means_that_no_step_is_taken() -> None:
+    watch = TrainingMonitor(nn.Linear(1, 1), TensorImages(IMAGES), 32, 2, scaled=True)
+    watch.measured(0, {"loss": 1.0}, math.inf)  # one that the scaler leaves out is nothing yet
+    watch.closed_epoch(1.0, 1.0, 2.0**10)
+    with pytest.warns(TrainingWarning) as caught:
+        watch.closed_epoch(2.0, 1.0, 2.0**-3)
+    (warning,) = caught
+    assert str(warning.message) == (
+        "In fp16 nearly every step is left out, as its gradient is infinite: the loss scale has fallen to 0.12. "
+        "Use precision='bf16' or 'fp32'."
+    )
+
+
+class AlwaysTheSame(Sampler[int]):
+    """A shuffle that is seeded anew in every epoch."""
+
+    def __len__(self) -> int:
+        return len(IMAGES)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(torch.randperm(len(IMAGES), generator=Generator().manual_seed(0)).tolist())
+
+
+class Noisy(Dataset[Tensor]):
+    """Random transforms: no two readings are the same, whatever the order."""
+
+    def __len__(self) -> int:
+        return len(IMAGES)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return (IMAGES[index] + 0.1 * torch.rand(())).clamp(0, 1)
+
+
+class OneForAll(Dataset[Tensor]):
+    """The bug of an index that is not looked at."""
+
+    def __len__(self) -> int:
+        return len(IMAGES)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return IMAGES[0]
+
+
+LOADERS = {
+    "in order": lambda: DataLoader(TensorDataset(IMAGES), batch_size=8),
+    "transformed, in order": lambda: DataLoader(Noisy(), batch_size=32),
+    "seeded in each epoch": lambda: DataLoader(TensorDataset(IMAGES), batch_size=8, sampler=AlwaysTheSame()),
+}
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_a_loader_that_gives_the_same_order_in_every_epoch_is_told_of(kind: str) -> None:
+    loader: Any = LOADERS[kind]()  # type: ignore[no-untyped-call]
+    assert told(Plain(), loader, batch_size=loader.batch_size, epochs=3) == (
+        "Every epoch begins with the same images in the same order, so that the same ones always share a batch. "
+        "Pass DataLoader(..., shuffle=True)."
+    )
+
+
+def test_a_data_set_that_ignores_its_index_is_told_of() -> None:
+    with pytest.warns(TrainingWarning, match=r"same order: the data set gives the same whatever its index\. Look at"):
+        run(Plain(), OneForAll(), epochs=2)
+
+
+@pytest.mark.parametrize("batch_size", [8, 32, 64])
+def test_orders_that_differ_are_not(batch_size: int) -> None:
+    for images in (IMAGES, TensorDataset(IMAGES), DataLoader(TensorDataset(IMAGES), batch_size, shuffle=True)):
+        run(Plain(), images, batch_size=batch_size, epochs=3)
+    run(Plain(), DataLoader(TensorDataset(IMAGES), batch_size=32), epochs=1)  # no second epoch to be the same
+    run(Plain(), DataLoader(TensorDataset(IMAGES[:16]), batch_size=8), batch_size=8, epochs=3)  # few could be
+
+
+class OwnGenerator(Dataset[Tensor]):
+    """The classic: a generator that is kept on the data set, of which every worker gets a copy."""
+
+    def __init__(self, seeded: bool = True) -> None:
+        self.generator = Generator().manual_seed(0) if seeded else None
+
+    def __len__(self) -> int:
+        return 64
+
+    def __getitem__(self, index: int) -> Tensor:
+        generator = Generator()
+        generator.seed()  # from the system
+        return torch.rand(3, 16, 16, generator=self.generator or generator)
+
+
+def test_a_generator_kept_on_a_data_set_repeats_in_workers_and_is_told_of() -> None:
+    with pytest.warns(TrainingWarning) as caught:
+        run(Plain(), OwnGenerator(), epochs=1, workers=1)
+    (warning,) = caught
+    assert str(warning.message) == (
+        "OwnGenerator draws from a generator of its own, and every epoch's workers begin with the same copy of it: "
+        "what it draws repeats from epoch to epoch. Draw from the global generators of torch, Python or NumPy, which "
+        "are seeded anew for each batch, or use workers=0."
+    )
+
+
+@pytest.mark.parametrize(
+    ("dataset", "workers"),
+    [(OwnGenerator(), 0), (OwnGenerator(seeded=False), 1), (Noisy(), 1), (TensorDataset(IMAGES), 1)],
+)
+def test_what_does_not_repeat_or_is_not_random_is_not(dataset: Dataset[Any], workers: int) -> None:
+    warn_of_copied_generator(pk.data.as_source(dataset, workers=workers))
+
+
+class Counts(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+        self.name = "constant"
+
+    def after_step(self) -> None:
+        self.count += 1
+
+
+def test_what_a_task_keeps_where_no_checkpoint_finds_it_is_told_of(tmp_path: Path) -> None:
+    assert told(Counts(), checkpoint=tmp_path) == (
+        "'task.count' changed in training, and no checkpoint holds it, so that a run that is stopped does not go on as "
+        "it would have. Keep it in a tensor: self.register_buffer('name', torch.tensor(0))."
+    )
+    run(Counts())  # without a checkpoint there is nothing to go on from
+
+
+@given(st.integers(1, 500), st.floats(0, 1))
+def test_the_schedule_ends_with_the_run_and_not_before(total: int, share: float) -> None:
+    rates = [warmup_cosine(step, total, math.ceil(share * total)) for step in range(total)]
+    assert min(rates) > 0
+    assert rates[-1] == max(rates) or warmup_cosine(total, total, math.ceil(share * total)) == pytest.approx(0)
+
+
+class TooShort(ImageSource):
+    """Says that it has more images than it gives."""
+
+    def __len__(self) -> int:
+        return len(IMAGES)
+
+    def batches(self, order: Any) -> Iterator[ImageBatch]:
+        return (ImageBatch(IMAGES[rows], None) for rows in list(order)[:1])
+
+
+def test_a_source_that_ends_early_is_an_error_and_no_short_run() -> None:
+    with pytest.raises(DataError) as caught:
+        run(Plain(), TooShort(), epochs=1)
+    assert str(caught.value) == (
+        "Expected 2 batches of 32 in an epoch of 64 images, but got 1 and no more. The source ends before its length "
+        "says: a schedule would end with it. Mend its __len__."
+    )
+
+
+BUILT_IN = [name for name in pk.pretext_tasks if pk.pretext_tasks[name].__module__.startswith("pretextkit.")]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [*((name, "toys") for name in BUILT_IN), *((name, "sample") for name in BUILT_IN if name != "colorization")],
+)
+def test_no_built_in_task_is_warned_of(name: str, kind: str) -> None:
+    """Thirty steps, as warnings are errors here: twenty are looked at for shortcuts, and ten for weights."""
+    toys = toy_images(128, size=32, generator=Generator().manual_seed(0))
+    images = pk.data.load("sample").train_images[:128] if kind == "sample" else toys
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        task = pk.pretext_tasks.create(name, TinyBackbone())
+    assert run(task, images, epochs=None, steps=32, batch_size=16).steps == 32

@@ -1,0 +1,68 @@
+"""One step and its state; the loop's tests have the rest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from pretextkit.contracts import TaskOutput
+from pretextkit.training import parameter_groups
+from pretextkit.training._objectives import Objective
+from pretextkit.training._settings import Plan, Settings
+from pretextkit.training._step import TrainStep
+
+PLAN = Plan(batch_size=4, learning_rate=0.1, per_epoch=10, total=10, warmup=0)
+
+
+class Regression(Objective):
+    def __init__(self) -> None:
+        self.module = nn.Linear(3, 1)
+        with torch.no_grad():
+            self.module.weight.copy_(torch.tensor([[0.5, -0.25, 0.125]]))
+            self.module.bias.zero_()
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return parameter_groups(self.module)
+
+    def prepare(self, images: Tensor, labels: Tensor | None, generator: Generator) -> Any:
+        return images
+
+    def score(self, batch: Any) -> TaskOutput:
+        return TaskOutput((self.module(batch).float() - 1).square().mean(), {})
+
+
+def stepper() -> TrainStep:
+    """A stepper that scales its losses, which a CPU can do, too, though nobody would ask it to."""
+    return TrainStep(Regression(), Settings(optimizer="adamw"), PLAN, torch.device("cpu"), "fp16")
+
+
+def batch(step: int, value: float = 1.0) -> Tensor:
+    return value * torch.rand(4, 3, generator=Generator().manual_seed(step))
+
+
+def test_the_scaler_leaves_out_a_step_whose_gradient_is_infinite_and_goes_on() -> None:
+    one = stepper()
+    before = one.trainee.module.weight.clone()  # type: ignore[operator]
+    one.move(0, [batch(0, 1e30)])
+    assert torch.equal(one.trainee.module.weight, before)  # type: ignore[arg-type]
+    assert one.scaler.get_scale() == 2**15
+    one.move(1, [batch(1)])
+    assert not torch.equal(one.trainee.module.weight, before)  # type: ignore[arg-type]
+
+
+def test_the_scaler_comes_back_with_all_else_that_the_next_step_depends_on() -> None:
+    whole, stopped, resumed = stepper(), stepper(), stepper()
+    for step in range(6):
+        whole.move(step, [batch(step, 1e30 if step == 1 else 1.0)])
+        if step < 3:
+            stopped.move(step, [batch(step, 1e30 if step == 1 else 1.0)])
+    resumed.load_state_dict(stopped.state_dict())
+    for step in range(3, 6):
+        resumed.move(step, [batch(step)])
+    assert resumed.scaler.state_dict() == whole.scaler.state_dict()
+    assert resumed.scaler.get_scale() < 2**16  # halved before the stop
+    assert resumed.scaler.state_dict()["_growth_tracker"] > 0
+    for name, value in whole.trainee.module.state_dict().items():
+        assert torch.equal(resumed.trainee.module.state_dict()[name], value)
