@@ -115,9 +115,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     measured: list[str] = []
     measure = _runner._measure
 
-    def counting(way: Any, evaluation: Any, seed: int, *others: Any) -> ComparisonRun:
-        measured.append(f"{way.name} {seed}")
-        return measure(way, evaluation, seed, *others)
+    def counting(method: Any, seed: int, *others: Any) -> ComparisonRun:
+        measured.append(f"{method.name} {seed}")
+        return measure(method, seed, *others)
 
     monkeypatch.setattr(_runner, "_measure", counting)
     return measured
@@ -241,7 +241,7 @@ def test_the_pooling_of_the_last_stage_is_not_chosen_on_test() -> None:
         "stage2 2x2": score(0.6, 0.5),
     }
     found = ProbeResult(0.9, "stage1 1x1", layers, torch.zeros(1), torch.zeros(1), LinearHead(8, 2), 0.0)
-    assert _runner._last_stage(found) == 0.4
+    assert _runner._last_stage_accuracy(found) == 0.4
 
 
 def test_the_same_call_gives_the_same_and_the_global_generator_is_left(result: Comparison) -> None:
@@ -292,7 +292,7 @@ def test_a_backbone_without_its_normalisation_is_refused() -> None:
     with pytest.raises(OptionError) as error:
         compared(backbone=Bare)
     assert str(error.value) == (
-        "Expected a backbone that brings its images through self.normalization, but got Bare, which does not. "
+        "Expected a backbone that calls self.normalization, but got Bare, which does not. "
         "Call self.normalization(images) first in its forward."
     )
 
@@ -420,7 +420,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("options", "difference"),
     [
         ({"epochs": 3}, "epochs: 2 there, 3 here"),
-        ({"epochs": None, "views": 2}, "views: None there, 2.0 here"),
+        ({"epochs": None, "views_per_image": 2}, "views_per_image: None there, 2.0 here"),
         ({"batch_size": 8}, "batch_size: 16 there, 8 here"),
         ({"finetune_steps": 4}, "finetune_steps: 3 there, 4 here"),
         ({"pool": [1, 2]}, "pool: 1 there, [1, 2] here"),
@@ -443,7 +443,7 @@ def test_cells_of_another_call_are_refused_with_the_difference(
     assert str(error.value).startswith(f"Expected the run {path} to belong to this comparison, but got ")
     assert difference in str(error.value).replace('"', "'").replace("test: '", "test: ").replace("train: '", "train: ")
     assert str(error.value).endswith(
-        "Repeat the call that wrote it to go on, or name another folder to start a new comparison."
+        "Repeat the original call to resume, or pass another folder to start a new comparison."
     )
     assert not counted  # refused before anything was trained
 
@@ -520,37 +520,40 @@ def test_inner_calls_are_silent(capfd: pytest.CaptureFixture[str]) -> None:
     [
         (
             {"epochs": None},
-            "Expected a budget: either epochs or views, but got epochs=None, views_per_image=None. epochs=10 lets every "
-            "task read each image ten times, views_per_image=40 lets it see 40 views of each.",
+            "Expected a budget: either epochs or views_per_image, but got epochs=None, views_per_image=None. epochs=10 "
+            "reads each image ten times; views_per_image=40 makes 40 views of each image.",
         ),
-        ({"views": 2}, "Expected a budget: either epochs or views, but got epochs=2, views_per_image=2. "),
+        (
+            {"views_per_image": 2},
+            "Expected a budget: either epochs or views_per_image, but got epochs=2, views_per_image=2. ",
+        ),
         ({"epochs": 0}, "Expected epochs as a whole number of at least 1, but got 0. "),
         (
             {"seeds": []},
-            "Expected seeds as a sequence of at least 1, but got []. For example seeds=(0, 1, 2), each once.",
+            "Expected seeds as a sequence of at least 1, but got []. For example seeds=(0, 1, 2).",
         ),
-        ({"seeds": [0, 0]}, "Expected seeds, each once, but got [0, 0]. "),
+        ({"seeds": [0, 0]}, "Expected distinct seeds, but got [0, 0]. "),
         ({"seeds": 3}, "Expected seeds as a sequence of at least 1, but got 3. "),
         ({"label_fractions": 0.1}, "Expected label_fractions as a sequence, but got 0.1. "),
         (
             {"tasks": [Brightness]},
-            f"Expected tasks by their names, or a mapping from names to factories, but got {Brightness!r}. "
-            'Name the row: {"rotation": Rotation}.',
+            f"Expected task names, or a mapping from names to factories, but got {Brightness!r}. "
+            'Name the task: {"rotation": Rotation}.',
         ),
         (
             {"tasks": {"bright": Brightness(TinyBackbone())}},
-            "Expected a factory for 'bright', as every row and seed trains a new one, but got a Brightness. "
+            "Expected a factory for 'bright', because every run trains a new module, but got a Brightness. "
             "Pass its class, or a function that builds it.",
         ),
         (
             {"backbone": TinyBackbone()},
-            "Expected a factory for 'backbone', as every row and seed trains a new one, but got a TinyBackbone. ",
+            "Expected a factory for 'backbone', because every run trains a new module, but got a TinyBackbone. ",
         ),
         ({"label_fractions": [0]}, "Expected label_fractions as a number in (0, 1], but got 0. The default is (0.01, "),
         ({"finetune_steps": 0}, "Expected finetune_steps as a whole number of at least 1, but got 0. "),
         (
             {"tasks": "rotation"},
-            "Expected a list of tasks' names, or a mapping, but got 'rotation'. Write ['rotation'].",
+            "Expected a list of task names, or a mapping, but got 'rotation'. Write ['rotation'].",
         ),
     ],
 )
@@ -584,7 +587,7 @@ def test_unknown_names_are_refused(options: dict[str, Any], message: str) -> Non
 @pytest.mark.parametrize("tasks", [["rotation", "rotation"], {"supervised": Brightness}])
 def test_two_rows_of_one_name_are_refused(tasks: Any) -> None:
     with pytest.raises(
-        DuplicateNameError, match=r"Expected one row of each name, but got two of '\w+'\. Name the task"
+        DuplicateNameError, match=r"Expected one method of each name, but got two methods named '\w+'\. Choose"
     ):
         compared(tasks)
 
@@ -594,14 +597,14 @@ def another(backbone: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("factory", "got"), [(another, "one around another backbone"), (lambda backbone: backbone, "TinyBackbone")]
+    ("factory", "got"), [(another, "a task around another backbone"), (lambda backbone: backbone, "TinyBackbone")]
 )
 def test_a_factory_that_makes_no_task_around_its_backbone_is_refused(factory: Callable[[Any], Any], got: str) -> None:
     with pytest.raises(DataError) as error:
         compared({"odd": factory})
     assert str(error.value) == (
-        f"Expected a pretext task around the backbone it was given as 'odd', but got {got}. Pass a task's class, or a "
-        "function such as lambda backbone: SimCLR(backbone, jitter=0.2)."
+        f"Expected a pretext task around the given backbone from the factory 'odd', but got {got}. "
+        "Pass the class of a task, or a function such as lambda backbone: SimCLR(backbone, jitter=0.2)."
     )
 
 
@@ -613,5 +616,5 @@ def test_a_factory_that_makes_no_backbone_is_refused() -> None:
 @pytest.mark.parametrize("what", ["train", "test"])
 @pytest.mark.parametrize("broken", [TRAIN[0], (TRAIN[0], torch.full((N,), -1))])
 def test_data_without_labels_are_refused(what: str, broken: Any) -> None:
-    with pytest.raises(DataError, match=rf"Expected labels for {what}, but got none\. Pass a pair \(images, labels\)"):
+    with pytest.raises(DataError, match=rf"Expected labels for {what}, but got .+\. Pass a pair \(images, labels\)"):
         compared(**{what: broken})

@@ -87,7 +87,7 @@ def test_json_brings_everything_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize("values", [{}, {"runs": [{"row": "a"}], "settings": {}}, {"runs": 1, "settings": {}}, []])
 def test_other_json_is_refused(values: Any) -> None:
     with pytest.raises(
-        DataError, match=r"Expected what Comparison\.to_dict gives, but got \w+: .*Read the comparison\.json"
+        DataError, match=r"Expected the data of Comparison\.to_dict, but got \w+: .*Read the comparison\.json"
     ):
         Comparison.from_dict(values)
 

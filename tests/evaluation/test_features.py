@@ -144,7 +144,7 @@ def test_features_are_float32_on_the_cpu_whatever_the_precision() -> None:
             {"layers": "layer1"},
             UnknownNameError,
             "Expected the name of a choice of layers, but got 'layer1'. Known: last, all. "
-            "One layer's name goes into a list.",
+            "Put the name of one layer into a list.",
         ),
         (
             lambda x: x,
@@ -162,14 +162,14 @@ def test_features_are_float32_on_the_cpu_whatever_the_precision() -> None:
             resnet18(),
             {"layers": []},
             OptionError,
-            "Expected a layer that gives a tensor, but got none with layers=[]. "
-            "Name some out of dict(model.named_modules()), or take layers='last'.",
+            "Expected a layer that returns a tensor, but got none with layers=[]. "
+            "Pass names from dict(model.named_modules()), or layers='last'.",
         ),
         (
             nn.Flatten(),
             {"layers": "all"},
             OptionError,
-            "Expected a layer that gives a tensor, but got none with layers='all'. ",
+            "Expected a layer that returns a tensor, but got none with layers='all'. ",
         ),
         (nn.Identity(), {"pool": 0}, OptionError, "Expected pool as a whole number of at least 1, but got 0."),
         (nn.Identity(), {"pool": []}, OptionError, "Expected pool as a sequence of at least 1, but got []."),
@@ -213,7 +213,7 @@ def test_a_layer_that_does_not_run_is_named() -> None:
     with pytest.raises(OptionError) as caught:
         extract(model, IMAGES[:2], layers=["layer1", "unused"])
     assert str(caught.value) == (
-        "Expected layer 'unused' to run and give a tensor, but got no tensor from it. "
+        "Expected layer 'unused' to run and return a tensor, but got no tensor from it. "
         "Name a layer that the model's forward calls."
     )
 

@@ -343,14 +343,14 @@ def test_a_larger_head_is_allowed() -> None:
             None,
             {},
             DataError,
-            "Expected labeled images for train, but got labels",
+            "Expected labels for train, but got labels",
         ),
         (
             TRAIN,
             (VAL[0], VAL[1] * 0 - 1),
             {},
             DataError,
-            "Expected labeled images for val, but got labels",
+            "Expected labels for val, but got labels",
         ),
         (
             TRAIN,
@@ -363,7 +363,13 @@ def test_a_larger_head_is_allowed() -> None:
         ((TRAIN[0], TRAIN[1] * 2), None, {}, DataError, "Expected labels 0 to 1 for 2 classes, but got labels up to 2"),
         ((TRAIN[0], TRAIN[1][1:]), None, {}, ShapeError, "Expected as many labels as images, but got 23 labels for 24"),
         ((TRAIN[0] * 9, TRAIN[1]), None, {}, DataError, "Expected float images in [0, 1], but got values from"),
-        (TRAIN, None, {"trainable": "head"}, UnknownNameError, "Expected the name of a choice of what trains, but got"),
+        (
+            TRAIN,
+            None,
+            {"trainable": "head"},
+            UnknownNameError,
+            "Expected the name of a choice of trained modules, but got",
+        ),
         (
             TRAIN,
             None,
@@ -447,8 +453,8 @@ def test_head_epochs_want_something_to_come_after_them() -> None:
         with pytest.raises(OptionError) as caught:
             tune(Parts(), LinearHead(8, 2), head_epochs=3, trainable=trainable)
         assert str(caught.value) == (
-            "Expected head_epochs before something of the backbone trains, but got head_epochs=3, "
-            f"trainable={trainable!r}. Add them to epochs, or pass trainable='all'."
+            "Expected head_epochs=0, because only the head trains, but got head_epochs=3, "
+            f"trainable={trainable!r}. Add the head_epochs to epochs, or pass trainable='all'."
         )
 
 

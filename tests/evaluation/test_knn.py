@@ -60,8 +60,8 @@ def test_votes_are_those_of_loops(seed: int, k: int, temperature: float, alone: 
     train, other = clouds(25, seed), clouds(13, seed + 1)
     test = None if alone else other
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(knn, "CHUNK", chunk)
-        patch.setattr(knn, "KNOWN", known)
+        patch.setattr(knn, "QUERY_CHUNK", chunk)
+        patch.setattr(knn, "REFERENCE_CHUNK", known)
         result = knn_probe(IDENTITY, train, test, k=k, temperature=temperature)
     expected = votes_by_loops(train, test, k, temperature)
     targets = train[1] if alone else other[1]
@@ -84,7 +84,7 @@ def test_the_highest_of_a_row_are_those_of_topk(rows: int, columns: int, k: int,
     values = torch.randn(rows, columns, generator=Generator().manual_seed(seed))
     values = values.round() if ties else values
     k = min(k, columns)
-    found, where = knn.highest(values, k)
+    found, where = knn.grouped_topk(values, k)
     assert torch.equal(found, values.topk(k).values)
     assert torch.equal(values.gather(1, where), found)
     assert all(len(set(row)) == k for row in where.tolist())
@@ -163,7 +163,7 @@ def test_options_out_of_range(options: dict[str, Any], text: str) -> None:
 
 def test_labels_that_cannot_be_used() -> None:
     features, labels = clouds(9, 0)
-    for train, test, text in [
+    cases: list[tuple[Any, Any, str]] = [
         (features[:, :, None, None].expand(-1, -1, 2, 2)[:, :3], None, "Expected labels for train, but got none."),
         ((features, labels * 0), None, "Expected at least 2 classes, but got class 0 only."),
         ((features, labels * 2), None, "Expected labels 0 to 2 for 3 classes, but got labels up to 4 without 1, 3."),
@@ -172,7 +172,8 @@ def test_labels_that_cannot_be_used() -> None:
             (features, labels),
             "Expected test labels 0 to 1, the classes of train, but got label 2.",
         ),
-    ]:
+    ]
+    for train, test, text in cases:
         train = train.sigmoid() if isinstance(train, Tensor) else train
         with pytest.raises(DataError) as caught:
             knn_probe(nn.Flatten(), train, test)
@@ -185,7 +186,7 @@ def test_features_of_another_width_are_refused() -> None:
         knn_probe(IDENTITY, (features, labels), (features[:, 1:], labels))
     width = features.shape[1]
     assert str(caught.value) == (
-        f"Expected features of one width from layer 'last' on train and test, but got {width} and {width - 1}. "
+        f"Expected features of equal width from layer 'last' on train and test, but got {width} and {width - 1}. "
         "Resize the images to one size."
     )
 

@@ -318,7 +318,7 @@ def test_data_that_cannot_be_probed() -> None:
             "Expected labels for train, but got none. Pass a pair (images, labels), or a Dataset of (image, label).",
         ),
         (flat, (images, y), images, "Expected labels for test, but got none."),
-        (IDENTITY, (x, y * 0 - 1), (x, y), "Expected labels for train, but got none."),
+        (IDENTITY, (x, y * 0 - 1), (x, y), "Expected labels for train, but got labels that are all -1."),
         (
             IDENTITY,
             (x, y % 2),
@@ -337,7 +337,7 @@ def test_data_that_cannot_be_probed() -> None:
     with pytest.raises(ShapeError) as shape:
         linear_probe(IDENTITY, (x, y), (x[:, 1:], y))
     assert str(shape.value) == (
-        "Expected features of one width from layer 'last' on train and test, but got 6 and 5. "
+        "Expected features of equal width from layer 'last' on train and test, but got 6 and 5. "
         "Resize the images to one size."
     )
 
@@ -373,6 +373,6 @@ def test_features_too_large_to_add_up_are_refused() -> None:
     with pytest.raises(DataError) as caught:
         linear_probe(IDENTITY, (features, labels), (features, labels))
     assert str(caught.value) == (
-        "Expected features from layer 'last' whose sum float32 can hold, which ends at 3.4e38, but got one of 1e+38. "
-        "Scale them down; the probe standardizes them anyway."
+        "Expected features from layer 'last' whose sum fits float32 (3.4e38), but got a feature of 1e+38. "
+        "Scale the features down; the probe standardizes them anyway."
     )

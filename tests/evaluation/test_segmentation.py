@@ -306,10 +306,9 @@ def test_the_same_seed_gives_the_same_and_the_global_generator_is_left_alone() -
 
 
 def test_a_validation_part_takes_the_place_of_a_split() -> None:
-    train = tuple(part[:4] for part in scenes())  # too few to split
-    with pytest.raises(
-        DataError, match=r"at least 5 training images, a fifth of which is held out, but got 4\. Pass v"
-    ):
+    images, masks = scenes()
+    train = images[:4], masks[:4]  # too few to split
+    with pytest.raises(DataError, match=r"at least 5 training images, to hold out a fifth, but got 4\. Pass v"):
         segmentation_probe(nn.Identity(), train, scenes(3))
     assert (
         segmentation_probe(nn.Identity(), train, scenes(3), validation=scenes(2, seed=2), steps=200, pixels=64).miou
@@ -336,7 +335,7 @@ def test_a_validation_part_takes_the_place_of_a_split() -> None:
         (
             {"test": (scenes()[0], scenes()[1] + 1)},
             DataError,
-            r"test masks of classes 0 to 2, which train has, or 255 \(ignored\), but got class 3\. Set ignore_index",
+            r"test masks of classes 0 to 2, the classes of train, or 255 \(ignored\), but got class 3\. Set ignore_index",
         ),
         ({"train": (scenes()[0], scenes()[1] - 1)}, DataError, r"train masks of classes 0 to 1, .* but got class -1"),
         ({"learning_rates": ()}, OptionError, r"learning_rates as a sequence of at least 1, but got \(\)"),

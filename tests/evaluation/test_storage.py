@@ -23,7 +23,7 @@ from pretextkit.errors import OptionError
 from pretextkit.evaluation import _knn as knn
 from pretextkit.evaluation import _storage as rows
 from pretextkit.evaluation._solvers._logistic import fit_logistic
-from pretextkit.evaluation._storage import Standardized, allocate, row_slices
+from pretextkit.evaluation._storage import FeatureStore, Standardized, row_slices
 from pretextkit.functional import extract_features, knn_probe, linear_probe
 from pretextkit.testing import TinyBackbone
 
@@ -65,7 +65,7 @@ def mapped(folder: Path) -> int:
 @given(count=st.integers(0, 200), width=st.integers(0, 50), at_once=st.integers(1, 300))
 def test_slices_hold_every_row_once_and_are_no_larger_than_they_may(count: int, width: int, at_once: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rows, "NUMBERS_AT_ONCE", at_once)
+        patch.setattr(rows, "CHUNK_ENTRIES", at_once)
         found = list(row_slices(count, width))
     assert [i for part in found for i in range(count)[part]] == list(range(count))
     assert all(len(range(count)[part]) in range(1, max(2, at_once // max(1, width) + 1)) for part in found)
@@ -73,9 +73,9 @@ def test_slices_hold_every_row_once_and_are_no_larger_than_they_may(count: int, 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at the maps of the process, which Linux shows")
 def test_rows_lie_in_a_file_only_above_the_budget(folder: Path) -> None:
-    inside = allocate(5, 4, 80)
+    inside = FeatureStore(80).allocate(5, 4)
     assert mapped(folder) == 0
-    outside = allocate(5, 4, 79)
+    outside = FeatureStore(79).allocate(5, 4)
     assert mapped(folder) == 1
     assert list(folder.iterdir()) == []  # without a name, so that not even a kill leaves it behind
     assert inside.shape == outside.shape == (5, 4)
@@ -115,7 +115,7 @@ def test_a_linear_probe_under_a_tiny_budget_is_the_same(
     folder: Path, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pretextkit.evaluation._linear_probe.FEW", few)
-    monkeypatch.setattr(rows, "NUMBERS_AT_ONCE", 300)
+    monkeypatch.setattr(rows, "CHUNK_ENTRIES", 300)
     torch.manual_seed(0)
     backbone, train, test = TinyBackbone(), striped(60, 0), striped(40, 1)
     free, tight = (linear_probe(backbone, train, test, layers="all", memory=memory) for memory in (math.inf, 1))
@@ -126,7 +126,7 @@ def test_a_linear_probe_under_a_tiny_budget_is_the_same(
 
 
 def test_unlabeled_rows_are_left_out_as_if_they_had_not_been_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "NUMBERS_AT_ONCE", 50)
+    monkeypatch.setattr(rows, "CHUNK_ENTRIES", 50)
     (images, labels), test = striped(60, 0), striped(40, 1)
     known = labels >= 0
     one, other = (
@@ -141,7 +141,7 @@ def test_parts_give_the_solution_of_the_whole(monkeypatch: pytest.MonkeyPatch) -
     features, labels = clouds(200, 0)
     penalties = torch.tensor([1e-3, 1e-1])
     whole = fit_logistic(features, labels, 3, penalties)
-    monkeypatch.setattr(rows, "NUMBERS_AT_ONCE", 100)  # six rows
+    monkeypatch.setattr(rows, "CHUNK_ENTRIES", 100)  # six rows
     parts = fit_logistic(features, labels, 3, penalties)
     torch.testing.assert_close(parts.weight, whole.weight, rtol=0.01, atol=0.01)
     torch.testing.assert_close(parts.bias, whole.bias, rtol=0.01, atol=0.01)
@@ -171,9 +171,9 @@ class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def test_no_tensor_in_memory_is_as_large_as_the_features(
     probe: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rows, "NUMBERS_AT_ONCE", 320)
-    monkeypatch.setattr(knn, "CHUNK", 20)
-    monkeypatch.setattr(knn, "KNOWN", 20)
+    monkeypatch.setattr(rows, "CHUNK_ENTRIES", 320)
+    monkeypatch.setattr(knn, "QUERY_CHUNK", 20)
+    monkeypatch.setattr(knn, "REFERENCE_CHUNK", 20)
     train, test = clouds(400, 0), clouds(200, 1)
     options: dict[str, Any] = {"k": 4} if probe is knn_probe else {}
     for memory, fits in ((1, True), (math.inf, False)):
@@ -216,8 +216,8 @@ def test_a_full_disk_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(OptionError) as caught:
-        allocate(10**6, 1000, 1e9)
+        FeatureStore(1e9).allocate(10**6, 1000)
     assert str(caught.value) == (
         f"Expected room for 4 GB of features in {folder}, but got No space left on device. "
-        "Let the environment variable TMPDIR name a folder on a larger disk, or raise memory."
+        "Set the environment variable TMPDIR to a folder on a larger disk, or raise memory."
     )
