@@ -137,7 +137,7 @@ def by_seed(result: Comparison) -> dict[int, Comparison]:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_random_init_is_a_direct_probe(by_seed: dict[int, Comparison], seed: int) -> None:
+def test_random_init_equals_a_direct_probe(by_seed: dict[int, Comparison], seed: int) -> None:
     run, backbone = by_seed[seed].runs[0], new_backbone(seed)
     probe = linear_probe(backbone, TRAIN, TEST, layers="all", seed=seed)
     assert (run.method, run.linear, run.layer, run.layers) == (
@@ -152,7 +152,7 @@ def test_random_init_is_a_direct_probe(by_seed: dict[int, Comparison], seed: int
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_few_labels_fine_tune_the_random_backbone_as_a_direct_call(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finetuning_on_few_labels_equals_a_direct_call(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     losses: list[float] = []
     tune = freeze_and_finetune
 
@@ -176,7 +176,7 @@ def test_few_labels_fine_tune_the_random_backbone_as_a_direct_call(seed: int, mo
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_supervised_is_direct_training_and_a_probe(by_seed: dict[int, Comparison], seed: int) -> None:
+def test_supervised_equals_direct_training_and_probe(by_seed: dict[int, Comparison], seed: int) -> None:
     run, backbone = by_seed[seed].runs[1], new_backbone(seed)
     torch.manual_seed(seed)
     head = LinearHead(64, CLASSES)
@@ -189,7 +189,7 @@ def test_supervised_is_direct_training_and_a_probe(by_seed: dict[int, Comparison
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_a_task_is_direct_pretraining_and_a_probe(by_seed: dict[int, Comparison], seed: int) -> None:
+def test_task_equals_direct_pretraining_and_probe(by_seed: dict[int, Comparison], seed: int) -> None:
     torch.manual_seed(seed)
     task = Brightness(TinyBackbone())
     options: dict[str, Any] = {"epochs": 2, "batch_size": 16, "seed": seed, "device": "cpu", "progress": False}
@@ -201,7 +201,7 @@ def test_a_task_is_direct_pretraining_and_a_probe(by_seed: dict[int, Comparison]
     assert (run.steps, run.images, run.views_seen) == (6, 96, 96)
 
 
-def test_every_row_fine_tunes_on_the_same_stratified_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_methods_finetune_on_the_same_stratified_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, Tensor]] = []
     tune = freeze_and_finetune
 
@@ -220,7 +220,7 @@ def test_every_row_fine_tunes_on_the_same_stratified_labels(monkeypatch: pytest.
     assert not torch.equal(first[0], second[0])
 
 
-def test_nothing_is_chosen_on_test(result: Comparison) -> None:
+def test_choices_do_not_depend_on_test(result: Comparison) -> None:
     wrong = TEST[1][torch.randperm(30, generator=Generator().manual_seed(0))]
     other = compared(test=(TEST[0], wrong))
     for one, two in zip(result.runs, other.runs, strict=True):
@@ -231,7 +231,7 @@ def test_nothing_is_chosen_on_test(result: Comparison) -> None:
     assert [run.linear for run in result.runs] != [run.linear for run in other.runs]
 
 
-def test_the_pooling_of_the_last_stage_is_not_chosen_on_test() -> None:
+def test_pooling_of_last_stage_is_chosen_on_validation() -> None:
     def score(accuracy: float, validation: float) -> LayerScore:
         return LayerScore(accuracy, validation, 0.1, 8)
 
@@ -244,7 +244,7 @@ def test_the_pooling_of_the_last_stage_is_not_chosen_on_test() -> None:
     assert _runner._last_stage_accuracy(found) == 0.4
 
 
-def test_the_same_call_gives_the_same_and_the_global_generator_is_left(result: Comparison) -> None:
+def test_compare_is_deterministic_and_keeps_global_rng(result: Comparison) -> None:
     torch.manual_seed(7)
     before = torch.get_rng_state()
     again = compared()
@@ -252,7 +252,7 @@ def test_the_same_call_gives_the_same_and_the_global_generator_is_left(result: C
     assert list(map(figures, again.runs)) == list(map(figures, result.runs))
 
 
-def test_rows_come_in_order_with_a_cell_for_each_seed() -> None:
+def test_runs_are_ordered_by_method_and_seed() -> None:
     result = compared(seeds=[3, 1], label_fractions=())
     assert [(run.method, run.seed) for run in result.runs] == [
         (row, seed) for row in ("random init", "supervised", "brightness") for seed in (3, 1)
@@ -263,7 +263,7 @@ def test_rows_come_in_order_with_a_cell_for_each_seed() -> None:
 # The budget.
 
 
-def test_views_are_pixels_through_the_backbone() -> None:
+def test_views_per_image_counts_pixels_through_the_backbone() -> None:
     source = TensorImages(torch.rand(4, 3, 32, 32))
     tasks = pk.tasks
     assert views_per_image(tasks.Rotation(TinyBackbone()), source) == 4
@@ -273,7 +273,7 @@ def test_views_are_pixels_through_the_backbone() -> None:
     assert views_per_image(jigsaw, source) == pytest.approx(3 * 2 * patch**2 / 32**2)
 
 
-def test_counting_views_leaves_the_task_alone() -> None:
+def test_views_per_image_keeps_the_task_unchanged() -> None:
     task = pk.tasks.Rotation(pk.models.SmallCNN())
     before = {name: value.clone() for name, value in task.state_dict().items()}
     views_per_image(task, TensorImages(torch.rand(4, 3, 32, 32)))
@@ -282,7 +282,7 @@ def test_counting_views_leaves_the_task_alone() -> None:
     assert not task.backbone.normalization._forward_pre_hooks
 
 
-def test_a_backbone_without_its_normalisation_is_refused() -> None:
+def test_backbone_without_normalization_call_is_refused() -> None:
     class Bare(pk.Backbone):
         feature_dim = 3
 
@@ -302,7 +302,7 @@ def costs(result: Comparison) -> dict[str, list[float]]:
     return {run.method: [run.steps, run.images, run.views_seen] for run in result.runs}
 
 
-def test_equal_epochs_read_equally_many_images_and_equal_views_show_equally_many() -> None:
+def test_equal_budgets_read_equal_images_or_views() -> None:
     tasks = ["rotation", "simclr"]
     options: dict[str, Any] = {"label_fractions": (), "batch_size": 8}
     epochs = costs(compared(tasks, epochs=2, **options))
@@ -315,7 +315,7 @@ def test_equal_epochs_read_equally_many_images_and_equal_views_show_equally_many
     assert views["supervised"] == [24, 192, 192]
 
 
-def test_images_without_labels_are_pretrained_on_only() -> None:
+def test_unlabeled_images_are_only_used_for_pretraining() -> None:
     labels = TRAIN[1].clone()
     labels[24:] = -1
     result = compared(train=(TRAIN[0], labels), label_fractions=[1.0])
@@ -330,7 +330,7 @@ def test_images_without_labels_are_pretrained_on_only() -> None:
     )
 
 
-def test_transfer_pretrains_on_other_images_of_other_size_and_colors() -> None:
+def test_transfer_pretrains_on_images_of_other_size_and_color() -> None:
     other = toy_images(40, size=20, channels=1, generator=Generator().manual_seed(2))
     result = compared(images=other, label_fractions=())
     torch.manual_seed(0)
@@ -344,18 +344,18 @@ def test_transfer_pretrains_on_other_images_of_other_size_and_colors() -> None:
     assert result.runs[0].linear == linear_probe(backbone, TRAIN, TEST, layers="all").accuracy
 
 
-def test_data_sets_are_taken(result: Comparison) -> None:
+def test_compare_accepts_datasets(result: Comparison) -> None:
     other = compared(train=TensorDataset(*TRAIN), test=TensorDataset(*TEST))
     assert list(map(figures, other.runs)) == list(map(figures, result.runs))
 
 
-def test_registered_backbones_are_named() -> None:
+def test_compare_accepts_a_registered_backbone_name() -> None:
     result = compared([], "small-cnn", label_fractions=())
     assert result.settings["backbone"] == "SmallCNN"
     assert [run.method for run in result.runs] == ["random init", "supervised"]
 
 
-def test_options_reach_pretraining_and_fine_tuning(result: Comparison) -> None:
+def test_options_reach_pretraining_and_finetuning(result: Comparison) -> None:
     still = compared(pretraining={"optimizer": "sgd", "learning_rate": 0.0}, finetuning={"learning_rate": 0.0})
     random, supervised, task = still.runs
     assert task.layers == random.layers == supervised.layers  # none moved its weights
@@ -365,7 +365,7 @@ def test_options_reach_pretraining_and_fine_tuning(result: Comparison) -> None:
 # Going on.
 
 
-def test_finished_cells_are_not_measured_again(tmp_path: Path, counted: list[str], result: Comparison) -> None:
+def test_finished_runs_are_not_repeated(tmp_path: Path, counted: list[str], result: Comparison) -> None:
     first = compared(save=tmp_path)
     assert counted == ["random init 0", "supervised 0", "brightness 0"]
     assert list(map(figures, first.runs)) == list(map(figures, result.runs))
@@ -380,7 +380,7 @@ def test_finished_cells_are_not_measured_again(tmp_path: Path, counted: list[str
     assert Comparison.load(tmp_path / "comparison.json") == more
 
 
-def test_stopped_in_the_middle_of_a_cell_it_ends_as_without_the_stop(
+def test_interrupted_run_resumes_to_the_same_result(
     tmp_path: Path, counted: list[str], result: Comparison
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
@@ -394,7 +394,7 @@ def test_stopped_in_the_middle_of_a_cell_it_ends_as_without_the_stop(
     assert state["step"] == 4  # it went on from there
 
 
-def test_comparisons_that_share_checkpoints_pretrain_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_comparisons_with_shared_checkpoints_pretrain_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[int] = []
     monkeypatch.setattr(Brightness, "after_step", lambda self: steps.append(1))
     one = compared(save=tmp_path / "one", checkpoints=tmp_path / "shared", images=TRAIN[0], label_fractions=())
@@ -434,7 +434,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"backbone": partial(pk.models.SmallCNN, in_channels=1)}, "backbone: 'TinyBackbone' there, 'SmallCNN' here"),
     ],
 )
-def test_cells_of_another_call_are_refused_with_the_difference(
+def test_runs_of_another_call_are_refused_with_the_difference(
     options: dict[str, Any], difference: str, finished: Path, counted: list[str]
 ) -> None:
     with pytest.raises(CheckpointError) as error:
@@ -448,7 +448,7 @@ def test_cells_of_another_call_are_refused_with_the_difference(
     assert not counted  # refused before anything was trained
 
 
-def test_a_task_with_other_options_is_refused_but_only_its_own_cell(tmp_path: Path) -> None:
+def test_changed_task_options_refuse_only_the_run_of_that_task(tmp_path: Path) -> None:
     simclr = partial(compared, label_fractions=(), save=tmp_path)
     simclr({"simclr": partial(pk.tasks.SimCLR, jitter=0.1)})
     with pytest.raises(CheckpointError, match=r"trained\.jitter: '0\.1' there, '0\.2' here"):
@@ -457,7 +457,7 @@ def test_a_task_with_other_options_is_refused_but_only_its_own_cell(tmp_path: Pa
     assert (tmp_path / "results" / "simclr,_more-0.json").exists()
 
 
-def test_a_damaged_cell_is_named(tmp_path: Path) -> None:
+def test_damaged_run_file_is_named_in_the_error(tmp_path: Path) -> None:
     compared([], save=tmp_path, label_fractions=())
     path = tmp_path / "results" / "supervised-0.json"
     path.write_text(path.read_text("utf-8")[:100], "utf-8")
@@ -467,7 +467,7 @@ def test_a_damaged_cell_is_named(tmp_path: Path) -> None:
         compared([], save=tmp_path, label_fractions=())
 
 
-def test_files_hold_plain_json(tmp_path: Path) -> None:
+def test_saved_files_are_plain_json(tmp_path: Path) -> None:
     result = compared(save=tmp_path)
     saved = json.loads((tmp_path / "comparison.json").read_text("utf-8"))
     assert saved["table"] == result.table()
@@ -479,7 +479,7 @@ def test_files_hold_plain_json(tmp_path: Path) -> None:
 # Progress.
 
 
-def test_one_bar_goes_from_the_beginning_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_bar_runs_from_zero_to_total(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bars: list[Any] = []
 
     class Bar:
@@ -507,7 +507,7 @@ def test_one_bar_goes_from_the_beginning_to_the_end(tmp_path: Path, monkeypatch:
     assert bars[1].places[-1] == bars[1].total
 
 
-def test_inner_calls_are_silent(capfd: pytest.CaptureFixture[str]) -> None:
+def test_compare_without_progress_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     compared()
     assert capfd.readouterr() == ("", "")
 
@@ -557,7 +557,7 @@ def test_inner_calls_are_silent(capfd: pytest.CaptureFixture[str]) -> None:
         ),
     ],
 )
-def test_bad_options_are_refused(options: dict[str, Any], message: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError) as error:
         compared(**options)
     assert str(error.value).startswith(message)
@@ -585,7 +585,7 @@ def test_unknown_names_are_refused(options: dict[str, Any], message: str) -> Non
 
 
 @pytest.mark.parametrize("tasks", [["rotation", "rotation"], {"supervised": Brightness}])
-def test_two_rows_of_one_name_are_refused(tasks: Any) -> None:
+def test_duplicate_method_names_are_refused(tasks: Any) -> None:
     with pytest.raises(
         DuplicateNameError, match=r"Expected one method of each name, but got two methods named '\w+'\. Choose"
     ):
@@ -599,7 +599,7 @@ def another(backbone: Any) -> Any:
 @pytest.mark.parametrize(
     ("factory", "got"), [(another, "a task around another backbone"), (lambda backbone: backbone, "TinyBackbone")]
 )
-def test_a_factory_that_makes_no_task_around_its_backbone_is_refused(factory: Callable[[Any], Any], got: str) -> None:
+def test_factory_that_returns_no_task_is_refused(factory: Callable[[Any], Any], got: str) -> None:
     with pytest.raises(DataError) as error:
         compared({"odd": factory})
     assert str(error.value) == (
@@ -608,7 +608,7 @@ def test_a_factory_that_makes_no_task_around_its_backbone_is_refused(factory: Ca
     )
 
 
-def test_a_factory_that_makes_no_backbone_is_refused() -> None:
+def test_factory_that_returns_no_backbone_is_refused() -> None:
     with pytest.raises(DataError, match=r"Expected a pretextkit\.Backbone from the factory, but got Identity\. Derive"):
         compared(backbone=nn.Identity)
 

@@ -63,7 +63,7 @@ def mapped(folder: Path) -> int:
 
 
 @given(count=st.integers(0, 200), width=st.integers(0, 50), at_once=st.integers(1, 300))
-def test_slices_hold_every_row_once_and_are_no_larger_than_they_may(count: int, width: int, at_once: int) -> None:
+def test_row_slices_cover_every_row_once_within_the_limit(count: int, width: int, at_once: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rows, "CHUNK_ENTRIES", at_once)
         found = list(row_slices(count, width))
@@ -72,7 +72,7 @@ def test_slices_hold_every_row_once_and_are_no_larger_than_they_may(count: int, 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at the maps of the process, which Linux shows")
-def test_rows_lie_in_a_file_only_above_the_budget(folder: Path) -> None:
+def test_rows_are_mapped_to_a_file_only_beyond_the_budget(folder: Path) -> None:
     inside = FeatureStore(80).allocate(5, 4)
     assert mapped(folder) == 0
     outside = FeatureStore(79).allocate(5, 4)
@@ -85,7 +85,7 @@ def test_rows_lie_in_a_file_only_above_the_budget(folder: Path) -> None:
     assert view.tolist() == [[4, 6], [8, 10], [12, 14], [16, 18]]  # a view keeps it
 
 
-def test_chosen_rows_are_standardised_and_the_features_stay() -> None:
+def test_standardized_selects_rows_and_keeps_features() -> None:
     features, _ = clouds(30, 0)
     before, which = features.clone(), torch.tensor([4, 4, 29, 0])
     mean, std = torch.randn(16), torch.rand(16) + 0.5
@@ -96,7 +96,7 @@ def test_chosen_rows_are_standardised_and_the_features_stay() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at the maps of the process, which Linux shows")
-def test_layers_that_do_not_fit_lie_in_files(folder: Path) -> None:
+def test_layers_beyond_the_budget_are_mapped_to_files(folder: Path) -> None:
     images = striped(10, 0)[0]
     torch.manual_seed(0)
     backbone = TinyBackbone()
@@ -111,7 +111,7 @@ def test_layers_that_do_not_fit_lie_in_files(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("few", [5000, 10])
-def test_a_linear_probe_under_a_tiny_budget_is_the_same(
+def test_linear_probe_is_equal_under_a_tiny_budget(
     folder: Path, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pretextkit.evaluation._linear_probe.FEW", few)
@@ -125,7 +125,7 @@ def test_a_linear_probe_under_a_tiny_budget_is_the_same(
     assert len(free.predictions) == 30
 
 
-def test_unlabeled_rows_are_left_out_as_if_they_had_not_been_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_probe_with_unlabeled_rows_equals_probe_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "CHUNK_ENTRIES", 50)
     (images, labels), test = striped(60, 0), striped(40, 1)
     known = labels >= 0
@@ -137,7 +137,7 @@ def test_unlabeled_rows_are_left_out_as_if_they_had_not_been_there(monkeypatch: 
     assert torch.equal(one.head.linear.weight, other.head.linear.weight)
 
 
-def test_parts_give_the_solution_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logistic_in_chunks_equals_the_full_solution(monkeypatch: pytest.MonkeyPatch) -> None:
     features, labels = clouds(200, 0)
     penalties = torch.tensor([1e-3, 1e-1])
     whole = fit_logistic(features, labels, 3, penalties)
@@ -148,7 +148,7 @@ def test_parts_give_the_solution_of_the_whole(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("alone", [False, True])
-def test_neighbors_under_a_tiny_budget_are_the_same(folder: Path, alone: bool) -> None:
+def test_knn_probe_is_equal_under_a_tiny_budget(folder: Path, alone: bool) -> None:
     train, test = clouds(60, 0), None if alone else clouds(40, 1)
     free, tight = (knn_probe(IDENTITY, train, test, memory=memory) for memory in (math.inf, 1))
     assert torch.equal(free.predictions, tight.predictions)
@@ -168,7 +168,7 @@ class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize("probe", [linear_probe, knn_probe])
-def test_no_tensor_in_memory_is_as_large_as_the_features(
+def test_probes_hold_no_tensor_of_the_size_of_the_features(
     probe: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rows, "CHUNK_ENTRIES", 320)
@@ -182,7 +182,7 @@ def test_no_tensor_in_memory_is_as_large_as_the_features(
         assert (largest.numbers < 400 * 5) == fits  # the features are 400 x 16
 
 
-def test_an_error_leaves_no_file_behind(folder: Path) -> None:
+def test_error_leaves_no_file_behind(folder: Path) -> None:
     seen: list[int] = []
 
     def fails(batch: Tensor) -> Tensor:
@@ -198,7 +198,7 @@ def test_an_error_leaves_no_file_behind(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("memory", [0, -1e9, math.nan, "2GB", None])
-def test_a_budget_that_is_no_number(memory: Any) -> None:
+def test_invalid_memory_is_refused(memory: Any) -> None:
     train = clouds(12, 0)
     for probe in (linear_probe, knn_probe, lambda *_, memory: extract_features(IDENTITY, train, memory=memory)):
         with pytest.raises(OptionError) as caught:
@@ -210,7 +210,7 @@ def test_a_budget_that_is_no_number(memory: Any) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the room is not set aside beforehand")
-def test_a_full_disk_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_raises_option_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 

@@ -12,7 +12,7 @@ def drawn(n: int, seed: int) -> Tensor:
     return torch.randn(n, generator=Generator().manual_seed(seed))
 
 
-def test_metrics_are_those_of_the_loops() -> None:
+def test_detection_metrics_equal_loops() -> None:
     normal, strange = drawn(60, 0).round(decimals=1), (drawn(25, 1) + 1).round(decimals=1)  # with ties
     found = detection_metrics(AnomalyScores(normal), strange)
     pairs = [(a > n).item() + 0.5 * (a == n).item() for a in strange for n in normal]
@@ -29,14 +29,14 @@ def test_metrics_are_those_of_the_loops() -> None:
 
 
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e4])
-def test_only_the_order_counts(scale: float) -> None:
+def test_detection_metrics_depend_only_on_ranks(scale: float) -> None:
     """torchmetrics takes scores outside [0, 1] for logits, and their sigmoid is 1 above 17: all would tie."""
     normal, strange = 20 + drawn(50, 0), 21 + drawn(50, 1)
     assert detection_metrics(scale * normal, scale * strange) == detection_metrics(normal, strange)
     assert 0.6 < detection_metrics(scale * normal, scale * strange).auroc < 0.9
 
 
-def test_known_ends() -> None:
+def test_detection_metrics_of_perfect_and_tied_scores() -> None:
     assert detection_metrics(torch.arange(5.0), torch.arange(5.0) + 10) == (1.0, 1.0, 0.0)
     assert detection_metrics(torch.arange(5.0) + 10, torch.arange(5.0)).auroc == 0.0
     even = detection_metrics(torch.zeros(6), torch.zeros(3))
@@ -44,13 +44,13 @@ def test_known_ends() -> None:
     assert even.average_precision == pytest.approx(1 / 3)
 
 
-def test_it_prints_as_a_line() -> None:
+def test_detection_metrics_print_one_line() -> None:
     assert str(detection_metrics(torch.arange(5.0), torch.arange(5.0) + 10)) == (
         "AUROC 100.0%, average precision 100.0%, FPR at 95 % TPR 0.0%"
     )
 
 
-def test_other_scores_are_refused() -> None:
+def test_invalid_scores_are_refused() -> None:
     with pytest.raises(DataError, match="Expected finite scores, at least one, but got none"):
         detection_metrics(torch.zeros(3), torch.zeros(0))
     with pytest.raises(ShapeError, match=r"Expected scores n, but got shape \(2, 4\)"):
