@@ -38,7 +38,7 @@ N, CLASSES = 48, 3
 
 
 class Brightness(PretextTask[Labeled]):
-    """Tell bright images from dark ones: learnt in a step or two."""
+    """Classify bright and dark images: learned in a step or two."""
 
     def __init__(self, backbone: Any, stop_at: int | None = None) -> None:
         super().__init__(backbone)
@@ -59,7 +59,7 @@ class Brightness(PretextTask[Labeled]):
 
 
 def data(seed: int, n: int = N) -> tuple[Tensor, Tensor]:
-    """Images whose class is how blue they are, not quite."""
+    """Images whose class is roughly their amount of blue."""
     generator = Generator().manual_seed(seed)
     images, labels = toy_images(n, size=16, generator=generator), torch.arange(n) % CLASSES
     blue = 0.3 * (labels[:, None, None] - 1) + 0.3 * torch.rand(n, 1, 1, generator=generator)
@@ -86,7 +86,7 @@ def compared(
 
 
 def figures(run: ComparisonRun) -> dict[str, Any]:
-    """All that does not depend on the clock and the machine."""
+    """Values of a run that do not depend on the clock or the machine."""
     values = run.to_dict()
     values["training"] = {name: value for name, value in run.training.items() if name != "seconds"}
     return {name: value for name, value in values.items() if name not in ("seconds", "peak_memory")}
@@ -94,7 +94,7 @@ def figures(run: ComparisonRun) -> dict[str, Any]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _hasty_solver() -> Iterator[None]:
-    """Probes stop after a few steps: what is tested is who probes what, and not how well."""
+    """Stop probes after a few steps, because only their inputs are tested here."""
 
     def hasty(*data: Any, max_steps: int = 0, **options: Any) -> LogisticModel:
         return fit_logistic(*data, max_steps=5, **options)
@@ -111,7 +111,7 @@ def result() -> Comparison:
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Rows and seeds that are measured, in their order."""
+    """Methods and seeds that are measured, in order."""
     measured: list[str] = []
     measure = _runner._measure
 
@@ -124,10 +124,10 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def new_backbone(seed: int = 0) -> TinyBackbone:
-    """What every row begins with, made by hand."""
+    """Build the backbone from which every method starts."""
     torch.manual_seed(seed)
     backbone = TinyBackbone()
-    backbone.normalization.measure(TRAIN[0][torch.randperm(N)])  # N is below the sample's size: all, in whatever order
+    backbone.normalization.measure(TRAIN[0][torch.randperm(N)])  # N is below the sample size: all images, in any order
     return backbone
 
 
@@ -298,7 +298,7 @@ def test_backbone_without_normalization_call_is_refused() -> None:
 
 
 def costs(result: Comparison) -> dict[str, list[float]]:
-    """Steps, images and views of each row."""
+    """Steps, images and views of each method."""
     return {run.method: [run.steps, run.images, run.views_seen] for run in result.runs}
 
 
@@ -340,7 +340,7 @@ def test_transfer_pretrains_on_images_of_other_size_and_color() -> None:
     assert result.runs[2].images == 2 * 2 * 16
     torch.manual_seed(0)
     backbone = TinyBackbone()
-    backbone.normalization.measure(other)  # the random row is normalized as the pretrained ones are
+    backbone.normalization.measure(other)  # random init is normalized like pretrained backbones
     assert result.runs[0].linear == linear_probe(backbone, TRAIN, TEST, layers="all").accuracy
 
 
@@ -358,18 +358,18 @@ def test_compare_accepts_a_registered_backbone_name() -> None:
 def test_options_reach_pretraining_and_finetuning(result: Comparison) -> None:
     still = compared(pretraining={"optimizer": "sgd", "learning_rate": 0.0}, finetuning={"learning_rate": 0.0})
     random, supervised, task = still.runs
-    assert task.layers == random.layers == supervised.layers  # none moved its weights
+    assert task.layers == random.layers == supervised.layers  # no method changed its weights
     assert result.runs[2].layers != result.runs[0].layers
 
 
-# Going on.
+# Resuming.
 
 
 def test_finished_runs_are_not_repeated(tmp_path: Path, counted: list[str], result: Comparison) -> None:
     first = compared(save=tmp_path)
     assert counted == ["random init 0", "supervised 0", "brightness 0"]
     assert list(map(figures, first.runs)) == list(map(figures, result.runs))
-    assert compared(save=tmp_path).runs == first.runs  # seconds and all
+    assert compared(save=tmp_path).runs == first.runs  # seconds included
     assert len(counted) == 3
     more = compared({"rotation": pk.tasks.Rotation, **TASKS}, save=tmp_path, seeds=[0, 1])
     assert counted[3:] == [
@@ -380,9 +380,7 @@ def test_finished_runs_are_not_repeated(tmp_path: Path, counted: list[str], resu
     assert Comparison.load(tmp_path / "comparison.json") == more
 
 
-def test_interrupted_run_resumes_to_the_same_result(
-    tmp_path: Path, counted: list[str], result: Comparison
-) -> None:
+def test_interrupted_run_resumes_to_the_same_result(tmp_path: Path, counted: list[str], result: Comparison) -> None:
     with pytest.raises(KeyboardInterrupt):
         compared({"brightness": partial(Brightness, stop_at=4)}, save=tmp_path)
     assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["random_init-0.json", "supervised-0.json"]
@@ -391,7 +389,7 @@ def test_interrupted_run_resumes_to_the_same_result(
     assert counted[3:] == ["brightness 0"]
     assert list(map(figures, resumed.runs)) == list(map(figures, result.runs))
     state = torch.load(tmp_path / "checkpoints" / "brightness-0" / "checkpoint.previous.pt", weights_only=True)["state"]
-    assert state["step"] == 4  # it went on from there
+    assert state["step"] == 4  # the run resumed from there
 
 
 def test_comparisons_with_shared_checkpoints_pretrain_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -404,13 +402,13 @@ def test_comparisons_with_shared_checkpoints_pretrain_once(tmp_path: Path, monke
     )
     assert len(steps) == 6
     assert other.runs[2].training == one.runs[2].training
-    assert other.runs[2].seconds == one.runs[2].seconds  # of the pretraining that there was
+    assert other.runs[2].seconds == one.runs[2].seconds  # of the shared pretraining
     assert other.runs[2].linear != one.runs[2].linear
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the runs of a call without tasks."""
+    """Folder with the runs of a call without tasks."""
     folder = tmp_path_factory.mktemp("finished")
     compared([], save=folder)
     return folder
@@ -512,7 +510,7 @@ def test_compare_without_progress_prints_nothing(capfd: pytest.CaptureFixture[st
     assert capfd.readouterr() == ("", "")
 
 
-# What is refused.
+# Errors.
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ MB = 1_000_000
 def test_peak_memory_includes_freed_memory() -> None:
     reset_peak_memory(CPU)
     before = peak_memory(CPU)
-    held = torch.ones(25 * MB)  # 100 MB, written to
-    held.zero_()
-    del held
+    tensor = torch.ones(25 * MB)  # 100 MB, written to
+    tensor.zero_()
+    del tensor
     after = peak_memory(CPU)
     assert before is not None
     assert after is not None

@@ -17,8 +17,8 @@ def test_classifier_applies_its_head_to_its_backbone() -> None:
 
 def test_layers_are_ordered_from_input_to_output() -> None:
     def names(module: nn.Module) -> list[str]:
-        known = {id(part): name for name, part in module.named_modules()}
-        return [known[id(part)] for part in _layers(module)]
+        names = {id(part): name for name, part in module.named_modules()}
+        return [names[id(part)] for part in _layers(module)]
 
     assert names(TinyBackbone()) == ["layers.0", "layers.1", "layers.2"]
     assert names(SmallCNN()) == ["stage1", "stage2", "stage3", "stage4"]
@@ -31,7 +31,7 @@ def test_layers_are_ordered_from_input_to_output() -> None:
 
 def test_parameter_groups_hold_every_trained_weight_once() -> None:
     class WithToken(nn.Module):
-        """Weights of its own beside its children's, as vision transformers have."""
+        """Module with own weights beside those of its children, like a vision transformer."""
 
         def __init__(self) -> None:
             super().__init__()

@@ -55,7 +55,7 @@ def test_layers_by_name_of_torchvision_resnet() -> None:
         "fc": (10, 1000),
     }
     torch.testing.assert_close(found["layer1"], one.mean((2, 3)))
-    # The block's ReLU works in place on what bn1 gave: the features are those before it.
+    # The ReLU of the block works in place on the output of bn1; the captured features precede it.
     assert (found["layer3.0.bn1"] < 0).any()
     torch.testing.assert_close(found["layer3.0.bn1"], inner.mean((2, 3)), rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(found["fc"], fc, rtol=1e-3, atol=1e-4)
@@ -108,11 +108,11 @@ def test_pool_averages_maps_over_a_grid() -> None:
 
 @pytest.mark.parametrize("kind", ["bytes", "array", "data set", "loader"])
 def test_features_are_equal_for_every_source(kind: str) -> None:
-    whole = (IMAGES * 255).round().byte()
-    floats, labels = whole.float() / 255, torch.arange(10)
+    pixels = (IMAGES * 255).round().byte()
+    floats, labels = pixels.float() / 255, torch.arange(10)
     sources: dict[str, Any] = {
-        "bytes": (whole, labels),
-        "array": (whole.permute(0, 2, 3, 1).numpy(), np.arange(10)),
+        "bytes": (pixels, labels),
+        "array": (pixels.permute(0, 2, 3, 1).numpy(), np.arange(10)),
         "data set": TensorDataset(floats, labels),
         "loader": DataLoader(TensorDataset(floats, labels), batch_size=4),
     }
@@ -201,7 +201,9 @@ def test_features_are_float32_on_cpu_for_every_precision() -> None:
         ),
     ],
 )
-def test_extract_features_refuses_invalid_input(model: Any, options: dict[str, Any], kind: type[Exception], text: str) -> None:
+def test_extract_features_refuses_invalid_input(
+    model: Any, options: dict[str, Any], kind: type[Exception], text: str
+) -> None:
     with pytest.raises(kind) as caught:
         extract(model, **options)
     assert str(caught.value).startswith(text)

@@ -18,7 +18,7 @@ from pretextkit.testing import TinyBackbone
 
 
 def striped(n: int, seed: int, k: int = 2, size: int = 16) -> tuple[Tensor, Tensor]:
-    """Images whose class is the direction of their stripes, or none."""
+    """Images whose class is the direction of their stripes."""
     labels = torch.arange(n) % k
     images = torch.rand(n, 3, size, size, generator=Generator().manual_seed(seed)) * 0.5
     images[labels == 0, :, ::2] += 0.5
@@ -30,7 +30,7 @@ TRAIN, VAL = striped(24, 0), striped(16, 1)
 
 
 class Parts(nn.Module):
-    """A backbone in three parts, each with BatchNorm, and a buffer that moves even in evaluation mode."""
+    """Backbone of three parts with BatchNorm, and a buffer that changes even in evaluation mode."""
 
     calls: Tensor
 
@@ -118,7 +118,7 @@ def test_modes_are_eval_after_success_restored_after_error(fails: bool) -> None:
         assert not fails
     except ZeroDivisionError:
         assert fails
-    assert modes[0] == [False] * 4  # one image to try
+    assert modes[0] == [False] * 4  # check of one image
     assert modes[1] == [False, False, True, True]
     for module, other in zip((backbone, head), twin, strict=True):
         assert [m.training for m in module.modules()] == [fails and m.training for m in other.modules()]
@@ -127,15 +127,15 @@ def test_modes_are_eval_after_success_restored_after_error(fails: bool) -> None:
 
 def test_head_on_cached_features_equals_head_on_images() -> None:
     backbone = Parts()
-    cached, anew = LinearHead(8, 2), LinearHead(8, 2)
-    anew.load_state_dict(cached.state_dict())
+    cached, recomputed = LinearHead(8, 2), LinearHead(8, 2)
+    recomputed.load_state_dict(cached.state_dict())
     calls: list[int] = []
     handle = backbone.register_forward_hook(lambda *_: calls.append(1))
     one = tune(backbone, cached, val=VAL, epochs=4, optimizer="sgd", learning_rate=0.5)
-    assert len(calls) == 3  # one image to try, train once, val once
-    other = tune(backbone, anew, val=VAL, epochs=4, optimizer="sgd", learning_rate=0.5, augment=lambda x, _: x)
+    assert len(calls) == 3  # check of one image, train once, val once
+    other = tune(backbone, recomputed, val=VAL, epochs=4, optimizer="sgd", learning_rate=0.5, augment=lambda x, _: x)
     handle.remove()
-    torch.testing.assert_close(cached.state_dict(), anew.state_dict(), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(cached.state_dict(), recomputed.state_dict(), rtol=1e-3, atol=1e-4)
     assert one.history.column("loss") == pytest.approx(other.history.column("loss"), rel=1e-3)
     assert one.accuracy == other.accuracy
 
@@ -230,7 +230,7 @@ def test_accuracy_is_measured_after_the_last_epoch() -> None:
     tune(one, other, val=VAL)
     two, another = copy.deepcopy((backbone, head))
     tune(two, another, val=(VAL[0], shuffled))
-    assert changed(other, snapshot(another)) == set()  # val has no say
+    assert changed(other, snapshot(another)) == set()  # val has no influence
 
 
 def test_accuracy_without_val_is_none() -> None:
@@ -250,7 +250,7 @@ def test_val_is_scored_in_evaluation_mode_without_trace() -> None:
 
 
 def test_large_head_on_few_labels_learns() -> None:
-    """As in peers' examples: 512 features, an MLP head, a few hundred labels."""
+    """An MLP head with 67 thousand weights on 600 labels."""
     generator = Generator().manual_seed(0)
     labels = torch.arange(732) % 4
     centers = torch.randn(4, 3, 8, 8, generator=generator)

@@ -32,11 +32,11 @@ def cosine(a: list[float], b: list[float]) -> float:
 def votes_by_loops(
     train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor] | None, k: int, temperature: float
 ) -> list[int]:
-    known, labels = (part.double().tolist() for part in train)
-    queries = known if test is None else test[0].double().tolist()
+    reference, labels = (part.double().tolist() for part in train)
+    queries = reference if test is None else test[0].double().tolist()
     predictions = []
     for i, query in enumerate(queries):
-        similar = [(cosine(query, other), int(label)) for other, label in zip(known, labels, strict=True)]
+        similar = [(cosine(query, other), int(label)) for other, label in zip(reference, labels, strict=True)]
         if test is None:
             del similar[i]
         similar.sort(key=lambda pair: -pair[0])
@@ -54,14 +54,16 @@ def votes_by_loops(
     temperature=st.sampled_from([0.02, 0.07, 0.5, 5.0]),
     alone=st.booleans(),
     chunk=st.integers(1, 30),
-    known=st.integers(1, 30),
+    reference=st.integers(1, 30),
 )
-def test_predictions_equal_a_loop_for_any_chunk_size(seed: int, k: int, temperature: float, alone: bool, chunk: int, known: int) -> None:
+def test_predictions_equal_a_loop_for_any_chunk_size(
+    seed: int, k: int, temperature: float, alone: bool, chunk: int, reference: int
+) -> None:
     train, other = clouds(25, seed), clouds(13, seed + 1)
     test = None if alone else other
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(knn, "QUERY_CHUNK", chunk)
-        patch.setattr(knn, "REFERENCE_CHUNK", known)
+        patch.setattr(knn, "REFERENCE_CHUNK", reference)
         result = knn_probe(IDENTITY, train, test, k=k, temperature=temperature)
     expected = votes_by_loops(train, test, k, temperature)
     targets = train[1] if alone else other[1]
@@ -91,7 +93,7 @@ def test_grouped_topk_equals_topk(rows: int, columns: int, k: int, seed: int, ti
 
 
 def test_leave_one_out_never_finds_the_query_itself() -> None:
-    # Each image's nearest other has the other label: only an image itself would vote right.
+    # The nearest neighbor of each image has the other label: only the image itself would be correct.
     features = torch.tensor([[1.0, 0.0], [1.0, 0.01], [0.0, 1.0], [0.01, 1.0]])
     labels = torch.tensor([0, 1, 0, 1])
     train = (features, labels)
@@ -100,7 +102,7 @@ def test_leave_one_out_never_finds_the_query_itself() -> None:
     loader: DataLoader[Any] = DataLoader(TensorDataset(torch.rand(6, 1, 4, 4), torch.arange(6) % 2), batch_size=4)
     flat = nn.Flatten()
     assert knn_probe(flat, loader, loader).accuracy == knn_probe(flat, loader).accuracy
-    # A copy is another set, and finds its original.
+    # A copy is another object: each row finds its original.
     assert knn_probe(IDENTITY, train, (features.clone(), labels.clone()), k=1).accuracy == 1.0
 
 
@@ -131,7 +133,7 @@ def test_large_temperature_equals_majority_vote() -> None:
 def test_unlabeled_images_neither_vote_nor_score() -> None:
     features, labels = clouds(30, 0)
     some = labels.clone()
-    some[::3] = -1  # a class of its own: without it there are two
+    some[::3] = -1  # two labeled classes remain
     some = torch.where(some > 0, some - 1, some)
     keep = some >= 0
     one = knn_probe(IDENTITY, (features, some), (features, some.clone()), k=5)

@@ -11,7 +11,7 @@ from pretextkit.evaluation._solvers._lbfgs import HISTORY, _direction, _pair, mi
 
 
 class Quadratics:
-    """Functions ``(x - middle) A (x - middle) / 2`` with curvatures up to 1; counts who was asked for."""
+    """Functions ``(x - middle) A (x - middle) / 2`` with curvatures up to 1; counts evaluations of each function."""
 
     def __init__(self, count: int = 3, size: int = 6, seed: int = 0) -> None:
         generator = Generator().manual_seed(seed)
@@ -36,11 +36,11 @@ def test_minimize_each_finds_every_minimum() -> None:
     start = torch.zeros(3, 6, dtype=torch.float64)
     found = minimize_each(functions, start, **EXACT)
     torch.testing.assert_close(found, functions.middles, rtol=0, atol=1e-5)
-    assert not start.any()  # left alone
+    assert not start.any()  # unchanged
 
 
 def test_minimize_each_solves_functions_independently() -> None:
-    """Beside others, one takes the very steps that it takes alone."""
+    """A function takes the same steps in a batch as alone."""
     together = Quadratics()
     start = torch.zeros(3, 6, dtype=torch.float64)
     found = minimize_each(together, start, max_steps=7, least_gain=0, least_slope=0)
@@ -59,7 +59,7 @@ def test_minimize_each_solves_functions_independently() -> None:
 def test_converged_functions_are_not_evaluated_again() -> None:
     functions = Quadratics()
     start = torch.zeros(3, 6, dtype=torch.float64)
-    start[1] = functions.middles[1]  # it is there
+    start[1] = functions.middles[1]  # starts at its minimum
     found = minimize_each(functions, start, **EXACT)
     torch.testing.assert_close(found, functions.middles, rtol=0, atol=1e-5)
     assert functions.asked[0] == [0, 1, 2]
@@ -68,7 +68,7 @@ def test_converged_functions_are_not_evaluated_again() -> None:
 
 
 def test_step_that_increases_is_halved() -> None:
-    """A curvature of 30 in units in which it should be 1: the first full step overshoots."""
+    """With a curvature of 30 in place of 1, the first full step overshoots."""
 
     def steep(points: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
         return 15 * points.square().sum(1), 30 * points
@@ -90,7 +90,7 @@ def test_point_stays_when_no_step_decreases() -> None:
 
 @pytest.mark.parametrize("count", [1, 4, HISTORY])
 def test_direction_equals_the_explicit_bfgs_matrix(count: int) -> None:
-    """The twin writes the matrix out: H <- (I - w s y') H (I - w y s') + w s s', from a multiple of the identity."""
+    """Reference: H <- (I - w s y') H (I - w y s') + w s s', from a multiple of the identity."""
     generator = Generator().manual_seed(0)
     functions = Quadratics(count=1)
     steps = torch.randn(count, 1, 6, generator=generator, dtype=torch.float64)

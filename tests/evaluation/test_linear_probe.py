@@ -126,7 +126,7 @@ def test_chosen_layer_is_best_on_heldout_folds() -> None:
 
 
 class Halves(nn.Module):
-    """Two layers, each of which shows half of the features."""
+    """Two layers that each show half of the features."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -144,7 +144,7 @@ def test_chosen_layer_differs_from_the_best_on_test() -> None:
         return torch.cat([features, torch.randn(60, 6, generator=Generator().manual_seed(seed + 9))], 1), labels
 
     train, (x_test, _) = halves(0), halves(1)
-    adverse = linear_probe(Halves(), train, halves(1), layers=["noise"]).predictions  # test, as the noise would have it
+    adverse = linear_probe(Halves(), train, halves(1), layers=["noise"]).predictions  # labels that fit the noise
     result = linear_probe(Halves(), train, (x_test, adverse), layers=["signal", "noise"])
     assert result.layers["noise"].accuracy == 1.0 > result.layers["signal"].accuracy
     assert result.layer == "signal"
@@ -153,7 +153,7 @@ def test_chosen_layer_differs_from_the_best_on_test() -> None:
 
 @pytest.mark.parametrize("few", [5000, 10])
 def test_chosen_penalty_is_best_on_heldout_folds(monkeypatch: pytest.MonkeyPatch, few: int) -> None:
-    """Forty features, three of them useful, sixty rows: too small a penalty learns the noise by heart."""
+    """Forty features, three of them useful, and sixty rows: a penalty that is too small overfits the noise."""
     monkeypatch.setattr(probe, "FEW", few)
     train, test = clouds(60, 0, d=40, noise=3.0), clouds(600, 1, d=40, noise=3.0)
     chosen = linear_probe(IDENTITY, train, test)
@@ -166,15 +166,15 @@ def test_validation_equals_explicit_cross_validation() -> None:
     train, test = clouds(25, 0, noise=2.0), clouds(30, 1)
     result = linear_probe(IDENTITY, train, test, penalties=[0.1], seed=3)
     folds = list(probe._folds(train[1], 3))
-    assert sorted(torch.cat([held for _, held in folds]).tolist()) == list(range(25))
+    assert sorted(torch.cat([heldout for _, heldout in folds]).tolist()) == list(range(25))
     right = 0
-    for fit, held in folds:
-        assert not set(fit.tolist()) & set(held.tolist())
-        assert len(fit) + len(held) == 25
+    for fit, heldout in folds:
+        assert not set(fit.tolist()) & set(heldout.tolist())
+        assert len(fit) + len(heldout) == 25
         mean, std = train[0].mean(0), train[0].std(0, correction=0)
         rows = (train[0] - mean) / std
         model = fit_logistic(rows[fit], train[1][fit], 3, torch.tensor([0.1]))
-        right += int((model.logits(rows[held])[0].argmax(1) == train[1][held]).sum())
+        right += int((model.logits(rows[heldout])[0].argmax(1) == train[1][heldout]).sum())
     assert result.layers["last"].validation == pytest.approx(right / 25)
 
 
@@ -199,7 +199,7 @@ def test_constant_and_wide_features_are_accepted() -> None:
     flat = linear_probe(
         IDENTITY, (torch.cat([x, x[:, :1] * 0], 1), y), (torch.cat([x_test, x_test[:, :1] + 9], 1), y_test)
     )
-    assert flat.accuracy == 1.0  # what was constant on train has no say on test
+    assert flat.accuracy == 1.0  # features constant on train have no influence on test
 
 
 def test_unlabeled_images_are_left_out() -> None:
@@ -244,7 +244,7 @@ def test_pool_sides_are_compared_like_layers() -> None:
 
 
 class Meddling(nn.Module):
-    """A module with all that a probe could leave changed, some of it in evaluation mode too."""
+    """Module with every state that a probe could change, also in evaluation mode."""
 
     calls: Tensor
 

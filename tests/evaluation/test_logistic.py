@@ -19,12 +19,12 @@ def clouds(n: int, d: int, k: int, seed: int = 0, spread: float = 1.0) -> tuple[
 
 
 def newton(features: Tensor, labels: Tensor, k: int, penalty: float) -> tuple[Tensor, Tensor]:
-    """Newton's method in float64, with the Hessian written out: the textbook."""
+    """Newton's method in float64, with an explicit Hessian."""
     n, d = features.shape
     rows = torch.cat([features.double(), torch.ones(n, 1, dtype=torch.float64)], 1)
     target = torch.nn.functional.one_hot(labels, k).double()
     decay = torch.full((d + 1, k), penalty, dtype=torch.float64)
-    decay[d] = 1e-7  # the bias is free; a little keeps the Hessian invertible, as equal biases change nothing
+    decay[d] = 1e-7  # the bias has no penalty; a little keeps the Hessian invertible
     weights = torch.zeros(d + 1, k, dtype=torch.float64)
     for _ in range(50):
         p = (rows @ weights).softmax(1)
@@ -67,7 +67,7 @@ def test_solutions_equal_newtons_method(n: int, d: int, k: int) -> None:
 @given(n=st.integers(2, 30), d=st.integers(1, 30), seed=st.integers(0, 10**6))
 def test_principal_directions_rebuild_the_gram_matrix(n: int, d: int, seed: int) -> None:
     features = torch.randn(n, d, generator=Generator().manual_seed(seed))
-    features = torch.cat([features, features[:1]])  # a direction less than rows
+    features = torch.cat([features, features[:1]])  # fewer directions than rows
     variances, directions = _principal(features)
     assert directions.shape == (d, min(n, d)) == (d, len(variances))
     torch.testing.assert_close(directions.T @ directions, torch.eye(len(variances), dtype=torch.float64))
@@ -79,7 +79,7 @@ def test_principal_directions_rebuild_the_gram_matrix(n: int, d: int, seed: int)
 @given(n=st.integers(4, 60), d=st.integers(1, 80), k=st.integers(2, 4), seed=st.integers(0, 10**6), twins=st.booleans())
 def test_gradient_at_the_solution_is_zero(n: int, d: int, k: int, seed: int, twins: bool) -> None:
     features, labels = clouds(max(n, 2 * k), d, k, seed)
-    if twins:  # as correlated as can be
+    if twins:  # perfectly correlated
         features = torch.cat([features, features, features[:, :1] * 0], 1)
     model = fit_logistic(features, labels, k, PENALTIES)
     for g, penalty in enumerate(PENALTIES.tolist()):

@@ -1,4 +1,4 @@
-"""Measures and scores of whatever comes: numbers of the documented shape, or an error in words of ours."""
+"""Metrics, scores and probes of arbitrary input: the documented shape, or a pretextkit error."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ labels = st.lists(st.integers(-1, 3), min_size=1, max_size=12)
 def test_probes_of_arbitrary_features_and_labels(
     name: str, x: Tensor, y: Tensor, x_labels: list[int], y_labels: list[int], fit: bool
 ) -> None:
-    if fit and x.ndim and y.ndim:  # mostly no error: as many labels as rows, and columns as in training
+    if fit and x.ndim and y.ndim:  # mostly valid: as many labels as rows, and equal widths
         x_labels, y_labels = (x_labels * len(x))[: len(x)], (y_labels * len(y))[: len(y)]
         y = x.detach()[: len(y)] if x.ndim == 2 else y
         y_labels = x_labels[: len(y)]
@@ -80,16 +80,16 @@ def test_probes_of_arbitrary_features_and_labels(
     if result is not None:
         assert 0 <= result.accuracy <= 1
         labeled = [label for label in y_labels if label >= 0]
-        assert result.targets.tolist() == labeled  # unlabeled rows are no class of their own
+        assert result.targets.tolist() == labeled  # unlabeled rows are not a class
         assert result.predictions.shape == result.targets.shape
         assert set(result.predictions.tolist()) <= {label for label in x_labels if label >= 0}
 
 
 @given(normal=any_tensors(), other=any_tensors(), rate=st.one_of(st.floats(), st.sampled_from((0.05, 0.5))))
 def test_detection_and_calibration_of_arbitrary_scores(normal: Tensor, other: Tensor, rate: float) -> None:
-    found = answer(functional.detection_metrics, normal, other)
-    if found is not None:
-        assert all(0 <= value <= 1 + 1e-9 for value in found)
+    metrics = answer(functional.detection_metrics, normal, other)
+    if metrics is not None:
+        assert all(0 <= value <= 1 + 1e-9 for value in metrics)
         assert normal.ndim == other.ndim == 1
     calibration = answer(functional.calibrate, normal, false_positive_rate=rate)
     if calibration is not None:

@@ -13,27 +13,27 @@ def drawn(n: int, seed: int) -> Tensor:
 
 
 def test_detection_metrics_equal_loops() -> None:
-    normal, strange = drawn(60, 0).round(decimals=1), (drawn(25, 1) + 1).round(decimals=1)  # with ties
-    found = detection_metrics(AnomalyScores(normal), strange)
-    pairs = [(a > n).item() + 0.5 * (a == n).item() for a in strange for n in normal]
-    assert found.auroc == pytest.approx(sum(pairs) / len(pairs))
-    thresholds = sorted({*normal.tolist(), *strange.tolist()}, reverse=True)
-    recalls = [0.0] + [(strange >= t - 1e-6).float().mean().item() for t in thresholds]
-    hits = [(strange >= t - 1e-6).sum().item() for t in thresholds]
+    normal, anomalous = drawn(60, 0).round(decimals=1), (drawn(25, 1) + 1).round(decimals=1)  # with ties
+    metrics = detection_metrics(AnomalyScores(normal), anomalous)
+    pairs = [(a > n).item() + 0.5 * (a == n).item() for a in anomalous for n in normal]
+    assert metrics.auroc == pytest.approx(sum(pairs) / len(pairs))
+    thresholds = sorted({*normal.tolist(), *anomalous.tolist()}, reverse=True)
+    recalls = [0.0] + [(anomalous >= t - 1e-6).float().mean().item() for t in thresholds]
+    hits = [(anomalous >= t - 1e-6).sum().item() for t in thresholds]
     alarms = [(normal >= t - 1e-6).sum().item() for t in thresholds]
     expected = sum((recalls[i + 1] - recalls[i]) * hits[i] / (hits[i] + alarms[i]) for i in range(len(thresholds)))
-    assert found.average_precision == pytest.approx(expected, rel=1e-5)
-    assert found.fpr_at_95 == pytest.approx(
+    assert metrics.average_precision == pytest.approx(expected, rel=1e-5)
+    assert metrics.fpr_at_95 == pytest.approx(
         min(alarm / 60 for alarm, recall in zip(alarms, recalls[1:], strict=True) if recall >= 0.95)
     )
 
 
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e4])
 def test_detection_metrics_depend_only_on_ranks(scale: float) -> None:
-    """torchmetrics takes scores outside [0, 1] for logits, and their sigmoid is 1 above 17: all would tie."""
-    normal, strange = 20 + drawn(50, 0), 21 + drawn(50, 1)
-    assert detection_metrics(scale * normal, scale * strange) == detection_metrics(normal, strange)
-    assert 0.6 < detection_metrics(scale * normal, scale * strange).auroc < 0.9
+    """torchmetrics takes scores outside [0, 1] for logits, and the sigmoid is 1 above 17: all would tie."""
+    normal, anomalous = 20 + drawn(50, 0), 21 + drawn(50, 1)
+    assert detection_metrics(scale * normal, scale * anomalous) == detection_metrics(normal, anomalous)
+    assert 0.6 < detection_metrics(scale * normal, scale * anomalous).auroc < 0.9
 
 
 def test_detection_metrics_of_perfect_and_tied_scores() -> None:

@@ -21,8 +21,8 @@ def embeddings(n: int, d: int = 5, *, seed: int = 0, dtype: torch.dtype = torch.
     return z[0].requires_grad_(), z[1].requires_grad_()
 
 
-@pytest.fixture(params=[1 << 22, 37, 1], ids=["whole", "chunks", "rows"])
-def cells(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=[1 << 22, 37, 1], ids=["at once", "chunks", "rows"])
+def chunk_sizes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """At once, in chunks of uneven length, and row by row."""
     monkeypatch.setattr(_chunks, "_MAX_ENTRIES", request.param)
 
@@ -44,7 +44,7 @@ def test_alignment_and_uniformity_equal_loops() -> None:
     assert uniformity(z_a).item() == pytest.approx(math.log(sum(close) / len(close)), rel=1e-5)
 
 
-@pytest.mark.usefixtures("cells")
+@pytest.mark.usefixtures("chunk_sizes")
 @pytest.mark.parametrize("scale", [1.0, 1e-3])
 @pytest.mark.parametrize("n", [2, 9])
 def test_uniformity_in_chunks_equals_all_pairs_at_once(n: int, scale: float) -> None:
@@ -54,7 +54,7 @@ def test_uniformity_in_chunks_equals_all_pairs_at_once(n: int, scale: float) -> 
 
 
 class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Remembers the numbers in the largest tensor made."""
+    """Record the size of the largest tensor."""
 
     numbers = 0
 
@@ -137,7 +137,7 @@ def test_rankme_of_orthogonal_directions_is_their_number(rank: int) -> None:
 def test_rankme_of_degenerate_features() -> None:
     assert rankme(torch.ones(9, 4) * torch.arange(1, 10)[:, None]).item() == pytest.approx(1, abs=1e-3)
     assert rankme(torch.zeros(9, 4)).item() == 1
-    assert rankme(torch.diag(torch.tensor([3.0, 1.0]))).item() == pytest.approx(4 / 3**0.75)  # shares 3/4 and 1/4
+    assert rankme(torch.diag(torch.tensor([3.0, 1.0]))).item() == pytest.approx(4 / 3**0.75)  # fractions 3/4 and 1/4
 
 
 @pytest.mark.parametrize("shape", [(3,), (0, 4), (2, 3, 4, 4)])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypedDict
 
@@ -160,20 +161,16 @@ def freeze_and_finetune(
         device=device,
         seed=seed,
     )
-    phases = [(settings, trained)]
-    if head_epochs:
-        phases = [(replace(settings, epochs=head_epochs), []), (replace(settings, seed=seed + 1), trained)]
+    phases = _phases(settings, head_epochs, trained)
     for phase, _ in phases:
         make_plan(phase, source)  # refuses invalid settings before anything changes
     check_batch_norm(batch_size, [head], "head")
     check_batch_norm(batch_size, trained, "backbone")
     resolve_precision(precision, resolve_device(device))
     classifier = Classifier(backbone, head).to(resolve_device(device))
-    state = [(weight, weight.requires_grad) for weight in backbone.parameters()]
-    modes = [(module, module.training) for module in classifier.modules()]
     rows: list[dict[str, float]] = []
     seconds = 0.0
-    try:
+    with _restored(backbone, classifier):
         _check_fit(ClassifierObjective(classifier, trained, augment, classes, layer_decay), source, seed)
         for module in trained:  # before the head trains, because it changes the features
             module.train()
@@ -189,14 +186,30 @@ def freeze_and_finetune(
             run = run_training(trainee, inputs, phase, title="Classifier", progress=progress)
             rows += _shift_rows(run.history, rows, seconds)
             seconds += run.seconds
-    finally:
-        for weight, requires_grad in state:
-            weight.requires_grad_(requires_grad)
-        for module, mode in modes:
-            module.training = mode
     classifier.eval()
     accuracy, predictions = (None, None) if heldout is None else _score(classifier, *heldout)
     return FinetuneResult(classifier, accuracy, predictions, History(tuple(rows)), seconds)
+
+
+def _phases(settings: Settings, head_epochs: int, trained: list[nn.Module]) -> list[tuple[Settings, list[nn.Module]]]:
+    """Return the settings and the trained modules of the backbone for each phase."""
+    if not head_epochs:
+        return [(settings, trained)]
+    return [(replace(settings, epochs=head_epochs), []), (replace(settings, seed=settings.seed + 1), trained)]
+
+
+@contextmanager
+def _restored(backbone: nn.Module, classifier: Classifier) -> Iterator[None]:
+    """Restore ``requires_grad`` of the backbone and the modes of all modules, also after an error."""
+    gradients = [(weight, weight.requires_grad) for weight in backbone.parameters()]
+    modes = [(module, module.training) for module in classifier.modules()]
+    try:
+        yield
+    finally:
+        for weight, requires_grad in gradients:
+            weight.requires_grad_(requires_grad)
+        for module, mode in modes:
+            module.training = mode
 
 
 def _check_fit(trainee: ClassifierObjective, source: TensorImages, seed: int) -> None:
