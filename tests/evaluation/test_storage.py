@@ -219,3 +219,15 @@ def test_full_disk_raises_option_error(folder: Path, monkeypatch: pytest.MonkeyP
         f"Expected room for 4 GB of features in {folder}, but got No space left on device. "
         "Set the environment variable TMPDIR to a folder on a larger disk, or raise memory."
     )
+
+
+def test_feature_store_counts_kept_rows_and_not_scratch_rows() -> None:
+    store = FeatureStore(100)
+    assert store.scratch(5, 4).shape == (5, 4)
+    assert store.free == 100
+    store.allocate(5, 4)
+    assert store.free == 20
+    store.allocate(5, 4)  # in a file
+    assert store.free == 20
+    assert [part.free for part in FeatureStore(90).split(3)] == [30, 30, 30]
+    assert FeatureStore().split(2)[0].free == math.inf

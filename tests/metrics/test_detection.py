@@ -55,3 +55,10 @@ def test_invalid_scores_are_refused() -> None:
         detection_metrics(torch.zeros(3), torch.zeros(0))
     with pytest.raises(ShapeError, match=r"Expected scores n, but got shape \(2, 4\)"):
         detection_metrics(torch.zeros(2, 4), torch.zeros(3))
+
+
+def test_detection_metrics_accept_any_object_with_scores() -> None:
+    class Scored:
+        scores = torch.arange(5.0)
+
+    assert detection_metrics(Scored(), Scored.scores + 10).auroc == 1.0
