@@ -66,7 +66,7 @@ def linear_on_features(effort: Effort) -> Row:
     train, test = features(effort.of(50_000, 6_000), effort.of(10_000, 500), effort.of(512, 64))
 
     def ours() -> float:
-        return linear_probe(nn.Identity(), tuple(train), tuple(test), penalties=PENALTIES).accuracy
+        return linear_probe(nn.Identity(), train, test, penalties=PENALTIES).accuracy
 
     return race(ours, lambda: logistic_regression(train, test), effort, rounds=5, check=unless(effort, same_accuracy))
 
@@ -114,7 +114,7 @@ def linear_on_images(effort: Effort) -> Row:
     pretrain(pk.tasks.Rotation(backbone), train.values, epochs=1, batch_size=effort.of(128, 32), progress=False)
     backbone.eval().requires_grad_(False)
     return race(
-        lambda: linear_probe(backbone, tuple(train), tuple(test)).accuracy,
+        lambda: linear_probe(backbone, train, test).accuracy,
         lambda: lightly_classifier(backbone, train, test, epochs=effort.of(90, 2)),
         effort,
         rounds=3,
@@ -158,7 +158,7 @@ def neighbors(peer: str, effort: Effort) -> Row:
     train, test = features(effort.of(50_000, 2_000), effort.of(10_000, 400), effort.of(512, 64))
 
     def ours() -> float:
-        return knn_probe(nn.Identity(), tuple(train), tuple(test), k=NEIGHBORS, temperature=TEMPERATURE).accuracy
+        return knn_probe(nn.Identity(), train, test, k=NEIGHBORS, temperature=TEMPERATURE).accuracy
 
     if peer == "product":
         return race(ours, lambda: product_alone(train, test), effort, rounds=5)

@@ -38,7 +38,7 @@ N, CLASSES = 48, 3
 
 
 class Brightness(PretextTask[Labeled]):
-    """Tell bright images from dark ones: learnt in a step or two."""
+    """Classify bright and dark images: learned in a step or two."""
 
     def __init__(self, backbone: Any, stop_at: int | None = None) -> None:
         super().__init__(backbone)
@@ -59,7 +59,7 @@ class Brightness(PretextTask[Labeled]):
 
 
 def data(seed: int, n: int = N) -> tuple[Tensor, Tensor]:
-    """Images whose class is how blue they are, not quite."""
+    """Images whose class is roughly their amount of blue."""
     generator = Generator().manual_seed(seed)
     images, labels = toy_images(n, size=16, generator=generator), torch.arange(n) % CLASSES
     blue = 0.3 * (labels[:, None, None] - 1) + 0.3 * torch.rand(n, 1, 1, generator=generator)
@@ -86,7 +86,7 @@ def compared(
 
 
 def figures(run: ComparisonRun) -> dict[str, Any]:
-    """All that does not depend on the clock and the machine."""
+    """Values of a run that do not depend on the clock or the machine."""
     values = run.to_dict()
     values["training"] = {name: value for name, value in run.training.items() if name != "seconds"}
     return {name: value for name, value in values.items() if name not in ("seconds", "peak_memory")}
@@ -94,7 +94,7 @@ def figures(run: ComparisonRun) -> dict[str, Any]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _hasty_solver() -> Iterator[None]:
-    """Probes stop after a few steps: what is tested is who probes what, and not how well."""
+    """Stop probes after a few steps, because only their inputs are tested here."""
 
     def hasty(*data: Any, max_steps: int = 0, **options: Any) -> LogisticModel:
         return fit_logistic(*data, max_steps=5, **options)
@@ -111,23 +111,23 @@ def result() -> Comparison:
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Rows and seeds that are measured, in their order."""
+    """Methods and seeds that are measured, in order."""
     measured: list[str] = []
     measure = _runner._measure
 
-    def counting(way: Any, evaluation: Any, seed: int, *others: Any) -> ComparisonRun:
-        measured.append(f"{way.name} {seed}")
-        return measure(way, evaluation, seed, *others)
+    def counting(method: Any, seed: int, *others: Any) -> ComparisonRun:
+        measured.append(f"{method.name} {seed}")
+        return measure(method, seed, *others)
 
     monkeypatch.setattr(_runner, "_measure", counting)
     return measured
 
 
 def new_backbone(seed: int = 0) -> TinyBackbone:
-    """What every row begins with, made by hand."""
+    """Build the backbone from which every method starts."""
     torch.manual_seed(seed)
     backbone = TinyBackbone()
-    backbone.normalization.measure(TRAIN[0][torch.randperm(N)])  # N is below the sample's size: all, in whatever order
+    backbone.normalization.measure(TRAIN[0][torch.randperm(N)])  # N is below the sample size: all images, in any order
     return backbone
 
 
@@ -137,7 +137,7 @@ def by_seed(result: Comparison) -> dict[int, Comparison]:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_random_init_is_a_direct_probe(by_seed: dict[int, Comparison], seed: int) -> None:
+def test_random_init_equals_a_direct_probe(by_seed: dict[int, Comparison], seed: int) -> None:
     run, backbone = by_seed[seed].runs[0], new_backbone(seed)
     probe = linear_probe(backbone, TRAIN, TEST, layers="all", seed=seed)
     assert (run.method, run.linear, run.layer, run.layers) == (
@@ -152,7 +152,7 @@ def test_random_init_is_a_direct_probe(by_seed: dict[int, Comparison], seed: int
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_few_labels_fine_tune_the_random_backbone_as_a_direct_call(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finetuning_on_few_labels_equals_a_direct_call(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     losses: list[float] = []
     tune = freeze_and_finetune
 
@@ -176,7 +176,7 @@ def test_few_labels_fine_tune_the_random_backbone_as_a_direct_call(seed: int, mo
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_supervised_is_direct_training_and_a_probe(by_seed: dict[int, Comparison], seed: int) -> None:
+def test_supervised_equals_direct_training_and_probe(by_seed: dict[int, Comparison], seed: int) -> None:
     run, backbone = by_seed[seed].runs[1], new_backbone(seed)
     torch.manual_seed(seed)
     head = LinearHead(64, CLASSES)
@@ -189,7 +189,7 @@ def test_supervised_is_direct_training_and_a_probe(by_seed: dict[int, Comparison
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_a_task_is_direct_pretraining_and_a_probe(by_seed: dict[int, Comparison], seed: int) -> None:
+def test_task_equals_direct_pretraining_and_probe(by_seed: dict[int, Comparison], seed: int) -> None:
     torch.manual_seed(seed)
     task = Brightness(TinyBackbone())
     options: dict[str, Any] = {"epochs": 2, "batch_size": 16, "seed": seed, "device": "cpu", "progress": False}
@@ -201,7 +201,7 @@ def test_a_task_is_direct_pretraining_and_a_probe(by_seed: dict[int, Comparison]
     assert (run.steps, run.images, run.views_seen) == (6, 96, 96)
 
 
-def test_every_row_fine_tunes_on_the_same_stratified_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_methods_finetune_on_the_same_stratified_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, Tensor]] = []
     tune = freeze_and_finetune
 
@@ -220,7 +220,7 @@ def test_every_row_fine_tunes_on_the_same_stratified_labels(monkeypatch: pytest.
     assert not torch.equal(first[0], second[0])
 
 
-def test_nothing_is_chosen_on_test(result: Comparison) -> None:
+def test_choices_do_not_depend_on_test(result: Comparison) -> None:
     wrong = TEST[1][torch.randperm(30, generator=Generator().manual_seed(0))]
     other = compared(test=(TEST[0], wrong))
     for one, two in zip(result.runs, other.runs, strict=True):
@@ -231,7 +231,7 @@ def test_nothing_is_chosen_on_test(result: Comparison) -> None:
     assert [run.linear for run in result.runs] != [run.linear for run in other.runs]
 
 
-def test_the_pooling_of_the_last_stage_is_not_chosen_on_test() -> None:
+def test_pooling_of_last_stage_is_chosen_on_validation() -> None:
     def score(accuracy: float, validation: float) -> LayerScore:
         return LayerScore(accuracy, validation, 0.1, 8)
 
@@ -241,10 +241,10 @@ def test_the_pooling_of_the_last_stage_is_not_chosen_on_test() -> None:
         "stage2 2x2": score(0.6, 0.5),
     }
     found = ProbeResult(0.9, "stage1 1x1", layers, torch.zeros(1), torch.zeros(1), LinearHead(8, 2), 0.0)
-    assert _runner._last_stage(found) == 0.4
+    assert _runner._last_stage_accuracy(found) == 0.4
 
 
-def test_the_same_call_gives_the_same_and_the_global_generator_is_left(result: Comparison) -> None:
+def test_compare_is_deterministic_and_keeps_global_rng(result: Comparison) -> None:
     torch.manual_seed(7)
     before = torch.get_rng_state()
     again = compared()
@@ -252,7 +252,7 @@ def test_the_same_call_gives_the_same_and_the_global_generator_is_left(result: C
     assert list(map(figures, again.runs)) == list(map(figures, result.runs))
 
 
-def test_rows_come_in_order_with_a_cell_for_each_seed() -> None:
+def test_runs_are_ordered_by_method_and_seed() -> None:
     result = compared(seeds=[3, 1], label_fractions=())
     assert [(run.method, run.seed) for run in result.runs] == [
         (row, seed) for row in ("random init", "supervised", "brightness") for seed in (3, 1)
@@ -263,7 +263,7 @@ def test_rows_come_in_order_with_a_cell_for_each_seed() -> None:
 # The budget.
 
 
-def test_views_are_pixels_through_the_backbone() -> None:
+def test_views_per_image_counts_pixels_through_the_backbone() -> None:
     source = TensorImages(torch.rand(4, 3, 32, 32))
     tasks = pk.tasks
     assert views_per_image(tasks.Rotation(TinyBackbone()), source) == 4
@@ -273,7 +273,7 @@ def test_views_are_pixels_through_the_backbone() -> None:
     assert views_per_image(jigsaw, source) == pytest.approx(3 * 2 * patch**2 / 32**2)
 
 
-def test_counting_views_leaves_the_task_alone() -> None:
+def test_views_per_image_keeps_the_task_unchanged() -> None:
     task = pk.tasks.Rotation(pk.models.SmallCNN())
     before = {name: value.clone() for name, value in task.state_dict().items()}
     views_per_image(task, TensorImages(torch.rand(4, 3, 32, 32)))
@@ -282,7 +282,7 @@ def test_counting_views_leaves_the_task_alone() -> None:
     assert not task.backbone.normalization._forward_pre_hooks
 
 
-def test_a_backbone_without_its_normalisation_is_refused() -> None:
+def test_backbone_without_normalization_call_is_refused() -> None:
     class Bare(pk.Backbone):
         feature_dim = 3
 
@@ -292,17 +292,17 @@ def test_a_backbone_without_its_normalisation_is_refused() -> None:
     with pytest.raises(OptionError) as error:
         compared(backbone=Bare)
     assert str(error.value) == (
-        "Expected a backbone that brings its images through self.normalization, but got Bare, which does not. "
+        "Expected a backbone that calls self.normalization, but got Bare, which does not. "
         "Call self.normalization(images) first in its forward."
     )
 
 
 def costs(result: Comparison) -> dict[str, list[float]]:
-    """Steps, images and views of each row."""
+    """Steps, images and views of each method."""
     return {run.method: [run.steps, run.images, run.views_seen] for run in result.runs}
 
 
-def test_equal_epochs_read_equally_many_images_and_equal_views_show_equally_many() -> None:
+def test_equal_budgets_read_equal_images_or_views() -> None:
     tasks = ["rotation", "simclr"]
     options: dict[str, Any] = {"label_fractions": (), "batch_size": 8}
     epochs = costs(compared(tasks, epochs=2, **options))
@@ -315,7 +315,7 @@ def test_equal_epochs_read_equally_many_images_and_equal_views_show_equally_many
     assert views["supervised"] == [24, 192, 192]
 
 
-def test_images_without_labels_are_pretrained_on_only() -> None:
+def test_unlabeled_images_are_only_used_for_pretraining() -> None:
     labels = TRAIN[1].clone()
     labels[24:] = -1
     result = compared(train=(TRAIN[0], labels), label_fractions=[1.0])
@@ -330,7 +330,7 @@ def test_images_without_labels_are_pretrained_on_only() -> None:
     )
 
 
-def test_transfer_pretrains_on_other_images_of_other_size_and_colors() -> None:
+def test_transfer_pretrains_on_images_of_other_size_and_color() -> None:
     other = toy_images(40, size=20, channels=1, generator=Generator().manual_seed(2))
     result = compared(images=other, label_fractions=())
     torch.manual_seed(0)
@@ -340,36 +340,36 @@ def test_transfer_pretrains_on_other_images_of_other_size_and_colors() -> None:
     assert result.runs[2].images == 2 * 2 * 16
     torch.manual_seed(0)
     backbone = TinyBackbone()
-    backbone.normalization.measure(other)  # the random row is normalized as the pretrained ones are
+    backbone.normalization.measure(other)  # random init is normalized like pretrained backbones
     assert result.runs[0].linear == linear_probe(backbone, TRAIN, TEST, layers="all").accuracy
 
 
-def test_data_sets_are_taken(result: Comparison) -> None:
+def test_compare_accepts_datasets(result: Comparison) -> None:
     other = compared(train=TensorDataset(*TRAIN), test=TensorDataset(*TEST))
     assert list(map(figures, other.runs)) == list(map(figures, result.runs))
 
 
-def test_registered_backbones_are_named() -> None:
+def test_compare_accepts_a_registered_backbone_name() -> None:
     result = compared([], "small-cnn", label_fractions=())
     assert result.settings["backbone"] == "SmallCNN"
     assert [run.method for run in result.runs] == ["random init", "supervised"]
 
 
-def test_options_reach_pretraining_and_fine_tuning(result: Comparison) -> None:
+def test_options_reach_pretraining_and_finetuning(result: Comparison) -> None:
     still = compared(pretraining={"optimizer": "sgd", "learning_rate": 0.0}, finetuning={"learning_rate": 0.0})
     random, supervised, task = still.runs
-    assert task.layers == random.layers == supervised.layers  # none moved its weights
+    assert task.layers == random.layers == supervised.layers  # no method changed its weights
     assert result.runs[2].layers != result.runs[0].layers
 
 
-# Going on.
+# Resuming.
 
 
-def test_finished_cells_are_not_measured_again(tmp_path: Path, counted: list[str], result: Comparison) -> None:
+def test_finished_runs_are_not_repeated(tmp_path: Path, counted: list[str], result: Comparison) -> None:
     first = compared(save=tmp_path)
     assert counted == ["random init 0", "supervised 0", "brightness 0"]
     assert list(map(figures, first.runs)) == list(map(figures, result.runs))
-    assert compared(save=tmp_path).runs == first.runs  # seconds and all
+    assert compared(save=tmp_path).runs == first.runs  # seconds included
     assert len(counted) == 3
     more = compared({"rotation": pk.tasks.Rotation, **TASKS}, save=tmp_path, seeds=[0, 1])
     assert counted[3:] == [
@@ -380,9 +380,7 @@ def test_finished_cells_are_not_measured_again(tmp_path: Path, counted: list[str
     assert Comparison.load(tmp_path / "comparison.json") == more
 
 
-def test_stopped_in_the_middle_of_a_cell_it_ends_as_without_the_stop(
-    tmp_path: Path, counted: list[str], result: Comparison
-) -> None:
+def test_interrupted_run_resumes_to_the_same_result(tmp_path: Path, counted: list[str], result: Comparison) -> None:
     with pytest.raises(KeyboardInterrupt):
         compared({"brightness": partial(Brightness, stop_at=4)}, save=tmp_path)
     assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["random_init-0.json", "supervised-0.json"]
@@ -391,10 +389,10 @@ def test_stopped_in_the_middle_of_a_cell_it_ends_as_without_the_stop(
     assert counted[3:] == ["brightness 0"]
     assert list(map(figures, resumed.runs)) == list(map(figures, result.runs))
     state = torch.load(tmp_path / "checkpoints" / "brightness-0" / "checkpoint.previous.pt", weights_only=True)["state"]
-    assert state["step"] == 4  # it went on from there
+    assert state["step"] == 4  # the run resumed from there
 
 
-def test_comparisons_that_share_checkpoints_pretrain_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_comparisons_with_shared_checkpoints_pretrain_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[int] = []
     monkeypatch.setattr(Brightness, "after_step", lambda self: steps.append(1))
     one = compared(save=tmp_path / "one", checkpoints=tmp_path / "shared", images=TRAIN[0], label_fractions=())
@@ -404,13 +402,13 @@ def test_comparisons_that_share_checkpoints_pretrain_once(tmp_path: Path, monkey
     )
     assert len(steps) == 6
     assert other.runs[2].training == one.runs[2].training
-    assert other.runs[2].seconds == one.runs[2].seconds  # of the pretraining that there was
+    assert other.runs[2].seconds == one.runs[2].seconds  # of the shared pretraining
     assert other.runs[2].linear != one.runs[2].linear
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the runs of a call without tasks."""
+    """Folder with the runs of a call without tasks."""
     folder = tmp_path_factory.mktemp("finished")
     compared([], save=folder)
     return folder
@@ -420,7 +418,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("options", "difference"),
     [
         ({"epochs": 3}, "epochs: 2 there, 3 here"),
-        ({"epochs": None, "views": 2}, "views: None there, 2.0 here"),
+        ({"epochs": None, "views_per_image": 2}, "views_per_image: None there, 2.0 here"),
         ({"batch_size": 8}, "batch_size: 16 there, 8 here"),
         ({"finetune_steps": 4}, "finetune_steps: 3 there, 4 here"),
         ({"pool": [1, 2]}, "pool: 1 there, [1, 2] here"),
@@ -434,7 +432,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"backbone": partial(pk.models.SmallCNN, in_channels=1)}, "backbone: 'TinyBackbone' there, 'SmallCNN' here"),
     ],
 )
-def test_cells_of_another_call_are_refused_with_the_difference(
+def test_runs_of_another_call_are_refused_with_the_difference(
     options: dict[str, Any], difference: str, finished: Path, counted: list[str]
 ) -> None:
     with pytest.raises(CheckpointError) as error:
@@ -443,12 +441,12 @@ def test_cells_of_another_call_are_refused_with_the_difference(
     assert str(error.value).startswith(f"Expected the run {path} to belong to this comparison, but got ")
     assert difference in str(error.value).replace('"', "'").replace("test: '", "test: ").replace("train: '", "train: ")
     assert str(error.value).endswith(
-        "Repeat the call that wrote it to go on, or name another folder to start a new comparison."
+        "Repeat the original call to resume, or pass another folder to start a new comparison."
     )
     assert not counted  # refused before anything was trained
 
 
-def test_a_task_with_other_options_is_refused_but_only_its_own_cell(tmp_path: Path) -> None:
+def test_changed_task_options_refuse_only_the_run_of_that_task(tmp_path: Path) -> None:
     simclr = partial(compared, label_fractions=(), save=tmp_path)
     simclr({"simclr": partial(pk.tasks.SimCLR, jitter=0.1)})
     with pytest.raises(CheckpointError, match=r"trained\.jitter: '0\.1' there, '0\.2' here"):
@@ -457,7 +455,7 @@ def test_a_task_with_other_options_is_refused_but_only_its_own_cell(tmp_path: Pa
     assert (tmp_path / "results" / "simclr,_more-0.json").exists()
 
 
-def test_a_damaged_cell_is_named(tmp_path: Path) -> None:
+def test_damaged_run_file_is_named_in_the_error(tmp_path: Path) -> None:
     compared([], save=tmp_path, label_fractions=())
     path = tmp_path / "results" / "supervised-0.json"
     path.write_text(path.read_text("utf-8")[:100], "utf-8")
@@ -467,7 +465,7 @@ def test_a_damaged_cell_is_named(tmp_path: Path) -> None:
         compared([], save=tmp_path, label_fractions=())
 
 
-def test_files_hold_plain_json(tmp_path: Path) -> None:
+def test_saved_files_are_plain_json(tmp_path: Path) -> None:
     result = compared(save=tmp_path)
     saved = json.loads((tmp_path / "comparison.json").read_text("utf-8"))
     assert saved["table"] == result.table()
@@ -479,7 +477,7 @@ def test_files_hold_plain_json(tmp_path: Path) -> None:
 # Progress.
 
 
-def test_one_bar_goes_from_the_beginning_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_bar_runs_from_zero_to_total(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bars: list[Any] = []
 
     class Bar:
@@ -507,12 +505,12 @@ def test_one_bar_goes_from_the_beginning_to_the_end(tmp_path: Path, monkeypatch:
     assert bars[1].places[-1] == bars[1].total
 
 
-def test_inner_calls_are_silent(capfd: pytest.CaptureFixture[str]) -> None:
+def test_compare_without_progress_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     compared()
     assert capfd.readouterr() == ("", "")
 
 
-# What is refused.
+# Errors.
 
 
 @pytest.mark.parametrize(
@@ -520,41 +518,44 @@ def test_inner_calls_are_silent(capfd: pytest.CaptureFixture[str]) -> None:
     [
         (
             {"epochs": None},
-            "Expected a budget: either epochs or views, but got epochs=None, views_per_image=None. epochs=10 lets every "
-            "task read each image ten times, views_per_image=40 lets it see 40 views of each.",
+            "Expected a budget: either epochs or views_per_image, but got epochs=None, views_per_image=None. epochs=10 "
+            "reads each image ten times; views_per_image=40 makes 40 views of each image.",
         ),
-        ({"views": 2}, "Expected a budget: either epochs or views, but got epochs=2, views_per_image=2. "),
+        (
+            {"views_per_image": 2},
+            "Expected a budget: either epochs or views_per_image, but got epochs=2, views_per_image=2. ",
+        ),
         ({"epochs": 0}, "Expected epochs as a whole number of at least 1, but got 0. "),
         (
             {"seeds": []},
-            "Expected seeds as a sequence of at least 1, but got []. For example seeds=(0, 1, 2), each once.",
+            "Expected seeds as a sequence of at least 1, but got []. For example seeds=(0, 1, 2).",
         ),
-        ({"seeds": [0, 0]}, "Expected seeds, each once, but got [0, 0]. "),
+        ({"seeds": [0, 0]}, "Expected distinct seeds, but got [0, 0]. "),
         ({"seeds": 3}, "Expected seeds as a sequence of at least 1, but got 3. "),
         ({"label_fractions": 0.1}, "Expected label_fractions as a sequence, but got 0.1. "),
         (
             {"tasks": [Brightness]},
-            f"Expected tasks by their names, or a mapping from names to factories, but got {Brightness!r}. "
-            'Name the row: {"rotation": Rotation}.',
+            f"Expected task names, or a mapping from names to factories, but got {Brightness!r}. "
+            'Name the task: {"rotation": Rotation}.',
         ),
         (
             {"tasks": {"bright": Brightness(TinyBackbone())}},
-            "Expected a factory for 'bright', as every row and seed trains a new one, but got a Brightness. "
+            "Expected a factory for 'bright', because every run trains a new module, but got a Brightness. "
             "Pass its class, or a function that builds it.",
         ),
         (
             {"backbone": TinyBackbone()},
-            "Expected a factory for 'backbone', as every row and seed trains a new one, but got a TinyBackbone. ",
+            "Expected a factory for 'backbone', because every run trains a new module, but got a TinyBackbone. ",
         ),
         ({"label_fractions": [0]}, "Expected label_fractions as a number in (0, 1], but got 0. The default is (0.01, "),
         ({"finetune_steps": 0}, "Expected finetune_steps as a whole number of at least 1, but got 0. "),
         (
             {"tasks": "rotation"},
-            "Expected a list of tasks' names, or a mapping, but got 'rotation'. Write ['rotation'].",
+            "Expected a list of task names, or a mapping, but got 'rotation'. Write ['rotation'].",
         ),
     ],
 )
-def test_bad_options_are_refused(options: dict[str, Any], message: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError) as error:
         compared(**options)
     assert str(error.value).startswith(message)
@@ -582,9 +583,9 @@ def test_unknown_names_are_refused(options: dict[str, Any], message: str) -> Non
 
 
 @pytest.mark.parametrize("tasks", [["rotation", "rotation"], {"supervised": Brightness}])
-def test_two_rows_of_one_name_are_refused(tasks: Any) -> None:
+def test_duplicate_method_names_are_refused(tasks: Any) -> None:
     with pytest.raises(
-        DuplicateNameError, match=r"Expected one row of each name, but got two of '\w+'\. Name the task"
+        DuplicateNameError, match=r"Expected one method of each name, but got two methods named '\w+'\. Choose"
     ):
         compared(tasks)
 
@@ -594,18 +595,18 @@ def another(backbone: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("factory", "got"), [(another, "one around another backbone"), (lambda backbone: backbone, "TinyBackbone")]
+    ("factory", "got"), [(another, "a task around another backbone"), (lambda backbone: backbone, "TinyBackbone")]
 )
-def test_a_factory_that_makes_no_task_around_its_backbone_is_refused(factory: Callable[[Any], Any], got: str) -> None:
+def test_factory_that_returns_no_task_is_refused(factory: Callable[[Any], Any], got: str) -> None:
     with pytest.raises(DataError) as error:
         compared({"odd": factory})
     assert str(error.value) == (
-        f"Expected a pretext task around the backbone it was given as 'odd', but got {got}. Pass a task's class, or a "
-        "function such as lambda backbone: SimCLR(backbone, jitter=0.2)."
+        f"Expected a pretext task around the given backbone from the factory 'odd', but got {got}. "
+        "Pass the class of a task, or a function such as lambda backbone: SimCLR(backbone, jitter=0.2)."
     )
 
 
-def test_a_factory_that_makes_no_backbone_is_refused() -> None:
+def test_factory_that_returns_no_backbone_is_refused() -> None:
     with pytest.raises(DataError, match=r"Expected a pretextkit\.Backbone from the factory, but got Identity\. Derive"):
         compared(backbone=nn.Identity)
 
@@ -613,5 +614,5 @@ def test_a_factory_that_makes_no_backbone_is_refused() -> None:
 @pytest.mark.parametrize("what", ["train", "test"])
 @pytest.mark.parametrize("broken", [TRAIN[0], (TRAIN[0], torch.full((N,), -1))])
 def test_data_without_labels_are_refused(what: str, broken: Any) -> None:
-    with pytest.raises(DataError, match=rf"Expected labels for {what}, but got none\. Pass a pair \(images, labels\)"):
+    with pytest.raises(DataError, match=rf"Expected labels for {what}, but got .+\. Pass a pair \(images, labels\)"):
         compared(**{what: broken})

@@ -43,7 +43,7 @@ RESULT = Comparison(
 )
 
 
-def test_accuracies_come_by_row_one_a_seed() -> None:
+def test_accuracies_map_methods_to_values_per_seed() -> None:
     assert RESULT.accuracies() == {"random init": [0.4, 0.6], "rotation": [0.8, 0.9]}
     assert RESULT.accuracies("knn") == {"random init": [0.2, 0.3], "rotation": [0.4, 0.45]}
     assert RESULT.label_efficiency()["rotation"] == {
@@ -52,7 +52,7 @@ def test_accuracies_come_by_row_one_a_seed() -> None:
     }
 
 
-def test_the_table_shows_mean_and_sample_deviation() -> None:
+def test_table_shows_mean_and_sample_deviation() -> None:
     header, random, rotation = RESULT.table()
     assert header == [
         *("%", "Linear, best stage", "Linear, last stage", "kNN", "Fine-tuned, 10 labels", "Fine-tuned, 1,000 labels"),
@@ -64,12 +64,12 @@ def test_the_table_shows_mean_and_sample_deviation() -> None:
     assert random[-2:] == ["0", ""]
 
 
-def test_a_single_seed_has_no_deviation() -> None:
+def test_table_of_a_single_seed_has_no_deviation() -> None:
     result = Comparison((run("simclr", 0, 0.75),), {})
     assert result.table()[1][1:4] == ["75.0 (stage2)", "65.0", "37.5"]
 
 
-def test_it_prints_in_columns() -> None:
+def test_comparison_prints_aligned_columns() -> None:
     lines = str(RESULT).splitlines()
     assert len(lines) == 3
     header = lines[0].index("Linear, best stage") + len("Linear, best stage")
@@ -77,7 +77,7 @@ def test_it_prints_in_columns() -> None:
     assert lines[2][:header].endswith("(stage2)")
 
 
-def test_json_brings_everything_back(tmp_path: Path) -> None:
+def test_json_round_trip_keeps_everything(tmp_path: Path) -> None:
     RESULT.save(tmp_path / "new" / "comparison.json")
     assert Comparison.load(tmp_path / "new" / "comparison.json") == RESULT
     assert Comparison.from_dict(json.loads(json.dumps(RESULT.to_dict()))) == RESULT
@@ -85,14 +85,14 @@ def test_json_brings_everything_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("values", [{}, {"runs": [{"row": "a"}], "settings": {}}, {"runs": 1, "settings": {}}, []])
-def test_other_json_is_refused(values: Any) -> None:
+def test_invalid_json_is_refused(values: Any) -> None:
     with pytest.raises(
-        DataError, match=r"Expected what Comparison\.to_dict gives, but got \w+: .*Read the comparison\.json"
+        DataError, match=r"Expected the data of Comparison\.to_dict, but got \w+: .*Read the comparison\.json"
     ):
         Comparison.from_dict(values)
 
 
-def test_it_goes_straight_into_plots() -> None:
+def test_results_are_accepted_by_plots() -> None:
     bars = comparison(RESULT.accuracies("linear")).axes[0]
     assert [text.get_text() for text in bars.texts] == ["50.0 ± 14.1", "85.0 ± 7.1"]
     curve = label_efficiency(RESULT.label_efficiency()).axes[0]

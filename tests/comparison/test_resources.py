@@ -14,12 +14,12 @@ MB = 1_000_000
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="nothing tells there")
-def test_what_was_held_counts_though_it_is_gone() -> None:
+def test_peak_memory_includes_freed_memory() -> None:
     reset_peak_memory(CPU)
     before = peak_memory(CPU)
-    held = torch.ones(25 * MB)  # 100 MB, written to
-    held.zero_()
-    del held
+    tensor = torch.ones(25 * MB)  # 100 MB, written to
+    tensor.zero_()
+    del tensor
     after = peak_memory(CPU)
     assert before is not None
     assert after is not None
@@ -27,11 +27,11 @@ def test_what_was_held_counts_though_it_is_gone() -> None:
     assert after > 100 * MB
 
 
-def test_where_the_peak_cannot_be_reset_that_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_reset_that_fails_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(memory, "CLEAR_REFS", tmp_path / "not" / "there")
     reset_peak_memory(CPU)
 
 
-def test_where_nothing_tells_it_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_peak_memory_without_resource_module_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "resource", None)
     assert peak_memory(CPU) is None

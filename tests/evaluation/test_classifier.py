@@ -10,15 +10,15 @@ from pretextkit.models import LinearHead, ResNet18, SmallCNN
 from pretextkit.testing import TinyBackbone
 
 
-def test_a_classifier_is_its_head_on_its_backbone() -> None:
+def test_classifier_applies_its_head_to_its_backbone() -> None:
     backbone, head, images = TinyBackbone(), LinearHead(64, 3), torch.rand(2, 3, 16, 16)
     assert torch.equal(Classifier(backbone, head)(images), head(backbone(images)))
 
 
-def test_layers_of_networks_from_input_to_output() -> None:
+def test_layers_are_ordered_from_input_to_output() -> None:
     def names(module: nn.Module) -> list[str]:
-        known = {id(part): name for name, part in module.named_modules()}
-        return [known[id(part)] for part in _layers(module)]
+        names = {id(part): name for name, part in module.named_modules()}
+        return [names[id(part)] for part in _layers(module)]
 
     assert names(TinyBackbone()) == ["layers.0", "layers.1", "layers.2"]
     assert names(SmallCNN()) == ["stage1", "stage2", "stage3", "stage4"]
@@ -29,9 +29,9 @@ def test_layers_of_networks_from_input_to_output() -> None:
     assert names(nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)))) == ["0.0", "0.1"]
 
 
-def test_every_trained_weight_is_in_one_group() -> None:
+def test_parameter_groups_hold_every_trained_weight_once() -> None:
     class WithToken(nn.Module):
-        """Weights of its own beside its children's, as vision transformers have."""
+        """Module with own weights beside those of its children, like a vision transformer."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -46,7 +46,7 @@ def test_every_trained_weight_is_in_one_group() -> None:
         assert set(found) == {id(weight) for weight in classifier.parameters()}
 
 
-def test_modes_are_set_part_by_part() -> None:
+def test_train_mode_applies_only_to_trained_modules() -> None:
     backbone = nn.Sequential(nn.BatchNorm2d(3), nn.BatchNorm2d(3))
     classifier = Classifier(backbone, nn.BatchNorm2d(3))
     ClassifierObjective(classifier, [backbone[1]], None, 2, 1.0).train_mode()
@@ -54,7 +54,7 @@ def test_modes_are_set_part_by_part() -> None:
     assert [weight.requires_grad for weight in backbone.parameters()] == [False, False, True, True]
 
 
-def test_augmentation_gets_the_batch_and_the_generator() -> None:
+def test_augment_receives_batch_and_generator() -> None:
     def augment(images: Tensor, generator: Generator) -> Tensor:
         return images + torch.rand((), generator=generator)
 
@@ -65,7 +65,7 @@ def test_augmentation_gets_the_batch_and_the_generator() -> None:
     torch.testing.assert_close(prepared, torch.rand((), generator=Generator().manual_seed(0)).expand(3, 1, 2, 2))
 
 
-def test_loss_and_accuracy_in_closed_form() -> None:
+def test_loss_and_accuracy_equal_the_closed_form() -> None:
     features = torch.tensor([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0], [2.0, 0.0]])
     output = HeadObjective(nn.Identity(), 2).score((features, torch.tensor([0, 1, 1, 0])))
     right, wrong = torch.tensor([-2.0, 2.0]).exp().log1p().tolist()
@@ -73,7 +73,7 @@ def test_loss_and_accuracy_in_closed_form() -> None:
     assert output.metrics["accuracy"].item() == 0.75
 
 
-def test_rows_come_in_the_order_asked_for() -> None:
+def test_feature_rows_follow_the_requested_order() -> None:
     rows = FeatureRows(torch.arange(8.0).view(4, 2), torch.arange(4))
     batches = list(rows.batches([torch.tensor([3, 0]), torch.tensor([1])]))
     assert len(rows) == 4

@@ -20,7 +20,7 @@ def extract(model: Any, images: Any = IMAGES, **options: Any) -> dict[str, Tenso
     return dict(extract_features(model, images, **{"precision": "fp32", **options}).layers)
 
 
-def test_the_last_layer_is_the_models_output() -> None:
+def test_last_layer_equals_the_model_output() -> None:
     model = TinyBackbone().eval()
     with torch.no_grad():
         expected = model(IMAGES)
@@ -29,7 +29,7 @@ def test_the_last_layer_is_the_models_output() -> None:
     torch.testing.assert_close(found["last"], expected)
 
 
-def test_all_stages_of_a_backbone_are_their_pooled_maps() -> None:
+def test_all_stages_equal_their_pooled_maps() -> None:
     model = TinyBackbone().eval()
     with torch.no_grad():
         stages = model.stages(IMAGES)
@@ -39,7 +39,7 @@ def test_all_stages_of_a_backbone_are_their_pooled_maps() -> None:
         torch.testing.assert_close(values, stage.mean((2, 3)))
 
 
-def test_layers_of_torchvisions_resnet_by_name() -> None:
+def test_layers_by_name_of_torchvision_resnet() -> None:
     torch.manual_seed(0)
     model = resnet18().eval()
     found = extract(model, layers=["layer1", "layer3.0.bn1", "fc"], batch_size=4)
@@ -55,13 +55,13 @@ def test_layers_of_torchvisions_resnet_by_name() -> None:
         "fc": (10, 1000),
     }
     torch.testing.assert_close(found["layer1"], one.mean((2, 3)))
-    # The block's ReLU works in place on what bn1 gave: the features are those before it.
+    # The ReLU of the block works in place on the output of bn1; the captured features precede it.
     assert (found["layer3.0.bn1"] < 0).any()
     torch.testing.assert_close(found["layer3.0.bn1"], inner.mean((2, 3)), rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(found["fc"], fc, rtol=1e-3, atol=1e-4)
 
 
-def test_all_layers_of_any_module_are_its_children_that_run() -> None:
+def test_all_layers_of_a_module_are_its_called_children() -> None:
     torch.manual_seed(0)
     model = resnet18()
     model.unused = nn.Linear(2, 2)
@@ -71,7 +71,7 @@ def test_all_layers_of_any_module_are_its_children_that_run() -> None:
     assert not torch.equal(found["bn1"], found["relu"])
 
 
-def test_hooks_are_gone_afterwards_also_after_an_error() -> None:
+def test_hooks_are_removed_also_after_an_error() -> None:
     model = resnet18()
     extract(model, IMAGES[:2], layers=["layer1"])
     with pytest.raises(ShapeError):
@@ -79,7 +79,7 @@ def test_hooks_are_gone_afterwards_also_after_an_error() -> None:
     assert not any(module._forward_hooks for module in model.modules())
 
 
-def test_functions_and_features_go_through() -> None:
+def test_functions_and_feature_input_are_accepted() -> None:
     torch.testing.assert_close(extract(lambda x: x.mean((2, 3)))["last"], IMAGES.mean((2, 3)))
     rows = torch.randn(5, 7)
     for data in (rows, rows.numpy(), (rows, torch.arange(5)), rows.double()):
@@ -93,7 +93,7 @@ def test_tokens_are_averaged() -> None:
     torch.testing.assert_close(tokens, IMAGES.mean((2, 3)))
 
 
-def test_pooling_keeps_a_grid() -> None:
+def test_pool_averages_maps_over_a_grid() -> None:
     model = TinyBackbone().eval()
     with torch.no_grad():
         maps = model.feature_map(IMAGES)  # 4x4
@@ -107,12 +107,12 @@ def test_pooling_keeps_a_grid() -> None:
 
 
 @pytest.mark.parametrize("kind", ["bytes", "array", "data set", "loader"])
-def test_every_source_gives_the_same_features_in_order(kind: str) -> None:
-    whole = (IMAGES * 255).round().byte()
-    floats, labels = whole.float() / 255, torch.arange(10)
+def test_features_are_equal_for_every_source(kind: str) -> None:
+    pixels = (IMAGES * 255).round().byte()
+    floats, labels = pixels.float() / 255, torch.arange(10)
     sources: dict[str, Any] = {
-        "bytes": (whole, labels),
-        "array": (whole.permute(0, 2, 3, 1).numpy(), np.arange(10)),
+        "bytes": (pixels, labels),
+        "array": (pixels.permute(0, 2, 3, 1).numpy(), np.arange(10)),
         "data set": TensorDataset(floats, labels),
         "loader": DataLoader(TensorDataset(floats, labels), batch_size=4),
     }
@@ -122,7 +122,7 @@ def test_every_source_gives_the_same_features_in_order(kind: str) -> None:
     assert found.labels.tolist() == labels.tolist()
 
 
-def test_features_are_float32_on_the_cpu_whatever_the_precision() -> None:
+def test_features_are_float32_on_cpu_for_every_precision() -> None:
     model = TinyBackbone()
     full, half = extract(model)["last"], extract(model, precision="bf16")["last"]
     assert (half.dtype, half.device.type) == (torch.float32, "cpu")
@@ -144,7 +144,7 @@ def test_features_are_float32_on_the_cpu_whatever_the_precision() -> None:
             {"layers": "layer1"},
             UnknownNameError,
             "Expected the name of a choice of layers, but got 'layer1'. Known: last, all. "
-            "One layer's name goes into a list.",
+            "Put the name of one layer into a list.",
         ),
         (
             lambda x: x,
@@ -162,14 +162,14 @@ def test_features_are_float32_on_the_cpu_whatever_the_precision() -> None:
             resnet18(),
             {"layers": []},
             OptionError,
-            "Expected a layer that gives a tensor, but got none with layers=[]. "
-            "Name some out of dict(model.named_modules()), or take layers='last'.",
+            "Expected a layer that returns a tensor, but got none with layers=[]. "
+            "Pass names from dict(model.named_modules()), or layers='last'.",
         ),
         (
             nn.Flatten(),
             {"layers": "all"},
             OptionError,
-            "Expected a layer that gives a tensor, but got none with layers='all'. ",
+            "Expected a layer that returns a tensor, but got none with layers='all'. ",
         ),
         (nn.Identity(), {"pool": 0}, OptionError, "Expected pool as a whole number of at least 1, but got 0."),
         (nn.Identity(), {"pool": []}, OptionError, "Expected pool as a sequence of at least 1, but got []."),
@@ -201,31 +201,33 @@ def test_features_are_float32_on_the_cpu_whatever_the_precision() -> None:
         ),
     ],
 )
-def test_what_cannot_be_extracted(model: Any, options: dict[str, Any], kind: type[Exception], text: str) -> None:
+def test_extract_features_refuses_invalid_input(
+    model: Any, options: dict[str, Any], kind: type[Exception], text: str
+) -> None:
     with pytest.raises(kind) as caught:
         extract(model, **options)
     assert str(caught.value).startswith(text)
 
 
-def test_a_layer_that_does_not_run_is_named() -> None:
+def test_layer_that_does_not_run_is_named_in_the_error() -> None:
     model = resnet18()
     model.unused = nn.Linear(2, 2)
     with pytest.raises(OptionError) as caught:
         extract(model, IMAGES[:2], layers=["layer1", "unused"])
     assert str(caught.value) == (
-        "Expected layer 'unused' to run and give a tensor, but got no tensor from it. "
+        "Expected layer 'unused' to run and return a tensor, but got no tensor from it. "
         "Name a layer that the model's forward calls."
     )
 
 
-def test_no_features_and_complex_ones_are_refused() -> None:
+def test_empty_and_complex_features_are_refused() -> None:
     with pytest.raises(ShapeError, match=r"^Expected at least one feature from layer 'last', but got shape \(4, 0\)\."):
         extract_features(nn.Identity(), torch.zeros(4, 0))
     with pytest.raises(DataError, match=r"^Expected real features n d, but got torch\.complex64\."):
         extract_features(nn.Identity(), torch.zeros(4, 2, dtype=torch.complex64))
 
 
-def test_features_are_those_of_every_image_and_of_one_width() -> None:
+def test_features_with_wrong_count_or_width_are_refused() -> None:
     with pytest.raises(ShapeError) as caught:
         extract(lambda x: x.mean((2, 3))[:1], batch_size=5)
     assert str(caught.value) == (

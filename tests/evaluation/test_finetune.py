@@ -18,7 +18,7 @@ from pretextkit.testing import TinyBackbone
 
 
 def striped(n: int, seed: int, k: int = 2, size: int = 16) -> tuple[Tensor, Tensor]:
-    """Images whose class is the direction of their stripes, or none."""
+    """Images whose class is the direction of their stripes."""
     labels = torch.arange(n) % k
     images = torch.rand(n, 3, size, size, generator=Generator().manual_seed(seed)) * 0.5
     images[labels == 0, :, ::2] += 0.5
@@ -30,7 +30,7 @@ TRAIN, VAL = striped(24, 0), striped(16, 1)
 
 
 class Parts(nn.Module):
-    """A backbone in three parts, each with BatchNorm, and a buffer that moves even in evaluation mode."""
+    """Backbone of three parts with BatchNorm, and a buffer that changes even in evaluation mode."""
 
     calls: Tensor
 
@@ -75,7 +75,7 @@ def flip(images: Tensor, generator: Generator) -> Tensor:
 
 
 @pytest.mark.parametrize("augment", [None, flip])
-def test_a_frozen_backbone_is_bit_identical(augment: Any) -> None:
+def test_frozen_backbone_stays_bit_identical(augment: Any) -> None:
     backbone, head = Parts(), LinearHead(8, 2)
     before, head_before = snapshot(backbone), snapshot(head)
     tune(backbone, head, augment=augment)
@@ -84,7 +84,7 @@ def test_a_frozen_backbone_is_bit_identical(augment: Any) -> None:
 
 
 @pytest.mark.parametrize("trainable", [["three"], ["three", "one"], ["two.0"]])
-def test_only_the_named_parts_train(trainable: list[str]) -> None:
+def test_trainable_names_train_only_these_modules(trainable: list[str]) -> None:
     backbone = Parts()
     before = snapshot(backbone)
     tune(backbone, LinearHead(8, 2), trainable=trainable)
@@ -92,7 +92,7 @@ def test_only_the_named_parts_train(trainable: list[str]) -> None:
     assert moved == {name for name in before if name.startswith(tuple(f"{part}." for part in trainable))}
 
 
-def test_all_trains_all() -> None:
+def test_trainable_all_trains_every_weight() -> None:
     backbone = Parts()
     before = snapshot(backbone)
     tune(backbone, LinearHead(8, 2), trainable="all")
@@ -100,7 +100,7 @@ def test_all_trains_all() -> None:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_all_evaluates_afterwards_or_is_as_it_was_after_an_error(fails: bool) -> None:
+def test_modes_are_eval_after_success_restored_after_error(fails: bool) -> None:
     backbone, head = Parts().train(), LinearHead(8, 2).eval()
     backbone.two.eval()
     next(backbone.one.parameters()).requires_grad_(False)
@@ -118,24 +118,24 @@ def test_all_evaluates_afterwards_or_is_as_it_was_after_an_error(fails: bool) ->
         assert not fails
     except ZeroDivisionError:
         assert fails
-    assert modes[0] == [False] * 4  # one image to try
+    assert modes[0] == [False] * 4  # check of one image
     assert modes[1] == [False, False, True, True]
     for module, other in zip((backbone, head), twin, strict=True):
         assert [m.training for m in module.modules()] == [fails and m.training for m in other.modules()]
         assert [w.requires_grad for w in module.parameters()] == [w.requires_grad for w in other.parameters()]
 
 
-def test_features_made_once_train_the_head_as_features_made_anew() -> None:
+def test_head_on_cached_features_equals_head_on_images() -> None:
     backbone = Parts()
-    cached, anew = LinearHead(8, 2), LinearHead(8, 2)
-    anew.load_state_dict(cached.state_dict())
+    cached, recomputed = LinearHead(8, 2), LinearHead(8, 2)
+    recomputed.load_state_dict(cached.state_dict())
     calls: list[int] = []
     handle = backbone.register_forward_hook(lambda *_: calls.append(1))
     one = tune(backbone, cached, val=VAL, epochs=4, optimizer="sgd", learning_rate=0.5)
-    assert len(calls) == 3  # one image to try, train once, val once
-    other = tune(backbone, anew, val=VAL, epochs=4, optimizer="sgd", learning_rate=0.5, augment=lambda x, _: x)
+    assert len(calls) == 3  # check of one image, train once, val once
+    other = tune(backbone, recomputed, val=VAL, epochs=4, optimizer="sgd", learning_rate=0.5, augment=lambda x, _: x)
     handle.remove()
-    torch.testing.assert_close(cached.state_dict(), anew.state_dict(), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(cached.state_dict(), recomputed.state_dict(), rtol=1e-3, atol=1e-4)
     assert one.history.column("loss") == pytest.approx(other.history.column("loss"), rel=1e-3)
     assert one.accuracy == other.accuracy
 
@@ -157,24 +157,24 @@ def rates(monkeypatch: pytest.MonkeyPatch, backbone: nn.Module, **options: Any) 
     return seen
 
 
-def test_layer_decay_lowers_the_rate_away_from_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layer_decay_lowers_rates_away_from_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = rates(monkeypatch, Parts(), d=8, trainable="all", layer_decay=0.5)
     assert seen[0]["head.linear.weight"] == seen[0]["head.linear.bias"] == 0.8
     for part, rate in (("three", 0.4), ("two", 0.2), ("one", 0.1)):
         assert {value for name, value in seen[0].items() if name.startswith(f"backbone.{part}.")} == {rate}
 
 
-def test_layer_decay_counts_frozen_layers_and_looks_inside_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layer_decay_counts_frozen_and_nested_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = rates(monkeypatch, TinyBackbone(), d=64, trainable=["layers.0"], layer_decay=0.5)
     assert {value for name, value in seen[0].items() if name.startswith("backbone.layers.0.")} == {0.8 * 0.5**3}
     assert {name.split(".")[2] for name in seen[0] if name.startswith("backbone.")} == {"0"}
 
 
-def test_without_layer_decay_all_rates_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layer_decay_of_one_keeps_all_rates(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(rates(monkeypatch, Parts(), d=8, trainable="all")[0].values()) == {0.8}
 
 
-def test_the_head_learns_first_then_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_head_epochs_train_the_head_first(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = rates(monkeypatch, Parts(), d=8, trainable=["three"], head_epochs=2)
     heads = [not any(name.startswith("backbone.") for name in step) for step in seen]
     assert heads == [True] * 6 + [False] * 3
@@ -188,7 +188,7 @@ def test_the_head_learns_first_then_the_rest(monkeypatch: pytest.MonkeyPatch) ->
     assert times[-1] <= result.seconds
 
 
-def test_the_two_phases_are_a_frozen_run_and_a_run_from_there() -> None:
+def test_head_epochs_equal_two_separate_runs() -> None:
     once, twice = Parts(), Parts()
     twice.load_state_dict(once.state_dict())
     head_once, head_twice = LinearHead(8, 2), LinearHead(8, 2)
@@ -200,7 +200,7 @@ def test_the_two_phases_are_a_frozen_run_and_a_run_from_there() -> None:
         assert changed(one, snapshot(two)) == set()
 
 
-def test_it_learns_and_scores_unseen_images() -> None:
+def test_finetuning_learns_and_scores_unseen_images() -> None:
     backbone, head = TinyBackbone(), LinearHead(64, 2)
     result = tune(backbone, head, val=VAL, epochs=20, trainable="all")
     assert result.accuracy == 1.0
@@ -212,7 +212,7 @@ def test_it_learns_and_scores_unseen_images() -> None:
     assert str(result).endswith("accuracy 100.0%")
 
 
-def test_accuracy_is_that_of_the_last_epoch() -> None:
+def test_accuracy_is_measured_after_the_last_epoch() -> None:
     backbone, head = TinyBackbone(), LinearHead(64, 2)
     with torch.no_grad():
         head.linear.weight.zero_()
@@ -230,17 +230,17 @@ def test_accuracy_is_that_of_the_last_epoch() -> None:
     tune(one, other, val=VAL)
     two, another = copy.deepcopy((backbone, head))
     tune(two, another, val=(VAL[0], shuffled))
-    assert changed(other, snapshot(another)) == set()  # val has no say
+    assert changed(other, snapshot(another)) == set()  # val has no influence
 
 
-def test_without_val_accuracy_is_not_measured() -> None:
+def test_accuracy_without_val_is_none() -> None:
     result = tune(TinyBackbone(), LinearHead(64, 2))
     assert result.accuracy is None
     assert result.predictions is None
     assert str(result).endswith("accuracy not measured")
 
 
-def test_val_is_scored_in_evaluation_mode_and_leaves_no_trace() -> None:
+def test_val_is_scored_in_evaluation_mode_without_trace() -> None:
     backbone, head = Parts(), nn.Sequential(nn.Dropout(0.9), LinearHead(8, 2))
     result = tune(backbone, head, val=VAL, trainable="all", epochs=1)
     with torch.no_grad():
@@ -249,8 +249,8 @@ def test_val_is_scored_in_evaluation_mode_and_leaves_no_trace() -> None:
     assert torch.equal(result.predictions, expected)
 
 
-def test_a_head_of_67_thousand_weights_on_732_labels() -> None:
-    """As in peers' examples: 512 features, an MLP head, a few hundred labels."""
+def test_large_head_on_few_labels_learns() -> None:
+    """An MLP head with 67 thousand weights on 600 labels."""
     generator = Generator().manual_seed(0)
     labels = torch.arange(732) % 4
     centers = torch.randn(4, 3, 8, 8, generator=generator)
@@ -278,7 +278,7 @@ def test_unlabeled_images_are_left_out() -> None:
 
 
 @pytest.mark.parametrize("kind", ["data set", "loader", "bytes"])
-def test_other_sources(kind: str) -> None:
+def test_finetuning_is_equal_for_every_source(kind: str) -> None:
     sources: dict[str, Any] = {
         "data set": TensorDataset(*TRAIN),
         "loader": DataLoader(TensorDataset(*TRAIN), batch_size=5),
@@ -294,7 +294,7 @@ def test_other_sources(kind: str) -> None:
         assert changed(one, snapshot(other)) == set()
 
 
-def test_torchvisions_resnet_can_be_tuned_by_name() -> None:
+def test_torchvision_resnet_trains_layers_by_name() -> None:
     backbone = resnet18()
     backbone.fc = nn.Identity()
     before = snapshot(backbone)
@@ -302,7 +302,7 @@ def test_torchvisions_resnet_can_be_tuned_by_name() -> None:
     assert {name.rsplit(".", 2)[0] for name in changed(backbone, before)} == {"layer4.1"}
 
 
-def test_one_seed_gives_one_result_and_the_global_generator_is_left_alone() -> None:
+def test_finetuning_is_deterministic_and_keeps_global_rng() -> None:
     backbone, head = Parts(), nn.Sequential(nn.Dropout(0.2), LinearHead(8, 2))
     state = torch.get_rng_state()
     results = []
@@ -316,7 +316,7 @@ def test_one_seed_gives_one_result_and_the_global_generator_is_left_alone() -> N
 
 
 @pytest.mark.parametrize("trainable", ["none", "all"])
-def test_a_head_that_is_too_small_says_so_and_nothing_moves(trainable: Any) -> None:
+def test_head_with_too_few_outputs_is_refused_unchanged(trainable: Any) -> None:
     backbone, head = Parts(), LinearHead(8, 2)
     before, head_before = snapshot(backbone), snapshot(head)
     with pytest.raises(DataError) as caught:
@@ -329,7 +329,7 @@ def test_a_head_that_is_too_small_says_so_and_nothing_moves(trainable: Any) -> N
     assert not changed(backbone, before)
 
 
-def test_a_larger_head_is_allowed() -> None:
+def test_head_with_more_outputs_is_allowed() -> None:
     assert tune(Parts(), LinearHead(8, 5), val=VAL).accuracy is not None
 
 
@@ -343,14 +343,14 @@ def test_a_larger_head_is_allowed() -> None:
             None,
             {},
             DataError,
-            "Expected labeled images for train, but got labels",
+            "Expected labels for train, but got labels",
         ),
         (
             TRAIN,
             (VAL[0], VAL[1] * 0 - 1),
             {},
             DataError,
-            "Expected labeled images for val, but got labels",
+            "Expected labels for val, but got labels",
         ),
         (
             TRAIN,
@@ -363,7 +363,13 @@ def test_a_larger_head_is_allowed() -> None:
         ((TRAIN[0], TRAIN[1] * 2), None, {}, DataError, "Expected labels 0 to 1 for 2 classes, but got labels up to 2"),
         ((TRAIN[0], TRAIN[1][1:]), None, {}, ShapeError, "Expected as many labels as images, but got 23 labels for 24"),
         ((TRAIN[0] * 9, TRAIN[1]), None, {}, DataError, "Expected float images in [0, 1], but got values from"),
-        (TRAIN, None, {"trainable": "head"}, UnknownNameError, "Expected the name of a choice of what trains, but got"),
+        (
+            TRAIN,
+            None,
+            {"trainable": "head"},
+            UnknownNameError,
+            "Expected the name of a choice of trained modules",
+        ),
         (
             TRAIN,
             None,
@@ -405,7 +411,7 @@ def test_a_larger_head_is_allowed() -> None:
         (TRAIN, None, {"learning_rate": -1.0}, OptionError, "Expected learning_rate as a number in [0, inf), but got"),
     ],
 )
-def test_bad_input_is_refused_before_anything_moves(
+def test_invalid_input_is_refused_before_any_change(
     train: Any, val: Any, options: dict[str, Any], kind: type[Exception], text: str
 ) -> None:
     backbone, head = Parts(), LinearHead(8, 2)
@@ -419,7 +425,7 @@ def test_bad_input_is_refused_before_anything_moves(
     assert all(module.training for module in backbone.modules())
 
 
-def test_a_batch_of_one_is_refused_where_batchnorm_trains() -> None:
+def test_batch_of_one_is_refused_with_batchnorm_in_head() -> None:
     with pytest.raises(OptionError) as caught:
         tune(Parts(), MLPHead(8, 2), batch_size=1)
     assert str(caught.value) == (
@@ -428,7 +434,7 @@ def test_a_batch_of_one_is_refused_where_batchnorm_trains() -> None:
     assert tune(Parts(), LinearHead(8, 2), batch_size=1, epochs=1).accuracy is None
 
 
-def test_a_batch_of_one_is_refused_where_the_backbones_batchnorm_trains() -> None:
+def test_batch_of_one_is_refused_with_batchnorm_in_backbone() -> None:
     for trainable in ("all", ["one"]):
         backbone = Parts()
         before = snapshot(backbone)
@@ -441,14 +447,14 @@ def test_a_batch_of_one_is_refused_where_the_backbones_batchnorm_trains() -> Non
     assert tune(Parts(), LinearHead(8, 2), batch_size=1, epochs=1, trainable=["two.0"]).accuracy is None
 
 
-def test_head_epochs_want_something_to_come_after_them() -> None:
+def test_head_epochs_with_frozen_backbone_are_refused() -> None:
     choices: list[Any] = ["none", []]
     for trainable in choices:
         with pytest.raises(OptionError) as caught:
             tune(Parts(), LinearHead(8, 2), head_epochs=3, trainable=trainable)
         assert str(caught.value) == (
-            "Expected head_epochs before something of the backbone trains, but got head_epochs=3, "
-            f"trainable={trainable!r}. Add them to epochs, or pass trainable='all'."
+            "Expected head_epochs=0, because only the head trains, but got head_epochs=3, "
+            f"trainable={trainable!r}. Add the head_epochs to epochs, or pass trainable='all'."
         )
 
 
@@ -466,7 +472,7 @@ def test_head_epochs_want_something_to_come_after_them() -> None:
         {"train": striped(12, 0, k=3)},
     ],
 )
-def test_a_refused_call_measures_nothing(options: dict[str, Any]) -> None:
+def test_refused_call_does_not_measure_normalization(options: dict[str, Any]) -> None:
     backbone, head = TinyBackbone(), LinearHead(64, 2)
     before, head_before = snapshot(backbone), snapshot(head)
     with pytest.raises(PretextkitError):
@@ -477,7 +483,7 @@ def test_a_refused_call_measures_nothing(options: dict[str, Any]) -> None:
     assert all(module.training for module in (*backbone.modules(), *head.modules()))
 
 
-def test_a_narrow_head_with_batchnorm_is_left_as_it_was() -> None:
+def test_refused_head_keeps_its_batchnorm_statistics() -> None:
     head = MLPHead(8, 2)
     before = snapshot(head)
     with pytest.raises(DataError, match="Expected at most 2 classes"):
@@ -485,7 +491,7 @@ def test_a_narrow_head_with_batchnorm_is_left_as_it_was() -> None:
     assert not changed(head, before)
 
 
-def test_weights_that_are_not_finite_are_not_handed_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_non_finite_weights_raise_divergence_error(monkeypatch: pytest.MonkeyPatch) -> None:
     head = LinearHead(8, 2)
     step = torch.optim.AdamW.step
 
@@ -499,12 +505,12 @@ def test_weights_that_are_not_finite_are_not_handed_back(monkeypatch: pytest.Mon
         tune(Parts(), head, batch_size=24, epochs=1)
 
 
-def test_small_data_is_one_batch() -> None:
+def test_batch_size_is_at_most_the_data_size() -> None:
     result = tune(Parts(), LinearHead(8, 2), striped(4, 0), batch_size=64, epochs=3)
     assert result.history.column("step") == [1, 2, 3]
 
 
-def test_the_head_that_learns_alone_sees_the_features_it_will_keep() -> None:
+def test_head_epochs_see_normalized_features() -> None:
     backbone = TinyBackbone()
     tune(backbone, LinearHead(backbone.feature_dim, 2), trainable="all", head_epochs=1, epochs=1, learning_rate=0.0)
     torch.testing.assert_close(backbone.normalization.mean, TRAIN[0].mean((0, 2, 3)))

@@ -32,11 +32,11 @@ def cosine(a: list[float], b: list[float]) -> float:
 def votes_by_loops(
     train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor] | None, k: int, temperature: float
 ) -> list[int]:
-    known, labels = (part.double().tolist() for part in train)
-    queries = known if test is None else test[0].double().tolist()
+    reference, labels = (part.double().tolist() for part in train)
+    queries = reference if test is None else test[0].double().tolist()
     predictions = []
     for i, query in enumerate(queries):
-        similar = [(cosine(query, other), int(label)) for other, label in zip(known, labels, strict=True)]
+        similar = [(cosine(query, other), int(label)) for other, label in zip(reference, labels, strict=True)]
         if test is None:
             del similar[i]
         similar.sort(key=lambda pair: -pair[0])
@@ -54,14 +54,16 @@ def votes_by_loops(
     temperature=st.sampled_from([0.02, 0.07, 0.5, 5.0]),
     alone=st.booleans(),
     chunk=st.integers(1, 30),
-    known=st.integers(1, 30),
+    reference=st.integers(1, 30),
 )
-def test_votes_are_those_of_loops(seed: int, k: int, temperature: float, alone: bool, chunk: int, known: int) -> None:
+def test_predictions_equal_a_loop_for_any_chunk_size(
+    seed: int, k: int, temperature: float, alone: bool, chunk: int, reference: int
+) -> None:
     train, other = clouds(25, seed), clouds(13, seed + 1)
     test = None if alone else other
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(knn, "CHUNK", chunk)
-        patch.setattr(knn, "KNOWN", known)
+        patch.setattr(knn, "QUERY_CHUNK", chunk)
+        patch.setattr(knn, "REFERENCE_CHUNK", reference)
         result = knn_probe(IDENTITY, train, test, k=k, temperature=temperature)
     expected = votes_by_loops(train, test, k, temperature)
     targets = train[1] if alone else other[1]
@@ -80,18 +82,18 @@ def test_votes_are_those_of_loops(seed: int, k: int, temperature: float, alone: 
     seed=st.integers(0, 10**6),
     ties=st.booleans(),
 )
-def test_the_highest_of_a_row_are_those_of_topk(rows: int, columns: int, k: int, seed: int, ties: bool) -> None:
+def test_grouped_topk_equals_topk(rows: int, columns: int, k: int, seed: int, ties: bool) -> None:
     values = torch.randn(rows, columns, generator=Generator().manual_seed(seed))
     values = values.round() if ties else values
     k = min(k, columns)
-    found, where = knn.highest(values, k)
+    found, where = knn.grouped_topk(values, k)
     assert torch.equal(found, values.topk(k).values)
     assert torch.equal(values.gather(1, where), found)
     assert all(len(set(row)) == k for row in where.tolist())
 
 
-def test_a_set_that_queries_itself_never_finds_itself() -> None:
-    # Each image's nearest other has the other label: only an image itself would vote right.
+def test_leave_one_out_never_finds_the_query_itself() -> None:
+    # The nearest neighbor of each image has the other label: only the image itself would be correct.
     features = torch.tensor([[1.0, 0.0], [1.0, 0.01], [0.0, 1.0], [0.01, 1.0]])
     labels = torch.tensor([0, 1, 0, 1])
     train = (features, labels)
@@ -100,18 +102,18 @@ def test_a_set_that_queries_itself_never_finds_itself() -> None:
     loader: DataLoader[Any] = DataLoader(TensorDataset(torch.rand(6, 1, 4, 4), torch.arange(6) % 2), batch_size=4)
     flat = nn.Flatten()
     assert knn_probe(flat, loader, loader).accuracy == knn_probe(flat, loader).accuracy
-    # A copy is another set, and finds its original.
+    # A copy is another object: each row finds its original.
     assert knn_probe(IDENTITY, train, (features.clone(), labels.clone()), k=1).accuracy == 1.0
 
 
-def test_only_the_direction_of_features_counts() -> None:
+def test_predictions_ignore_the_norm_of_features() -> None:
     train, test = clouds(30, 0), clouds(20, 1)
     scaled = (train[0] * torch.linspace(0.01, 100, 30)[:, None], train[1])
     one, other = knn_probe(IDENTITY, train, test), knn_probe(IDENTITY, scaled, test)
     assert torch.equal(one.predictions, other.predictions)
 
 
-def test_a_small_temperature_is_the_nearest_neighbor_even_far_away() -> None:
+def test_small_temperature_equals_nearest_neighbor() -> None:
     train, test = clouds(30, 0), clouds(40, 1)
     nearest = knn_probe(IDENTITY, train, test, k=1)
     for temperature in (1e-2, 1e-4, 1e-6):
@@ -120,7 +122,7 @@ def test_a_small_temperature_is_the_nearest_neighbor_even_far_away() -> None:
         assert agreement > (0.85 if temperature == 1e-2 else 0.97)
 
 
-def test_a_large_temperature_counts_heads() -> None:
+def test_large_temperature_equals_majority_vote() -> None:
     features = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
     train = (features, torch.tensor([0, 1, 1]))
     query = (torch.tensor([[1.0, 0.1]]), torch.tensor([0]))
@@ -128,10 +130,10 @@ def test_a_large_temperature_counts_heads() -> None:
     assert knn_probe(IDENTITY, train, query, temperature=1e6).predictions.tolist() == [1]
 
 
-def test_unlabeled_images_do_not_vote_and_are_not_scored() -> None:
+def test_unlabeled_images_neither_vote_nor_score() -> None:
     features, labels = clouds(30, 0)
     some = labels.clone()
-    some[::3] = -1  # a class of its own: without it there are two
+    some[::3] = -1  # two labeled classes remain
     some = torch.where(some > 0, some - 1, some)
     keep = some >= 0
     one = knn_probe(IDENTITY, (features, some), (features, some.clone()), k=5)
@@ -140,7 +142,7 @@ def test_unlabeled_images_do_not_vote_and_are_not_scored() -> None:
     assert torch.equal(one.predictions, other.predictions)
 
 
-def test_features_of_zeros_do_no_harm() -> None:
+def test_zero_features_give_finite_predictions() -> None:
     features, labels = clouds(10, 0, classes=2)
     features[:2] = 0
     assert len(knn_probe(IDENTITY, (features, labels)).predictions) == 10
@@ -155,16 +157,16 @@ def test_features_of_zeros_do_no_harm() -> None:
         ({"temperature": math.nan}, "Expected temperature as a number in (0, inf), but got nan. The default is 0.07."),
     ],
 )
-def test_options_out_of_range(options: dict[str, Any], text: str) -> None:
+def test_options_out_of_range_are_refused(options: dict[str, Any], text: str) -> None:
     with pytest.raises(OptionError) as caught:
         knn_probe(IDENTITY, clouds(10, 0), **options)
     assert str(caught.value) == text
 
 
-def test_labels_that_cannot_be_used() -> None:
+def test_invalid_labels_are_refused() -> None:
     features, labels = clouds(9, 0)
-    for train, test, text in [
-        (features[:, :, None, None].expand(-1, -1, 2, 2)[:, :3], None, "Expected labels for train, but got none."),
+    cases: list[tuple[Any, Any, str]] = [
+        (features[:, :3, None, None].expand(-1, -1, 2, 2).sigmoid(), None, "Expected labels for train, but got none."),
         ((features, labels * 0), None, "Expected at least 2 classes, but got class 0 only."),
         ((features, labels * 2), None, "Expected labels 0 to 2 for 3 classes, but got labels up to 4 without 1, 3."),
         (
@@ -172,25 +174,25 @@ def test_labels_that_cannot_be_used() -> None:
             (features, labels),
             "Expected test labels 0 to 1, the classes of train, but got label 2.",
         ),
-    ]:
-        train = train.sigmoid() if isinstance(train, Tensor) else train
+    ]
+    for train, test, text in cases:
         with pytest.raises(DataError) as caught:
             knn_probe(nn.Flatten(), train, test)
         assert str(caught.value).startswith(text)
 
 
-def test_features_of_another_width_are_refused() -> None:
+def test_features_of_different_width_are_refused() -> None:
     features, labels = clouds(9, 0)
     with pytest.raises(ShapeError) as caught:
         knn_probe(IDENTITY, (features, labels), (features[:, 1:], labels))
     width = features.shape[1]
     assert str(caught.value) == (
-        f"Expected features of one width from layer 'last' on train and test, but got {width} and {width - 1}. "
+        f"Expected features of equal width from layer 'last' on train and test, but got {width} and {width - 1}. "
         "Resize the images to one size."
     )
 
 
-def test_it_prints_as_a_line_and_leaves_the_global_generator_alone() -> None:
+def test_result_prints_one_line_and_keeps_global_rng() -> None:
     state = torch.get_rng_state()
     assert str(knn_probe(IDENTITY, clouds(30, 0, noise=0.01), k=5)) == "5-NN probe: 100.0%"
     assert torch.equal(state, torch.get_rng_state())

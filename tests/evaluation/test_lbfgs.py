@@ -11,7 +11,7 @@ from pretextkit.evaluation._solvers._lbfgs import HISTORY, _direction, _pair, mi
 
 
 class Quadratics:
-    """Functions ``(x - middle) A (x - middle) / 2`` with curvatures up to 1; counts who was asked for."""
+    """Functions ``(x - middle) A (x - middle) / 2`` with curvatures up to 1; counts evaluations of each function."""
 
     def __init__(self, count: int = 3, size: int = 6, seed: int = 0) -> None:
         generator = Generator().manual_seed(seed)
@@ -31,16 +31,16 @@ class Quadratics:
 EXACT: dict[str, Any] = {"max_steps": 200, "least_gain": 1e-14, "least_slope": 1e-9}
 
 
-def test_each_function_ends_at_its_own_middle() -> None:
+def test_minimize_each_finds_every_minimum() -> None:
     functions = Quadratics()
     start = torch.zeros(3, 6, dtype=torch.float64)
     found = minimize_each(functions, start, **EXACT)
     torch.testing.assert_close(found, functions.middles, rtol=0, atol=1e-5)
-    assert not start.any()  # left alone
+    assert not start.any()  # unchanged
 
 
-def test_functions_do_not_disturb_each_other() -> None:
-    """Beside others, one takes the very steps that it takes alone."""
+def test_minimize_each_solves_functions_independently() -> None:
+    """A function takes the same steps in a batch as alone."""
     together = Quadratics()
     start = torch.zeros(3, 6, dtype=torch.float64)
     found = minimize_each(together, start, max_steps=7, least_gain=0, least_slope=0)
@@ -56,10 +56,10 @@ def test_functions_do_not_disturb_each_other() -> None:
         torch.testing.assert_close(found[number], only[0], rtol=0, atol=1e-12)
 
 
-def test_what_has_converged_is_not_computed_again() -> None:
+def test_converged_functions_are_not_evaluated_again() -> None:
     functions = Quadratics()
     start = torch.zeros(3, 6, dtype=torch.float64)
-    start[1] = functions.middles[1]  # it is there
+    start[1] = functions.middles[1]  # starts at its minimum
     found = minimize_each(functions, start, **EXACT)
     torch.testing.assert_close(found, functions.middles, rtol=0, atol=1e-5)
     assert functions.asked[0] == [0, 1, 2]
@@ -67,8 +67,8 @@ def test_what_has_converged_is_not_computed_again() -> None:
     assert len(functions.asked) > 10
 
 
-def test_a_step_that_leads_up_is_halved_until_it_leads_down() -> None:
-    """A curvature of 30 in units in which it should be 1: the first full step overshoots."""
+def test_step_that_increases_is_halved() -> None:
+    """With a curvature of 30 in place of 1, the first full step overshoots."""
 
     def steep(points: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
         return 15 * points.square().sum(1), 30 * points
@@ -80,7 +80,7 @@ def test_a_step_that_leads_up_is_halved_until_it_leads_down() -> None:
     torch.testing.assert_close(found, torch.zeros(1, 2, dtype=torch.float64), rtol=0, atol=1e-6)
 
 
-def test_where_nothing_leads_down_the_point_stays() -> None:
+def test_point_stays_when_no_step_decreases() -> None:
     def endless(points: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
         return torch.where(points.sum(1) == 0, 0.0, torch.nan), torch.ones_like(points)
 
@@ -89,8 +89,8 @@ def test_where_nothing_leads_down_the_point_stays() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 4, HISTORY])
-def test_the_direction_is_that_of_the_inverse_curvature_built_step_by_step(count: int) -> None:
-    """The twin writes the matrix out: H <- (I - w s y') H (I - w y s') + w s s', from a multiple of the identity."""
+def test_direction_equals_the_explicit_bfgs_matrix(count: int) -> None:
+    """Reference: H <- (I - w s y') H (I - w y s') + w s s', from a multiple of the identity."""
     generator = Generator().manual_seed(0)
     functions = Quadratics(count=1)
     steps = torch.randn(count, 1, 6, generator=generator, dtype=torch.float64)
@@ -106,7 +106,7 @@ def test_the_direction_is_that_of_the_inverse_curvature_built_step_by_step(count
     torch.testing.assert_close(_direction(gradient, deque(pairs))[0], -inverse @ gradient[0])
 
 
-def test_a_pair_without_curvature_tells_nothing() -> None:
+def test_pair_without_curvature_is_ignored() -> None:
     flat = _pair(torch.ones(1, 3), -torch.ones(1, 3))
     assert flat.weight.tolist() == [0]
     gradient = torch.tensor([[1.0, 2.0, 3.0]])

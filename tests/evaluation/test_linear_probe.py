@@ -39,7 +39,7 @@ def same(one: ProbeResult, other: ProbeResult) -> bool:
     return (one.layer, one.layers) == (other.layer, other.layers) and torch.equal(one.predictions, other.predictions)
 
 
-def test_separable_features_are_separated() -> None:
+def test_separable_features_give_perfect_accuracy() -> None:
     result = linear_probe(IDENTITY, clouds(60, 0, noise=0.1), clouds(30, 1, noise=0.1))
     assert result.accuracy == 1.0
     assert result.layers["last"].validation == 1.0
@@ -47,7 +47,7 @@ def test_separable_features_are_separated() -> None:
     assert str(result) == "linear probe: 100.0% at last (last 100.0%)"
 
 
-def test_noise_is_not_separated() -> None:
+def test_noise_features_give_chance_accuracy() -> None:
     generator = Generator().manual_seed(0)
     train, test = ((torch.randn(300, 5, generator=generator), torch.arange(300) % 3) for _ in range(2))
     result = linear_probe(IDENTITY, train, test)
@@ -55,7 +55,7 @@ def test_noise_is_not_separated() -> None:
     assert 0.2 < result.layers["last"].validation < 0.47
 
 
-def test_the_head_is_logistic_regression_by_gradient_descent() -> None:
+def test_head_equals_logistic_regression_by_gradient_descent() -> None:
     train, test = clouds(60, 0, noise=1.5), clouds(30, 1, noise=1.5)
     result = linear_probe(IDENTITY, train, test, penalties=[0.05])
     mean, std = train[0].double().mean(0), train[0].double().std(0, correction=0)
@@ -72,7 +72,7 @@ def test_the_head_is_logistic_regression_by_gradient_descent() -> None:
     assert result.accuracy == pytest.approx((logits.argmax(1) == test[1]).double().mean().item())
 
 
-def test_the_head_takes_features_as_they_are() -> None:
+def test_head_accepts_raw_features() -> None:
     train, test = clouds(60, 0), clouds(30, 1)
     result = linear_probe(IDENTITY, train, test)
     assert torch.equal(result.head(test[0]).argmax(1), result.predictions)
@@ -80,7 +80,7 @@ def test_the_head_takes_features_as_they_are() -> None:
     assert not any(weight.requires_grad for weight in result.head.parameters())
 
 
-def test_scale_and_shift_of_features_do_not_matter() -> None:
+def test_accuracy_ignores_scale_and_shift_of_features() -> None:
     (x, y), (x_test, y_test) = clouds(60, 0), clouds(30, 1)
     scale = torch.tensor([1e-3, 1e-2, 1.0, 10.0, 1e3, 1e4])
     one = linear_probe(IDENTITY, (x, y), (x_test, y_test))
@@ -89,7 +89,7 @@ def test_scale_and_shift_of_features_do_not_matter() -> None:
     assert one.layers["last"].penalty == other.layers["last"].penalty
 
 
-def test_nothing_is_chosen_on_test() -> None:
+def test_layer_and_penalty_do_not_depend_on_test() -> None:
     train, test = striped(40, 0), striped(30, 1)
     torch.manual_seed(0)
     backbone = TinyBackbone()
@@ -104,7 +104,7 @@ def test_nothing_is_chosen_on_test() -> None:
     assert other.accuracy != one.accuracy
 
 
-def test_the_layer_is_the_best_on_held_out_parts_of_train() -> None:
+def test_chosen_layer_is_best_on_heldout_folds() -> None:
     class TwoLayers(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -126,7 +126,7 @@ def test_the_layer_is_the_best_on_held_out_parts_of_train() -> None:
 
 
 class Halves(nn.Module):
-    """Two layers, each of which shows half of the features."""
+    """Two layers that each show half of the features."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -138,13 +138,13 @@ class Halves(nn.Module):
         return out
 
 
-def test_the_layer_is_not_the_one_that_test_would_choose() -> None:
+def test_chosen_layer_differs_from_the_best_on_test() -> None:
     def halves(seed: int) -> tuple[Tensor, Tensor]:
         features, labels = clouds(60, seed)
         return torch.cat([features, torch.randn(60, 6, generator=Generator().manual_seed(seed + 9))], 1), labels
 
     train, (x_test, _) = halves(0), halves(1)
-    adverse = linear_probe(Halves(), train, halves(1), layers=["noise"]).predictions  # test, as the noise would have it
+    adverse = linear_probe(Halves(), train, halves(1), layers=["noise"]).predictions  # labels that fit the noise
     result = linear_probe(Halves(), train, (x_test, adverse), layers=["signal", "noise"])
     assert result.layers["noise"].accuracy == 1.0 > result.layers["signal"].accuracy
     assert result.layer == "signal"
@@ -152,8 +152,8 @@ def test_the_layer_is_not_the_one_that_test_would_choose() -> None:
 
 
 @pytest.mark.parametrize("few", [5000, 10])
-def test_the_penalty_is_the_one_best_on_held_out_parts(monkeypatch: pytest.MonkeyPatch, few: int) -> None:
-    """Forty features, three of them useful, sixty rows: too small a penalty learns the noise by heart."""
+def test_chosen_penalty_is_best_on_heldout_folds(monkeypatch: pytest.MonkeyPatch, few: int) -> None:
+    """Forty features, three of them useful, and sixty rows: a penalty that is too small overfits the noise."""
     monkeypatch.setattr(probe, "FEW", few)
     train, test = clouds(60, 0, d=40, noise=3.0), clouds(600, 1, d=40, noise=3.0)
     chosen = linear_probe(IDENTITY, train, test)
@@ -162,23 +162,23 @@ def test_the_penalty_is_the_one_best_on_held_out_parts(monkeypatch: pytest.Monke
     assert chosen.accuracy > weak.accuracy
 
 
-def test_validation_is_cross_validation_by_hand() -> None:
+def test_validation_equals_explicit_cross_validation() -> None:
     train, test = clouds(25, 0, noise=2.0), clouds(30, 1)
     result = linear_probe(IDENTITY, train, test, penalties=[0.1], seed=3)
     folds = list(probe._folds(train[1], 3))
-    assert sorted(torch.cat([held for _, held in folds]).tolist()) == list(range(25))
+    assert sorted(torch.cat([heldout for _, heldout in folds]).tolist()) == list(range(25))
     right = 0
-    for fit, held in folds:
-        assert not set(fit.tolist()) & set(held.tolist())
-        assert len(fit) + len(held) == 25
+    for fit, heldout in folds:
+        assert not set(fit.tolist()) & set(heldout.tolist())
+        assert len(fit) + len(heldout) == 25
         mean, std = train[0].mean(0), train[0].std(0, correction=0)
         rows = (train[0] - mean) / std
         model = fit_logistic(rows[fit], train[1][fit], 3, torch.tensor([0.1]))
-        right += int((model.logits(rows[held])[0].argmax(1) == train[1][held]).sum())
+        right += int((model.logits(rows[heldout])[0].argmax(1) == train[1][heldout]).sum())
     assert result.layers["last"].validation == pytest.approx(right / 25)
 
 
-def test_one_label_a_class_works() -> None:
+def test_one_label_per_class_is_enough() -> None:
     train = clouds(3, 0, noise=0.1)
     result = linear_probe(IDENTITY, train, clouds(30, 1, noise=0.1))
     assert result.accuracy > 0.6  # six features, standardized on three rows: chance is a third
@@ -186,7 +186,7 @@ def test_one_label_a_class_works() -> None:
     assert two.accuracy == 1.0
 
 
-def test_constant_features_and_more_features_than_rows() -> None:
+def test_constant_and_wide_features_are_accepted() -> None:
     (x, y), (x_test, y_test) = clouds(12, 0, noise=0.1), clouds(30, 1, noise=0.1)
 
     def widened(features: Tensor, seed: int) -> Tensor:
@@ -199,10 +199,10 @@ def test_constant_features_and_more_features_than_rows() -> None:
     flat = linear_probe(
         IDENTITY, (torch.cat([x, x[:, :1] * 0], 1), y), (torch.cat([x_test, x_test[:, :1] + 9], 1), y_test)
     )
-    assert flat.accuracy == 1.0  # what was constant on train has no say on test
+    assert flat.accuracy == 1.0  # features constant on train have no influence on test
 
 
-def test_unlabeled_images_are_left_out_and_never_make_a_class() -> None:
+def test_unlabeled_images_are_left_out() -> None:
     (x, y), (x_test, y_test) = clouds(60, 0), clouds(30, 1)
     garbage = torch.full((20, 6), 1e6)
     one = linear_probe(IDENTITY, (x, y), (x_test, y_test))
@@ -214,7 +214,7 @@ def test_unlabeled_images_are_left_out_and_never_make_a_class() -> None:
 
 
 @pytest.mark.parametrize("kind", ["module", "lambda", "torchvision", "data set", "loader"])
-def test_any_module_function_and_source(kind: str) -> None:
+def test_probe_accepts_modules_functions_and_sources(kind: str) -> None:
     train, test = striped(40, 0, size=32), striped(20, 1, size=32)
     model: Any = TinyBackbone()
     if kind == "lambda":
@@ -235,7 +235,7 @@ def test_any_module_function_and_source(kind: str) -> None:
         assert [score.feature_dim for score in result.layers.values()] == [64, 128]
 
 
-def test_pools_are_compared_like_layers() -> None:
+def test_pool_sides_are_compared_like_layers() -> None:
     train, test = striped(20, 0, size=32), striped(20, 1, size=32)
     result = linear_probe(TinyBackbone(), train, test, layers="all", pool=[1, 2])
     assert [(name, score.feature_dim) for name, score in result.layers.items()] == [
@@ -244,7 +244,7 @@ def test_pools_are_compared_like_layers() -> None:
 
 
 class Meddling(nn.Module):
-    """A module with all that a probe could leave changed, some of it in evaluation mode too."""
+    """Module with every state that a probe could change, also in evaluation mode."""
 
     calls: Tensor
 
@@ -265,7 +265,7 @@ class Meddling(nn.Module):
 
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("layers", ["last", "all"])
-def test_a_probe_leaves_no_trace(fails: bool, layers: Any) -> None:
+def test_probe_leaves_model_and_global_rng_unchanged(fails: bool, layers: Any) -> None:
     model = Meddling(fails)
     model.layer[2].eval()
     next(model.parameters()).requires_grad_(False)
@@ -288,12 +288,12 @@ def test_a_probe_leaves_no_trace(fails: bool, layers: Any) -> None:
     assert torch.equal(torch.get_rng_state(), rng)
 
 
-def test_one_seed_gives_one_result() -> None:
+def test_probe_is_deterministic_for_a_seed() -> None:
     train, test = clouds(60, 0, noise=3.0), clouds(30, 1, noise=3.0)
     assert same(linear_probe(IDENTITY, train, test), linear_probe(IDENTITY, train, test))
 
 
-def test_data_that_cannot_be_probed() -> None:
+def test_invalid_data_are_refused() -> None:
     x, y = clouds(12, 0)
     images = torch.rand(12, 3, 4, 4)
     flat = nn.Flatten()
@@ -318,7 +318,7 @@ def test_data_that_cannot_be_probed() -> None:
             "Expected labels for train, but got none. Pass a pair (images, labels), or a Dataset of (image, label).",
         ),
         (flat, (images, y), images, "Expected labels for test, but got none."),
-        (IDENTITY, (x, y * 0 - 1), (x, y), "Expected labels for train, but got none."),
+        (IDENTITY, (x, y * 0 - 1), (x, y), "Expected labels for train, but got labels that are all -1."),
         (
             IDENTITY,
             (x, y % 2),
@@ -337,20 +337,20 @@ def test_data_that_cannot_be_probed() -> None:
     with pytest.raises(ShapeError) as shape:
         linear_probe(IDENTITY, (x, y), (x[:, 1:], y))
     assert str(shape.value) == (
-        "Expected features of one width from layer 'last' on train and test, but got 6 and 5. "
+        "Expected features of equal width from layer 'last' on train and test, but got 6 and 5. "
         "Resize the images to one size."
     )
 
 
 @pytest.mark.parametrize("penalties", [[], [0.0], [1.0, -1.0], [math.nan], [math.inf]])
-def test_penalties_out_of_range(penalties: list[float]) -> None:
+def test_penalties_out_of_range_are_refused(penalties: list[float]) -> None:
     with pytest.raises(OptionError) as caught:
         linear_probe(IDENTITY, clouds(12, 0), clouds(12, 0), penalties=penalties)
     what = f"a number in (0, inf), but got {penalties[-1]}" if penalties else "a sequence of at least 1, but got []"
     assert str(caught.value) == f"Expected penalties as {what}. For example penalties=(1e-4, 1e-2, 1.0)."
 
 
-def test_layers_that_are_not_there() -> None:
+def test_unknown_layers_are_refused() -> None:
     train = striped(8, 0)
     with pytest.raises(
         UnknownNameError, match=r"a layer of TinyBackbone, but got 'layers\.9'\. Did you mean 'layers\."
@@ -361,18 +361,18 @@ def test_layers_that_are_not_there() -> None:
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
-def test_features_of_any_scale_are_told_apart(scale: float) -> None:
+def test_features_of_any_scale_are_separated(scale: float) -> None:
     features, labels = clouds(60, 0)
     plain, scaled = (linear_probe(IDENTITY, (x, labels), (x, labels)) for x in (features, scale * features))
     assert plain.accuracy > 0.8
     assert scaled.accuracy == pytest.approx(plain.accuracy, abs=0.05)
 
 
-def test_features_too_large_to_add_up_are_refused() -> None:
+def test_features_whose_sum_overflows_are_refused() -> None:
     features, labels = torch.full((20, 3), 1e38), torch.arange(20) % 2
     with pytest.raises(DataError) as caught:
         linear_probe(IDENTITY, (features, labels), (features, labels))
     assert str(caught.value) == (
-        "Expected features from layer 'last' whose sum float32 can hold, which ends at 3.4e38, but got one of 1e+38. "
-        "Scale them down; the probe standardizes them anyway."
+        "Expected features from layer 'last' whose sum fits float32 (3.4e38), but got a feature of 1e+38. "
+        "Scale the features down; the probe standardizes them anyway."
     )

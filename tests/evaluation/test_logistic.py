@@ -19,12 +19,12 @@ def clouds(n: int, d: int, k: int, seed: int = 0, spread: float = 1.0) -> tuple[
 
 
 def newton(features: Tensor, labels: Tensor, k: int, penalty: float) -> tuple[Tensor, Tensor]:
-    """Newton's method in float64, with the Hessian written out: the textbook."""
+    """Newton's method in float64, with an explicit Hessian."""
     n, d = features.shape
     rows = torch.cat([features.double(), torch.ones(n, 1, dtype=torch.float64)], 1)
     target = torch.nn.functional.one_hot(labels, k).double()
     decay = torch.full((d + 1, k), penalty, dtype=torch.float64)
-    decay[d] = 1e-7  # the bias is free; a little keeps the Hessian invertible, as equal biases change nothing
+    decay[d] = 1e-7  # the bias has no penalty; a little keeps the Hessian invertible
     weights = torch.zeros(d + 1, k, dtype=torch.float64)
     for _ in range(50):
         p = (rows @ weights).softmax(1)
@@ -48,7 +48,7 @@ def objective(features: Tensor, labels: Tensor, weight: Tensor, bias: Tensor, pe
 
 
 @pytest.mark.parametrize(("n", "d", "k"), [(60, 4, 2), (90, 6, 3), (40, 2, 5)])
-def test_solutions_are_newtons(n: int, d: int, k: int) -> None:
+def test_solutions_equal_newtons_method(n: int, d: int, k: int) -> None:
     features, labels = clouds(n, d, k)
     model = fit_logistic(features, labels, k, PENALTIES)
     assert model.weight.shape == (4, d, k)
@@ -65,9 +65,9 @@ def test_solutions_are_newtons(n: int, d: int, k: int) -> None:
 
 
 @given(n=st.integers(2, 30), d=st.integers(1, 30), seed=st.integers(0, 10**6))
-def test_principal_directions_rebuild_the_products_of_columns(n: int, d: int, seed: int) -> None:
+def test_principal_directions_rebuild_the_gram_matrix(n: int, d: int, seed: int) -> None:
     features = torch.randn(n, d, generator=Generator().manual_seed(seed))
-    features = torch.cat([features, features[:1]])  # a direction less than rows
+    features = torch.cat([features, features[:1]])  # fewer directions than rows
     variances, directions = _principal(features)
     assert directions.shape == (d, min(n, d)) == (d, len(variances))
     torch.testing.assert_close(directions.T @ directions, torch.eye(len(variances), dtype=torch.float64))
@@ -77,9 +77,9 @@ def test_principal_directions_rebuild_the_products_of_columns(n: int, d: int, se
 
 @settings(deadline=None, max_examples=25)
 @given(n=st.integers(4, 60), d=st.integers(1, 80), k=st.integers(2, 4), seed=st.integers(0, 10**6), twins=st.booleans())
-def test_the_gradient_at_the_solution_is_zero(n: int, d: int, k: int, seed: int, twins: bool) -> None:
+def test_gradient_at_the_solution_is_zero(n: int, d: int, k: int, seed: int, twins: bool) -> None:
     features, labels = clouds(max(n, 2 * k), d, k, seed)
-    if twins:  # as correlated as can be
+    if twins:  # perfectly correlated
         features = torch.cat([features, features, features[:, :1] * 0], 1)
     model = fit_logistic(features, labels, k, PENALTIES)
     for g, penalty in enumerate(PENALTIES.tolist()):
@@ -90,7 +90,7 @@ def test_the_gradient_at_the_solution_is_zero(n: int, d: int, k: int, seed: int,
             assert gradient.norm() < 0.02  # at zero it is about 0.5
 
 
-def test_penalties_do_not_disturb_each_other() -> None:
+def test_penalties_are_solved_independently() -> None:
     features, labels = clouds(60, 5, 3)
     together = fit_logistic(features, labels, 3, PENALTIES)
     for g in range(4):
@@ -98,14 +98,14 @@ def test_penalties_do_not_disturb_each_other() -> None:
         torch.testing.assert_close(together.weight[g], alone.weight[0], rtol=0.05, atol=0.03)
 
 
-def test_a_larger_penalty_gives_smaller_weights() -> None:
+def test_larger_penalty_gives_smaller_weights() -> None:
     features, labels = clouds(60, 5, 3)
     norms = fit_logistic(features, labels, 3, PENALTIES).weight.flatten(1).norm(dim=1).tolist()
     assert norms == sorted(norms, reverse=True)
     assert norms[0] > 2 * norms[-1]
 
 
-def test_one_feature_and_two_points_in_closed_form() -> None:
+def test_two_points_equal_the_closed_form() -> None:
     # w (2 sigma(-2w) ...): for x = -1, 1 the two columns are -v and v with 1 - tanh(v) = 2 * penalty * v.
     features, labels = torch.tensor([[-1.0], [1.0]]), torch.tensor([0, 1])
     model = fit_logistic(features, labels, 2, torch.tensor([0.1]))
@@ -115,14 +115,14 @@ def test_one_feature_and_two_points_in_closed_form() -> None:
     assert p == pytest.approx(0.1 * v, abs=1e-4)
 
 
-def test_a_class_without_rows_is_allowed_and_never_won() -> None:
+def test_class_without_rows_is_never_predicted() -> None:
     features, labels = clouds(30, 3, 2)
     model = fit_logistic(features, labels, 4, PENALTIES)
     assert model.logits(features).isfinite().all()
     assert int(model.logits(features).argmax(2).max()) <= 1
 
 
-def test_more_features_than_rows_still_separates() -> None:
+def test_more_features_than_rows_still_separate() -> None:
     features, labels = clouds(10, 300, 2)
     model = fit_logistic(features, labels, 2, PENALTIES[:1])
     assert (model.logits(features)[0].argmax(1) == labels).all()
@@ -132,7 +132,7 @@ def test_more_features_than_rows_still_separates() -> None:
     torch.testing.assert_close(features.T.double() @ inside, weight, atol=1e-4, rtol=1e-3)
 
 
-def test_nothing_random_and_no_gradient_left() -> None:
+def test_solution_is_deterministic_and_has_no_gradient() -> None:
     features, labels = clouds(30, 3, 2)
     state = torch.get_rng_state()
     one, other = (fit_logistic(features, labels, 2, PENALTIES) for _ in range(2))

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from pretextkit.functional import (
     ConvMapHead,
     LinearMapHead,
     SegmentationScore,
-    segmentation_metrics,
     segmentation_probe,
 )
 from pretextkit.models import SmallCNN
@@ -22,7 +20,7 @@ CLASSES = 3
 
 
 def scenes(count: int = 10, size: tuple[int, int] = (12, 16), seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Images whose gray levels tell the class of each pixel: three vertical bands of random widths."""
+    """Images whose gray levels encode the class of each pixel: three vertical bands of random widths."""
     generator = torch.Generator().manual_seed(seed)
     edges = torch.randint(3, size[1] - 3, (count, 2), generator=generator).sort(1).values
     columns = torch.arange(size[1])
@@ -31,65 +29,12 @@ def scenes(count: int = 10, size: tuple[int, int] = (12, 16), seed: int = 0) -> 
     return (masks[:, None] / 2).float(), masks
 
 
-def naive_metrics(predictions: Tensor, targets: Tensor, classes: int, ignored: int) -> tuple[float, float, list[float]]:
-    pairs = [(p, t) for p, t in zip(predictions.flatten().tolist(), targets.flatten().tolist(), strict=True)]
-    pairs = [(p, t) for p, t in pairs if t != ignored]
-    ious = []
-    for k in range(classes):
-        both = sum(p == k and t == k for p, t in pairs)
-        either = sum(p == k or t == k for p, t in pairs)
-        ious.append(both / either if either else math.nan)
-    there = [iou for iou in ious if not math.isnan(iou)]
-    return sum(there) / len(there), sum(p == t for p, t in pairs) / len(pairs), ious
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_metrics_are_those_of_a_loop_over_pixels(seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    predictions = torch.randint(4, (3, 5, 7), generator=generator)
-    targets = torch.randint(4, (3, 5, 7), generator=generator)
-    targets[torch.rand(targets.shape, generator=generator) < 0.2] = 255
-    found = segmentation_metrics(predictions.byte(), targets.byte(), 6)  # classes 4 and 5 are nowhere
-    miou, accuracy, ious = naive_metrics(predictions, targets, 6, 255)
-    assert found.miou == pytest.approx(miou)
-    assert found.pixel_accuracy == pytest.approx(accuracy)
-    assert found.class_iou == pytest.approx(ious, nan_ok=True)
-    assert all(math.isnan(iou) for iou in found.class_iou[4:])
-
-
-def test_a_class_predicted_but_not_there_counts_as_zero() -> None:
-    found = segmentation_metrics(torch.tensor([[[0, 0, 1, 2]]]), torch.tensor([[[0, 0, 1, 1]]]), 4)
-    assert found.class_iou[:3] == (1.0, 0.5, 0.0)
-    assert found.miou == pytest.approx(0.5)
-
-
-@pytest.mark.parametrize("ignored", [-1, 0, 255])
-def test_what_is_predicted_on_ignored_pixels_changes_nothing(ignored: int) -> None:
-    targets = torch.tensor([[[1, 2, ignored, 2, ignored]]])
-    first = segmentation_metrics(torch.tensor([[[1, 2, 1, 1, 2]]]), targets, 3, ignore_index=ignored)
-    second = segmentation_metrics(torch.tensor([[[1, 2, 0, 1, 0]]]), targets, 3, ignore_index=ignored)
-    assert first.class_iou == pytest.approx(second.class_iou, nan_ok=True)
-    assert first.miou == second.miou == 0.5
-    assert first.pixel_accuracy == second.pixel_accuracy == pytest.approx(2 / 3)
-    assert math.isnan(first.class_iou[0])
-
-
-def test_metrics_refuse_what_cannot_be_compared() -> None:
-    masks = torch.zeros(1, 2, 2, dtype=torch.int64)
-    with pytest.raises(ShapeError, match=r"of one shape, but got \(1, 2, 2\) and \(2, 2\)\. Scale the logits up"):
-        segmentation_metrics(masks, masks[0], 2)
-    with pytest.raises(
-        DataError, match=r"pixels with a class, but got masks that are all ignored\. Check ignore_index=0"
-    ):
-        segmentation_metrics(masks, masks, 2, ignore_index=0)
-
-
 @pytest.mark.parametrize("size", [(12, 16), (13, 9), (3, 4), (2, 3)])
-def test_logits_at_places_are_those_of_the_whole(size: tuple[int, int]) -> None:
+def test_sampled_logits_equal_upsampled_logits(size: tuple[int, int]) -> None:
     logits = torch.randn(2, 5, 3, 4, generator=torch.Generator().manual_seed(0))
     y, x = (part.flatten().expand(2, -1) for part in torch.meshgrid(*map(torch.arange, size), indexing="ij"))
-    whole = upsampled(logits, size).flatten(2)
-    torch.testing.assert_close(sampled_at(logits, y, x, size), whole)
+    full = upsampled(logits, size).flatten(2)
+    torch.testing.assert_close(sampled_at(logits, y, x, size), full)
 
 
 class OneByOne(PixelHead):
@@ -105,23 +50,23 @@ class OneByOne(PixelHead):
         return logits
 
 
-def test_a_head_that_reads_single_places_is_fitted_as_if_it_had_read_the_whole_map() -> None:
+def test_pixel_head_on_samples_equals_fit_on_full_maps() -> None:
     generator = torch.Generator().manual_seed(0)
     maps, masks = torch.randn(4, 3, 9, 11, generator=generator), torch.randint(2, (4, 20, 23), generator=generator)
     options = {"learning_rate": 0.1, "steps": 20, "batch_size": 2, "pixels": 30, "ignore_index": 255, "seed": 0}
-    sparse, whole = OneByOne(0), OneByOne(0)
-    start = whole.conv.weight.clone()
+    sparse, full = OneByOne(0), OneByOne(0)
+    start = full.conv.weight.clone()
     fit_map_head(sparse, maps, masks, **options)  # type: ignore[arg-type]
-    fit_map_head(nn.Sequential(whole), maps, masks, **options)  # type: ignore[arg-type]
-    torch.testing.assert_close(sparse.conv.weight, whole.conv.weight, rtol=1e-3, atol=1e-4)
-    assert not torch.allclose(start, whole.conv.weight, atol=0.1)
-    assert (sparse.places, whole.places) == ({30}, {99})  # each took its way
+    fit_map_head(nn.Sequential(full), maps, masks, **options)  # type: ignore[arg-type]
+    torch.testing.assert_close(sparse.conv.weight, full.conv.weight, rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(start, full.conv.weight, atol=0.1)
+    assert (sparse.places, full.places) == ({30}, {99})  # samples against full maps
 
 
-def test_a_linear_head_on_large_maps_standardises_by_sampled_places_and_reads_them_all() -> None:
-    """Statistics of sampled places are those of smooth maps, but for chance."""
+def test_linear_head_on_large_maps_standardizes_by_samples() -> None:
+    """Statistics of samples approximate those of smooth maps."""
     maps = 5 + 3 * torch.randn(8, 2, 20, 20, generator=torch.Generator().manual_seed(0))
-    maps = maps.cumsum(3) / 20  # smooth enough that places between the pixels are like them
+    maps = maps.cumsum(3) / 20  # smooth: interpolated values resemble their neighbors
     masks = (upsampled(maps, (50, 60))[:, 0] > maps[:, 0].mean()).long()
     head = LinearMapHead(2, 2)
     options = {"learning_rate": 0.1, "steps": 300, "batch_size": 8, "pixels": 100, "ignore_index": 255, "seed": 0}
@@ -139,7 +84,7 @@ def test_one_pixel_of_one_image_is_enough_for_a_step() -> None:
 
 
 @pytest.mark.parametrize("head", [LinearMapHead, ConvMapHead])
-def test_maps_that_are_the_truth_are_read_off_perfectly(head: Any) -> None:
+def test_maps_equal_to_masks_give_perfect_miou(head: Any) -> None:
     test = scenes(4, seed=1)
     truth = nn.functional.one_hot(test[1], CLASSES)
 
@@ -153,7 +98,7 @@ def test_maps_that_are_the_truth_are_read_off_perfectly(head: Any) -> None:
     assert torch.equal(nn.functional.one_hot(result.predictions, CLASSES), truth)
 
 
-def test_maps_that_say_nothing_are_at_the_commonest_class() -> None:
+def test_uninformative_maps_predict_the_most_common_class() -> None:
     images, masks = scenes(10)
     masks = torch.where(masks == 2, 0, masks)
     result = segmentation_probe(
@@ -162,7 +107,7 @@ def test_maps_that_say_nothing_are_at_the_commonest_class() -> None:
     assert torch.unique(result.predictions).tolist() == [int(masks.float().mean() > 0.5)]
 
 
-def test_every_layer_is_scored_and_the_choice_is_not_made_on_test() -> None:
+def test_layer_choice_does_not_depend_on_test() -> None:
     torch.manual_seed(0)
     backbone = SmallCNN(in_channels=1).train()
     before = {name: value.clone() for name, value in backbone.state_dict().items()}
@@ -186,7 +131,7 @@ def test_every_layer_is_scored_and_the_choice_is_not_made_on_test() -> None:
 
 
 class Channel(nn.Module):
-    """One channel of the images, as it is."""
+    """One channel of the images."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -197,7 +142,7 @@ class Channel(nn.Module):
 
 
 class TwoChannels(nn.Module):
-    """Two layers, each of which sees one channel."""
+    """Two layers that each see one channel."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -207,8 +152,8 @@ class TwoChannels(nn.Module):
         return torch.cat([self.first(images), self.second(images)], 1)
 
 
-def test_the_layer_that_is_best_on_validation_is_chosen_though_another_is_best_on_test() -> None:
-    """Both channels are the truth in train, only the first in validation, and only the second in test."""
+def test_chosen_layer_is_best_on_validation_not_on_test() -> None:
+    """Both channels equal the masks in train, only the first in validation, only the second in test."""
 
     def two(first: bool, second: bool) -> tuple[Tensor, Tensor]:
         masks = scenes()[1].clamp(max=1)
@@ -229,7 +174,7 @@ def test_the_layer_that_is_best_on_validation_is_chosen_though_another_is_best_o
     assert result.layers["second"].miou == 1.0
 
 
-def test_the_rate_that_is_best_on_held_out_images_is_chosen() -> None:
+def test_chosen_rate_is_best_on_heldout_images() -> None:
     def probe(*rates: float) -> SegmentationScore:
         data, options = (scenes(), scenes(3)), {"steps": 20, "pixels": 32}
         return segmentation_probe(nn.Identity(), *data, learning_rates=rates, **options).layers["last"]  # type: ignore[arg-type]
@@ -240,7 +185,7 @@ def test_the_rate_that_is_best_on_held_out_images_is_chosen() -> None:
     assert probe(1e-3, 1.0) == best
 
 
-def test_the_last_head_is_fitted_to_all_of_train(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_final_head_is_fitted_to_all_of_train(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Tensor] = []
 
     def fit(head: nn.Module, maps: Tensor, masks: Tensor, **options: Any) -> None:
@@ -251,10 +196,10 @@ def test_the_last_head_is_fitted_to_all_of_train(monkeypatch: pytest.MonkeyPatch
     segmentation_probe(nn.Identity(), scenes(10), scenes(3), learning_rates=(1e-2, 1e-1))
     segmentation_probe(nn.Identity(), scenes(10), scenes(3), validation=scenes(2), learning_rates=(1e-2,))
     assert [len(maps) for maps in seen] == [8, 8, 10, 10, 10]
-    assert not torch.equal(seen[0], scenes(10)[0][2:])  # a random fifth is held out, as images may be sorted
+    assert not torch.equal(seen[0], scenes(10)[0][2:])  # a random fifth is held out, because images may be sorted
 
 
-def test_layers_go_by_name_and_maps_may_be_halved() -> None:
+def test_layers_by_name_and_bfloat16_storage_are_accepted() -> None:
     model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.AvgPool2d(2), nn.Flatten())
     train, test = scenes(), scenes(3, seed=1)
     result = segmentation_probe(model, train, test, layers=["1"], steps=10, storage=torch.bfloat16)
@@ -265,7 +210,7 @@ def test_layers_go_by_name_and_maps_may_be_halved() -> None:
         segmentation_probe(model, train, test, layers=["one"])
 
 
-def test_the_code_of_ignored_pixels_does_not_matter() -> None:
+def test_result_does_not_depend_on_ignore_index() -> None:
     images, masks = scenes()
     holes = torch.rand(masks.shape, generator=torch.Generator().manual_seed(3)) < 0.3
     results = [
@@ -294,7 +239,7 @@ def test_ignored_pixels_have_no_gradient() -> None:
     assert head.bias[1] > head.bias[0]
 
 
-def test_the_same_seed_gives_the_same_and_the_global_generator_is_left_alone() -> None:
+def test_probe_is_deterministic_and_keeps_global_rng() -> None:
     state = torch.get_rng_state()
     first, second = (segmentation_probe(nn.Identity(), scenes(), scenes(3), steps=5) for _ in range(2))
     assert torch.equal(first.predictions, second.predictions)
@@ -305,11 +250,10 @@ def test_the_same_seed_gives_the_same_and_the_global_generator_is_left_alone() -
     assert not torch.equal(next(other.head.parameters()), next(first.head.parameters()))
 
 
-def test_a_validation_part_takes_the_place_of_a_split() -> None:
-    train = tuple(part[:4] for part in scenes())  # too few to split
-    with pytest.raises(
-        DataError, match=r"at least 5 training images, a fifth of which is held out, but got 4\. Pass v"
-    ):
+def test_validation_replaces_the_split_of_train() -> None:
+    images, masks = scenes()
+    train = images[:4], masks[:4]  # too few to split
+    with pytest.raises(DataError, match=r"at least 5 training images, to hold out a fifth, but got 4\. Pass v"):
         segmentation_probe(nn.Identity(), train, scenes(3))
     assert (
         segmentation_probe(nn.Identity(), train, scenes(3), validation=scenes(2, seed=2), steps=200, pixels=64).miou
@@ -336,19 +280,19 @@ def test_a_validation_part_takes_the_place_of_a_split() -> None:
         (
             {"test": (scenes()[0], scenes()[1] + 1)},
             DataError,
-            r"test masks of classes 0 to 2, which train has, or 255 \(ignored\), but got class 3\. Set ignore_index",
+            r"test masks of classes 0 to 2, the classes of train, or 255 \(ignored\), but got class 3\. Set",
         ),
         ({"train": (scenes()[0], scenes()[1] - 1)}, DataError, r"train masks of classes 0 to 1, .* but got class -1"),
         ({"learning_rates": ()}, OptionError, r"learning_rates as a sequence of at least 1, but got \(\)"),
         ({"steps": 0}, OptionError, r"steps as a whole number of at least 1, but got 0\. The default"),
     ],
 )
-def test_bad_input(change: dict[str, Any], error: type[Exception], text: str) -> None:
+def test_invalid_input_is_refused(change: dict[str, Any], error: type[Exception], text: str) -> None:
     options: dict[str, Any] = {"train": scenes(), "test": scenes(), **change}
     with pytest.raises(error, match=text):
         segmentation_probe(nn.Identity(), **options)
 
 
-def test_weights_that_are_nan_are_told() -> None:
+def test_nan_weights_are_refused() -> None:
     with pytest.raises(DataError, match=r"finite features from layer 'last', but got NaN or inf\. Check the model's w"):
         segmentation_probe(lambda images: images * torch.nan, scenes(), scenes())

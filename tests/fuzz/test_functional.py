@@ -1,4 +1,4 @@
-"""Measures and scores of whatever comes: numbers of the documented shape, or an error in words of ours."""
+"""Metrics, scores and probes of arbitrary input: the documented shape, or a pretextkit error."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SCORES: dict[str, Callable[..., Any]] = {
 
 @pytest.mark.parametrize("name", SCORES)
 @given(x=st.one_of(any_tensors(), images(8)), y=st.one_of(any_tensors(), images(8)))
-def test_anomaly_scores_of_whatever_comes(name: str, x: Tensor, y: Tensor) -> None:
+def test_anomaly_scores_of_arbitrary_tensors(name: str, x: Tensor, y: Tensor) -> None:
     result = answer(SCORES[name], x, y)
     if result is not None:
         assert isinstance(result, AnomalyScores)
@@ -44,7 +44,7 @@ def test_anomaly_scores_of_whatever_comes(name: str, x: Tensor, y: Tensor) -> No
 
 
 @given(x=st.one_of(any_tensors(), images(8)), layout=st.sampled_from(LAYOUTS))
-def test_features_of_whatever_comes(x: Tensor, layout: str) -> None:
+def test_extract_features_of_arbitrary_tensors(x: Tensor, layout: str) -> None:
     result = answer(functional.extract_features, TINY, x)
     if result is not None:
         (features,) = result.layers.values()
@@ -69,10 +69,10 @@ labels = st.lists(st.integers(-1, 3), min_size=1, max_size=12)
     y_labels=labels,
     fit=st.booleans(),
 )
-def test_probes_of_whatever_comes(
+def test_probes_of_arbitrary_features_and_labels(
     name: str, x: Tensor, y: Tensor, x_labels: list[int], y_labels: list[int], fit: bool
 ) -> None:
-    if fit and x.ndim and y.ndim:  # mostly no error: as many labels as rows, and columns as in training
+    if fit and x.ndim and y.ndim:  # mostly valid: as many labels as rows, and equal widths
         x_labels, y_labels = (x_labels * len(x))[: len(x)], (y_labels * len(y))[: len(y)]
         y = x.detach()[: len(y)] if x.ndim == 2 else y
         y_labels = x_labels[: len(y)]
@@ -80,16 +80,16 @@ def test_probes_of_whatever_comes(
     if result is not None:
         assert 0 <= result.accuracy <= 1
         labeled = [label for label in y_labels if label >= 0]
-        assert result.targets.tolist() == labeled  # unlabeled rows are no class of their own
+        assert result.targets.tolist() == labeled  # unlabeled rows are not a class
         assert result.predictions.shape == result.targets.shape
         assert set(result.predictions.tolist()) <= {label for label in x_labels if label >= 0}
 
 
 @given(normal=any_tensors(), other=any_tensors(), rate=st.one_of(st.floats(), st.sampled_from((0.05, 0.5))))
-def test_decisions_on_whatever_comes(normal: Tensor, other: Tensor, rate: float) -> None:
-    found = answer(functional.detection_metrics, normal, other)
-    if found is not None:
-        assert all(0 <= value <= 1 + 1e-9 for value in found)
+def test_detection_and_calibration_of_arbitrary_scores(normal: Tensor, other: Tensor, rate: float) -> None:
+    metrics = answer(functional.detection_metrics, normal, other)
+    if metrics is not None:
+        assert all(0 <= value <= 1 + 1e-9 for value in metrics)
         assert normal.ndim == other.ndim == 1
     calibration = answer(functional.calibrate, normal, false_positive_rate=rate)
     if calibration is not None:
@@ -107,7 +107,7 @@ def test_decisions_on_whatever_comes(normal: Tensor, other: Tensor, rate: float)
     seed=seeds,
     fit=st.booleans(),
 )
-def test_masks_of_whatever_comes(
+def test_segmentation_metrics_of_arbitrary_masks(
     predictions: Tensor, targets: Tensor, classes: int, ignored: int, seed: int, fit: bool
 ) -> None:
     if fit:
@@ -123,14 +123,14 @@ def test_masks_of_whatever_comes(
 
 
 @given(x=any_tensors(), y=any_tensors(), same=st.booleans())
-def test_distances_of_whatever_comes(x: Tensor, y: Tensor, same: bool) -> None:
+def test_feature_distance_of_arbitrary_tensors(x: Tensor, y: Tensor, same: bool) -> None:
     maps = answer(functional.feature_distance(TINY), x, x if same else y)
     if maps is not None:
         assert maps.shape == (len(x), *x.shape[2:])
 
 
 @given(x=any_tensors())
-def test_backbones_of_whatever_comes(x: Tensor) -> None:
+def test_backbones_on_arbitrary_tensors(x: Tensor) -> None:
     with torch.no_grad():
         for network in (TINY, BATCHED):
             features = answer(network, x)

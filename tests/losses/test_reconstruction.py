@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from torch import Generator, Tensor
 
-from pretextkit.losses import psnr, weighted_mse
+from pretextkit.losses import weighted_mse
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -50,22 +48,3 @@ def test_half_precision_is_summed_in_float32(dtype: torch.dtype) -> None:
     loss = weighted_mse(predictions, targets, torch.ones(64, 1, 64, 64, dtype=dtype))
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(predictions[0, 0, 0, 0].item() ** 2)
-
-
-@pytest.mark.parametrize("mse", [1.0, 0.25, 1e-3])
-def test_decibels(mse: float) -> None:
-    assert psnr(torch.tensor(mse)).item() == pytest.approx(10 * math.log10(1 / mse), abs=1e-4)
-
-
-def test_no_error_is_a_hundred_decibels_and_gradient_is_left_behind() -> None:
-    nothing = torch.zeros((), requires_grad=True)
-    assert psnr(nothing) == 100
-    assert not psnr(nothing).requires_grad
-
-
-def test_decibels_agree_with_torchmetrics() -> None:
-    from torchmetrics.functional.image import peak_signal_noise_ratio
-
-    one, other = draw(2, 3, 8, 8), draw(2, 3, 8, 8, seed=1)
-    mse = (one - other).square().mean()
-    torch.testing.assert_close(psnr(mse), peak_signal_noise_ratio(one, other, data_range=1.0))

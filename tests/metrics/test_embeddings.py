@@ -21,8 +21,8 @@ def embeddings(n: int, d: int = 5, *, seed: int = 0, dtype: torch.dtype = torch.
     return z[0].requires_grad_(), z[1].requires_grad_()
 
 
-@pytest.fixture(params=[1 << 22, 37, 1], ids=["whole", "chunks", "rows"])
-def cells(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=[1 << 22, 37, 1], ids=["at once", "chunks", "rows"])
+def chunk_sizes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """At once, in chunks of uneven length, and row by row."""
     monkeypatch.setattr(_chunks, "_MAX_ENTRIES", request.param)
 
@@ -44,17 +44,17 @@ def test_alignment_and_uniformity_equal_loops() -> None:
     assert uniformity(z_a).item() == pytest.approx(math.log(sum(close) / len(close)), rel=1e-5)
 
 
-@pytest.mark.usefixtures("cells")
+@pytest.mark.usefixtures("chunk_sizes")
 @pytest.mark.parametrize("scale", [1.0, 1e-3])
 @pytest.mark.parametrize("n", [2, 9])
-def test_uniformity_is_that_of_all_pairs_at_once(n: int, scale: float) -> None:
+def test_uniformity_in_chunks_equals_all_pairs_at_once(n: int, scale: float) -> None:
     z = 1 + scale * torch.randn(n, 5, generator=Generator().manual_seed(n))
     dense = F.pdist(F.normalize(z)).square().mul(-2).exp().mean().log()
     torch.testing.assert_close(uniformity(z), dense, rtol=1e-5, atol=1e-6)
 
 
 class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Remembers the numbers in the largest tensor made."""
+    """Record the size of the largest tensor."""
 
     numbers = 0
 
@@ -64,14 +64,14 @@ class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
-def test_no_matrix_of_all_pairs_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uniformity_holds_no_matrix_of_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_chunks, "_MAX_ENTRIES", 512)
     with Largest() as largest:  # type: ignore[no-untyped-call]
         uniformity(embeddings(128, 2)[0])
     assert 0 < largest.numbers <= 512
 
 
-def test_spread_equals_a_loop() -> None:
+def test_feature_spread_equals_a_loop() -> None:
     z, _ = embeddings(7, 3)
     columns = list(zip(*(unit(row) for row in z), strict=True))
     means = [sum(column) / 7 for column in columns]
@@ -94,7 +94,7 @@ def test_uniformity_of_a_point_and_of_the_sphere() -> None:
     assert uniformity(z).item() == pytest.approx(-4 + 8 / 64, abs=0.02)  # variance of 4 cos is 16/64, halved
 
 
-def test_spread_of_a_point_and_of_the_sphere() -> None:
+def test_feature_spread_of_a_point_and_of_the_sphere() -> None:
     assert feature_spread(torch.ones(5, 3) * torch.arange(1, 6)[:, None]).item() == pytest.approx(0, abs=1e-5)
     z = torch.randn(4000, 64, generator=Generator().manual_seed(0))
     assert feature_spread(z).item() == pytest.approx(1, abs=0.01)
@@ -107,7 +107,7 @@ def test_spread_of_a_point_and_of_the_sphere() -> None:
     ids=["alignment", "uniformity", "spread", "rankme"],
 )
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
-def test_measures_are_detached_fp32_scalars_under_autocast(
+def test_metrics_are_detached_fp32_scalars_under_autocast(
     measure: Callable[[Tensor], Tensor], dtype: torch.dtype
 ) -> None:
     z = embeddings(6)[0].detach().to(dtype).requires_grad_()
@@ -119,7 +119,7 @@ def test_measures_are_detached_fp32_scalars_under_autocast(
     torch.testing.assert_close(value, measure(z.float()), rtol=1e-5, atol=1e-6)
 
 
-def test_rankme_is_the_entropy_of_the_singular_values() -> None:
+def test_rankme_equals_the_entropy_of_singular_values() -> None:
     z, _ = embeddings(7, 3)
     values = torch.linalg.eigvalsh(z.detach().T @ z.detach()).sqrt().tolist()
     shares = [value / sum(values) for value in values]
@@ -127,21 +127,21 @@ def test_rankme_is_the_entropy_of_the_singular_values() -> None:
 
 
 @pytest.mark.parametrize("rank", [1, 2, 5])
-def test_rankme_of_equal_orthogonal_directions_is_their_number(rank: int) -> None:
+def test_rankme_of_orthogonal_directions_is_their_number(rank: int) -> None:
     directions, _ = torch.linalg.qr(torch.randn(16, rank, generator=Generator().manual_seed(0)))
     rows = torch.eye(rank).repeat(4, 1)
     assert rankme(rows @ directions.T).item() == pytest.approx(rank, rel=1e-4)
     assert rankme(1e-4 * rows @ directions.T).item() == pytest.approx(rank, rel=1e-4)
 
 
-def test_rankme_of_a_point_of_nothing_and_of_unequal_directions() -> None:
+def test_rankme_of_degenerate_features() -> None:
     assert rankme(torch.ones(9, 4) * torch.arange(1, 10)[:, None]).item() == pytest.approx(1, abs=1e-3)
     assert rankme(torch.zeros(9, 4)).item() == 1
-    assert rankme(torch.diag(torch.tensor([3.0, 1.0]))).item() == pytest.approx(4 / 3**0.75)  # shares 3/4 and 1/4
+    assert rankme(torch.diag(torch.tensor([3.0, 1.0]))).item() == pytest.approx(4 / 3**0.75)  # fractions 3/4 and 1/4
 
 
 @pytest.mark.parametrize("shape", [(3,), (0, 4), (2, 3, 4, 4)])
-def test_rankme_takes_features_only(shape: tuple[int, ...]) -> None:
+def test_rankme_refuses_invalid_features(shape: tuple[int, ...]) -> None:
     with pytest.raises(ShapeError) as error:
         rankme(torch.zeros(shape))
     assert str(error.value) == f"Expected features n d, but got shape {shape}. Average maps first: .mean((2, 3))."

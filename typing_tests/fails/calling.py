@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from pretextkit.functional import (
+    compare,
     freeze_and_finetune,
     knn_probe,
     linear_probe,
@@ -26,6 +27,8 @@ print(pretrain(Rotation(backbone), images, epochs=1).accuracy)  # E: pretraining
 
 nt_xent_loss(images, images, 0.5)  # E: keyword only
 linear_probe(backbone, (images, labels))  # E: no test set
+linear_probe(backbone, images, images)  # E: no labels
+knn_probe(backbone, images)  # E: no labels
 linear_probe(backbone, (images, labels), (images, labels), "all")  # E: keyword only
 linear_probe(backbone, (images, labels), (images, labels), layers=3)  # E
 knn_probe(3, (images, labels), (images, labels))  # E: not callable
@@ -33,5 +36,8 @@ knn_probe(3, (images, labels), (images, labels))  # E: not callable
 head = LinearHead(backbone.feature_dim, 2)
 freeze_and_finetune(backbone, (images, labels))  # E: no head
 freeze_and_finetune(backbone, head, (images, labels), trainable=4)  # E
+freeze_and_finetune(backbone, head, images)  # E: no labels
+compare(["rotation"], SmallCNN, images, images, epochs=1)  # E: no labels
+compare(["rotation"], SmallCNN, (images, labels), (images, labels), pretraining={"optimiser": "sgd"})  # E
 reconstruction_anomaly_score(images, images)  # E: not callable
 reconstruction_anomaly_score(head, images, error="l3")  # E

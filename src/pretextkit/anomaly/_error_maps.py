@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pretextkit.errors import ShapeError, unknown_name
 from pretextkit.evaluation._features import Layers, Model
-from pretextkit.evaluation._maps import capture_maps
+from pretextkit.evaluation._capture import capture_maps
 
 __all__ = ["ErrorMaps", "feature_distance", "resolve_error"]
 

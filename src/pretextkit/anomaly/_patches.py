@@ -17,7 +17,7 @@ from pretextkit.anomaly._scores import AnomalyScores
 from pretextkit.data import as_source
 from pretextkit.errors import ShapeError
 from pretextkit.evaluation._features import Layers, Model
-from pretextkit.evaluation._maps import capture_maps
+from pretextkit.evaluation._capture import capture_maps
 
 __all__ = ["patch_anomaly_score"]
 

@@ -1,4 +1,4 @@
-"""Compare pretext tasks under one budget and one protocol."""
+"""Comparison of pretext tasks under one budget and one protocol."""
 
 from pretextkit.comparison._compare import compare
 from pretextkit.comparison._cost import views_per_image

@@ -1,111 +1,95 @@
-"""Pretext tasks side by side: the same backbone, images and budget, and the same measurements of each."""
+"""Comparison of pretext tasks: one backbone, one budget and one evaluation protocol."""
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
 
 import torch
-from torch import nn
 
-from pretextkit._validation._data import check_classes
-from pretextkit._validation._options import check_float, check_int, check_sequence
-from pretextkit.comparison._methods import ExperimentSetup, Method, Pretrained, RandomInit, Supervised, TaskFactory
+from pretextkit.comparison._methods import TaskFactory, build_methods
 from pretextkit.comparison._result import Comparison
-from pretextkit.comparison._runner import Evaluation, RunFiles, run_all
+from pretextkit.comparison._runner import RunFiles, run_all
+from pretextkit.comparison._setup import ExperimentSetup
 from pretextkit.contracts import Backbone
-from pretextkit.data import as_source
-from pretextkit.data._sources import TensorImages
-from pretextkit.errors import DataError, DuplicateNameError, OptionError, unknown_name
-from pretextkit.evaluation._features import pool_sides
-from pretextkit.evaluation._labeled import check_classes_seen
-from pretextkit.registries import backbones, pretext_tasks
-from pretextkit.training._hardware import Precision, resolve_device, resolve_precision
-from pretextkit.training._identity import digest, fingerprint
+from pretextkit.data import ImagesLike, LabeledLike
+from pretextkit.evaluation._finetune import FinetuneOptions
+from pretextkit.training._hardware import Precision
+from pretextkit.training._options import PretrainOptions
 
 __all__ = ["compare"]
-
-RANDOM_INIT, SUPERVISED = "random init", "supervised"
-NOTHING: Mapping[str, Any] = MappingProxyType({})
-PRETRAINING = (
-    *("optimizer", "learning_rate", "weight_decay", "warmup", "clip_norm"),
-    *("channels_last", "compile", "augment"),
-)
-FINETUNING = (
-    *("trainable", "head_epochs", "batch_size", "optimizer", "learning_rate", "weight_decay"),
-    *("layer_decay", "augment", "clip_norm"),
-)
 
 
 def compare(
     tasks: Iterable[str] | Mapping[str, TaskFactory],
     backbone: str | Callable[[], Backbone],
-    train: Any,
-    test: Any,
+    train: LabeledLike,
+    test: LabeledLike,
     *,
     epochs: int | None = None,
     views_per_image: float | None = None,
-    images: Any = None,
+    images: ImagesLike | None = None,
     batch_size: int = 256,
     seeds: Sequence[int] = (0,),
     label_fractions: Sequence[float] = (0.01, 0.1, 1.0),
     finetune_steps: int = 300,
     pool: int | Sequence[int] = 1,
-    pretraining: Mapping[str, Any] = NOTHING,
-    finetuning: Mapping[str, Any] = NOTHING,
+    pretraining: PretrainOptions | None = None,
+    finetuning: FinetuneOptions | None = None,
     precision: Precision = "auto",
     device: str | torch.device = "auto",
     save: str | Path | None = None,
     checkpoints: str | Path | None = None,
     progress: bool = True,
 ) -> Comparison:
-    """Pretrain with each task on one budget and measure the backbones alike, beside a random and a supervised one.
+    """Pretrain a backbone with each task on one budget, and evaluate it beside a random and a supervised backbone.
 
-    Under one seed all rows begin with the same weights, and fine-tune on the same few labels. A linear probe of every
-    stage, a nearest-neighbor probe and fine-tuning measure each. Everything that is chosen (stage, penalty, pooling)
-    is chosen on a split of train; fine-tuning chooses nothing.
+    For each seed, all methods start from the same weights and are fine-tuned on the same labels. Each trained backbone
+    is evaluated by a linear probe of every stage, a nearest-neighbor probe and fine-tuning. Stage, penalty and pooling
+    are chosen on a split of train; fine-tuning chooses nothing.
 
-    The budget counts images or views, for both are the same on every machine; seconds are not, and are reported beside.
-    Equal ``epochs`` read equally many images, though a rotation step then costs four views of each and SimCLR's two.
-    Equal ``views_per_image`` bring equally many pixels through the backbone, which is what a convolution's cost goes by. The
-    supervised row, whose images are one view each, reads as many as either allows.
+    The budget counts images or views, because both are equal on every machine; seconds are only reported. With equal
+    ``epochs`` every task reads equally many images, and a step of rotation costs four views of each, a step of SimCLR
+    two. With equal ``views_per_image`` every task sends equally many pixels through the backbone, which determines the
+    cost of a convolution. The supervised method makes one view of each image, and reads as many images as the budget
+    allows.
 
     Args:
-        tasks: Names of registered tasks, or row names with factories: ``{"no color": lambda b: SimCLR(b, jitter=0)}``.
+        tasks: Names of registered tasks, or method names with factories:
+            ``{"no color": lambda b: SimCLR(b, jitter=0)}``.
         backbone: Name of a registered backbone, or a factory such as its class.
-        train: Pair (images, labels), ``Dataset`` or ``DataLoader``, read once into memory; labels 0…k-1, -1 being
-            unlabeled: these images are pretrained on only.
-        test: Likewise, all that accuracies are measured on.
-        epochs: Budget as passes over the images; either this or ``views_per_image``.
+        train: Pair (images, labels), ``Dataset`` or ``DataLoader``, read once into memory; labels 0…k-1. Images labeled
+            -1 are only used for pretraining.
+        test: Test images with labels, in the same forms as ``train``; all accuracies are measured on them.
+        epochs: Budget as passes over the images. Pass either this or ``views_per_image``.
         views_per_image: Budget as views of each image.
-        images: What is pretrained on instead of train's images, to transfer from there to train and test.
-        batch_size: Images in a step of pretraining, and of the supervised row.
-        seeds: One run of every row for each.
-        label_fractions: Parts of train's labels to fine-tune on, stratified; ``()`` for no fine-tuning.
-        finetune_steps: Steps of each fine-tuning, rounded up to whole epochs.
-        pool: Sides of the grid over which the linear probe averages maps, chosen among like stages.
-        pretraining: Further options of :func:`pretrain`: optimizer, learning_rate, ….
-        finetuning: Further options of :func:`freeze_and_finetune`, for the supervised row too: augment, layer_decay, ….
-        precision: As for :func:`pretrain`.
-        device: Likewise.
-        save: Folder for ``comparison.json`` and for what is done so far: the same call goes on from there, and may
-            have more rows and seeds.
-        checkpoints: Folder of the pretraining runs, ``save``/checkpoints by default; comparisons that pretrain alike can
-            share it, and pretrain once.
-        progress: Show one bar over all.
+        images: Images for pretraining, to measure transfer to ``train`` and ``test``; the images of ``train`` by
+            default.
+        batch_size: Images per step of pretraining and of the supervised method.
+        seeds: Seeds; every method runs once for each.
+        label_fractions: Fractions of the labels of train for fine-tuning, stratified; ``()`` for no fine-tuning.
+        finetune_steps: Steps of each fine-tuning, rounded up to full epochs.
+        pool: Side of the grid over which the linear probe averages maps; several sides are compared like stages.
+        pretraining: Further options of :func:`pretrain`, such as ``optimizer`` and ``learning_rate``.
+        finetuning: Further options of :func:`freeze_and_finetune`, such as ``augment`` and ``layer_decay``. They also
+            apply to the supervised method.
+        precision: ``"auto"``, ``"fp32"``, ``"bf16"`` or ``"fp16"``, as for :func:`pretrain`.
+        device: ``"auto"`` is a GPU if there is one.
+        save: Folder for ``comparison.json`` and finished runs. The same call resumes from it, and may add methods and
+            seeds.
+        checkpoints: Folder of the pretraining checkpoints; ``save``/checkpoints by default. Comparisons with equal
+            pretraining can share it and pretrain once.
+        progress: Show one progress bar for all runs.
 
     Returns:
-        Every run, and a table to print.
+        All runs, printable as a table.
 
     Raises:
         OptionError: An option is out of range.
-        UnknownNameError: No such task, backbone or option.
+        UnknownNameError: A task, backbone or option does not exist.
         DataError: Labels are missing, or too few.
         CheckpointError: ``save`` holds runs of another call; the message shows the difference.
-        DivergenceError: A loss became NaN or infinite; what was finished before stays in ``save``.
+        DivergenceError: A loss became NaN or infinite; ``save`` keeps the runs that were finished before.
 
     Example:
         >>> from pretextkit.testing import TinyBackbone, toy_images
@@ -116,130 +100,25 @@ def compare(
         >>> [(run.method, run.images, run.views_seen) for run in result.runs]
         [('random init', 0, 0.0), ('supervised', 40, 40.0), ('rotation', 40, 160.0)]
     """
-    if (epochs is None) == (views_per_image is None):
-        raise OptionError(
-            "a budget: either epochs or views_per_image",
-            got=f"epochs={epochs}, views_per_image={views_per_image}",
-            fix="epochs=10 lets every task read each image ten times, views_per_image=40 lets it see 40 views of each.",
-        )
-    epochs = None if epochs is None else check_int("epochs", epochs, fix="For example epochs=10.")
-    if views_per_image is not None:
-        fix = "For example views_per_image=40."
-        views_per_image = check_float("views_per_image", views_per_image, "(0, inf)", fix=fix)
-    batch_size = check_int("batch_size", batch_size, fix="The default is 256.")
-    finetune_steps = check_int("finetune_steps", finetune_steps, fix="The default is 300.")
-    fix = "For example seeds=(0, 1, 2), each once."
-    seeds = [check_int("seeds", seed, at_least=None, fix=fix) for seed in check_sequence("seeds", seeds, fix=fix)]
-    if len(set(seeds)) < len(seeds):
-        raise OptionError("seeds, each once", got=seeds, fix=fix)
-    fix = "The default is (0.01, 0.1, 1.0)."
-    fractions = check_sequence("label_fractions", label_fractions, at_least=0, fix=fix)
-    fractions = [check_float("label_fractions", each, "(0, 1]", fix=fix) for each in fractions]
-    sides = pool_sides(pool)
-    for options, allowed, what in ((pretraining, PRETRAINING, "pretraining"), (finetuning, FINETUNING, "finetuning")):
-        for name in options:
-            if name not in allowed:
-                raise unknown_name(f"option in {what}", name, allowed)
-    resolve_precision(precision, resolve_device(device))
-    known, labeled = _in_memory(train, "train")
-    held, queries = _in_memory(test, "test")
-    assert labeled.labels is not None
-    assert queries.labels is not None
-    classes = check_classes(labeled.labels)
-    check_classes_seen(queries.labels, classes)
-    source = known.without_labels() if images is None else as_source(images, labels=False)
-    schedule = ExperimentSetup(
-        images=source,
-        train=labeled,
-        classes=classes,
+    setup = ExperimentSetup(
+        train=train,
+        test=test,
+        images=images,
         epochs=epochs,
         views_per_image=views_per_image,
-        batch_size=min(batch_size, len(source)),
+        batch_size=batch_size,
+        seeds=seeds,
+        label_fractions=label_fractions,
+        finetune_steps=finetune_steps,
+        pool=pool,
+        pretraining=pretraining or {},
+        finetuning=finetuning or {},
         precision=precision,
         device=device,
-        pretraining=pretraining,
-        finetuning=finetuning,
     )
-    counts = sorted({max(classes, round(fraction * len(labeled))) for fraction in fractions})
-    evaluation = Evaluation(schedule, queries, counts, finetune_steps, sides)
-    identity = {
-        "train": f"{len(known)} images {digest([known.images, labeled.images, labeled.labels])}",
-        "test": f"{len(held)} images {digest([queries.images, queries.labels])}",
-        "images": "those of train" if images is None else f"{len(source)} images {fingerprint(source)}",
-        "epochs": epochs,
-        "views_per_image": views_per_image,
-        "batch_size": schedule.batch_size,
-        "label_counts": counts,
-        "finetune_steps": finetune_steps,
-        "pool": sides if isinstance(pool, Iterable) else sides[0],
-        "pretraining": _shown(pretraining),
-        "finetuning": _shown(finetuning),
-        "precision": precision,
-    }
-    ways = _ways(tasks, backbones[backbone] if isinstance(backbone, str) else backbone, schedule)
-    files = RunFiles(None if save is None else Path(save), None if checkpoints is None else Path(checkpoints))
-    runs = run_all(ways, seeds, evaluation, identity, files, progress)
-    settings = {
-        "backbone": type(ways[0].backbone(0)).__name__,
-        **identity,
-        "seeds": seeds,
-        "device": str(resolve_device(device)),
-        "threads": torch.get_num_threads(),
-        "torch": str(torch.__version__),
-        "python": platform.python_version(),
-    }
-    result = Comparison(runs, settings)
+    methods = build_methods(tasks, backbone, setup)
+    runs = run_all(methods, setup, RunFiles(save, checkpoints), progress=progress)
+    result = Comparison(runs, {"backbone": methods[0].backbone_name(), **setup.settings()})
     if save is not None:
         result.save(Path(save) / "comparison.json")
     return result
-
-
-def _ways(
-    tasks: Iterable[str] | Mapping[str, TaskFactory], make: Callable[[], Backbone], schedule: ExperimentSetup
-) -> list[Method]:
-    if isinstance(tasks, str):
-        raise OptionError("a list of tasks' names, or a mapping", got=repr(tasks), fix=f"Write [{tasks!r}].")
-    names = list(tasks)
-    if odd := [name for name in names if not isinstance(name, str)]:
-        raise OptionError(
-            "tasks by their names, or a mapping from names to factories",
-            got=repr(odd[0]),
-            fix='Name the row: {"rotation": Rotation}.',
-        )
-    factories = tasks if isinstance(tasks, Mapping) else {name: pretext_tasks[name] for name in names}
-    taken = [RANDOM_INIT, SUPERVISED, *names]
-    for name in names:
-        if taken.count(name) > 1:
-            raise DuplicateNameError("one row of each name", got=f"two of {name!r}", fix="Name the task otherwise.")
-    for what, factory in (("backbone", make), *factories.items()):
-        if isinstance(factory, nn.Module) or not callable(factory):
-            raise OptionError(
-                f"a factory for {what!r}, as every row and seed trains a new one",
-                got=f"a {type(factory).__name__}",
-                fix="Pass its class, or a function that builds it.",
-            )
-    first: list[Method] = [RandomInit(RANDOM_INIT, make, schedule), Supervised(SUPERVISED, make, schedule)]
-    return first + [Pretrained(name, make, schedule, factory) for name, factory in factories.items()]
-
-
-def _in_memory(data: Any, what: str) -> tuple[TensorImages, TensorImages]:
-    """Read all images of ``data``, and those of them that are labeled."""
-    source = as_source(data)
-    if not isinstance(source, TensorImages):
-        batches = list(source.in_order(256))
-        labels = [batch.labels for batch in batches if batch.labels is not None]
-        source = TensorImages(torch.cat([batch.images for batch in batches]), torch.cat(labels) if labels else None)
-    if source.labels is None or not (source.labels >= 0).any():
-        raise DataError(
-            f"labels for {what}", got="none", fix="Pass a pair (images, labels), or a Dataset of (image, label)."
-        )
-    keep = source.labels >= 0
-    return source, source if keep.all() else TensorImages(source.images[keep], source.labels[keep])
-
-
-def _shown(options: Mapping[str, Any]) -> dict[str, str]:
-    """Show options in a way that is the same in every process: functions by their names."""
-    return {
-        name: getattr(value, "__qualname__", type(value).__qualname__) if callable(value) else repr(value)
-        for name, value in sorted(options.items())
-    }

@@ -1,99 +1,67 @@
-"""The ways of training that a comparison sets side by side, each a row."""
+"""Methods of training a backbone that a comparison sets side by side."""
 
 from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import nn
 
 from pretextkit._seeding import seeded
 from pretextkit.comparison import _cost
+from pretextkit.comparison._setup import ExperimentSetup
 from pretextkit.contracts import Backbone, PretextTask
-from pretextkit.data._sources import ImageSource, TensorImages
-from pretextkit.errors import DataError
-from pretextkit.evaluation._finetune import freeze_and_finetune
+from pretextkit.errors import DataError, DuplicateNameError, OptionError
+from pretextkit.evaluation._finetune import FinetuneOptions, freeze_and_finetune
 from pretextkit.models.heads import LinearHead
-from pretextkit.training._hardware import Precision, resolve_device
+from pretextkit.registries import backbones, pretext_tasks
+from pretextkit.training._hardware import resolve_device
 from pretextkit.training._identity import digest, plain_attributes
 from pretextkit.training._normalization import sample_images, unmeasured_normalizations
 from pretextkit.training._pretrain import pretrain
 
-__all__ = ["ExperimentSetup", "Method", "Pretrained", "RandomInit", "Supervised", "TaskFactory", "Trained"]
+__all__ = ["Method", "TaskFactory", "TrainedBackbone", "build_methods"]
+
+RANDOM_INIT, SUPERVISED = "random init", "supervised"
 
 TaskFactory = Callable[[Any], PretextTask[Any, Any]]
-"""From a backbone to a task around it: a task's class, or a function that sets its options."""
+"""Function from a backbone to a task around it: a class of tasks, or a function that sets options."""
+
+OnProgress = Callable[[float, float], None]
+"""Function of the cost so far and the current loss."""
 
 
-@dataclass(frozen=True)
-class ExperimentSetup:
-    """On what everything trains, and for how long."""
-
-    images: ImageSource
-    """What is pretrained on."""
-    train: TensorImages
-    """What is trained on with labels."""
-    classes: int
-    epochs: int | None
-    """Passes over the images, for every task as many; either this or ``views_per_image``."""
-    views_per_image: float | None
-    """Views of each image that a task's backbone sees, for every task as many."""
-    batch_size: int
-    precision: Precision
-    device: str | torch.device
-    pretraining: Mapping[str, Any]
-    """Further options of :func:`~pretextkit.functional.pretrain`."""
-    finetuning: Mapping[str, Any]
-    """Further options of :func:`~pretextkit.functional.freeze_and_finetune`."""
-
-    def steps(self, views: float) -> int:
-        """Tell how many steps the budget allows a task that makes ``views`` of each image."""
-        per_epoch = len(self.images) // self.batch_size
-        passes = self.epochs if self.epochs is not None else (self.views_per_image or 0) / views
-        return max(1, round(passes * per_epoch))
-
-    def supervised_epochs(self) -> int:
-        """Tell how many passes over the labeled images show as many images as the budget allows."""
-        passes = self.epochs if self.epochs is not None else self.views_per_image or 0
-        batch = min(self.batch_size, len(self.train))
-        allowed, per_pass = (
-            len(images) // size * size for images, size in ((self.images, self.batch_size), (self.train, batch))
-        )
-        return max(1, round(passes * allowed / per_pass))
-
-
-class Trained(NamedTuple):
-    """How a backbone was trained."""
+class TrainedBackbone(NamedTuple):
+    """A trained backbone and the cost of its training."""
 
     backbone: Backbone
     steps: int
     images: int
     """Images read."""
     views: float
-    """Whole images' worth of pixels that the backbone saw."""
+    """Pixels through the backbone, in full images."""
     seconds: float
     metrics: Mapping[str, float]
-    """The last row of the history."""
+    """Last row of the history."""
 
 
 @dataclass(frozen=True)
 class Method(ABC):
-    """A way of training a new backbone."""
+    """A method of training a new backbone."""
 
     name: str
-    make: Callable[[], Backbone]
-    schedule: ExperimentSetup
+    backbone_factory: Callable[[], Backbone]
+    setup: ExperimentSetup
 
-    def backbone(self, seed: int) -> Backbone:
-        """Build the backbone that all ways begin with under one seed."""
+    def new_backbone(self, seed: int) -> Backbone:
+        """Build the backbone from which all methods start under one seed."""
         with seeded(seed):
-            backbone = self.make()
+            backbone = self.backbone_factory()
         if not isinstance(backbone, Backbone):
             raise DataError(
                 "a pretextkit.Backbone from the factory",
@@ -102,23 +70,28 @@ class Method(ABC):
             )
         return backbone
 
-    def measured_backbone(self, seed: int) -> Backbone:
-        """Build it with its normalization measured on the images that are pretrained on, as pretraining does."""
-        backbone = self.backbone(seed)
+    def normalized_backbone(self, seed: int) -> Backbone:
+        """Build a backbone with its normalization measured on the images for pretraining, as pretraining does."""
+        backbone = self.new_backbone(seed)
         for normalization in unmeasured_normalizations(backbone):
-            normalization.measure(sample_images(self.schedule.images, seed))
+            normalization.measure(sample_images(self.setup.source, seed))
         return backbone
 
-    def module(self, seed: int) -> nn.Module:
-        """Build all that trains."""
-        return self.backbone(seed)
+    def backbone_name(self) -> str:
+        """Return the class name of the backbone."""
+        return type(self.new_backbone(0)).__name__
 
-    def describe(self, seed: int) -> dict[str, Any]:
-        """Say what another call must share to have the same result."""
-        module = self.module(seed)
+    def new_module(self, seed: int) -> nn.Module:
+        """Build the module that trains."""
+        return self.new_backbone(seed)
+
+    def identity(self, seed: int) -> dict[str, Any]:
+        """Describe everything that the result of a run depends on."""
+        module = self.new_module(seed)
         backbone = module.backbone if isinstance(module, PretextTask) else module
         return {
-            "row": self.name,
+            **self.setup.identity(),
+            "method": self.name,
             "seed": seed,
             "backbone": type(backbone).__name__,
             "trained": type(module).__name__,
@@ -127,103 +100,147 @@ class Method(ABC):
         }
 
     @abstractmethod
-    def work(self) -> int:
-        """Tell how many batches of whole images it takes."""
+    def cost(self) -> int:
+        """Return the cost of the training, in batches of full images."""
 
     @abstractmethod
-    def train(self, seed: int, checkpoint: Path | None, done: Callable[[float, float], None]) -> Trained:
-        """Train, and tell ``done`` now and then how much of :meth:`work` is done and what the loss is."""
+    def train(self, seed: int, checkpoint: Path | None, on_progress: OnProgress) -> TrainedBackbone:
+        """Train a new backbone and report the progress."""
 
 
 @dataclass(frozen=True)
 class RandomInit(Method):
-    """No training at all."""
+    """Random initialization without training."""
 
-    def work(self) -> int:
+    def cost(self) -> int:
         return 0
 
-    def train(self, seed: int, checkpoint: Path | None, done: Callable[[float, float], None]) -> Trained:
-        backbone = self.measured_backbone(seed).to(resolve_device(self.schedule.device))
-        return Trained(backbone, 0, 0, 0.0, 0.0, {})
+    def train(self, seed: int, checkpoint: Path | None, on_progress: OnProgress) -> TrainedBackbone:
+        backbone = self.normalized_backbone(seed).to(resolve_device(self.setup.device))
+        return TrainedBackbone(backbone, 0, 0, 0.0, 0.0, {})
 
 
 @dataclass(frozen=True)
 class Supervised(Method):
-    """Training with all labels."""
+    """Supervised training with all labels of train."""
 
-    def work(self) -> int:
-        return self.schedule.supervised_epochs() * len(self.schedule.train) // self.schedule.batch_size
+    def cost(self) -> int:
+        return self.setup.supervised_epochs() * len(self.setup.train_set) // self.setup.batch_size
 
-    def train(self, seed: int, checkpoint: Path | None, done: Callable[[float, float], None]) -> Trained:
-        schedule = self.schedule
-        backbone = self.measured_backbone(seed)
+    def train(self, seed: int, checkpoint: Path | None, on_progress: OnProgress) -> TrainedBackbone:
+        setup = self.setup
+        backbone = self.normalized_backbone(seed)
         with seeded(seed):
-            head = LinearHead(backbone.feature_dim, schedule.classes)
-        own = ("trainable", "head_epochs", "batch_size")  # all of it trains, on the budget
-        options = {name: value for name, value in schedule.finetuning.items() if name not in own}
+            head = LinearHead(backbone.feature_dim, setup.classes)
+        options: FinetuneOptions = {
+            **setup.finetuning,
+            "trainable": "all",
+            "head_epochs": 0,
+            "batch_size": setup.batch_size,
+        }
         result = freeze_and_finetune(
             backbone,
             head,
-            schedule.train,
-            trainable="all",
-            epochs=schedule.supervised_epochs(),
-            batch_size=schedule.batch_size,
-            precision=schedule.precision,
-            device=schedule.device,
+            setup.train_set,
+            epochs=setup.supervised_epochs(),
+            precision=setup.precision,
+            device=setup.device,
             seed=seed,
             progress=False,
             **options,
         )
         last = result.history.last
-        images = round(last["step"]) * min(schedule.batch_size, len(schedule.train))
-        return Trained(backbone, round(last["step"]), images, float(images), result.seconds, last)
+        steps = round(last["step"])
+        images = steps * min(setup.batch_size, len(setup.train_set))
+        return TrainedBackbone(backbone, steps, images, float(images), result.seconds, last)
 
 
 @dataclass(frozen=True)
 class Pretrained(Method):
-    """Pretraining by a pretext task, without labels."""
+    """Pretraining with a pretext task, without labels."""
 
-    task: TaskFactory
+    task_factory: TaskFactory
 
     @cached_property
     def views_per_image(self) -> float:
-        """Count the views that a step makes of each image."""
-        return _cost.views_per_image(self.module(0), self.schedule.images)
+        """Views that a step makes of each image."""
+        return _cost.views_per_image(self.new_module(0), self.setup.source)
 
-    def module(self, seed: int) -> PretextTask[Any, Any]:
+    def new_module(self, seed: int) -> PretextTask[Any, Any]:
         """Build the task around a new backbone."""
         with seeded(seed):
-            backbone = self.make()
-            task = self.task(backbone)
+            backbone = self.backbone_factory()
+            task = self.task_factory(backbone)
         if not isinstance(task, PretextTask) or task.backbone is not backbone:
             raise DataError(
-                f"a pretext task around the backbone it was given as {self.name!r}",
-                got=type(task).__name__ if not isinstance(task, PretextTask) else "one around another backbone",
-                fix="Pass a task's class, or a function such as lambda backbone: SimCLR(backbone, jitter=0.2).",
+                f"a pretext task around the given backbone from the factory {self.name!r}",
+                got=type(task).__name__ if not isinstance(task, PretextTask) else "a task around another backbone",
+                fix="Pass the class of a task, or a function such as lambda backbone: SimCLR(backbone, jitter=0.2).",
             )
         return task
 
-    def work(self) -> int:
-        return round(self.schedule.steps(self.views_per_image) * self.views_per_image)
+    def cost(self) -> int:
+        return round(self.setup.pretraining_steps(self.views_per_image) * self.views_per_image)
 
-    def train(self, seed: int, checkpoint: Path | None, done: Callable[[float, float], None]) -> Trained:
-        schedule, task = self.schedule, self.module(seed)
-        steps = schedule.steps(self.views_per_image)
-        begun = time.monotonic()
+    def train(self, seed: int, checkpoint: Path | None, on_progress: OnProgress) -> TrainedBackbone:
+        setup, task = self.setup, self.new_module(seed)
+        steps = setup.pretraining_steps(self.views_per_image)
+        start = time.monotonic()
         result = pretrain(
             task,
-            schedule.images,
+            setup.source,
             steps=steps,
-            batch_size=schedule.batch_size,
-            precision=schedule.precision,
-            device=schedule.device,
+            batch_size=setup.batch_size,
+            precision=setup.precision,
+            device=setup.device,
             seed=seed,
             checkpoint=checkpoint,
             progress=False,
-            callbacks=[lambda row: done(row["step"] * self.views_per_image, row["loss"])],
-            **schedule.pretraining,
+            callbacks=[lambda row: on_progress(row["step"] * self.views_per_image, row["loss"])],
+            **setup.pretraining,
         )
         last = result.history.last
-        images = steps * schedule.batch_size
-        seconds = last.get("seconds", time.monotonic() - begun)
-        return Trained(task.backbone, steps, images, images * self.views_per_image, seconds, last)
+        images = steps * setup.batch_size
+        seconds = last.get("seconds", time.monotonic() - start)
+        return TrainedBackbone(task.backbone, steps, images, images * self.views_per_image, seconds, last)
+
+
+def build_methods(
+    tasks: Iterable[str] | Mapping[str, TaskFactory], backbone: str | Callable[[], Backbone], setup: ExperimentSetup
+) -> list[Method]:
+    """Build the methods of a comparison: random initialization, supervised training, and one per task.
+
+    Raises:
+        OptionError: Tasks are not given by names or factories.
+        DuplicateNameError: Two methods have one name.
+        UnknownNameError: A task or backbone does not exist.
+    """
+    if isinstance(tasks, str):
+        raise OptionError("a list of task names, or a mapping", got=repr(tasks), fix=f"Write [{tasks!r}].")
+    names = list(tasks)
+    if unnamed := [name for name in names if not isinstance(name, str)]:
+        raise OptionError(
+            "task names, or a mapping from names to factories",
+            got=repr(unnamed[0]),
+            fix='Name the task: {"rotation": Rotation}.',
+        )
+    backbone_factory = backbones[backbone] if isinstance(backbone, str) else backbone
+    task_factories = tasks if isinstance(tasks, Mapping) else {name: pretext_tasks[name] for name in names}
+    taken = [RANDOM_INIT, SUPERVISED, *names]
+    for name in names:
+        if taken.count(name) > 1:
+            raise DuplicateNameError(
+                "one method of each name", got=f"two methods named {name!r}", fix="Choose another name."
+            )
+    for what, factory in (("backbone", backbone_factory), *task_factories.items()):
+        if isinstance(factory, nn.Module) or not callable(factory):
+            raise OptionError(
+                f"a factory for {what!r}, because every run trains a new module",
+                got=f"a {type(factory).__name__}",
+                fix="Pass its class, or a function that builds it.",
+            )
+    return [
+        RandomInit(RANDOM_INIT, backbone_factory, setup),
+        Supervised(SUPERVISED, backbone_factory, setup),
+        *(Pretrained(name, backbone_factory, setup, factory) for name, factory in task_factories.items()),
+    ]

@@ -1,4 +1,4 @@
-"""How much memory something took at its highest."""
+"""Peak memory of a computation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CLEAR_REFS = Path("/proc/self/clear_refs")
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Let :func:`peak_memory` start anew, where the system can: on GPUs, and on Linux.
+    """Reset the peak of :func:`peak_memory`; possible on GPUs and on Linux.
 
     Example:
         >>> reset_peak_memory(torch.device("cpu"))
@@ -22,12 +22,12 @@ def reset_peak_memory(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
-    with suppress(OSError):  # where it fails, the peak is that of the process since it began
-        CLEAR_REFS.write_text("5")  # resets the highest resident set, and nothing else (proc(5))
+    with suppress(OSError):  # without a reset, the peak is that since the start of the process
+        CLEAR_REFS.write_text("5")  # resets only the peak resident set size, see proc(5)
 
 
 def peak_memory(device: torch.device) -> int | None:
-    """Tell the most bytes held at once: by tensors on a GPU, by the whole process elsewhere; None where none can tell.
+    """Return the peak memory in bytes: of tensors on a GPU, of the process elsewhere; None if unavailable.
 
     Example:
         >>> peak_memory(torch.device("cpu")) > 1_000_000
@@ -39,5 +39,5 @@ def peak_memory(device: torch.device) -> int | None:
         import resource
     except ImportError:  # Windows
         return None
-    highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return highest if sys.platform == "darwin" else 1024 * highest  # bytes there, KiB elsewhere
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak  # bytes on macOS, KiB elsewhere

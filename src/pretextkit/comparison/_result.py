@@ -1,62 +1,62 @@
-"""What a comparison found, as plain data."""
+"""Result of a comparison, as plain data."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, Literal
 
+from pretextkit._atomic import write_json
 from pretextkit.errors import DataError
 from pretextkit.evaluation._linear_probe import LayerScore
 
-__all__ = ["Comparison", "ComparisonRun", "write_json"]
+__all__ = ["Comparison", "ComparisonRun"]
 
 Measure = Literal["linear", "linear_last", "knn"]
 
 
 @dataclass(frozen=True)
 class ComparisonRun:
-    """One way of training with one seed, measured; accuracies are on test."""
+    """Results of one method under one seed; accuracies are measured on test."""
 
     method: str
-    """``"random init"``, ``"supervised"``, or a task's name."""
+    """``"random init"``, ``"supervised"``, or the name of a task."""
     seed: int
     linear: float
-    """Linear probe at the layer that was best on a split of train."""
+    """Accuracy of the linear probe at the layer that is best on a split of train."""
     layer: str
-    """That layer."""
+    """Layer of ``linear``."""
     linear_last: float
-    """Linear probe at the last stage."""
+    """Accuracy of the linear probe at the last stage."""
     layers: Mapping[str, LayerScore]
-    """Every layer."""
+    """Layer name to scores of the linear probe, for every layer."""
     knn: float
-    """Nearest-neighbor probe."""
+    """Accuracy of the nearest-neighbor probe."""
     finetuned: Mapping[int, float]
-    """Number of labels to accuracy after fine-tuning on these."""
+    """Number of labels to accuracy after fine-tuning on them."""
     steps: int
-    """Of the training, as all below."""
+    """Training steps."""
     images: int
-    """Images read."""
+    """Images read by the training."""
     views_seen: float
-    """Whole images' worth of pixels that the backbone saw."""
+    """Pixels that the training sent through the backbone, in full images."""
     seconds: float
-    """Without evaluation."""
+    """Wall-clock time of the training in seconds, without evaluation."""
     peak_memory: int | None
-    """Most bytes held at once by tensors on a GPU, or by the process elsewhere, evaluation included."""
+    """Peak memory in bytes, evaluation included: of tensors on a GPU, of the process elsewhere; None if unavailable."""
     training: Mapping[str, float]
-    """Loss and metrics, as in the last row of the history."""
+    """Last row of the training history: loss and metrics."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Give what ``json`` can write."""
+        """Convert to plain data that ``json`` can write."""
         return asdict(self) | {"layers": {name: score._asdict() for name, score in self.layers.items()}}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ComparisonRun:
-        """Make a run of what :meth:`to_dict` gave, or of the same from a JSON file."""
+        """Build a run from the data of :meth:`to_dict`, also after a round trip through JSON."""
         return cls(
             **{
                 **values,
@@ -68,7 +68,7 @@ class ComparisonRun:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Ways of training side by side; prints as a table of mean ± standard deviation over seeds.
+    """Methods side by side; prints as a table of mean ± standard deviation over seeds.
 
     Example:
         >>> score = LayerScore(accuracy=0.6, validation=0.6, penalty=0.1, feature_dim=4)
@@ -84,27 +84,27 @@ class Comparison:
     """
 
     runs: tuple[ComparisonRun, ...]
-    """Row by row, one for each seed."""
+    """Runs, ordered by method and then by seed."""
     settings: Mapping[str, Any]
-    """Data, backbone, budget and options, in numbers and strings."""
+    """Data, backbone, budget and options, as numbers and strings."""
 
     def accuracies(self, measure: Measure = "linear") -> dict[str, list[float]]:
-        """Give each row's accuracies, one a seed, as :func:`pretextkit.plots.comparison` takes them."""
-        return {row: [getattr(run, measure) for run in runs] for row, runs in self._rows().items()}
+        """Map methods to accuracies, one for each seed; the input of :func:`pretextkit.plots.comparison`."""
+        return {row: [getattr(run, measure) for run in runs] for row, runs in self._runs_by_method().items()}
 
     def label_efficiency(self) -> dict[str, dict[int, list[float]]]:
-        """Give accuracies after fine-tuning by row and number of labels, one a seed.
+        """Map methods and numbers of labels to accuracies after fine-tuning, one for each seed.
 
-        :func:`pretextkit.plots.label_efficiency` takes them so.
+        The result is the input of :func:`pretextkit.plots.label_efficiency`.
         """
         return {
             row: {labels: [run.finetuned[labels] for run in runs] for labels in runs[0].finetuned}
-            for row, runs in self._rows().items()
+            for row, runs in self._runs_by_method().items()
         }
 
     def table(self) -> list[list[str]]:
-        """Lay out a header and a line for each row: accuracies in percent, and what the training cost."""
-        rows = self._rows()
+        """Return a header and a row for each method: accuracies in percent, and the cost of the training."""
+        rows = self._runs_by_method()
         finetuned = self.label_efficiency()
         header = ["%", "Linear, best stage", "Linear, last stage", "kNN"]
         header += [f"Fine-tuned, {labels:,} labels" for labels in next(iter(finetuned.values()))]
@@ -129,36 +129,36 @@ class Comparison:
         return [header, *lines]
 
     def to_dict(self) -> dict[str, Any]:
-        """Give what ``json`` can write: the settings, the table, and every run."""
+        """Convert settings, table and runs to plain data that ``json`` can write."""
         runs = [run.to_dict() for run in self.runs]
         return {"settings": dict(self.settings), "table": self.table(), "runs": runs}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Comparison:
-        """Make a comparison of what :meth:`to_dict` gave, or of the same from a JSON file.
+        """Build a comparison from the data of :meth:`to_dict`, also after a round trip through JSON.
 
         Raises:
-            DataError: ``values`` are something else.
+            DataError: ``values`` are other data.
         """
         try:
             return cls(tuple(ComparisonRun.from_dict(run) for run in values["runs"]), dict(values["settings"]))
         except (KeyError, TypeError, AttributeError) as error:
             raise DataError(
-                "what Comparison.to_dict gives",
+                "the data of Comparison.to_dict",
                 got=f"{type(error).__name__}: {error}",
                 fix="Read the comparison.json that compare(save=...) wrote.",
             ) from error
 
     def save(self, path: str | Path) -> None:
-        """Write :meth:`to_dict` as JSON."""
+        """Write the data of :meth:`to_dict` to a JSON file, atomically."""
         write_json(Path(path), self.to_dict())
 
     @classmethod
     def load(cls, path: str | Path) -> Comparison:
-        """Read what :meth:`save` wrote.
+        """Read a file of :meth:`save`.
 
         Raises:
-            DataError: It is something else.
+            DataError: The file holds other data.
         """
         return cls.from_dict(json.loads(Path(path).read_text("utf-8")))
 
@@ -169,24 +169,13 @@ class Comparison:
             "  ".join([line[0].ljust(widths[0]), *(map(str.rjust, line[1:], widths[1:]))]).rstrip() for line in table
         )
 
-    def _rows(self) -> dict[str, list[ComparisonRun]]:
+    def _runs_by_method(self) -> dict[str, list[ComparisonRun]]:
         rows: dict[str, list[ComparisonRun]] = {}
         for run in self.runs:
             rows.setdefault(run.method, []).append(run)
         return rows
 
 
-def write_json(path: Path, values: Any) -> None:
-    """Write a file that is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(values, indent=1) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-
-
-def _percent(shares: Sequence[float]) -> str:
-    text = f"{100 * mean(shares):.1f}"
-    return f"{text} ± {100 * stdev(shares):.1f}" if len(shares) > 1 else text
+def _percent(fractions: Sequence[float]) -> str:
+    text = f"{100 * mean(fractions):.1f}"
+    return f"{text} ± {100 * stdev(fractions):.1f}" if len(fractions) > 1 else text

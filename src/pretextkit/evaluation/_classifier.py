@@ -21,7 +21,7 @@ Augmentation = Callable[[Tensor, Generator], Tensor]
 
 
 class Classifier(nn.Module):
-    """A backbone and a head: images ``b c h w`` to logits ``b k``.
+    """Classifier made of a backbone and a head, from images ``b c h w`` to logits ``b k``.
 
     Example:
         >>> from pretextkit.models import LinearHead, SmallCNN

@@ -1,10 +1,11 @@
-"""Fine-tuning: labels in, a classifier out, with as much of the backbone frozen as wished."""
+"""Fine-tuning of a head and, optionally, of the backbone on labeled images."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +15,12 @@ from pretextkit._seeding import derived_generator
 from pretextkit._validation._data import check_classes
 from pretextkit._validation._options import check_float, check_int
 from pretextkit.contracts import as_float
-from pretextkit.data import as_source
+from pretextkit.data import LabeledLike
 from pretextkit.data._sources import ImageSource, TensorImages
-from pretextkit.errors import DataError, OptionError, unknown_name
+from pretextkit.errors import OptionError, unknown_name
 from pretextkit.evaluation._classifier import Augmentation, Classifier, ClassifierObjective, FeatureRows, HeadObjective
 from pretextkit.evaluation._features import extract_features
-from pretextkit.evaluation._labeled import check_classes_seen
+from pretextkit.evaluation._labels import check_classes_seen, labeled_images
 from pretextkit.training._hardware import Precision, resolve_device, resolve_precision
 from pretextkit.training._history import History
 from pretextkit.training._loop import train as run_training
@@ -28,26 +29,40 @@ from pretextkit.training._objectives import Objective
 from pretextkit.training._optim import OptimizerName
 from pretextkit.training._settings import Settings, check_batch_norm, make_plan
 
-__all__ = ["FinetuneResult", "freeze_and_finetune"]
+__all__ = ["FinetuneOptions", "FinetuneResult", "Trainable", "freeze_and_finetune"]
 
 Trainable = Literal["none", "all"] | Sequence[str]
-"""What of the backbone trains beside the head."""
+"""Trained part of the backbone: ``"none"``, ``"all"`` or names of submodules."""
+
+
+class FinetuneOptions(TypedDict, total=False):
+    """Options of :func:`freeze_and_finetune` that do not depend on the budget or the data."""
+
+    trainable: Trainable
+    head_epochs: int
+    batch_size: int
+    optimizer: OptimizerName
+    learning_rate: float | None
+    weight_decay: float | None
+    layer_decay: float
+    augment: Augmentation | None
+    clip_norm: float | None
 
 
 @dataclass(frozen=True)
 class FinetuneResult:
-    """What fine-tuning did."""
+    """Result of fine-tuning."""
 
     classifier: Classifier = field(repr=False)
-    """The backbone and the head, trained and in evaluation mode."""
+    """Trained backbone and head, in evaluation mode."""
     accuracy: float | None
-    """On ``val`` after the last epoch; no epoch is picked by it."""
+    """Accuracy on ``val`` after the last epoch; None without ``val``. It does not select an epoch."""
     predictions: Tensor | None = field(repr=False)
-    """``n`` labels of ``val`` as the classifier sees them."""
+    """Predicted labels ``n`` of ``val``; None without ``val``."""
     history: History = field(repr=False)
-    """One row for each epoch; ``accuracy`` there is on the (augmented) training batches."""
+    """One row for each epoch; its ``accuracy`` is measured on the augmented training batches."""
     seconds: float
-    """Of the training."""
+    """Wall-clock time of the training in seconds."""
 
     def __str__(self) -> str:
         shown = "not measured" if self.accuracy is None else f"{self.accuracy:.1%}"
@@ -57,8 +72,8 @@ class FinetuneResult:
 def freeze_and_finetune(
     backbone: nn.Module,
     head: nn.Module,
-    train: Any,
-    val: Any = None,
+    train: LabeledLike,
+    val: LabeledLike | None = None,
     *,
     trainable: Trainable = "none",
     epochs: int = 30,
@@ -75,40 +90,40 @@ def freeze_and_finetune(
     seed: int = 0,
     progress: bool = True,
 ) -> FinetuneResult:
-    """Train a head on a backbone's features, and as much of the backbone as asked for, in place.
+    """Train a head on the features of a backbone and, if requested, parts of the backbone, in place.
 
-    What is frozen stays in evaluation mode, BatchNorm statistics included, and is bit-identical afterwards. With
-    ``head_epochs`` the head first learns alone, so that its random start does not wreck the features that the rest
-    would then fine-tune (Kumar et al. 2022, arXiv 2202.10054). Both come back in evaluation mode, ready to classify;
-    after an error, in the modes they were in.
+    Frozen modules stay in evaluation mode, BatchNorm statistics included, and are bit-identical afterwards. With
+    ``head_epochs`` the head first trains alone, because the gradients of a random head would distort the features
+    (Kumar et al. 2022, arXiv 2202.10054). Backbone and head are returned in evaluation mode. After an error, their
+    modes are restored.
 
     Args:
-        backbone: Any module from images ``b c h w`` in [0, 1] to features ``b d``.
-        head: From ``b d`` to logits ``b k``.
-        train: Pair (images, labels), ``Dataset`` or ``DataLoader``; labels 0…k-1, -1 being unlabeled and left out.
-        val: Likewise; scored once, after the last epoch.
-        trainable: ``"none"`` of the backbone, ``"all"`` of it, or the names of the submodules that train.
+        backbone: Module from images ``b c h w`` in [0, 1] to features ``b d``.
+        head: Module from features ``b d`` to logits ``b k``.
+        train: Pair (images, labels), ``Dataset`` or ``DataLoader``; labels 0…k-1; images labeled -1 are left out.
+        val: Validation images with labels, in the same forms as ``train``; scored once, after the last epoch.
+        trainable: Trained part of the backbone: ``"none"``, ``"all"``, or names of submodules.
         epochs: Passes over the labeled images.
-        head_epochs: Passes in which only the head trains, before these; 0 where nothing else will.
-        batch_size: Images in a step; all of them where there are fewer.
-        optimizer: As for :func:`~pretextkit.functional.pretrain`.
-        learning_rate: Likewise.
-        weight_decay: Likewise.
-        layer_decay: Factor on the learning rate for each layer further from the head, 1 being none.
-        augment: Function from a batch and a generator to the batch that is trained on.
-        clip_norm: Longest gradient let through.
-        precision: As for :func:`~pretextkit.functional.pretrain`.
-        device: Likewise.
-        seed: Of the order, the augmentation and the layers' own randomness.
-        progress: Show how far it has come.
+        head_epochs: Passes in which only the head trains, before the ``epochs``.
+        batch_size: Images per step; at most all labeled images.
+        optimizer: ``"adamw"``, ``"sgd"`` or ``"lars"``, as for :func:`~pretextkit.functional.pretrain`.
+        learning_rate: Highest learning rate of the schedule; by default as for :func:`~pretextkit.functional.pretrain`.
+        weight_decay: Weight decay of matrices and filters; by default as for :func:`~pretextkit.functional.pretrain`.
+        layer_decay: Factor on the learning rate for each layer further from the head; 1 switches it off.
+        augment: Function from a batch and a generator to the augmented batch.
+        clip_norm: Maximum norm of the gradient; no clipping by default.
+        precision: ``"auto"``, ``"fp32"``, ``"bf16"`` or ``"fp16"``, as for :func:`~pretextkit.functional.pretrain`.
+        device: ``"auto"`` is a GPU if there is one.
+        seed: Seed of the order of images, the augmentation and random layers.
+        progress: Show a progress bar.
 
     Returns:
-        The classifier and its accuracy.
+        The classifier, its accuracy and the history.
 
     Raises:
-        DataError: No labels, one class only, labels that are not 0…k-1 or more classes than the head has outputs.
+        DataError: No labels, one class only, labels that are not 0…k-1, or more classes than the head has outputs.
         UnknownNameError: The backbone has no submodule of that name.
-        OptionError: An option is out of range, or the batch has one image and what trains BatchNorm.
+        OptionError: An option is out of range, or BatchNorm would train on batches of one image.
         DivergenceError: The loss or a weight became NaN or infinite.
 
     Example:
@@ -121,19 +136,19 @@ def freeze_and_finetune(
         torch.Size([16, 2])
     """
     layer_decay = check_float("layer_decay", layer_decay, "(0, 1]", fix="1 switches it off.")
-    head_epochs = check_int("head_epochs", head_epochs, at_least=0, fix="0 switches them off.")
+    head_epochs = check_int("head_epochs", head_epochs, at_least=0, fix="0 switches this phase off.")
     batch_size = check_int("batch_size", batch_size, fix="The default is 64.")
-    source, labels = _labeled(train, "train")
+    source, labels = labeled_images(train, "train")
     classes = check_classes(labels)
-    held = None if val is None else _labeled(val, "val")  # read now: an error after the training would come late
-    if held is not None:
-        check_classes_seen(held[1], classes, "val")
+    heldout = None if val is None else labeled_images(val, "val")  # read before training, to fail early
+    if heldout is not None:
+        check_classes_seen(heldout[1], classes, "val")
     trained = _trained_modules(backbone, trainable)
     if head_epochs and not trained:
         raise OptionError(
-            "head_epochs before something of the backbone trains",
+            "head_epochs=0, because only the head trains",
             got=f"head_epochs={head_epochs}, trainable={trainable!r}",
-            fix="Add them to epochs, or pass trainable='all'.",
+            fix="Add the head_epochs to epochs, or pass trainable='all'.",
         )
     settings = Settings(
         epochs=epochs,
@@ -146,22 +161,18 @@ def freeze_and_finetune(
         device=device,
         seed=seed,
     )
-    phases = [(settings, trained)]
-    if head_epochs:
-        phases = [(replace(settings, epochs=head_epochs), []), (replace(settings, seed=seed + 1), trained)]
+    phases = _phases(settings, head_epochs, trained)
     for phase, _ in phases:
-        make_plan(phase, source)  # refuses what the loop would, before anything changes
+        make_plan(phase, source)  # refuses invalid settings before anything changes
     check_batch_norm(batch_size, [head], "head")
     check_batch_norm(batch_size, trained, "backbone")
     resolve_precision(precision, resolve_device(device))
     classifier = Classifier(backbone, head).to(resolve_device(device))
-    state = [(weight, weight.requires_grad) for weight in backbone.parameters()]
-    modes = [(module, module.training) for module in classifier.modules()]
     rows: list[dict[str, float]] = []
     seconds = 0.0
-    try:
-        _try_one(ClassifierObjective(classifier, trained, augment, classes, layer_decay), source, seed)
-        for module in trained:  # before the head learns alone, on features that would then change
+    with _restored(backbone, classifier):
+        _check_fit(ClassifierObjective(classifier, trained, augment, classes, layer_decay), source, seed)
+        for module in trained:  # before the head trains, because it changes the features
             module.train()
             for normalization in unmeasured_normalizations(module):
                 normalization.measure(sample_images(source, seed).to(normalization.mean.device))
@@ -170,23 +181,39 @@ def freeze_and_finetune(
             inputs: ImageSource
             if modules or augment is not None:
                 trainee, inputs = ClassifierObjective(classifier, modules, augment, classes, layer_decay), source
-            else:  # the features never change: make them once
+            else:  # the features never change: extract them once
                 trainee, inputs = HeadObjective(head, classes), _features_of(backbone, source, precision)
             run = run_training(trainee, inputs, phase, title="Classifier", progress=progress)
-            rows += _later(run.history, rows, seconds)
+            rows += _shift_rows(run.history, rows, seconds)
             seconds += run.seconds
-    finally:
-        for weight, requires_grad in state:
-            weight.requires_grad_(requires_grad)
-        for module, mode in modes:
-            module.training = mode
     classifier.eval()
-    accuracy, predictions = (None, None) if held is None else _score(classifier, *held)
+    accuracy, predictions = (None, None) if heldout is None else _score(classifier, *heldout)
     return FinetuneResult(classifier, accuracy, predictions, History(tuple(rows)), seconds)
 
 
-def _try_one(trainee: ClassifierObjective, source: TensorImages, seed: int) -> None:
-    """Score one image, so that a head that does not fit is refused while nothing has changed."""
+def _phases(settings: Settings, head_epochs: int, trained: list[nn.Module]) -> list[tuple[Settings, list[nn.Module]]]:
+    """Return the settings and the trained modules of the backbone for each phase."""
+    if not head_epochs:
+        return [(settings, trained)]
+    return [(replace(settings, epochs=head_epochs), []), (replace(settings, seed=settings.seed + 1), trained)]
+
+
+@contextmanager
+def _restored(backbone: nn.Module, classifier: Classifier) -> Iterator[None]:
+    """Restore ``requires_grad`` of the backbone and the modes of all modules, also after an error."""
+    gradients = [(weight, weight.requires_grad) for weight in backbone.parameters()]
+    modes = [(module, module.training) for module in classifier.modules()]
+    try:
+        yield
+    finally:
+        for weight, requires_grad in gradients:
+            weight.requires_grad_(requires_grad)
+        for module, mode in modes:
+            module.training = mode
+
+
+def _check_fit(trainee: ClassifierObjective, source: TensorImages, seed: int) -> None:
+    """Compute the loss of one image, to refuse a head that does not fit before anything changes."""
     images, labels = next(iter(source.batches([torch.tensor([0])])))
     assert labels is not None
     device = module_device(trainee.module)
@@ -194,35 +221,17 @@ def _try_one(trainee: ClassifierObjective, source: TensorImages, seed: int) -> N
         trainee.score(trainee.prepare(as_float(images.to(device)), labels.to(device), derived_generator(seed, "try")))
 
 
-def _later(history: History, before: Sequence[Mapping[str, float]], seconds: float) -> list[dict[str, float]]:
-    """Count a phase's epochs, steps and seconds on from those of the phase before."""
-    last = before[-1] if before else {"epoch": 0, "step": 0}
-    ahead = {"epoch": last["epoch"], "step": last["step"], "seconds": seconds}
-    return [{name: value + ahead.get(name, 0) for name, value in row.items()} for row in history.rows]
+def _shift_rows(history: History, previous: Sequence[Mapping[str, float]], seconds: float) -> list[dict[str, float]]:
+    """Add the epochs, steps and seconds of previous phases to those of a phase."""
+    last = previous[-1] if previous else {"epoch": 0, "step": 0}
+    offsets = {"epoch": last["epoch"], "step": last["step"], "seconds": seconds}
+    return [{name: value + offsets.get(name, 0) for name, value in row.items()} for row in history.rows]
 
 
 def _features_of(backbone: nn.Module, source: ImageSource, precision: Precision) -> FeatureRows:
     features, labels = extract_features(backbone, source, precision=precision)
     assert labels is not None
     return FeatureRows(features["last"], labels)
-
-
-def _labeled(data: Any, what: str) -> tuple[TensorImages, Tensor]:
-    """Keep the labeled images of ``data``, in memory, and give their labels too."""
-    source = as_source(data)
-    images, labels = [], []
-    for batch in source.in_order(256):
-        if batch.labels is None:
-            raise DataError(
-                f"labels for {what}", got="none", fix="Pass a pair (images, labels), or a Dataset of (image, label)."
-            )
-        keep = batch.labels >= 0
-        images.append(batch.images[keep])
-        labels.append(batch.labels[keep])
-    targets = torch.cat(labels)
-    if not len(targets):
-        raise DataError(f"labeled images for {what}", got="labels that are all -1", fix="Label some of them.")
-    return TensorImages(torch.cat(images), targets), targets
 
 
 def _trained_modules(backbone: nn.Module, trainable: Trainable) -> list[nn.Module]:
@@ -233,11 +242,11 @@ def _trained_modules(backbone: nn.Module, trainable: Trainable) -> list[nn.Modul
     modules = dict(backbone.named_modules())
     if isinstance(trainable, str):
         raise unknown_name(
-            "choice of what trains", trainable, ["none", "all"], "One submodule's name goes into a list."
+            "choice of trained modules", trainable, ["none", "all"], "Put the name of one submodule into a list."
         )
     for name in trainable:
         if name not in modules:
-            raise unknown_name(f"submodule of {type(backbone).__name__}", name, [known for known in modules if known])
+            raise unknown_name(f"submodule of {type(backbone).__name__}", name, [each for each in modules if each])
     return [modules[name] for name in trainable]
 
 

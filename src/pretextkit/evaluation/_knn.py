@@ -1,4 +1,4 @@
-"""The nearest-neighbor probe: do images with like features have like labels?"""
+"""Nearest-neighbor probe: classify images by the labels of similar features."""
 
 from __future__ import annotations
 
@@ -12,33 +12,34 @@ from torch import Tensor, nn
 
 from pretextkit._validation._data import check_classes
 from pretextkit._validation._options import check_float, check_int
-from pretextkit.evaluation._features import Model
-from pretextkit.evaluation._labeled import check_classes_seen, check_widths, labeled_features
-from pretextkit.evaluation._storage import check_memory, row_slices
+from pretextkit.data import LabeledLike
+from pretextkit.evaluation._features import ExtractOptions, Model, check_widths, labeled_features
+from pretextkit.evaluation._labels import check_classes_seen
+from pretextkit.evaluation._storage import FeatureStore, row_slices
 from pretextkit.training._hardware import Precision
 
 __all__ = ["KNNResult", "cosine_neighbors", "knn_probe"]
 
-CHUNK, KNOWN = 1024, 2**16
-"""Queries compared at once, and with how many: their similarities take 256 MiB."""
-GROUP = 32
-"""Similarities of which the highest is looked at first."""
+QUERY_CHUNK, REFERENCE_CHUNK = 1024, 2**16
+"""Rows compared at once; their similarities take 256 MiB."""
+GROUP_SIZE = 32
+"""Similarities per group in :func:`grouped_topk`."""
 
 
 @dataclass(frozen=True)
 class KNNResult:
-    """What a nearest-neighbor probe found."""
+    """Result of a nearest-neighbor probe."""
 
     accuracy: float
-    """On test."""
+    """Accuracy on test."""
     k: int
-    """Neighbors that voted."""
+    """Number of neighbors that voted."""
     predictions: Tensor = field(repr=False)
-    """``n`` test labels, as the neighbors see them."""
+    """Predicted test labels ``n``."""
     targets: Tensor = field(repr=False)
-    """``n`` true test labels."""
+    """True test labels ``n``."""
     seconds: float = field(repr=False)
-    """Extraction included."""
+    """Wall-clock time in seconds, extraction included."""
 
     def __str__(self) -> str:
         return f"{self.k}-NN probe: {self.accuracy:.1%}"
@@ -46,8 +47,8 @@ class KNNResult:
 
 def knn_probe(
     backbone: Model,
-    train: Any,
-    test: Any = None,
+    train: LabeledLike,
+    test: LabeledLike | None = None,
     *,
     k: int = 20,
     temperature: float = 0.07,
@@ -58,26 +59,26 @@ def knn_probe(
     """Classify each test image by its most similar training images.
 
     Each of the ``k`` neighbors of highest cosine similarity votes for its label with the weight
-    ``exp(similarity / temperature)`` (Wu et al. 2018, arXiv 1805.01978). Nothing is trained and nothing chosen, so that
-    the figure is cheap and cannot be tuned. Similarities are made in parts, so that memory does not grow with them.
+    ``exp(similarity / temperature)`` (Wu et al. 2018, arXiv 1805.01978). The probe trains nothing and chooses nothing,
+    and is therefore cheap. Similarities are computed in chunks, and memory does not grow with their number.
 
     Args:
-        backbone: Any module or function from images to features; features ``n d`` pass through ``nn.Identity()``.
-        train: Pair (images, labels), ``Dataset`` or ``DataLoader``; label -1 is unlabeled and left out.
-        test: Likewise; without it, or where it is ``train`` itself or a pair of the same two, every training image is
-            classified by the others.
-        k: Neighbors; all of them where there are fewer.
-        temperature: Smaller lets the nearest count more.
-        batch_size: Images at a time.
-        precision: Of the extraction.
-        memory: Bytes that may be taken by features, half by those of train and half by those of test. What takes more
-            lies in temporary files; the result is the same. See :func:`extract_features`.
+        backbone: Module or function from images to features; features ``n d`` pass through ``nn.Identity()``.
+        train: Pair (images, labels), ``Dataset`` or ``DataLoader``; labels 0…k-1; images labeled -1 are left out.
+        test: Test images with labels, in the same forms as ``train``. If it is None or the same object as ``train``
+            (or a pair of the same two objects), every training image is classified by the other training images.
+        k: Number of neighbors that vote; at most all reference images.
+        temperature: Temperature of the vote; a smaller value gives the nearest neighbors more weight.
+        batch_size: Images per forward pass.
+        precision: Precision of the extraction.
+        memory: Memory budget of the features in bytes, half each for train and test; no limit by default. Features
+            beyond it lie in temporary files, and the result is the same. See :func:`extract_features`.
 
     Returns:
         Accuracy and predictions.
 
     Raises:
-        DataError: No labels, one class only, labels that are not 0…k-1, or test classes that train has not.
+        DataError: No labels, one class only, labels that are not 0…k-1, or test classes missing from train.
         ShapeError: Train and test have features of different widths.
         OptionError: ``k`` or ``temperature`` is out of range.
 
@@ -88,93 +89,122 @@ def knn_probe(
     """
     k = check_int("k", k, fix="The default is 20.")
     temperature = check_float("temperature", temperature, "(0, inf)", fix="The default is 0.07.")
-    memory = check_memory(memory)
-    begun = time.monotonic()
-    options: dict[str, Any] = {"batch_size": batch_size, "precision": precision, "memory": memory / 2}
-    known_layer, labels = labeled_features(backbone, train, "train", **options)
-    alone = test is None or _same(train, test)
-    query_layer, targets = (known_layer, labels) if alone else labeled_features(backbone, test, "test", **options)
+    train_store, test_store = FeatureStore(memory).split(2)
+    start = time.monotonic()
+    options: ExtractOptions = {"batch_size": batch_size, "precision": precision}
+    train_layers, labels = labeled_features(backbone, train, "train", train_store, **options)
+    leave_one_out = test is None or _same(train, test)
+    if test is None or leave_one_out:
+        test_layers, targets = train_layers, labels
+    else:
+        test_layers, targets = labeled_features(backbone, test, "test", test_store, **options)
     classes = check_classes(labels)
     check_classes_seen(targets, classes)
-    check_widths(known_layer, query_layer)
-    (known,), (queries,) = known_layer.values(), query_layer.values()
-    k = min(k, len(known) - alone)
-    for values in (known,) if alone else (known, queries):
-        for part in row_slices(*values.shape):
-            nn.functional.normalize(values[part], out=values[part])
-    similarity, rows = _most_similar(queries, known, k, alone=alone)
-    predictions = []
-    for nearest, which in zip(torch.split(similarity, CHUNK), torch.split(rows, CHUNK), strict=True):
-        votes = torch.zeros(len(which), classes)
-        votes.scatter_add_(1, labels[which], ((nearest - nearest[:, :1]) / temperature).exp())
-        predictions.append(votes.argmax(1))
-    predicted = torch.cat(predictions)
-    accuracy = (predicted == targets).float().mean().item()
-    return KNNResult(accuracy, k, predicted, targets, time.monotonic() - begun)
+    check_widths(train_layers, test_layers)
+    (reference,), (queries,) = train_layers.values(), test_layers.values()  # n d, m d
+    k = min(k, len(reference) - leave_one_out)
+    for features in (reference,) if leave_one_out else (reference, queries):
+        for part in row_slices(*features.shape):
+            nn.functional.normalize(features[part], out=features[part])
+    similarities, neighbors = _nearest(queries, reference, k, leave_one_out=leave_one_out)  # m k, m k
+    predictions = torch.cat(
+        [
+            _vote(chunk, labels[rows], classes, temperature)
+            for chunk, rows in zip(*(torch.split(each, QUERY_CHUNK) for each in (similarities, neighbors)), strict=True)
+        ]
+    )  # m
+    accuracy = (predictions == targets).float().mean().item()
+    return KNNResult(accuracy, k, predictions, targets, time.monotonic() - start)
 
 
-def cosine_neighbors(queries: Tensor, known: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Find the ``k`` rows of ``known`` ``n d`` whose directions are most like those of ``queries`` ``m d``.
+def cosine_neighbors(queries: Tensor, reference: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Find the ``k`` reference rows of highest cosine similarity to each query.
 
     Args:
         queries: ``m d``.
-        known: ``n d``.
-        k: How many, at most ``n``.
+        reference: ``n d``.
+        k: Number of neighbors, at most ``n``.
 
     Returns:
-        Cosines ``m k``, the highest first, and numbers of rows ``m k``.
+        Cosine similarities ``m k`` in descending order, and row numbers ``m k``.
 
     Example:
         >>> cosine_neighbors(torch.tensor([[3.0, 4.0]]), torch.eye(2), 2)
         (tensor([[0.8000, 0.6000]]), tensor([[1, 0]]))
     """
-    return _most_similar(nn.functional.normalize(queries), nn.functional.normalize(known), k, alone=False)
+    normalized = nn.functional.normalize(queries), nn.functional.normalize(reference)
+    return _nearest(*normalized, k, leave_one_out=False)
 
 
-def _most_similar(queries: Tensor, known: Tensor, k: int, *, alone: bool) -> tuple[Tensor, Tensor]:
-    """Find the ``k`` rows of ``known`` with the highest products; where ``queries`` are ``known``, none finds itself.
+def _vote(similarities: Tensor, labels: Tensor, classes: int, temperature: float) -> Tensor:
+    """Predict labels ``m`` from the similarities ``m k`` and the labels ``m k`` of neighbors."""
+    # Relative to the nearest neighbor, no weight overflows; the common factor does not change the vote.
+    weights = ((similarities - similarities[:, :1]) / temperature).exp()  # m k
+    votes = torch.zeros(len(labels), classes).scatter_add_(1, labels, weights)  # m classes
+    return votes.argmax(1)  # m
 
-    All queries meet a part of ``known`` before the next part is looked at, so that it is read once from where it lies.
+
+def _nearest(queries: Tensor, reference: Tensor, k: int, *, leave_one_out: bool) -> tuple[Tensor, Tensor]:
+    """Find the ``k`` rows of ``reference`` ``n d`` with the highest dot product with each of ``queries`` ``m d``.
+
+    All queries are compared with one chunk of ``reference`` before the next chunk, to read ``reference`` only once.
+
+    Args:
+        queries: ``m d``.
+        reference: ``n d``.
+        k: Number of neighbors.
+        leave_one_out: ``queries`` are ``reference``, and no row is its own neighbor.
+
+    Returns:
+        Dot products ``m k`` in descending order, and row numbers ``m k``.
     """
-    similarity, numbers = queries.new_empty(len(queries), 0), torch.empty(len(queries), 0, dtype=torch.int64)
-    for part in torch.split(torch.arange(len(known)), KNOWN):
-        begin, end = int(part[0]), int(part[-1]) + 1
-        found = []
-        for rows in torch.split(torch.arange(len(queries)), CHUNK):
-            products = queries[rows] @ known[begin:end].T
-            if alone:
+    similarities, neighbors = queries.new_empty(len(queries), 0), torch.empty(len(queries), 0, dtype=torch.int64)
+    for begin in range(0, len(reference), REFERENCE_CHUNK):
+        end = min(begin + REFERENCE_CHUNK, len(reference))  # c = end - begin reference rows
+        merged = []
+        for rows in torch.split(torch.arange(len(queries)), QUERY_CHUNK):  # q query rows
+            products = queries[rows] @ reference[begin:end].T  # q c
+            if leave_one_out:
                 own = rows[(begin <= rows) & (rows < end)]
                 products[own - rows[0], own - begin] = -torch.inf
-            values, columns = highest(products, min(k, end - begin))
-            both = torch.cat([similarity[rows], values], 1).sort(stable=True, descending=True)
-            which = torch.cat([numbers[rows], columns + begin], 1).gather(1, both.indices)
-            found.append((both.values[:, :k], which[:, :k]))
-        similarity, numbers = (torch.cat(each) for each in zip(*found, strict=True))
-    return similarity, numbers
+            values, columns = grouped_topk(products, min(k, end - begin))  # q k, q k
+            ranked = torch.cat([similarities[rows], values], 1).sort(stable=True, descending=True)  # q 2k
+            candidates = torch.cat([neighbors[rows], columns + begin], 1).gather(1, ranked.indices)  # q 2k
+            merged.append((ranked.values[:, :k], candidates[:, :k]))  # q k, q k
+        similarities, neighbors = (torch.cat(each) for each in zip(*merged, strict=True))  # m k, m k
+    return similarities, neighbors
 
 
-def highest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Give the ``k`` highest of each row of ``m n``, the highest first, and their columns.
+def grouped_topk(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Find the ``k`` highest values of each row, several times faster than ``topk`` on long rows.
 
-    Columns are first thrown into groups of 32: the ``k`` highest are in the ``k`` groups whose highest are highest.
-    Most of the work is then a maximum, which is several times faster than ``topk``.
+    The columns are divided into groups of 32. The ``k`` highest values lie in the ``k`` groups with the highest maxima,
+    and most of the work is a maximum.
+
+    Args:
+        values: ``m n``.
+        k: At most ``n``.
+
+    Returns:
+        Values ``m k`` in descending order, and column numbers ``m k``.
 
     Example:
-        >>> highest(torch.tensor([[1.0, 3.0, 2.0]]), 2)
+        >>> grouped_topk(torch.tensor([[1.0, 3.0, 2.0]]), 2)
         (tensor([[3., 2.]]), tensor([[1, 2]]))
     """
     count, columns = values.shape
-    groups = columns // GROUP
+    groups = columns // GROUP_SIZE
     if groups < 2 * k:
-        found = values.topk(k)
-        return found.values, found.indices
-    grouped = values[:, : groups * GROUP].view(count, GROUP, groups)  # a group is a column of these
-    best = grouped.amax(1).topk(k).indices[:, None]
-    among = grouped.gather(2, best.expand(-1, GROUP, -1)).flatten(1)
-    numbers = (best + groups * torch.arange(GROUP, device=values.device)[:, None]).flatten(1)
-    rest = torch.arange(groups * GROUP, columns, device=values.device)
-    found = torch.cat([among, values[:, rest]], 1).topk(k)
-    return found.values, torch.cat([numbers, rest.expand(count, -1)], 1).gather(1, found.indices)
+        highest = values.topk(k)
+        return highest.values, highest.indices
+    grouped = values[:, : groups * GROUP_SIZE].view(count, GROUP_SIZE, groups)  # m 32 g; a group is a column
+    best = grouped.amax(1).topk(k).indices[:, None]  # m 1 k
+    candidates = grouped.gather(2, best.expand(-1, GROUP_SIZE, -1)).flatten(1)  # m 32k
+    numbers = best + groups * torch.arange(GROUP_SIZE, device=values.device)[:, None]  # m 32 k
+    rest = torch.arange(groups * GROUP_SIZE, columns, device=values.device)  # r < 32
+    highest = torch.cat([candidates, values[:, rest]], 1).topk(k)  # m k
+    numbers = torch.cat([numbers.flatten(1), rest.expand(count, -1)], 1)  # m 32k+r
+    return highest.values, numbers.gather(1, highest.indices)  # m k, m k
 
 
 def _same(train: Any, test: Any) -> bool:

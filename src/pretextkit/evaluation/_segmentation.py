@@ -1,12 +1,12 @@
-"""The segmentation probe: how much of the classes of pixels can a small head read off frozen feature maps?"""
+"""Segmentation probe: a small head on frozen feature maps, trained to classify pixels."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +15,10 @@ from pretextkit._evaluation_mode import evaluation_mode, module_device
 from pretextkit._seeding import derived_generator, seeded
 from pretextkit._validation._options import check_float, check_int, check_sequence
 from pretextkit.contracts import as_float
+from pretextkit.data import LabeledLike
 from pretextkit.data._segmentation import Segmented, check_masks
 from pretextkit.errors import DataError
-from pretextkit.evaluation._features import Layers, Model
-from pretextkit.evaluation._maps import capture_maps
+from pretextkit.evaluation._capture import Layers, Model, Reader, capture_maps
 from pretextkit.evaluation._segmentation_heads import LinearMapHead, MapHead, fit_map_head, upsampled
 from pretextkit.metrics._segmentation import segmentation_metrics
 from pretextkit.training._hardware import Precision, resolve_precision
@@ -27,44 +27,42 @@ __all__ = ["SegmentationResult", "SegmentationScore", "segmentation_probe"]
 
 LEARNING_RATES = (1e-3, 1e-2, 1e-1)
 
-Read = Callable[[Tensor], dict[str, Tensor]]
-
 
 class SegmentationScore(NamedTuple):
-    """How well a head reads one layer."""
+    """Scores of the head on one layer."""
 
     miou: float
-    """On test."""
+    """Mean intersection over union on test."""
     pixel_accuracy: float
-    """On test."""
+    """Pixel accuracy on test."""
     validation: float
-    """mIoU on the held-out images by which layer and learning rate were chosen."""
+    """mIoU on the held-out images, by which layer and learning rate are chosen."""
     learning_rate: float
-    """The chosen one."""
+    """Chosen learning rate."""
     feature_dim: int
-    """``d``."""
+    """Channels ``d`` of the maps."""
 
 
 @dataclass(frozen=True)
 class SegmentationResult:
-    """What a segmentation probe found."""
+    """Result of a segmentation probe."""
 
     miou: float
-    """Mean intersection over union on test, of the layer that was best on held-out training images."""
+    """Mean intersection over union on test of the chosen layer."""
     pixel_accuracy: float
-    """Of the same."""
+    """Pixel accuracy on test of the chosen layer."""
     class_iou: tuple[float, ...]
-    """Of each class; NaN where it is in neither truth nor predictions."""
+    """Intersection over union of each class; NaN for a class in neither targets nor predictions."""
     layer: str
-    """That layer."""
+    """Chosen layer: the best on held-out training images."""
     layers: Mapping[str, SegmentationScore]
-    """Every layer that was probed."""
+    """Layer name to scores, for every probed layer."""
     predictions: Tensor = field(repr=False)
-    """``n h w``, the classes of test pixels as that layer's head sees them, of the masks' dtype."""
+    """Predicted test masks ``n h w`` of the chosen layer, of the dtype of the masks."""
     head: nn.Module = field(repr=False)
-    """That layer's head, from maps to logits."""
+    """Head of the chosen layer, from maps to logits."""
     seconds: float = field(repr=False)
-    """Extraction included."""
+    """Wall-clock time in seconds, extraction included."""
 
     def __str__(self) -> str:
         rows = ", ".join(f"{name} {score.miou:.1%}" for name, score in self.layers.items())
@@ -74,10 +72,10 @@ class SegmentationResult:
 
 def segmentation_probe(
     backbone: Model,
-    train: Any,
-    test: Any,
+    train: LabeledLike,
+    test: LabeledLike,
     *,
-    validation: Any = None,
+    validation: LabeledLike | None = None,
     head: MapHead = LinearMapHead,
     layers: Layers = "last",
     ignore_index: int = 255,
@@ -89,46 +87,47 @@ def segmentation_probe(
     storage: torch.dtype = torch.float32,
     seed: int = 0,
 ) -> SegmentationResult:
-    """Fit a small head on frozen feature maps to the classes of pixels, and score it on test.
+    """Fit a small head on frozen feature maps to classify pixels, and score it on test.
 
-    The head's logits are scaled up to the masks. The learning rate, and the layer if there are several, are chosen on
-    held-out *training* images; then the head is fitted anew to all of train, and test is looked at once. Nothing about
-    the backbone changes.
+    The logits of the head are upsampled to the masks. The learning rate, and the layer if there are several, are chosen
+    on held-out *training* images. The head is then fitted again to all of train, and test is used once. The backbone
+    does not change.
 
-    Maps of train are made once for each layer, one layer at a time, and kept in memory as ``storage``: 367 of 256x30x40
-    take 450 MB in float32 and half of it in bfloat16. Those of test are not kept.
+    The maps of train are computed once for each layer and kept in memory, one layer at a time: 367 maps of 256x30x40
+    take 450 MB in float32, and half of it in bfloat16. The maps of test are not kept.
 
     Args:
-        backbone: Any module or function from images to maps; for inner layers, a module.
-        train: Pair of images ``n c h w`` (uint8 or float in [0, 1], of any size, square or not) and masks ``n h w`` of
-            integers: classes 0…k-1, or ``ignore_index``. k is one more than train's highest.
-        test: Likewise.
-        validation: Likewise; without it, a fifth of train.
-        head: :class:`LinearMapHead`, :class:`ConvMapHead`, or any function from the maps' channels and the number of
+        backbone: Module or function from images to maps; for inner layers, a module.
+        train: Pair of images ``n c h w`` (uint8 or float in [0, 1], of any size, square or not) and integer masks
+            ``n h w`` with classes 0…k-1 or ``ignore_index``. k is one more than the highest class of train.
+        test: Test images with masks, as a pair like ``train``.
+        validation: Images with masks on which layer and learning rate are chosen, as a pair like ``train``; a fifth of
+            train by default.
+        head: :class:`LinearMapHead`, :class:`ConvMapHead`, or a function from the number of channels and the number of
             classes to a module.
         layers: ``"last"`` map, ``"all"`` stages, or names of layers; see :func:`extract_features`.
-        ignore_index: Pixels that have it play no part in fitting or scores.
-        learning_rates: AdamW's, to choose from.
-        steps: Of each fit.
-        batch_size: Images a step, and at a time elsewhere.
-        pixels: Random pixels that a step looks at in each image.
-        precision: Of the extraction.
+        ignore_index: Class of pixels that are left out of the loss and of the scores.
+        learning_rates: Learning rates of AdamW to choose from.
+        steps: Optimizer steps of each fit.
+        batch_size: Images per step and per forward pass.
+        pixels: Random pixels of each image in the loss of a step.
+        precision: Precision of the extraction.
         storage: Dtype of the maps in memory.
-        seed: Of the split, the head's first weights and the pixels.
+        seed: Seed of the split, the initial weights of the head and the pixels.
 
     Returns:
-        mIoU, pixel accuracy, each class's IoU and the predicted masks.
+        mIoU, pixel accuracy, the IoU of each class and the predicted masks.
 
     Raises:
-        ShapeError: Masks do not fit their images, or a layer gives no maps.
-        DataError: Masks hold something else, one class only, or test classes that train has not.
+        ShapeError: Masks do not fit their images, or a layer returns no maps.
+        DataError: Masks hold other values, one class only, or test classes missing from train.
         OptionError: An option is out of range.
         UnknownNameError: The model has no layer of that name.
 
     Example:
         >>> masks = torch.zeros(6, 8, 8, dtype=torch.int64)
         >>> masks[:, :, 4:] = 1
-        >>> data = (masks[:, None].float(), masks)  # one channel, which is the truth
+        >>> data = (masks[:, None].float(), masks)  # one channel, equal to the mask
         >>> segmentation_probe(torch.nn.Identity(), data, data, steps=60).miou
         1.0
     """
@@ -142,61 +141,59 @@ def segmentation_probe(
     pixels = check_int("pixels", pixels, fix="The default is 1024.")
     ignore_index = check_int("ignore_index", ignore_index, at_least=None, fix="The default is 255.")
     seed = check_int("seed", seed, at_least=None, fix="The default is 0.")
-    begun = time.monotonic()
-    known, asked = (check_masks(part, what) for part, what in ((train, "train"), (test, "test")))
-    classes = _classes(known.masks, ignore_index)
-    fit, held = _split(known, validation, seed)
-    for part, what in ((known, "train"), (asked, "test"), (held, "validation")):
-        _check_known(part.masks, what, classes, ignore_index)
+    start = time.monotonic()
+    train_set, test_set = check_masks(train, "train"), check_masks(test, "test")
+    classes = _count_classes(train_set.masks, ignore_index)
+    fit, heldout = _split(train_set, validation, seed)
+    for part, what in ((train_set, "train"), (test_set, "test"), (heldout, "validation")):
+        _check_classes_seen(part.masks, what, classes, ignore_index)
     device = module_device(backbone)
 
-    def reading() -> AbstractContextManager[Read]:
-        return _reading(backbone, layers, precision)
-
-    def fitted(maps: Tensor, masks: Tensor, rate: float) -> nn.Module:
+    def fit_head(maps: Tensor, masks: Tensor, rate: float) -> nn.Module:
         with seeded(seed):
-            made = head(maps.shape[1], classes).to(device)
+            module = head(maps.shape[1], classes).to(device)
         options = {"batch_size": batch_size, "pixels": pixels, "ignore_index": ignore_index, "seed": seed}
-        fit_map_head(made, maps, masks, learning_rate=rate, steps=steps, **options)
-        return made
+        fit_map_head(module, maps, masks, learning_rate=rate, steps=steps, **options)
+        return module
 
-    with reading() as read:
-        names = list(read(known.images[:1]))
-    best: dict[str, tuple[SegmentationScore, nn.Module, Tensor, tuple[float, ...]]] = {}
+    with _map_reader(backbone, layers, precision) as read:
+        names = list(read(train_set.images[:1]))
+    results: dict[str, tuple[SegmentationScore, nn.Module, Tensor, tuple[float, ...]]] = {}
     for name in names:
-        with reading() as read:
-            fit_maps, held_maps = (_maps(read, name, part.images, batch_size, storage) for part in (fit, held))
+        with _map_reader(backbone, layers, precision) as read:
+            fit_maps, heldout_maps = (_maps(read, name, part.images, batch_size, storage) for part in (fit, heldout))
         scores: dict[float, float] = {}
         for rate in rates:
-            trial = fitted(fit_maps, fit.masks, rate)
-            seen = _predict(trial, torch.split(held_maps, batch_size), held.masks)
-            scores[rate] = segmentation_metrics(seen, held.masks, classes, ignore_index=ignore_index).miou
+            trial = fit_head(fit_maps, fit.masks, rate)
+            predicted = _predict(trial, torch.split(heldout_maps, batch_size), heldout.masks)
+            scores[rate] = segmentation_metrics(predicted, heldout.masks, classes, ignore_index=ignore_index).miou
         rate = max(scores, key=scores.__getitem__)
-        if validation is None:
-            fit_maps = torch.cat([fit_maps, held_maps])
-        final = fitted(fit_maps, fit.masks if validation is not None else torch.cat([fit.masks, held.masks]), rate)
-        with reading() as read:
-            maps = (read(images)[name] for images in torch.split(asked.images, batch_size))
-            predictions = _predict(final, maps, asked.masks)
-        found = segmentation_metrics(predictions, asked.masks, classes, ignore_index=ignore_index)
-        score = SegmentationScore(found.miou, found.pixel_accuracy, scores[rate], rate, fit_maps.shape[1])
-        best[name] = (score, final, predictions, found.class_iou)
-    chosen = max(best, key=lambda name: best[name][0].validation)
-    score, final, predictions, class_iou = best[chosen]
+        masks = fit.masks
+        if validation is None:  # the held-out images are part of train
+            fit_maps, masks = torch.cat([fit_maps, heldout_maps]), torch.cat([masks, heldout.masks])
+        final = fit_head(fit_maps, masks, rate)
+        with _map_reader(backbone, layers, precision) as read:
+            test_maps = (read(images)[name] for images in torch.split(test_set.images, batch_size))
+            predictions = _predict(final, test_maps, test_set.masks)
+        metrics = segmentation_metrics(predictions, test_set.masks, classes, ignore_index=ignore_index)
+        score = SegmentationScore(metrics.miou, metrics.pixel_accuracy, scores[rate], rate, fit_maps.shape[1])
+        results[name] = (score, final, predictions, metrics.class_iou)
+    chosen = max(results, key=lambda name: results[name][0].validation)
+    score, final, predictions, class_iou = results[chosen]
     return SegmentationResult(
         miou=score.miou,
         pixel_accuracy=score.pixel_accuracy,
         class_iou=class_iou,
         layer=chosen,
-        layers={name: each[0] for name, each in best.items()},
+        layers={name: result[0] for name, result in results.items()},
         predictions=predictions,
         head=final.requires_grad_(False),
-        seconds=time.monotonic() - begun,
+        seconds=time.monotonic() - start,
     )
 
 
 @contextmanager
-def _reading(model: Model, layers: Layers, precision: Precision) -> Iterator[Read]:
+def _map_reader(model: Model, layers: Layers, precision: Precision) -> Iterator[Reader]:
     device = module_device(model)
     exact = resolve_precision(precision, device)
     autocast = torch.autocast(device.type, torch.float16 if exact == "fp16" else torch.bfloat16, exact != "fp32")
@@ -209,7 +206,7 @@ def _reading(model: Model, layers: Layers, precision: Precision) -> Iterator[Rea
         yield read_images
 
 
-def _maps(read: Read, name: str, images: Tensor, batch_size: int, storage: torch.dtype) -> Tensor:
+def _maps(read: Reader, name: str, images: Tensor, batch_size: int, storage: torch.dtype) -> Tensor:
     kept: Tensor | None = None
     for rows in torch.split(torch.arange(len(images)), batch_size):
         maps = read(images[rows])[name]
@@ -224,27 +221,27 @@ def _maps(read: Read, name: str, images: Tensor, batch_size: int, storage: torch
 
 @torch.no_grad()
 def _predict(head: nn.Module, maps: Iterable[Tensor], masks: Tensor) -> Tensor:
-    """Classify the pixels of batches of maps, in masks like ``masks``."""
+    """Classify the pixels of batches of maps, at the size and of the dtype of ``masks``."""
     device = next(head.parameters()).device
     size = (masks.shape[1], masks.shape[2])
     parts = [upsampled(head(chunk.to(device).float()), size).argmax(1).to(masks.dtype).cpu() for chunk in maps]
     return torch.cat(parts)
 
 
-def _split(train: Segmented, validation: Any, seed: int) -> tuple[Segmented, Segmented]:
+def _split(train: Segmented, validation: LabeledLike | None, seed: int) -> tuple[Segmented, Segmented]:
     if validation is not None:
         return train, check_masks(validation, "validation")
     count = len(train.images) // 5
     if not count:
         raise DataError(
-            "at least 5 training images, a fifth of which is held out", got=len(train.images), fix="Pass validation."
+            "at least 5 training images, to hold out a fifth", got=len(train.images), fix="Pass validation."
         )
     order = torch.randperm(len(train.images), generator=derived_generator(seed, "split"))
-    held, fit = order[:count], order[count:]
-    return Segmented(*(part[fit] for part in train)), Segmented(*(part[held] for part in train))
+    heldout, fit = order[:count], order[count:]
+    return Segmented(*(part[fit] for part in train)), Segmented(*(part[heldout] for part in train))
 
 
-def _classes(masks: Tensor, ignore_index: int) -> int:
+def _count_classes(masks: Tensor, ignore_index: int) -> int:
     present = torch.unique(masks)
     present = present[present != ignore_index]
     if len(present) < 2:
@@ -253,11 +250,11 @@ def _classes(masks: Tensor, ignore_index: int) -> int:
     return int(present.max()) + 1
 
 
-def _check_known(masks: Tensor, what: str, classes: int, ignore_index: int) -> None:
+def _check_classes_seen(masks: Tensor, what: str, classes: int, ignore_index: int) -> None:
     wrong = [label for label in torch.unique(masks).tolist() if label != ignore_index and not 0 <= label < classes]
     if wrong:
         raise DataError(
-            f"{what} masks of classes 0 to {classes - 1}, which train has, or {ignore_index} (ignored)",
+            f"{what} masks of classes 0 to {classes - 1}, the classes of train, or {ignore_index} (ignored)",
             got=f"class {wrong[0]}",
-            fix="Set ignore_index, or give train every class.",
+            fix="Set ignore_index, or give train at least one pixel of every class.",
         )

@@ -1,4 +1,4 @@
-"""Small heads from feature maps to the classes of pixels, and how they are fitted."""
+"""Segmentation heads on feature maps, and their training."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from pretextkit.training._optim import parameter_groups, warmup_cosine
 __all__ = ["ConvMapHead", "LinearMapHead", "MapHead", "PixelHead", "fit_map_head", "sampled_at", "upsampled"]
 
 MapHead = Callable[[int, int], nn.Module]
-"""From the maps' channels and the number of classes to a module that maps ``b d h' w'`` to logits ``b k h' w'``."""
+"""Function from the number of channels and of classes to a module from maps ``b d h' w'`` to logits ``b k h' w'``."""
 
 
 class PixelHead(nn.Module):
-    """A head that, in evaluation mode, reads each place of a map by an affine function of that place alone.
+    """Base class of heads that apply, in evaluation mode, one affine function to every position of a map.
 
-    Scaling its logits up is then the same as scaling the maps up, so that on large maps it is fitted to the pixels that
-    a step looks at, without a look at the others.
+    Upsampling and an affine function commute. On large maps, the head is therefore fitted to sampled pixels only.
 
     Example:
         >>> class Plain(PixelHead):
@@ -36,7 +35,7 @@ class PixelHead(nn.Module):
 
 
 class LinearMapHead(PixelHead):
-    """One linear classifier for every place of a map: a 1x1 convolution of standardized channels.
+    """Linear classifier of every position of a map: a 1x1 convolution of standardized channels.
 
     Example:
         >>> LinearMapHead(64, 11)(torch.rand(2, 64, 15, 20)).shape
@@ -54,7 +53,7 @@ class LinearMapHead(PixelHead):
 
 
 class ConvMapHead(nn.Module):
-    """A 3x3 convolution of standardized channels to 128, and a linear classifier: each place sees its neighbors.
+    """Convolutional classifier: a 3x3 convolution of standardized channels to 128 channels, and a linear classifier.
 
     Example:
         >>> ConvMapHead(64, 11)(torch.rand(2, 64, 15, 20)).shape
@@ -85,32 +84,31 @@ def fit_map_head(
     ignore_index: int,
     seed: int,
 ) -> None:
-    """Fit a head by AdamW with a cosine schedule to the cross-entropy of random pixels.
+    """Fit a head to the cross-entropy of random pixels by AdamW with a cosine schedule.
 
-    The logits are scaled up to the masks bilinearly, but only where a step looks: at ``pixels`` places of each image,
-    drawn anew (as PointRend trains, Kirillov et al. 2020, arXiv 1912.08193). The gradient expected is that of all
-    pixels, at a small part of the cost. For a :class:`PixelHead`, maps of many more places than that are scaled up
-    there instead, and it sees nothing else of them, which is faster.
+    Each step samples the bilinearly upsampled logits at ``pixels`` random positions of each image (as PointRend does,
+    Kirillov et al. 2020, arXiv 1912.08193). The expected gradient is that of all pixels, at a small fraction of the
+    cost. For a :class:`PixelHead` on large maps, the maps are sampled in place of the logits, which is faster.
 
     Args:
-        head: Trained in place, and left in evaluation mode.
+        head: Module from maps to logits; trained in place and left in evaluation mode.
         maps: ``n d h' w'``, of any floating dtype.
         masks: ``n h w``, the classes of pixels.
-        learning_rate: At its highest.
-        steps: How many.
-        batch_size: Images a step, drawn with replacement.
-        pixels: Pixels an image.
-        ignore_index: Pixels of this class have no part in the loss.
-        seed: Of what is drawn.
+        learning_rate: Highest learning rate of the schedule.
+        steps: Optimizer steps.
+        batch_size: Images per step, drawn with replacement.
+        pixels: Random pixels per image.
+        ignore_index: Class of pixels that are left out of the loss.
+        seed: Seed of images, pixels and random layers.
     """
     device = next(head.parameters()).device
     optimizer = torch.optim.AdamW(parameter_groups(head), lr=learning_rate, weight_decay=1e-2)
     generator = derived_generator(seed, "pixels")
     height, width = masks.shape[1:]
-    # Reading single places costs more a place: below three times as many, the whole map is read sooner.
+    # Sampling costs more per position: below three positions per sampled pixel, the full map is faster.
     sparse = isinstance(head, PixelHead) and maps.shape[2:].numel() > 3 * pixels and batch_size * pixels > 1
     head.train()
-    with seeded(derived_seed(seed, "layers")):  # a head of one's own may have dropout
+    with seeded(derived_seed(seed, "layers")):  # a user's head may have dropout
         for step in range(steps):
             rows = torch.randint(len(maps), (batch_size,), generator=generator)
             y = torch.randint(height, (batch_size, pixels), generator=generator)
@@ -122,7 +120,7 @@ def fit_map_head(
             else:
                 logits = sampled_at(head(chosen), y, x, (height, width))
             loss = nn.functional.cross_entropy(logits, targets, ignore_index=ignore_index, reduction="sum")
-            loss = loss / (targets != ignore_index).sum().clamp(min=1)  # a mean of no pixel would be NaN
+            loss = loss / (targets != ignore_index).sum().clamp(min=1)  # the mean over no pixel would be NaN
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * warmup_cosine(step, steps, 0)
             optimizer.zero_grad()
@@ -132,22 +130,22 @@ def fit_map_head(
 
 
 def sampled_at(maps: Tensor, y: Tensor, x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Read maps or logits ``b d h' w'``, scaled up to ``size``, at the pixels ``y``, ``x`` (each ``b p``): ``b d p``.
+    """Sample maps or logits ``b d h' w'``, upsampled to ``size``, at pixels ``y``, ``x`` (each ``b p``): ``b d p``.
 
     Example:
         >>> maps, y, x = torch.rand(1, 2, 3, 4), torch.tensor([[5]]), torch.tensor([[7]])
-        >>> whole = upsampled(maps, (12, 16))
-        >>> torch.allclose(sampled_at(maps, y, x, (12, 16))[0, :, 0], whole[0, :, 5, 7], atol=1e-5)
+        >>> full = upsampled(maps, (12, 16))
+        >>> torch.allclose(sampled_at(maps, y, x, (12, 16))[0, :, 0], full[0, :, 5, 7], atol=1e-5)
         True
     """
-    places = torch.stack([(2 * x + 1) / size[1] - 1, (2 * y + 1) / size[0] - 1], dim=-1)
-    grid = places[:, None].to(maps)
+    positions = torch.stack([(2 * x + 1) / size[1] - 1, (2 * y + 1) / size[0] - 1], dim=-1)
+    grid = positions[:, None].to(maps)
     sampled = nn.functional.grid_sample(maps, grid, padding_mode="border", align_corners=False)
     return sampled[:, :, 0]
 
 
 def upsampled(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Scale logits ``b k h' w'`` up to ``b k h w`` bilinearly.
+    """Upsample logits ``b k h' w'`` to ``b k h w`` bilinearly.
 
     Example:
         >>> upsampled(torch.rand(2, 11, 15, 20), (240, 320)).shape
@@ -157,13 +155,13 @@ def upsampled(logits: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _standardize(channels: int) -> nn.BatchNorm2d:
-    """Bring each channel to mean 0 and deviation 1; without momentum, its statistics are those of all steps alike."""
+    """Standardize each channel; without momentum, the statistics are the average over all steps."""
     feature_dim = check_int("feature_dim", channels, fix="It is the maps' number of channels.")
     return nn.BatchNorm2d(feature_dim, affine=False, momentum=None)
 
 
 def _classifier(channels: int, classes: int) -> nn.Conv2d:
-    """Start from indifference: random weights would first have to be unlearned."""
+    """Build a 1x1 convolution with zero weights; random weights would have to be unlearned first."""
     classifier = nn.Conv2d(channels, check_int("classes", classes, fix="Count the background as one."), 1)
     nn.init.zeros_(classifier.weight)
     if classifier.bias is not None:

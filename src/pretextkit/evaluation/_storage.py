@@ -1,7 +1,8 @@
-"""Rows of features that need not fit into memory: worked on in parts, and in a temporary file where they are many."""
+"""Storage of features within a memory budget: rows in memory or in temporary files, processed in chunks."""
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import sys
@@ -16,32 +17,32 @@ from torch import Tensor
 from pretextkit._validation._options import check_float
 from pretextkit.errors import OptionError
 
-__all__ = ["Rows", "Standardized", "allocate", "check_memory", "row_slices"]
+__all__ = ["FeatureStore", "Rows", "Standardized", "row_slices"]
 
-NUMBERS_AT_ONCE = 2**22
-"""Numbers worked on at once, 16 MiB of float32. As they are as many under every budget, the results are the same."""
+CHUNK_ENTRIES = 2**22
+"""Matrix entries per chunk, 16 MiB of float32. Independent of ``memory``, so results are identical for any limit."""
 
 
 class Rows(Protocol):
-    """Features ``n d`` of which a few rows are asked for at a time; a tensor is the simplest."""
+    """Features ``n d`` that are read in slices of rows, such as a tensor."""
 
     @property
     def shape(self) -> torch.Size:
-        """Give ``n d``."""
+        """Shape ``n d``."""
         ...
 
     def __len__(self) -> int:
-        """Count the rows."""
+        """Number of rows."""
         ...
 
     def __getitem__(self, rows: slice, /) -> Tensor:
-        """Give some rows."""
+        """Read a slice of rows."""
         ...
 
 
 @dataclass(frozen=True)
 class Standardized:
-    """Chosen rows of features, standardized when they are asked for: a copy of all would take as much memory again.
+    """Selected rows of features, standardized on access to avoid a copy of all rows.
 
     Example:
         >>> features = torch.tensor([[1.0], [3.0], [5.0]])
@@ -52,8 +53,8 @@ class Standardized:
 
     features: Tensor
     """``n d``."""
-    which: Tensor
-    """``m``, int64: numbers of rows."""
+    rows: Tensor
+    """``m``, int64: row numbers."""
     mean: Tensor
     """``d``."""
     std: Tensor
@@ -61,65 +62,96 @@ class Standardized:
 
     @property
     def shape(self) -> torch.Size:
-        """Give ``m d``."""
-        return torch.Size((len(self.which), self.features.shape[1]))
+        """Shape ``m d``."""
+        return torch.Size((len(self.rows), self.features.shape[1]))
 
     def __len__(self) -> int:
-        """Count the chosen rows."""
-        return len(self.which)
+        """Number of selected rows."""
+        return len(self.rows)
 
-    def __getitem__(self, rows: slice, /) -> Tensor:
-        """Give some of the chosen rows."""
-        return self.features[self.which[rows]].sub_(self.mean).div_(self.std)
+    def __getitem__(self, part: slice, /) -> Tensor:
+        """Read and standardize a slice of the selected rows."""
+        return self.features[self.rows[part]].sub_(self.mean).div_(self.std)
 
 
 def row_slices(count: int, width: int) -> Iterator[slice]:
-    """Cut ``count`` rows, for each of which ``width`` numbers are held, into parts that fit into memory.
+    """Cut ``count`` rows of ``width`` entries each into slices of at most 16 MiB.
 
     Example:
         >>> list(row_slices(10, 2**20))
         [slice(0, 4, None), slice(4, 8, None), slice(8, 10, None)]
     """
-    step = max(1, NUMBERS_AT_ONCE // max(1, width))
+    step = max(1, CHUNK_ENTRIES // max(1, width))
     return (slice(begin, min(begin + step, count)) for begin in range(0, count, step))
 
 
-def allocate(count: int, width: int, memory: float) -> Tensor:
-    """Make room for float32 rows ``n d``: in memory, or in a temporary file where they take more bytes than ``memory``.
+class FeatureStore:
+    """Allocate float32 rows within a memory budget, and rows beyond it in temporary files.
 
-    The file is memory-mapped, so that the system reads and writes it as it is used, and goes with the tensor. It has no
-    name even while it is there (on Windows, none that outlives the process): no error and no signal leaves it behind.
+    Results do not depend on the budget. A file is memory-mapped: the operating system reads and writes its pages on
+    demand, and the file disappears with its tensor. It has no name (on Windows, no name that outlives the process), and
+    no error and no signal leaves it behind.
+
+    Args:
+        memory: Budget in bytes.
 
     Raises:
-        OptionError: The disk has too little room.
+        OptionError: ``memory`` is not a number above 0.
 
     Example:
-        >>> allocate(3, 2, memory=8).zero_().shape
-        torch.Size([3, 2])
+        >>> store = FeatureStore(memory=100)
+        >>> store.allocate(3, 2).shape, store.free
+        (torch.Size([3, 2]), 76.0)
     """
+
+    def __init__(self, memory: float = math.inf) -> None:
+        fix = "It counts bytes, for example 2e9; the default sets no limit."
+        self.free = check_float("memory", memory, "(0, inf]", fix=fix)
+
+    def split(self, parts: int) -> list[FeatureStore]:
+        """Divide the budget into equal parts.
+
+        Example:
+            >>> [store.free for store in FeatureStore(90).split(3)]
+            [30.0, 30.0, 30.0]
+        """
+        return [FeatureStore(self.free / parts) for _ in range(parts)]
+
+    def allocate(self, count: int, width: int) -> Tensor:
+        """Allocate rows ``count width`` that are kept.
+
+        Raises:
+            OptionError: The disk has too little room.
+        """
+        rows = self.scratch(count, width)
+        if rows.nbytes <= self.free:
+            self.free -= rows.nbytes
+        return rows
+
+    def scratch(self, count: int, width: int) -> Tensor:
+        """Allocate rows ``count width`` that are dropped before the next allocation.
+
+        Raises:
+            OptionError: The disk has too little room.
+        """
+        size = 4 * count * width
+        return torch.empty(count, width) if size <= self.free else _mapped_rows(count, width)
+
+
+def _mapped_rows(count: int, width: int) -> Tensor:
+    """Map rows ``n d`` of float32 onto a temporary file."""
     size = 4 * count * width
-    if size <= memory:
-        return torch.empty(count, width)
     with tempfile.TemporaryFile() as file:
         try:
             if sys.platform == "linux":
-                os.posix_fallocate(file.fileno(), 0, size)  # else a full disk would end the process, at a later write
+                os.posix_fallocate(file.fileno(), 0, size)  # without it, a full disk kills the process at a later write
             else:
                 file.truncate(size)
         except OSError as error:
             raise OptionError(
                 f"room for {size / 1e9:.3g} GB of features in {tempfile.gettempdir()}",
                 got=error.strerror,
-                fix="Let the environment variable TMPDIR name a folder on a larger disk, or raise memory.",
+                fix="Set the environment variable TMPDIR to a folder on a larger disk, or raise memory.",
             ) from error
         mapped = mmap.mmap(file.fileno(), size)
     return torch.frombuffer(mapped, dtype=torch.float32).view(count, width)
-
-
-def check_memory(memory: object) -> float:
-    """Give a budget in bytes.
-
-    Raises:
-        OptionError: It is no number above 0.
-    """
-    return check_float("memory", memory, "(0, inf]", fix="It counts bytes, for example 2e9; the default sets no limit.")

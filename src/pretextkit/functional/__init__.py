@@ -7,10 +7,8 @@ This module only re-exports. The code is in :mod:`pretextkit.training`, ``evalua
 from pretextkit.anomaly import (
     AnomalyScores,
     Calibration,
-    DetectionMetrics,
     TopFraction,
     calibrate,
-    detection_metrics,
     feature_distance,
     mahalanobis_anomaly_score,
     neighbor_anomaly_score,
@@ -38,7 +36,7 @@ from pretextkit.evaluation import (
     segmentation_probe,
 )
 from pretextkit.losses import nt_xent_loss
-from pretextkit.metrics import SegmentationMetrics, segmentation_metrics
+from pretextkit.metrics import DetectionMetrics, SegmentationMetrics, detection_metrics, segmentation_metrics
 from pretextkit.training._pretrain import PretrainResult, pretrain
 
 __all__ = [

@@ -2,8 +2,8 @@
 
 from pretextkit.losses._adversarial import discriminator_loss, generator_loss
 from pretextkit.losses._nt_xent import nt_xent_loss
-from pretextkit.losses._reconstruction import psnr, weighted_mse
-from pretextkit.metrics._embeddings import alignment, feature_spread, rankme, uniformity
+from pretextkit.losses._reconstruction import weighted_mse
+from pretextkit.metrics import alignment, feature_spread, psnr, rankme, uniformity
 
 __all__ = [
     "alignment",

@@ -9,7 +9,7 @@ from pretextkit._validation._arrays import check_floats
 from pretextkit.distributed import all_reduce_mean
 from pretextkit.errors import ShapeError
 
-__all__ = ["psnr", "weighted_mse"]
+__all__ = ["weighted_mse"]
 
 
 def weighted_mse(predictions: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
@@ -49,19 +49,3 @@ def weighted_mse(predictions: Tensor, targets: Tensor, weights: Tensor) -> Tenso
     errors = (predictions.float() - targets.float()).square().mean(1, keepdim=True)
     weights = weights.float()
     return (weights * errors).sum() / all_reduce_mean(weights.sum()).clamp(min=1e-8)
-
-
-def psnr(mse: Tensor) -> Tensor:
-    """Give the peak signal-to-noise ratio in decibels of images in [0, 1] with this mean squared error.
-
-    Ten more are a tenth of the error; it ends at 100, for errors too small to matter.
-
-    Raises:
-        DataError: It is no float.
-
-    Example:
-        >>> psnr(torch.tensor(0.01))
-        tensor(20.)
-    """
-    check_floats(mse, "a mean squared error")
-    return -10 * mse.detach().clamp(min=1e-10).log10()

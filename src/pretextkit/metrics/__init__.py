@@ -1,12 +1,17 @@
-"""Measures of embeddings, segmentation, detection and reconstruction, without gradient."""
+"""Metrics of embeddings, segmentation, detection and reconstruction, all without gradient."""
 
+from pretextkit.metrics._detection import DetectionMetrics, detection_metrics
 from pretextkit.metrics._embeddings import alignment, feature_spread, rankme, uniformity
+from pretextkit.metrics._reconstruction import psnr
 from pretextkit.metrics._segmentation import SegmentationMetrics, segmentation_metrics
 
 __all__ = [
+    "DetectionMetrics",
     "SegmentationMetrics",
     "alignment",
+    "detection_metrics",
     "feature_spread",
+    "psnr",
     "rankme",
     "segmentation_metrics",
     "uniformity",

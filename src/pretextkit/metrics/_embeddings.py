@@ -1,4 +1,4 @@
-"""What embeddings look like: whether views agree, whether images differ, and in how many directions."""
+"""Metrics of embeddings: agreement of views, spread and effective rank."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ __all__ = ["alignment", "feature_spread", "rankme", "uniformity"]
 def alignment(z_a: Tensor, z_b: Tensor) -> Tensor:
     """Average the squared distance between the normalized embeddings of two views.
 
-    0 when views agree, 2 when they are unrelated (Wang & Isola 2020, arXiv 2005.10242).
+    The value is 0 for equal views and 2 for unrelated views (Wang & Isola 2020, arXiv 2005.10242).
 
     Args:
-        z_a: ``n d``.
-        z_b: ``n d``.
+        z_a: Embeddings ``n d`` of the first view.
+        z_b: Embeddings ``n d`` of the second view.
 
     Returns:
-        ``()``.
+        Scalar ``()``.
 
     Raises:
-        ShapeError: The embeddings are not two equal ``n d``.
-        DataError: They are not of floats.
+        ShapeError: The embeddings are not ``n d``, or their shapes differ.
+        DataError: The embeddings are not floating-point.
 
     Example:
         >>> alignment(torch.eye(3), torch.eye(3))
@@ -37,7 +37,7 @@ def alignment(z_a: Tensor, z_b: Tensor) -> Tensor:
     """
     if z_a.shape != z_b.shape:
         raise ShapeError(
-            "two embeddings of one shape n d",
+            "two embeddings of equal shape n d",
             got=f"{tuple(z_a.shape)} and {tuple(z_b.shape)}",
             fix="Embed both views of the same images.",
         )
@@ -49,20 +49,20 @@ def alignment(z_a: Tensor, z_b: Tensor) -> Tensor:
 
 @torch.no_grad()
 def uniformity(z: Tensor) -> Tensor:
-    """Measure how evenly normalized embeddings cover the sphere: 0 when all are one point, about -4 at best.
+    """Measure how evenly normalized embeddings cover the sphere: 0 for a single point, about -4 for an even cover.
 
-    The logarithm of the mean of ``exp(-2 |z_i - z_j|^2)`` over pairs (Wang & Isola 2020, arXiv 2005.10242), a few rows
-    of their matrix at a time.
+    The value is the logarithm of the mean of ``exp(-2 |z_i - z_j|^2)`` over pairs (Wang & Isola 2020, arXiv
+    2005.10242). The matrix of pairs is computed in chunks.
 
     Args:
-        z: ``n d``; of a single row there are no pairs, and the result is NaN.
+        z: Embeddings ``n d``; a single row has no pairs and gives NaN.
 
     Returns:
-        ``()``.
+        Scalar ``()``.
 
     Raises:
         ShapeError: The embeddings are not ``n d``.
-        DataError: They are not of floats.
+        DataError: The embeddings are not floating-point.
 
     Example:
         >>> round(uniformity(torch.eye(4)).item(), 4)  # every pair at distance sqrt(2): log(exp(-4))
@@ -83,19 +83,19 @@ def uniformity(z: Tensor) -> Tensor:
 
 @torch.no_grad()
 def feature_spread(features: Tensor) -> Tensor:
-    """Measure how far normalized features are from collapse: 0 when all are one point, 1 when they cover the sphere.
+    """Measure how far normalized features are from collapse: 0 for a single point, 1 for an even cover of the sphere.
 
-    The standard deviation of each coordinate, averaged and multiplied by the square root of ``d``.
+    The value is the standard deviation of each coordinate, averaged and multiplied by the square root of ``d``.
 
     Args:
-        features: ``n d``; of a single row there is no spread, 0.
+        features: ``n d``; a single row gives 0.
 
     Returns:
-        ``()``.
+        Scalar ``()``.
 
     Raises:
         ShapeError: The features are not ``n d``.
-        DataError: They are not of floats.
+        DataError: The features are not floating-point.
 
     Example:
         >>> feature_spread(torch.ones(8, 4))
@@ -108,21 +108,21 @@ def feature_spread(features: Tensor) -> Tensor:
 
 @torch.no_grad()
 def rankme(features: Tensor) -> Tensor:
-    """Count the directions that features use: 1 when all lie on one line, the smaller of ``n`` and ``d`` at best.
+    """Estimate the effective rank of features: 1 for features on one line, at most the smaller of ``n`` and ``d``.
 
-    The exponential of the entropy of the singular values, divided by their sum (RankMe; Garrido et al. 2023, arXiv
-    2210.02885, equation 1). It needs no labels, and where it is low so are probes; it grows with ``n``, so that only
-    ranks of equally many images compare.
+    RankMe is the exponential of the entropy of the singular values, divided by their sum (Garrido et al. 2023, arXiv
+    2210.02885, equation 1). It needs no labels, and a low rank predicts low accuracy of probes. The rank grows with
+    ``n``: compare only ranks of equally many images.
 
     Args:
         features: ``n d``, at least one row.
 
     Returns:
-        ``()``.
+        Scalar ``()``.
 
     Raises:
-        ShapeError: The features are not ``n d``, or there is none.
-        DataError: They are not of floats, or not finite.
+        ShapeError: The features are not ``n d``, or there are none.
+        DataError: The features are not floating-point, or not finite.
 
     Example:
         >>> rankme(torch.eye(8)), rankme(torch.ones(8, 8))
@@ -130,9 +130,9 @@ def rankme(features: Tensor) -> Tensor:
     """
     check_rows(features, "features")
     if not features.isfinite().all():
-        raise DataError("finite features", got="NaN or infinity", fix="Look at the weights that made them.")
+        raise DataError("finite features", got="NaN or infinity", fix="Check the weights of the model.")
     with torch.autocast(features.device.type, enabled=False):
         values = torch.linalg.svdvals(features.float())
-        shares = values / values.sum().clamp(min=torch.finfo(values.dtype).tiny)
-        rank: Tensor = torch.special.entr(shares).sum().exp()
+        fractions = values / values.sum().clamp(min=torch.finfo(values.dtype).tiny)
+        rank: Tensor = torch.special.entr(fractions).sum().exp()
     return rank

@@ -1,4 +1,4 @@
-"""How well predicted masks match true ones."""
+"""Metrics of segmentation masks."""
 
 from __future__ import annotations
 
@@ -13,42 +13,45 @@ from pretextkit.errors import DataError, ShapeError
 __all__ = ["SegmentationMetrics", "segmentation_metrics"]
 
 CHUNK = 1 << 22
-"""Pixels counted at once."""
+"""Pixels per chunk."""
 
 
 class SegmentationMetrics(NamedTuple):
-    """How well predicted masks match true ones."""
+    """Agreement of predicted masks with target masks."""
 
     miou: float
     """Mean of ``class_iou`` over the classes that are not NaN."""
     pixel_accuracy: float
-    """Share of the pixels that are not ignored whose class is right."""
+    """Fraction of correctly classified pixels, without ignored pixels."""
     class_iou: tuple[float, ...]
-    """Each class's intersection over union; NaN where it is in neither truth nor predictions, or is the ignored one."""
+    """Intersection over union of each class; NaN if ignored or in neither targets nor predictions."""
 
 
 def segmentation_metrics(
     predictions: Tensor, targets: Tensor, classes: int, *, ignore_index: int = 255
 ) -> SegmentationMetrics:
-    """Compare predicted masks with true ones.
+    """Measure intersection over union and pixel accuracy of predicted masks.
 
-    Pixels are counted over all images together, as the Pascal VOC does it. A class that is in neither truth nor
-    predictions has no intersection over union, and no part in the mean: it counts neither as 0 nor as 1.
+    Pixels are counted over all images together, as in the Pascal VOC challenge. A class in neither targets nor
+    predictions has no intersection over union and is left out of the mean.
 
     Args:
-        predictions: ``n h w``, classes 0 … ``classes`` - 1.
-        targets: ``n h w``, likewise, or ``ignore_index``.
-        classes: How many there are.
-        ignore_index: Pixels that truly have it are not looked at.
+        predictions: Predicted masks ``n h w`` with classes 0 … ``classes`` - 1.
+        targets: Target masks ``n h w`` with classes 0 … ``classes`` - 1, or ``ignore_index``.
+        classes: Number of classes.
+        ignore_index: Class of target pixels that are left out.
+
+    Returns:
+        Mean intersection over union, pixel accuracy, and the intersection over union of each class.
 
     Raises:
-        ShapeError: The masks differ in shape.
-        DataError: Every pixel is ignored, or a mask holds something else than classes.
-        OptionError: There is no class.
+        ShapeError: The shapes of the masks differ.
+        DataError: Every pixel is ignored, or a mask holds other values than classes.
+        OptionError: ``classes`` is below 1.
 
     Example:
-        >>> truth = torch.tensor([[[0, 0, 1, 255]]])
-        >>> segmentation_metrics(torch.tensor([[[0, 1, 1, 0]]]), truth, 3)
+        >>> targets = torch.tensor([[[0, 0, 1, 255]]])
+        >>> segmentation_metrics(torch.tensor([[[0, 1, 1, 0]]]), targets, 3)
         SegmentationMetrics(miou=0.5, pixel_accuracy=0.666..., class_iou=(0.5, 0.5, nan))
     """
     from torchmetrics.functional.classification import multiclass_confusion_matrix
@@ -57,12 +60,12 @@ def segmentation_metrics(
     ignore_index = check_int("ignore_index", ignore_index, at_least=None, fix="The default is 255.")
     if predictions.ndim != 3 or predictions.shape != targets.shape:
         raise ShapeError(
-            "predictions and targets n h w of one shape",
+            "predictions and targets n h w of equal shape",
             got=f"{tuple(predictions.shape)} and {tuple(targets.shape)}",
-            fix="Scale the logits up to the masks before taking their highest.",
+            fix="Upsample the logits to the masks before argmax.",
         )
-    _require_classes(predictions, classes, "predictions")
-    _require_classes(targets[targets != ignore_index], classes, f"targets that are not {ignore_index}")
+    _check_classes(predictions, classes, "predictions")
+    _check_classes(targets[targets != ignore_index], classes, f"targets that are not {ignore_index}")
     counts = torch.zeros(classes, classes, dtype=torch.int64)
     chunks = (torch.split(masks.flatten(), CHUNK) for masks in (predictions, targets))
     for predicted, true in zip(*chunks, strict=True):
@@ -79,11 +82,9 @@ def segmentation_metrics(
     return SegmentationMetrics(iou.nanmean().item(), (hits.sum() / counts.sum()).item(), tuple(iou.tolist()))
 
 
-def _require_classes(masks: Tensor, classes: int, what: str) -> None:
+def _check_classes(masks: Tensor, classes: int, what: str) -> None:
     if masks.is_floating_point() or masks.is_complex():
-        raise DataError(
-            f"whole numbers as {what}", got=str(masks.dtype), fix="Take argmax(1), or convert with .long()."
-        )
+        raise DataError(f"integers as {what}", got=str(masks.dtype), fix="Take argmax(1), or convert with .long().")
     if masks.numel() and not 0 <= int(masks.min()) <= int(masks.max()) < classes:
         raise DataError(
             f"{what} from 0 to {classes - 1}",

@@ -1,21 +1,20 @@
-"""Multinomial logistic regression for a whole grid of penalties at once."""
+"""Multinomial logistic regression for a grid of penalties at once."""
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from pretextkit.evaluation._solvers._lbfgs import minimize_each
-from pretextkit.evaluation._storage import Rows, allocate, row_slices
+from pretextkit.evaluation._storage import FeatureStore, Rows, row_slices
 
 __all__ = ["LogisticModel", "fit_logistic"]
 
 
 class LogisticModel(NamedTuple):
-    """Solutions for ``g`` penalties."""
+    """Weights and biases for ``g`` penalties."""
 
     weight: Tensor
     """``g d k``."""
@@ -35,22 +34,22 @@ def fit_logistic(
     *,
     start: LogisticModel | None = None,
     max_steps: int = 200,
-    memory: float = math.inf,
+    store: FeatureStore | None = None,
 ) -> LogisticModel:
-    """Minimize mean cross entropy + penalty / 2 * |W|^2 by L-BFGS, until a step gains less than a millionth.
+    """Minimize mean cross entropy + penalty / 2 * |W|^2 by L-BFGS until a step gains less than 1e-6.
 
-    The problems for all penalties are solved together: one product with the features serves all that have not yet
-    converged. The features are first turned into the eigenvectors of their Gram matrix, and each direction is scaled by
-    the most that the loss can curve along it, so that correlated features cost no extra iterations.
+    The problems for all penalties are solved together: one product with the features serves every problem that has not
+    converged. The features are first rotated to the eigenvectors of their Gram matrix, and each direction is scaled by
+    the upper bound of the curvature along it. Correlated features then cost no extra iterations.
 
     Args:
         features: ``n d``, float32, centered and of about unit variance.
         labels: ``n``, 0…k-1.
         classes: ``k``.
         penalties: ``g``, each above 0.
-        start: Solutions of like problems to begin at, one a penalty; zero weights by default.
-        max_steps: Steps after which the solution is taken as it is.
-        memory: Bytes that the turned features may take; where they take more, they lie in a temporary file.
+        start: Initial solution for each penalty; zero weights by default.
+        max_steps: Maximum number of steps.
+        store: Storage of the rotated features; memory without a limit by default.
 
     Returns:
         Weights and biases for every penalty.
@@ -64,13 +63,13 @@ def fit_logistic(
     count, width = features.shape
     variances, directions = _principal(features)
     rank = len(variances)
-    # A half bounds the curvature of the softmax (Boehning 1992): in these units no direction curves by more than 1.
+    # 1/2 bounds the curvature of the softmax (Boehning 1992): in these units no direction has a curvature above 1.
     scales = torch.cat([variances.expand(len(penalties), -1), torch.ones(len(penalties), 1)], 1) / 2
     scales[:, :rank] += penalties[:, None]
     scales = scales.rsqrt().float()[:, :, None]  # g r+1 1, the last for the bias
-    turned = allocate(count, rank, memory)
+    rotated = (store or FeatureStore()).scratch(count, rank)
     for rows in row_slices(count, width):
-        torch.mm(features[rows], directions.float(), out=turned[rows])
+        torch.mm(features[rows], directions.float(), out=rotated[rows])
 
     def objective(points: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
         grid = len(which)
@@ -79,14 +78,14 @@ def fit_logistic(
         columns = weight.transpose(0, 1).flatten(1)
         losses, gradient = torch.zeros(grid), torch.zeros(grid, rank + 1, classes)
         for rows in row_slices(count, max(rank, columns.shape[1])):
-            logits = torch.addmm(bias.flatten(), turned[rows], columns).view(-1, grid, classes)
+            logits = torch.addmm(bias.flatten(), rotated[rows], columns).view(-1, grid, classes)
             target = labels[rows, None, None].expand(-1, grid, 1)
             normalizer = logits.logsumexp(2, keepdim=True)
             losses += (normalizer - logits.gather(2, target))[..., 0].sum(0)
             slope = logits.sub_(normalizer).exp_()
             slope.scatter_add_(2, target, torch.full_like(normalizer, -1)).div_(count)  # d loss / d logits
-            # Several times faster than turned.T @ slope, whose few columns fit no kernel.
-            gradient[:, :rank] += (slope.flatten(1).T @ turned[rows]).view(grid, classes, rank).mT
+            # Several times faster than rotated.T @ slope, which has too few columns for a fast kernel.
+            gradient[:, :rank] += (slope.flatten(1).T @ rotated[rows]).view(grid, classes, rank).mT
             gradient[:, rank] += slope.sum(0)
         decay = penalties[which, None]
         gradient[:, :rank] += decay[:, :, None] * weight
@@ -104,10 +103,10 @@ def fit_logistic(
 
 
 def _principal(features: Rows) -> tuple[Tensor, Tensor]:
-    """Give the variances ``r`` and directions ``d r`` in which features ``n d`` vary, in double precision.
+    """Return the variances ``r`` and directions ``d r`` of features ``n d``, in double precision.
 
-    The solution lies in the span of the rows, as |W| is penalized. Where there are fewer rows than columns, the
-    products of rows with one another, ``n n``, tell the same as those of columns, ``d d``.
+    The solution lies in the span of the rows, because |W| is penalized. With fewer rows than columns, the Gram matrix
+    of the rows, ``n n``, has the same nonzero eigenvalues as that of the columns, ``d d``.
     """
     count, width = features.shape
     if width > count:

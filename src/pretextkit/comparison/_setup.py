@@ -1,0 +1,215 @@
+"""Setup of a comparison: data, budget and options, validated once."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from pretextkit._validation._data import check_classes
+from pretextkit._validation._options import check_float, check_int, check_sequence
+from pretextkit.data import ImagesLike, LabeledLike, as_source
+from pretextkit.data._sources import ImageSource, TensorImages
+from pretextkit.data._splits import stratified_subset
+from pretextkit.errors import OptionError, unknown_name
+from pretextkit.evaluation._features import pool_sides
+from pretextkit.evaluation._finetune import FinetuneOptions
+from pretextkit.evaluation._labels import check_classes_seen, labeled_rows
+from pretextkit.training._hardware import Precision, resolve_device, resolve_precision
+from pretextkit.training._identity import digest, fingerprint
+from pretextkit.training._options import PretrainOptions
+
+__all__ = ["ExperimentSetup"]
+
+
+@dataclass(frozen=True, eq=False)
+class ExperimentSetup:
+    """Data, budget and options that all methods of a comparison share; the arguments of :func:`compare`.
+
+    Raises:
+        OptionError: An option is out of range.
+        UnknownNameError: An option of pretraining or fine-tuning does not exist.
+        DataError: Labels are missing.
+    """
+
+    train: LabeledLike
+    test: LabeledLike
+    images: ImagesLike | None
+    epochs: int | None
+    views_per_image: float | None
+    batch_size: int
+    seeds: Sequence[int]
+    label_fractions: Sequence[float]
+    finetune_steps: int
+    pool: int | Sequence[int]
+    pretraining: PretrainOptions
+    finetuning: FinetuneOptions
+    precision: Precision
+    device: str | torch.device
+
+    def __post_init__(self) -> None:
+        self._check_options()
+        check_classes_seen(_labels(self.test_set), self.classes)
+        self._set(batch_size=min(self.batch_size, len(self.source)))
+
+    @cached_property
+    def train_images(self) -> TensorImages:
+        """All images of train, in memory."""
+        return _in_memory(self.train)
+
+    @cached_property
+    def test_images(self) -> TensorImages:
+        """All images of test, in memory."""
+        return _in_memory(self.test)
+
+    @cached_property
+    def train_set(self) -> TensorImages:
+        """Labeled images of train."""
+        return _labeled_part(self.train_images, "train")
+
+    @cached_property
+    def test_set(self) -> TensorImages:
+        """Labeled images of test."""
+        return _labeled_part(self.test_images, "test")
+
+    @cached_property
+    def classes(self) -> int:
+        """Number of classes of train."""
+        return check_classes(_labels(self.train_set))
+
+    @cached_property
+    def source(self) -> ImageSource:
+        """Images for pretraining."""
+        return self.train_images.without_labels() if self.images is None else as_source(self.images, labels=False)
+
+    @cached_property
+    def label_counts(self) -> list[int]:
+        """Numbers of labels for fine-tuning, ascending."""
+        count = len(self.train_set)
+        return sorted({max(self.classes, round(fraction * count)) for fraction in self.label_fractions})
+
+    def labeled_subset(self, count: int, seed: int) -> TensorImages:
+        """Draw ``count`` labeled images of train, stratified and equal for every method."""
+        labels = _labels(self.train_set)
+        rows = stratified_subset(labels, count, seed=seed)
+        return TensorImages(self.train_set.images[rows], labels[rows])
+
+    def pretraining_steps(self, views: float) -> int:
+        """Convert the budget to steps of a task that makes ``views`` views of each image."""
+        per_epoch = len(self.source) // self.batch_size
+        passes = self.epochs if self.epochs is not None else (self.views_per_image or 0) / views
+        return max(1, round(passes * per_epoch))
+
+    def supervised_epochs(self) -> int:
+        """Convert the budget to passes over the labeled images that read as many images as pretraining."""
+        passes = self.epochs if self.epochs is not None else self.views_per_image or 0
+        supervised_batch = min(self.batch_size, len(self.train_set))
+        budget = passes * (len(self.source) // self.batch_size * self.batch_size)
+        return max(1, round(budget / (len(self.train_set) // supervised_batch * supervised_batch)))
+
+    def identity(self) -> dict[str, Any]:
+        """Describe everything that results depend on, apart from method and seed."""
+        return {
+            **self._data_identity,
+            "epochs": self.epochs,
+            "views_per_image": self.views_per_image,
+            "batch_size": self.batch_size,
+            "label_counts": self.label_counts,
+            "finetune_steps": self.finetune_steps,
+            "pool": self.pool,
+            "pretraining": _describe(self.pretraining),
+            "finetuning": _describe(self.finetuning),
+            "precision": self.precision,
+        }
+
+    def settings(self) -> dict[str, Any]:
+        """Describe the comparison: identity, seeds, device and software."""
+        return {
+            **self.identity(),
+            "seeds": self.seeds,
+            "device": str(resolve_device(self.device)),
+            "threads": torch.get_num_threads(),
+            "torch": str(torch.__version__),
+            "python": platform.python_version(),
+        }
+
+    @cached_property
+    def _data_identity(self) -> dict[str, str]:
+        every, train, test = self.train_images, self.train_set, self.test_set
+        own = self.images is None
+        return {
+            "train": f"{len(every)} images {digest([every.images, train.images, _labels(train)])}",
+            "test": f"{len(self.test_images)} images {digest([test.images, _labels(test)])}",
+            "images": "those of train" if own else f"{len(self.source)} images {fingerprint(self.source)}",
+        }
+
+    def _check_options(self) -> None:
+        if (self.epochs is None) == (self.views_per_image is None):
+            raise OptionError(
+                "a budget: either epochs or views_per_image",
+                got=f"epochs={self.epochs}, views_per_image={self.views_per_image}",
+                fix="epochs=10 reads each image ten times; views_per_image=40 makes 40 views of each image.",
+            )
+        if self.epochs is not None:
+            self._set(epochs=check_int("epochs", self.epochs, fix="For example epochs=10."))
+        if self.views_per_image is not None:
+            fix = "For example views_per_image=40."
+            self._set(views_per_image=check_float("views_per_image", self.views_per_image, "(0, inf)", fix=fix))
+        self._set(
+            batch_size=check_int("batch_size", self.batch_size, fix="The default is 256."),
+            finetune_steps=check_int("finetune_steps", self.finetune_steps, fix="The default is 300."),
+        )
+        fix = "For example seeds=(0, 1, 2)."
+        seeds = check_sequence("seeds", self.seeds, fix=fix)
+        seeds = [check_int("seeds", seed, at_least=None, fix=fix) for seed in seeds]
+        if len(set(seeds)) < len(seeds):
+            raise OptionError("distinct seeds", got=seeds, fix=fix)
+        fix = "The default is (0.01, 0.1, 1.0)."
+        fractions = check_sequence("label_fractions", self.label_fractions, at_least=0, fix=fix)
+        fractions = [check_float("label_fractions", each, "(0, 1]", fix=fix) for each in fractions]
+        sides = pool_sides(self.pool)
+        pool = sides if isinstance(self.pool, Iterable) else sides[0]
+        self._set(seeds=seeds, label_fractions=fractions, pool=pool)
+        for options, kind, what in (
+            (self.pretraining, PretrainOptions, "pretraining"),
+            (self.finetuning, FinetuneOptions, "finetuning"),
+        ):
+            for name in options:
+                if name not in kind.__annotations__:
+                    raise unknown_name(f"option in {what}", name, kind.__annotations__)
+        resolve_precision(self.precision, resolve_device(self.device))
+
+    def _set(self, **values: Any) -> None:
+        for name, value in values.items():
+            object.__setattr__(self, name, value)  # the dataclass is frozen
+
+
+def _in_memory(data: LabeledLike) -> TensorImages:
+    source = as_source(data)
+    if isinstance(source, TensorImages):
+        return source
+    batches = list(source.in_order(256))
+    labels = [batch.labels for batch in batches if batch.labels is not None]
+    return TensorImages(torch.cat([batch.images for batch in batches]), torch.cat(labels) if labels else None)
+
+
+def _labeled_part(images: TensorImages, what: str) -> TensorImages:
+    rows = labeled_rows(images.labels, what)
+    return images if len(rows) == len(images) else TensorImages(images.images[rows], _labels(images)[rows])
+
+
+def _labels(images: TensorImages) -> torch.Tensor:
+    assert images.labels is not None
+    return images.labels
+
+
+def _describe(options: Mapping[str, object]) -> dict[str, str]:
+    """Describe options by text that is equal in every process: functions by their names."""
+    return {
+        name: getattr(value, "__qualname__", type(value).__qualname__) if callable(value) else repr(value)
+        for name, value in sorted(options.items())
+    }

@@ -1,0 +1,145 @@
+"""Forward hooks that capture the outputs of inner layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from pretextkit.contracts import SpatialBackbone
+from pretextkit.errors import OptionError, ShapeError, unknown_name
+
+__all__ = ["Layers", "Model", "Reader", "capture_layers", "capture_maps"]
+
+# Hooks work on every module. The FX feature extraction of torchvision (create_feature_extractor) rewrites the graph of
+# the forward method, and fails on models whose control flow depends on the data.
+
+Model = nn.Module | Callable[[Tensor], Tensor]
+"""A module or function from images to features."""
+
+Layers = Literal["last", "all"] | Sequence[str]
+"""``"last"`` for the output, ``"all"`` for every stage, or names of layers."""
+
+Reader = Callable[[Tensor], dict[str, Tensor]]
+"""Function from images to the outputs of the chosen layers, by name."""
+
+
+@contextmanager
+def capture_layers(model: Model, layers: Layers, *, maps: bool) -> Iterator[Reader]:
+    """Yield a function from images to the outputs of the chosen layers.
+
+    Args:
+        model: Module or function from images to features.
+        layers: ``"last"``, ``"all"`` or names of layers.
+        maps: Read the last map of a ``SpatialBackbone`` in place of its pooled output.
+
+    Raises:
+        UnknownNameError: The model has no layer of that name.
+        OptionError: Inner layers of a function are requested, or no requested layer returns a tensor.
+
+    Example:
+        >>> import torch
+        >>> from pretextkit.models import SmallCNN
+        >>> with capture_layers(SmallCNN(), ["stage1"], maps=True) as read:
+        ...     read(torch.rand(2, 3, 32, 32))["stage1"].shape
+        torch.Size([2, 32, 16, 16])
+    """
+    if layers == "last":
+        if isinstance(model, SpatialBackbone) and maps:
+            yield lambda images: {"last": model.feature_map(images)}
+        else:
+            yield lambda images: {"last": model(images)}
+    elif isinstance(model, SpatialBackbone) and layers == "all":
+        yield lambda images: {f"stage{i}": stage for i, stage in enumerate(model.stages(images), 1)}
+    elif isinstance(model, nn.Module):
+        with _hooked(model, layers) as read:
+            yield read
+    else:
+        raise OptionError(
+            "layers='last' for a function", got=repr(layers), fix="Pass an nn.Module to reach its inner layers."
+        )
+
+
+@contextmanager
+def capture_maps(model: Model, layers: Layers) -> Iterator[Reader]:
+    """Yield a function from images to the float maps ``b d h' w'`` of the chosen layers.
+
+    Raises:
+        UnknownNameError: The model has no layer of that name.
+        ShapeError: A layer returns something other than maps; raised when images are read.
+
+    Example:
+        >>> import torch
+        >>> from pretextkit.models import SmallCNN
+        >>> with capture_maps(SmallCNN(), "last") as read:
+        ...     read(torch.rand(2, 3, 32, 32))["last"].shape
+        torch.Size([2, 256, 4, 4])
+    """
+    with capture_layers(model, layers, maps=True) as read:
+
+        def read_maps(images: Tensor) -> dict[str, Tensor]:
+            outputs = read(images)
+            for layer, output in outputs.items():
+                if not isinstance(output, Tensor) or output.ndim != 4:
+                    got = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+                    raise ShapeError(
+                        f"maps b d h w from layer {layer!r}",
+                        got=got,
+                        fix="Choose a layer before the average over the map, by its name in dict(named_modules()).",
+                    )
+            return {layer: output.float() for layer, output in outputs.items()}
+
+        yield read_maps
+
+
+@contextmanager
+def _hooked(model: nn.Module, layers: Layers) -> Iterator[Reader]:
+    names = _layer_names(model, layers)
+    modules = dict(model.named_modules())
+    captured: dict[str, Tensor] = {}
+
+    def capture(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            if isinstance(output, Tensor):
+                captured[name] = output.clone()  # the next layer may work in place, as ReLU(inplace=True) does
+
+        return hook
+
+    def read(images: Tensor) -> dict[str, Tensor]:
+        captured.clear()
+        model(images)
+        missing = [name for name in names if name not in captured and layers != "all"]
+        if missing:
+            raise OptionError(
+                f"layer {missing[0]!r} to run and return a tensor",
+                got="no tensor from it",
+                fix="Name a layer that the model's forward calls.",
+            )
+        if not captured:
+            raise OptionError(
+                "a layer that returns a tensor",
+                got=f"none with layers={layers!r}",
+                fix="Pass names from dict(model.named_modules()), or layers='last'.",
+            )
+        return {name: captured[name] for name in names if name in captured}
+
+    handles = [modules[name].register_forward_hook(capture(name)) for name in names]
+    try:
+        yield read
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _layer_names(model: nn.Module, layers: Layers) -> list[str]:
+    if layers == "all":
+        return [name for name, _ in model.named_children()]
+    if isinstance(layers, str):
+        raise unknown_name("choice of layers", layers, ["last", "all"], "Put the name of one layer into a list.")
+    modules = dict(model.named_modules())
+    for name in layers:
+        if name not in modules:
+            raise unknown_name(f"layer of {type(model).__name__}", name, [each for each in modules if each])
+    return list(layers)

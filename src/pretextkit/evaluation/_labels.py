@@ -1,0 +1,84 @@
+"""Checks and selection of labeled images."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pretextkit.data import LabeledLike, as_source
+from pretextkit.data._sources import TensorImages
+from pretextkit.errors import DataError
+
+__all__ = ["check_classes_seen", "labeled_images", "labeled_rows"]
+
+
+def labeled_rows(labels: Tensor | None, what: str) -> Tensor:
+    """Return the row numbers of labeled images.
+
+    Args:
+        labels: ``n``, int64, -1 for unlabeled; None without labels.
+        what: Name of the data in the error, such as ``train``.
+
+    Returns:
+        ``m``, int64, ascending.
+
+    Raises:
+        DataError: There are no labels.
+
+    Example:
+        >>> labeled_rows(torch.tensor([2, -1, 0]), "train")
+        tensor([0, 2])
+    """
+    rows = torch.empty(0, dtype=torch.int64) if labels is None else torch.nonzero(labels >= 0)[:, 0]
+    if not len(rows):
+        raise DataError(
+            f"labels for {what}",
+            got="none" if labels is None else "labels that are all -1",
+            fix="Pass a pair (images, labels), or a Dataset of (image, label).",
+        )
+    return rows
+
+
+def labeled_images(data: LabeledLike, what: str) -> tuple[TensorImages, Tensor]:
+    """Read the labeled images of ``data`` into memory.
+
+    Returns:
+        Images with their labels, and the labels ``n`` again.
+
+    Raises:
+        DataError: There are no labels.
+
+    Example:
+        >>> labeled_images((torch.rand(3, 1, 8, 8), torch.tensor([2, -1, 0])), "train")[1]
+        tensor([2, 0])
+    """
+    images, labels = [], []
+    for batch in as_source(data).in_order(256):
+        if batch.labels is None:
+            labeled_rows(None, what)
+        else:
+            keep = batch.labels >= 0
+            images.append(batch.images[keep])
+            labels.append(batch.labels[keep])
+    targets = torch.cat(labels)
+    labeled_rows(targets, what)
+    return TensorImages(torch.cat(images), targets), targets
+
+
+def check_classes_seen(labels: Tensor, classes: int, what: str = "test") -> None:
+    """Refuse labels of classes that are missing from train.
+
+    Args:
+        labels: ``n``, int64, at least one.
+        classes: Number of classes of train.
+        what: Name of the data in the error.
+
+    Raises:
+        DataError: A label is ``classes`` or more.
+    """
+    if int(labels.max()) >= classes:
+        raise DataError(
+            f"{what} labels 0 to {classes - 1}, the classes of train",
+            got=f"label {int(labels.max())}",
+            fix="Give train at least one image of every class.",
+        )
