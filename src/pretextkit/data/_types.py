@@ -27,10 +27,9 @@ class BatchReadable(Protocol):
     def __getitems__(self, indices: Any, /) -> Any: ...
 
 
-LabeledLike: TypeAlias = (
-    "tuple[Tensor | numpy.ndarray[Any, Any], Any] | Dataset[Any] | BatchReadable | DataLoader[Any] | ImageSource"
-    " | str | Path"
-)
+_Readable: TypeAlias = "Dataset[Any] | BatchReadable | DataLoader[Any] | ImageSource | str | Path"
+
+LabeledLike: TypeAlias = "tuple[Tensor | numpy.ndarray[Any, Any], Any] | _Readable"
 """Images with labels: a pair (images, labels), a data set or loader of such pairs, a source, or a path."""
 
 ImagesLike: TypeAlias = "Tensor | numpy.ndarray[Any, Any] | LabeledLike"
