@@ -36,7 +36,7 @@ SHORT_FORMS = {  # of every example, but the quickstart, which the package sessi
         *("--data=sample", "--tasks", "rotation", "simclr", "--views=4"),
         *("--images=128", "--seeds=0", "--finetune-steps=2"),
     ),
-    "reconstruction_cures.py": (
+    "reconstruction_mitigations.py": (
         *("--data=sample", "--rows", "autoencoder", "differences, of one contrast", "half the patches hidden"),
         *("--images=128", "--held-out=128", "--views=2"),
     ),

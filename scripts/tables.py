@@ -27,7 +27,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 HEADING = """# Results
 
-Written by `python scripts/tables.py` from the measurements that the scripts of `examples/` left in `docs/figures`; a
+Written by `python scripts/tables.py` from the measurements that the scripts of `examples/`, `experiments/` and `benchmarks/` left in `docs/figures`; a
 section has the name of its file. Accuracies are in percent, on test images. [How they are made](protocol.md).
 """
 MARKED = re.compile(r"(<!-- table: ([a-z0-9-]+)(?:, ([^>]+?))? -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -59,7 +59,7 @@ def comparison_table(report: Mapping[str, Any]) -> str:
 
 
 def layer_table(report: Mapping[str, Any]) -> str:
-    """Compare layers before and after pretraining, as examples/svhn_rotation.py writes them; the chosen are bold."""
+    """Compare layers before and after pretraining, as experiments/svhn_rotation.py writes them; the chosen are bold."""
     columns = ("random_init", "rotation")
 
     def cell(column: str, layer: str) -> str:

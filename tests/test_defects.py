@@ -1,4 +1,4 @@
-"""What benchmarks/defects.py rests on: pasted pieces, pictures divided by piece, and brightness taken away."""
+"""What experiments/defects.py rests on: pasted pieces, pictures divided by piece, and brightness taken away."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MODULES = ("cut_paste", "defects", "drawn_defects", "surfaces")
 
 @pytest.fixture(autouse=True)
 def benchmarks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    monkeypatch.syspath_prepend(ROOT / "experiments")
     yield
     for name in MODULES:
         sys.modules.pop(name, None)

@@ -1,6 +1,6 @@
 """Find defects on surfaces, having seen flawless ones only: the area under the ROC curve of images and of pixels.
 
-    python benchmarks/defects.py --data magnetic-tile.npz --seeds 0 1 2
+    python experiments/defects.py --data magnetic-tile.npz --seeds 0 1 2
 
 The ``.npz`` file holds ``train_images`` of flawless surfaces, and ``test_images``, ``test_labels`` (0 is flawless) and
 ``test_masks``, above 0 where a defect is. Flawless pictures are divided anew, so that no piece is in two parts; see

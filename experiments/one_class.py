@@ -1,7 +1,7 @@
 """Each class normal in turn, the nine others anomalous: the area under the ROC curve of every method, in percent.
 
-    python benchmarks/one_class.py --data fashion-mnist --epochs 8
-    python benchmarks/one_class.py --data cifar10 --epochs 40 --classes 0 1 2
+    python experiments/one_class.py --data fashion-mnist --epochs 8
+    python experiments/one_class.py --data cifar10 --epochs 40 --classes 0 1 2
 
 ``--data`` takes what ``pretextkit.data.load`` takes. Training sees the normal class of train, scores are of all test
 images, and nothing is chosen by them. Classes that are finished are not done again by the same command, and several

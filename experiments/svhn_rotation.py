@@ -1,6 +1,6 @@
 """Pretrain rotation with a ResNet-18 on street digits, and read the digits off every stage.
 
-    python examples/svhn_rotation.py --data data/svhn.npz --stem small --epochs 3
+    python experiments/svhn_rotation.py --data data/svhn.npz --stem small --epochs 3
 
 ``--data`` takes anything that ``pretextkit.data.load`` takes: an ``.npz`` file with ``train_images`` and so on, a
 folder, or ``svhn``, which torchvision downloads. Repeat the command to go on where a run was stopped.

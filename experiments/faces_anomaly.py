@@ -1,6 +1,6 @@
 """Tell images without faces from faces, having seen faces only: by reconstruction, rotation and distances of features.
 
-    python examples/faces_anomaly.py --data faces.npz --seeds 0 1 2
+    python experiments/faces_anomaly.py --data faces.npz --seeds 0 1 2
 
 ``faces.npz`` holds ``train_images`` and ``test_images`` of faces and ``anomaly_images`` without, each ``n h w c``. Any
 other set that ``pretextkit.data.load`` knows will do: the class ``--normal`` is then normal and the rest anomalous.

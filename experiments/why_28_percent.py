@@ -1,6 +1,6 @@
 """Why rotation features gave 28 percent on street digits: the failure reproduced, then one cause removed at a time.
 
-    python examples/why_28_percent.py --data data/svhn.npz
+    python experiments/why_28_percent.py --data data/svhn.npz
 
 A ResNet-18 made for ImageNet learns rotations of 32x32 digits without labels; then 732 labels train a classifier of its
 frozen features. Every step of the table changes one thing and keeps what was changed before; beside it stands the

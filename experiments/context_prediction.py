@@ -1,7 +1,7 @@
 """Why context prediction did not converge: the failure reproduced, then one cause removed at a time.
 
-    python examples/context_prediction.py --data data/camvid.npz --size 96
-    python examples/context_prediction.py --data data/tinyimagenet20.npz
+    python experiments/context_prediction.py --data data/camvid.npz --size 96
+    python experiments/context_prediction.py --data data/tinyimagenet20.npz
 
 A network learns where around a patch its neighbor was, without labels. Every row of the table changes one thing and
 keeps what was changed before; all rows but the last see as many pairs of patches. Each is measured three times: on the

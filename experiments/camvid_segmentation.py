@@ -1,6 +1,6 @@
 """Read the classes of pixels off frozen feature maps: random, pretrained on each task, and trained with labels.
 
-    python examples/camvid_segmentation.py --data data/camvid.npz
+    python experiments/camvid_segmentation.py --data data/camvid.npz
 
 ``--data`` takes what ``pretextkit.data.load_segmentation`` takes, an ``.npz`` file or a folder in the layout of Pascal
 VOC, or ``synthetic``: discs and boxes drawn here, to try the script out. The budget is ``--views``: so many views of

@@ -1,6 +1,6 @@
 """Few labels on street digits: what pretext tasks give a classifier that has 100 to 2,000 labels.
 
-    python examples/svhn_few_labels.py --data data/svhn.npz
+    python experiments/svhn_few_labels.py --data data/svhn.npz
 
 prints a table and leaves it in ``--out`` as JSON. ``--data`` takes anything that ``pretextkit.data.load``
 takes: ``svhn``, which torchvision downloads, an ``.npz`` file with ``train_images`` and so on, or a folder. Whatever is

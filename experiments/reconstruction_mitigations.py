@@ -1,6 +1,6 @@
 """Why an autoencoder teaches little about photographs: one thing changed at a time.
 
-    python examples/reconstruction_cures.py --data data/cifar10.npz
+    python experiments/reconstruction_mitigations.py --data data/cifar10.npz
 
 Every pixel is the sum of its tile's mean and the difference from it. An image's squared error is the sum of the
 errors of both parts, so that each can be trained on alone. Every row is pretrained on the same images for equally many
@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("--views", type=float, default=8.0, help="views of each image, the budget")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--out", type=Path, default=Path("out/reconstruction-cures"))
+    parser.add_argument("--out", type=Path, default=Path("out/reconstruction-mitigations"))
     options = parser.parse_args()
 
     data = pk.data.load(options.data)
@@ -154,7 +154,7 @@ def main() -> None:
         "comparison": result.to_dict(),
     }
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "reconstruction-cures.json").write_text(json.dumps(report, indent=1) + "\n")
+    (options.out / "reconstruction-mitigations.json").write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

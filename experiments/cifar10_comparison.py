@@ -1,6 +1,6 @@
 """Compare pretext tasks on CIFAR-10: one backbone and one budget, beside no training and training with labels.
 
-    python examples/cifar10_comparison.py --data data/cifar10.npz --images 8000 --views 12
+    python experiments/cifar10_comparison.py --data data/cifar10.npz --images 8000 --views 12
 
 ``--data`` takes anything that ``pretextkit.data.load`` takes. The budget is ``--views``: so many views of each image go
 through the backbone, whatever the task makes of it. Repeat the command to go on where it was stopped; more tasks and

@@ -1,6 +1,6 @@
 """Pretrain on one image set, evaluate on another: CIFAR-10 and FashionMNIST, in all four directions.
 
-    python examples/fashion_mnist_transfer.py --first data/cifar10.npz --second data/fashion-mnist.npz --seeds 0 1 2
+    python experiments/fashion_mnist_transfer.py --first data/cifar10.npz --second data/fashion-mnist.npz --seeds 0 1 2
 
 Nothing is adapted by hand: a backbone brings gray and color images to its own channels, and takes images of 28 pixels
 a side as it takes those of 32. Every task pretrains once on each set (colorization on the one that has colors), and
