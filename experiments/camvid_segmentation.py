@@ -1,24 +1,22 @@
-"""Read the classes of pixels off frozen feature maps: random, pretrained on each task, and trained with labels.
+"""Segmentation probes on frozen feature maps: random init, each pretext task, and supervised training.
 
     python experiments/camvid_segmentation.py --data data/camvid.npz
 
-``--data`` takes what ``pretextkit.data.load_segmentation`` takes, an ``.npz`` file or a folder in the layout of Pascal
-VOC, or ``synthetic``: discs and boxes drawn here, to try the script out. The budget is ``--views``: so many views of
-each crop go through the backbone, whatever a task makes of it. Repeat the command to go on where it was stopped: rows
-that are finished are kept below ``--out``.
+``--data`` takes any source of ``pretextkit.data.load_segmentation``, an ``.npz`` file or a folder in the layout of
+Pascal VOC, or ``synthetic``: discs and boxes, to try the script. The budget ``--views`` is the number of views of each
+crop that pass through the backbone; it is the same for every task. Repeat the command to resume.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import shlex
-import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from _report import Rows, write_report
 from torch import Tensor, nn
 
 import pretextkit as pk
@@ -33,50 +31,49 @@ from pretextkit.functional import (
 )
 from pretextkit.plots import segmentation
 
+SHOWN = 4
+"""Number of test images in the plot; spread over the film, because neighboring frames look alike."""
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="data/camvid.npz")
-    parser.add_argument("--tasks", nargs="*", default=list(pk.pretext_tasks))
-    parser.add_argument("--backbone", default="small-cnn")
-    parser.add_argument("--head", choices=["linear", "conv"], default="linear")
-    parser.add_argument("--layers", choices=["all", "last"], default="all", help="stages to probe, or the last one")
-    parser.add_argument("--views", type=float, default=40.0, help="views of each crop, the budget of a pretraining")
-    parser.add_argument("--crops", type=int, default=8, help="square crops of each image to pretrain on")
-    parser.add_argument("--crop-size", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=300, help="of each fit of the probe's head")
-    parser.add_argument("--supervised-steps", type=int, default=600, help="of encoder and head, in batches of 8")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--out", type=Path, default=Path("out/camvid-segmentation"))
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    options.out.mkdir(parents=True, exist_ok=True)
 
-    data = synthetic(60) if options.data == "synthetic" else load_segmentation(options.data)
-    print(data)
-    crops = square_crops(data.train.images, options.crops, options.crop_size, options.seed)
-    batch_size = min(64, len(crops))
-    rows: dict[str, dict[str, Any]] = {}
-    masks: dict[str, Tensor] = {}
-    asked = {name: value for name, value in vars(options).items() if name not in ("tasks", "threads", "out")}
+class Experiment:
+    """The data and the options of all rows."""
 
-    def finished(name: str) -> bool:
-        """Read a row that an earlier call with the same options left."""
-        path = options.out / f"{name.replace(' ', '-')}.pt"
-        kept = torch.load(path, weights_only=True) if path.exists() else {}
-        if kept.get("asked") == asked:
-            rows[name], masks[name] = kept["row"], kept["masks"]
-        return name in rows
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.data = synthetic(60) if options.data == "synthetic" else load_segmentation(options.data)
+        self.crops = square_crops(self.data.train.images, options.crops, options.crop_size, options.seed)
+        self.shown = torch.linspace(0, len(self.data.test.images) - 1, SHOWN).long()
 
-    def keep(name: str, row: dict[str, Any], predictions: Tensor) -> None:
-        """Leave a row for a later call."""
-        rows[name], masks[name] = row, predictions
-        path = options.out / f"{name.replace(' ', '-')}.pt"
-        torch.save({"asked": asked, "row": row, "masks": predictions}, path.with_suffix(".partial"))
-        path.with_suffix(".partial").replace(path)
+    def random_init(self) -> dict[str, Any]:
+        return self.probe(new_backbone(self.options, self.data), 0.0)
 
-    def probe(name: str, backbone: pk.Backbone, seconds: float) -> None:
+    def pretrained(self, name: str) -> dict[str, Any]:
+        """Pretrain one task on the crops and probe its backbone."""
+        options, crops = self.options, self.crops
+        backbone = new_backbone(options, self.data)
+        task = pk.pretext_tasks.create(name, backbone)
+        batch_size = min(64, len(crops))
+        steps = round(options.views * len(crops) / (batch_size * views_per_image(task, crops)))
+        folder = options.out / "runs" / name
+        run = pretrain(task, crops, steps=steps, batch_size=batch_size, seed=options.seed, checkpoint=folder)
+        print(run)
+        return self.probe(backbone, run.history.last["seconds"])
+
+    def supervised(self) -> dict[str, Any]:
+        """Train encoder and head together with labels."""
+        options, data = self.options, self.data
+        begun = time.monotonic()
+        predictions = train_supervised(new_backbone(options, data), data, options.supervised_steps, options.seed)
+        seconds = time.monotonic() - begun
+        found = segmentation_metrics(
+            predictions, data.test.masks, len(data.class_names), ignore_index=data.ignore_index
+        )
+        facts = {"layer": "end to end", "training_seconds": seconds}
+        return {**scores(*found, data), **facts, "masks": predictions[self.shown].tolist()}
+
+    def probe(self, backbone: pk.Backbone, seconds: float) -> dict[str, Any]:
+        """Fit a segmentation head on the frozen maps of a backbone."""
+        options, data = self.options, self.data
         result = segmentation_probe(
             backbone,
             data.train,
@@ -89,77 +86,84 @@ def main() -> None:
             storage=torch.bfloat16,
             seed=options.seed,
         )
-        print(f"{name}: {result}", flush=True)
-        row = {
+        print(result, flush=True)
+        return {
             **scores(result.miou, result.pixel_accuracy, result.class_iou, data),
             "layer": result.layer,
             "miou_of_layers": {layer: score.miou for layer, score in result.layers.items()},
             "training_seconds": seconds,
             "probe_seconds": result.seconds,
+            "masks": result.predictions[self.shown].tolist(),
         }
-        keep(name, row, result.predictions)
 
-    if not finished("random init"):
-        probe("random init", new_backbone(options, data), 0.0)
-    for name in options.tasks:
-        if finished(name):
-            continue
-        backbone = new_backbone(options, data)
-        task = pk.pretext_tasks.create(name, backbone)
-        steps = round(options.views * len(crops) / (batch_size * views_per_image(task, crops)))
-        run = pretrain(
-            task, crops, steps=steps, batch_size=batch_size, seed=options.seed, checkpoint=options.out / name
-        )
-        print(run)
-        probe(name, backbone, run.history.last["seconds"])
 
-    if not finished("supervised"):
-        begun = time.monotonic()
-        predictions = supervised(new_backbone(options, data), data, options.supervised_steps, options.seed)
-        classes = len(data.class_names)
-        found = segmentation_metrics(predictions, data.test.masks, classes, ignore_index=data.ignore_index)
-        seconds = time.monotonic() - begun
-        row = {**scores(*found, data), "layer": "end to end", "training_seconds": seconds}
-        keep("supervised", row, predictions)
-    for name, row in rows.items():
-        print(f"{name}: mIoU {row['miou']:.1%}, pixel accuracy {row['pixel_accuracy']:.1%} ({row['layer']})")
-
+def tables_of(rows: dict[str, dict[str, Any]], class_names: tuple[str, ...]) -> dict[str, Any]:
     columns = ("miou", "pixel_accuracy", "layer")
-    report = {
-        "command": shlex.join(["python", *sys.argv]),
-        "data": str(data),
-        "backbone": options.backbone,
-        "head": options.head,
-        "seed": options.seed,
-        "threads": options.threads,
-        "environment": {"pretextkit": pk.__version__, "torch": torch.__version__},
-        "tables": {
-            "Classes of pixels": {
-                "columns": ["mean IoU", "pixels told right", "layer", "training, s"],
-                "rows": {
-                    name: [*(row[column] for column in columns), round(row["training_seconds"])]
-                    for name, row in rows.items()
-                },
-            },
-            "IoU of each class": {
-                "columns": list(data.class_names),
-                "rows": {name: list(row["class_iou"].values()) for name, row in rows.items()},
+    return {
+        "Segmentation": {
+            "columns": ["mean IoU", "pixel accuracy", "layer", "training, s"],
+            "rows": {
+                name: [*(row[column] for column in columns), round(row["training_seconds"])]
+                for name, row in rows.items()
             },
         },
-        "runs": rows,
+        "IoU of each class": {
+            "columns": list(class_names),
+            "rows": {name: list(row["class_iou"].values()) for name, row in rows.items()},
+        },
     }
-    (options.out / "camvid-segmentation.json").write_text(json.dumps(report, indent=1) + "\n")
-    spread = torch.linspace(0, len(data.test.images) - 1, 4).long()  # neighbors in a film look alike
-    shown = {name: predicted[spread] for name, predicted in masks.items()}
-    figure = segmentation(
-        data.test.images[spread], data.test.masks[spread], shown, data.class_names, ignore_index=data.ignore_index
+
+
+def read_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="data/camvid.npz")
+    parser.add_argument("--tasks", nargs="*", default=list(pk.pretext_tasks))
+    parser.add_argument("--backbone", default="small-cnn")
+    parser.add_argument("--head", choices=["linear", "conv"], default="linear")
+    parser.add_argument("--layers", choices=["all", "last"], default="all", help="stages to probe")
+    parser.add_argument("--views", type=float, default=40.0, help="budget of pretraining: views of each crop")
+    parser.add_argument("--crops", type=int, default=8, help="square crops of each image to pretrain on")
+    parser.add_argument("--crop-size", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=300, help="steps of each fit of the probe's head")
+    parser.add_argument("--supervised-steps", type=int, default=600, help="steps of encoder and head, in batches of 8")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--out", type=Path, default=Path("out/camvid-segmentation"))
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = read_options()
+    torch.set_num_threads(options.threads)
+    experiment = Experiment(options)
+    data = experiment.data
+    print(data)
+    settings = {name: value for name, value in vars(options).items() if name not in ("tasks", "threads", "out")}
+    finished = Rows(options.out / "rows", settings)
+    rows = {"random init": finished.measure("random init", experiment.random_init)}
+    for name in options.tasks:
+        rows[name] = finished.measure(name, partial(experiment.pretrained, name))
+    rows["supervised"] = finished.measure("supervised", experiment.supervised)
+    masks = {name: torch.tensor(row.pop("masks")) for name, row in rows.items()}
+    for name, row in rows.items():
+        print(f"{name}: mIoU {row['miou']:.1%}, pixel accuracy {row['pixel_accuracy']:.1%} ({row['layer']})")
+    write_report(
+        options.out / "camvid-segmentation.json",
+        data,
+        backbone=options.backbone,
+        head=options.head,
+        seed=options.seed,
+        tables=tables_of(rows, data.class_names),
+        runs=rows,
     )
+    images, truth = data.test.images[experiment.shown], data.test.masks[experiment.shown]
+    figure = segmentation(images, truth, masks, data.class_names, ignore_index=data.ignore_index)
     figure.savefig(options.out / "camvid-segmentation.png")
-    print(f"The measurements as JSON and the picture are in {options.out}")
+    print(f"The measurements and the plot are in {options.out}")
 
 
 def new_backbone(options: argparse.Namespace, data: SegmentationData) -> pk.SpatialBackbone:
-    """Every row starts from the same weights and the same normalization."""
+    """Create the backbone of every row: always the same weights and normalization."""
     torch.manual_seed(options.seed)
     backbone = pk.backbones.create(options.backbone)
     assert isinstance(backbone, pk.SpatialBackbone)
@@ -168,18 +172,18 @@ def new_backbone(options: argparse.Namespace, data: SegmentationData) -> pk.Spat
 
 
 def square_crops(images: Tensor, count: int, size: int, seed: int) -> Tensor:
-    """Cut random squares: rotation would be told by the sides of an image that is not square."""
+    """Cut random squares: the sides of an image that is not square would reveal its rotation."""
     generator = torch.Generator().manual_seed(seed)
     size = min(size, *images.shape[2:])
     tops, lefts = (
         torch.randint(side - size + 1, (len(images) * count,), generator=generator) for side in images.shape[2:]
     )
-    places = zip(tops.tolist(), lefts.tolist(), strict=True)
-    return torch.stack([images[i // count, :, y : y + size, x : x + size] for i, (y, x) in enumerate(places)])
+    corners = zip(tops.tolist(), lefts.tolist(), strict=True)
+    return torch.stack([images[i // count, :, y : y + size, x : x + size] for i, (y, x) in enumerate(corners)])
 
 
-def supervised(backbone: pk.SpatialBackbone, data: SegmentationData, steps: int, seed: int) -> Tensor:
-    """Train encoder and head together with labels, on whole images and their mirror images; segment the test part."""
+def train_supervised(backbone: pk.SpatialBackbone, data: SegmentationData, steps: int, seed: int) -> Tensor:
+    """Train encoder and head together on full images and their mirror images; return the test predictions."""
     generator = torch.Generator().manual_seed(seed)
     head = LinearMapHead(backbone.feature_dim, len(data.class_names))
     both = nn.ModuleList([backbone, head]).train()
@@ -212,7 +216,7 @@ def scores(miou: float, accuracy: float, class_iou: tuple[float, ...], data: Seg
 
 
 def synthetic(count: int) -> SegmentationData:
-    """Draw a disc and a box, each ringed by ignored pixels, on noise."""
+    """Draw a disc and a box on noise, each surrounded by ignored pixels."""
     generator = torch.Generator().manual_seed(0)
     y, x = torch.meshgrid(torch.arange(48.0), torch.arange(64.0), indexing="ij")
     images = torch.rand(count, 3, 48, 64, generator=generator) * 80

@@ -1,32 +1,29 @@
-"""Find defects on surfaces, having seen flawless ones only: the area under the ROC curve of images and of pixels.
+"""Detect defects on surfaces after training on flawless ones only: AUROC of images and of pixels.
 
     python experiments/defects.py --data magnetic-tile.npz --seeds 0 1 2
 
 The ``.npz`` file holds ``train_images`` of flawless surfaces, and ``test_images``, ``test_labels`` (0 is flawless) and
-``test_masks``, above 0 where a defect is. Flawless pictures are divided anew, so that no piece is in two parts; see
-``surfaces.py``. A second table has the methods that learn nothing on both divisions.
+``test_masks``, above 0 at a defect. ``--data synthetic`` draws textures, to try the script. Flawless images are split
+again, by workpiece; see ``surfaces.py``. A further table compares both splits.
 
-Methods and options are chosen by ``drawn``: the area for defects drawn on flawless pieces that are held out. Nothing is
-chosen by looking at true defects. What is finished is not done again by the same command.
+Methods and options are chosen by the column ``synthetic``: the AUROC for defects drawn on held-out flawless workpieces.
+Nothing is chosen by looking at real defects. Repeat the command to resume.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import shlex
 import statistics
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from cut_paste import PastedWhere, PastedWhether
+from _report import Rows, write_report
+from cut_paste import CutPasteClassification, CutPasteSegmentation
 from drawn_defects import box_blur
-from surfaces import Parts, areas, causes, divide
+from surfaces import Parts, aurocs, diagnostics, split_by_piece
 from torch import Generator, Tensor, nn
 
 import pretextkit as pk
@@ -46,21 +43,21 @@ from pretextkit.views import cut_patches, random_horizontal_flip
 
 Score = Callable[[Tensor], AnomalyScores]
 CROP = 64
-"""Side of what a task is trained on: four times as many steps in the same time, and a defect is local."""
+"""Side of the training crops: four times as many steps in the same time, and defects are local."""
 THUMBNAILS = "neighbors, 16x16 pixels"
 PUBLISHED = {"DifferNet, with ImageNet": 97.7}
-"""Of images, from Rudolph et al. 2021 (arXiv 2008.12577)."""
+"""AUROC of images in percent, from Rudolph et al. 2021 (arXiv 2008.12577)."""
 
 
-def evened(images: Tensor) -> Tensor:
-    """Divide by the brightness around each pixel, which takes light and exposure away; 0.5 is as bright as around."""
-    pixels = images.float() / 255 + 0.02  # what is almost black stays so, and does not become noise
+def normalize_brightness(images: Tensor) -> Tensor:
+    """Divide each pixel by the mean brightness around it, which removes light and exposure; 0.5 is the local mean."""
+    pixels = images.float() / 255 + 0.02  # keeps almost black pixels from becoming noise
     return (pixels / box_blur(pixels, 31) / 2).clamp(0, 1)
 
 
 def random_crop(images: Tensor, generator: Generator) -> Tensor:
     height, width = images.shape[2:]
-    reach = CROP // 2  # beyond the edges, so that borders, where most false alarms are, are seen as often as the rest
+    reach = CROP // 2  # beyond the edges: borders, with most false alarms, must be as frequent as the rest
     top = torch.randint(-reach, height - reach, images.shape[:1], generator=generator).clamp(0, height - CROP)
     left = torch.randint(-reach, width - reach, images.shape[:1], generator=generator).clamp(0, width - CROP)
     return random_horizontal_flip(cut_patches(images, top, left, CROP), generator=generator)
@@ -74,65 +71,65 @@ def backbone(train: Tensor, seed: int) -> pk.SpatialBackbone:
 
 
 def untrained(train: Tensor, seed: int) -> dict[str, Score]:
-    """Give the scores of what learns nothing."""
+    """Return the methods that learn nothing."""
     thumbnails = nn.Sequential(nn.AdaptiveAvgPool2d(16), nn.Flatten())
-    even = evened(train)
-    plain, network = backbone(train, seed), backbone(even, seed)
+    normalized = normalize_brightness(train)
+    plain, network = backbone(train, seed), backbone(normalized, seed)
 
-    def patches(backbone: pk.SpatialBackbone, known: Tensor, images: Tensor) -> AnomalyScores:
-        return patch_anomaly_score(backbone, known, images, layers=["stage3"], memory_bank_size=2048)
+    def patches(backbone: pk.SpatialBackbone, reference: Tensor, images: Tensor) -> AnomalyScores:
+        return patch_anomaly_score(backbone, reference, images, layers=["stage3"], memory_bank_size=2048)
 
     return {
         THUMBNAILS: lambda x: neighbor_anomaly_score(thumbnails, train, x),
-        "patches, untrained": lambda x: patches(plain, train, x),
-        "patches, untrained, evened": lambda x: patches(network, even, evened(x)),
+        "patches, random init": lambda x: patches(plain, train, x),
+        "patches, random init, normalized brightness": lambda x: patches(network, normalized, normalize_brightness(x)),
     }
 
 
-def as_photographed(images: Tensor) -> Tensor:
+def scale_to_one(images: Tensor) -> Tensor:
     return images.float() / 255
 
 
 TASKS: dict[str, tuple[Callable[[pk.SpatialBackbone], Any], Callable[[Tensor], Tensor]]] = {
-    "pasted, where": (PastedWhere, evened),
-    "pasted, where, not evened": (PastedWhere, as_photographed),
-    "pasted, whether": (PastedWhether, evened),
-    "rotation": (pk.tasks.Rotation, evened),
-    "autoencoder": (partial(pk.tasks.Autoencoder, bottleneck=8), evened),
-    "denoising": (partial(pk.tasks.Denoising, bottleneck=8), evened),
+    "CutPaste, segmentation": (CutPasteSegmentation, normalize_brightness),
+    "CutPaste, segmentation, raw brightness": (CutPasteSegmentation, scale_to_one),
+    "CutPaste, classification": (CutPasteClassification, normalize_brightness),
+    "rotation": (pk.tasks.Rotation, normalize_brightness),
+    "autoencoder": (partial(pk.tasks.Autoencoder, bottleneck=8), normalize_brightness),
+    "denoising": (partial(pk.tasks.Denoising, bottleneck=8), normalize_brightness),
 }
-"""How each task is made, and pictures prepared for it."""
+"""Constructor of each task, and preprocessing of its images."""
 
 
 def trained(name: str, train: Tensor, seed: int, steps: int) -> tuple[float, dict[str, Score]]:
-    """Train a pretext task, and give the seconds that it took and its scores."""
+    """Train a pretext task; return the seconds and the methods that score with it."""
     make, prepare = TASKS[name]
-    known = prepare(train)
-    task = make(backbone(known, seed))
-    size = 8 if name == "rotation" else 32  # as many views for every task
-    run = pretrain(task, known, steps=steps, batch_size=size, seed=seed, augment=random_crop, progress=False)
+    reference = prepare(train)
+    task = make(backbone(reference, seed))
+    size = 8 if name == "rotation" else 32  # the same number of views for every task
+    run = pretrain(task, reference, steps=steps, batch_size=size, seed=seed, augment=random_crop, progress=False)
     print(f"  {name}: {run}", flush=True)
-    return run.seconds, scores_of(name, task, known, prepare)
+    return run.seconds, methods_of(name, task, reference, prepare)
 
 
-def scores_of(name: str, task: Any, known: Tensor, prepare: Callable[[Tensor], Tensor]) -> dict[str, Score]:
-    """Give all that a trained task can be scored by."""
+def methods_of(name: str, task: Any, reference: Tensor, prepare: Callable[[Tensor], Tensor]) -> dict[str, Score]:
+    """Return the anomaly scores that a trained task supports."""
 
-    def rebuilt(images: Tensor, error: Literal["l2", "ssim"]) -> AnomalyScores:
+    def reconstruction(images: Tensor, error: Literal["l2", "ssim"]) -> AnomalyScores:
         return reconstruction_anomaly_score(task.reconstruct, prepare(images), error=error, reduction=TopFraction(0.01))
 
-    def distant(images: Tensor) -> AnomalyScores:
-        return mahalanobis_anomaly_score(task.backbone, known, prepare(images), layers="all")
+    def mahalanobis(images: Tensor) -> AnomalyScores:
+        return mahalanobis_anomaly_score(task.backbone, reference, prepare(images), layers="all")
 
-    if isinstance(task, (PastedWhether, PastedWhere)):
-        return {name: lambda x: task.scores(prepare(x)), f"Mahalanobis, {name}": distant}
+    if isinstance(task, (CutPasteClassification, CutPasteSegmentation)):
+        return {name: lambda x: task.scores(prepare(x)), f"Mahalanobis, {name}": mahalanobis}
     if isinstance(task, pk.tasks.Rotation):
-        return {name: lambda x: rotation_anomaly_score(task, prepare(x)), f"Mahalanobis, {name}": distant}
-    return {f"{name}, l2": lambda x: rebuilt(x, "l2"), f"{name}, ssim": lambda x: rebuilt(x, "ssim")}
+        return {name: lambda x: rotation_anomaly_score(task, prepare(x)), f"Mahalanobis, {name}": mahalanobis}
+    return {f"{name}, l2": lambda x: reconstruction(x, "l2"), f"{name}, ssim": lambda x: reconstruction(x, "ssim")}
 
 
-def panel(scores: Score, parts: Parts, path: Path) -> None:
-    """Draw the picture of middle score of each kind, and where the map is above nearly all flawless pixels."""
+def save_panel(scores: Score, parts: Parts, path: Path) -> None:
+    """Plot the image with the median score of each kind, and the pixels above nearly all flawless ones."""
     found, flawless = scores(parts.test.images), scores(parts.drawn.images[parts.drawn.labels == 0])
     if found.maps is None or flawless.maps is None:
         return
@@ -144,8 +141,8 @@ def panel(scores: Score, parts: Parts, path: Path) -> None:
     segmentation(images, masks, shown, ["flawless", "defect"], count=len(rows)).savefig(path, dpi=70)
 
 
-def measured(name: str, seed: int, parts: Parts, options: argparse.Namespace) -> dict[str, Any]:
-    """Measure all scores of a task on drawn and on true defects; what is untrained on the division as given, too."""
+def measure(name: str, seed: int, parts: Parts, options: argparse.Namespace) -> dict[str, Any]:
+    """Measure all scores of a task on synthetic and on real defects."""
     if name == "untrained":
         seconds, scores = 0.0, untrained(parts.train, seed)
     else:
@@ -153,39 +150,44 @@ def measured(name: str, seed: int, parts: Parts, options: argparse.Namespace) ->
     rows: dict[str, Any] = {}
     for row, score in scores.items():
         found = score(parts.test.images)
-        drawn, true = areas(score(parts.drawn.images), parts.drawn), areas(found, parts.test)
-        rows[row] = {"drawn": drawn["all"], **true, **causes(found, parts.test), "seconds": seconds}
-        print(f"  {row:28} drawn {drawn['all']:.1%}, true {true['all']:.1%}", flush=True)
-    if name == "untrained":  # one method is enough to tell by how much the division matters, and this one is fast
+        synthetic, real = aurocs(score(parts.drawn.images), parts.drawn), aurocs(found, parts.test)
+        rows[row] = {"synthetic": synthetic["all"], **real, **diagnostics(found, parts.test), "seconds": seconds}
+        print(f"  {row:28} synthetic {synthetic['all']:.1%}, real {real['all']:.1%}", flush=True)
+    if name == "untrained":  # one fast method is enough to compare the splits
         score = untrained(parts.given_train, seed)[THUMBNAILS]
-        rows[THUMBNAILS]["given"] = areas(score(parts.given_test.images), parts.given_test)["all"]
-    if name == "pasted, where":
-        panel(scores[name], parts, options.out.with_suffix(".png"))
+        rows[THUMBNAILS]["given"] = aurocs(score(parts.given_test.images), parts.given_test)["all"]
+    if name == "CutPaste, segmentation":
+        save_panel(scores[name], parts, options.out / "defects.png")
     return rows
 
 
 def tables_of(seeds: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, Any]:
-    """Lay out the areas of every seed by method."""
+    """Arrange the measurements of every seed by method."""
 
     def cells(method: str, keys: Sequence[str]) -> list[Any]:
         return [None if seeds[0][method][key] is None else [rows[method][key] for rows in seeds] for key in keys]
 
     kinds = [str(kind) for kind in range(1, len(names) + 1)]
-    keys = ["drawn", "all", *kinds, "pixels"]
+    keys = ["synthetic", "all", *kinds, "pixels"]
     seconds = {method: round(statistics.mean(rows[method]["seconds"] for rows in seeds)) for method in seeds[0]}
-    untaught = [method for method, row in seeds[0].items() if "given" in row]
+    on_both = [method for method, row in seeds[0].items() if "given" in row]
     return {
-        "AUROC of images, of each kind of defect, and of pixels": {
-            "columns": ["drawn", "all true", *names, "pixels", "seconds"],
+        "AUROC of images, by kind of defect, and of pixels": {
+            "columns": ["synthetic", "all real", *names, "pixels", "seconds"],
             "rows": {method: [*cells(method, keys), seconds[method]] for method in seeds[0]},
         },
-        "What scores of flawless pictures follow, and where maps are highest": {
-            "columns": ["brightness", "contrast", "at the border, flawless", "on the defect, defective"],
+        "Rank correlation of flawless scores, and position of map maxima": {
+            "columns": [
+                "brightness",
+                "contrast",
+                "maximum at the border, flawless",
+                "maximum on the defect, defective",
+            ],
             "rows": {method: cells(method, ["brightness", "contrast", "border", "hit"]) for method in seeds[0]},
         },
-        "AUROC of images, pieces in both parts or in one": {
-            "columns": ["divided at random, as given", "divided by piece"],
-            "rows": {method: cells(method, ["given", "all"]) for method in untaught},
+        "AUROC of images by split": {
+            "columns": ["random split, as given", "split by workpiece"],
+            "rows": {method: cells(method, ["given", "all"]) for method in on_both},
         },
     }
 
@@ -194,48 +196,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="magnetic-tile.npz")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--steps", type=int, default=100, help="of each pretext task, with 32 crops")
+    parser.add_argument("--steps", type=int, default=100, help="training steps of each pretext task, with 32 crops")
     parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
-    parser.add_argument("--out", type=Path, default=Path("out/defects.json"))
+    parser.add_argument("--out", type=Path, default=Path("out/defects"))
     options = parser.parse_args()
-    parts, names = divide(options.data)
+    parts, names = split_by_piece(options.data)
     settings = {"steps": options.steps}
     sizes = {part: len(getattr(parts, part).images) for part in ("drawn", "test", "given_test")}
     sizes |= {part: len(getattr(parts, part)) for part in ("train", "given_train")}
-
-    cells = options.out.with_suffix("")
-    cells.mkdir(parents=True, exist_ok=True)
-    finished = []
+    finished = Rows(options.out / "rows", settings)
+    seeds = []
     for seed in options.seeds:
         rows: dict[str, Any] = {}
         for name in ("untrained", *options.tasks):
-            cell = cells / f"{seed} {name}.json"
-            if not cell.exists():
-                print(f"seed {seed}, {name}", flush=True)
-                unfinished = cell.with_suffix(".part")
-                unfinished.write_text(json.dumps([settings, measured(name, seed, parts, options)]))
-                unfinished.rename(cell)
-            kept, found = json.loads(cell.read_text())
-            if kept != settings:
-                parser.error(f"{cell} is of other settings than {settings}: give another --out.")
-            rows |= found
-        finished.append(rows)
-    report = {
-        "command": shlex.join(["python", *sys.argv]),
-        "data": Path(options.data).stem,
-        "pictures": sizes,
-        "seeds": options.seeds,
-        "settings": settings,
-        "published": PUBLISHED,
-        "tables": tables_of(finished, names),
-        "environment": {
-            "pretextkit": pk.__version__,
-            "torch": torch.__version__,
-            "machine": platform.machine(),
-            "threads": torch.get_num_threads(),
-        },
-    }
-    options.out.write_text(json.dumps(report, indent=1) + "\n")
+            rows |= finished.measure(f"{seed} {name}", partial(measure, name, seed, parts, options))
+        seeds.append(rows)
+    write_report(
+        options.out / "defects.json",
+        Path(options.data).stem,
+        images=sizes,
+        seeds=options.seeds,
+        settings=settings,
+        published=PUBLISHED,
+        tables=tables_of(seeds, names),
+    )
 
 
 if __name__ == "__main__":

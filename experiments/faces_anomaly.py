@@ -1,31 +1,29 @@
-"""Tell images without faces from faces, having seen faces only: by reconstruction, rotation and distances of features.
+"""Anomaly detection after training on faces only: reconstruction errors, rotation loss and distances of features.
 
     python experiments/faces_anomaly.py --data faces.npz --seeds 0 1 2
 
-``faces.npz`` holds ``train_images`` and ``test_images`` of faces and ``anomaly_images`` without, each ``n h w c``. Any
-other set that ``pretextkit.data.load`` knows will do: the class ``--normal`` is then normal and the rest anomalous.
-Nothing is chosen by looking at anomalies. Repeat the command to go on where a run was stopped.
+``faces.npz`` holds ``train_images`` and ``test_images`` of faces and ``anomaly_images`` of other things, each
+``n h w c``. With any other source of ``pretextkit.data.load``, the class ``--normal`` is normal and the others are
+anomalous. Nothing is chosen by looking at anomalies. Repeat the command to resume.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import shlex
 import statistics
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from _report import Rows, write_report
 from torch import Generator, Tensor, nn
 
 import pretextkit as pk
-from pretextkit.data._image_conversion import resize_and_crop
+from pretextkit.data._image_conversion import resize_and_crop  # as pk.data.load resizes the normal images
 from pretextkit.functional import (
     TopFraction,
     calibrate,
@@ -42,36 +40,36 @@ FALSE_POSITIVE_RATE = 0.05
 
 
 class Images(NamedTuple):
-    """All uint8 ``n c h w``."""
+    """Images by role, each uint8 ``n c h w``."""
 
     train: Tensor
     held_out: Tensor
-    """Normal images that no model sees, for calibration."""
+    """Normal images for calibration; no model trains on them."""
     normal: Tensor
     anomalous: Tensor
 
 
 def read(options: argparse.Namespace) -> Images:
-    """Take a tenth of the normal training images away, before anything is trained."""
+    """Load the images and hold out a tenth of the normal training images."""
     data = pk.data.load(options.data, size=options.size)
     train, normal = data.train_images, data.test_images
     if Path(options.data).suffix == ".npz" and "anomaly_images" in (archive := np.load(options.data)):
-        strange = torch.from_numpy(archive["anomaly_images"]).permute(0, 3, 1, 2)
-        strange = torch.cat([resize_and_crop(chunk, options.size) for chunk in torch.split(strange, 1024)])
+        anomalous = torch.from_numpy(archive["anomaly_images"]).permute(0, 3, 1, 2)
+        anomalous = torch.cat([resize_and_crop(chunk, options.size) for chunk in torch.split(anomalous, 1024)])
     else:
         train = train[data.train_labels == options.normal]
         normal = data.test_images[data.test_labels == options.normal]
-        strange = data.test_images[data.test_labels != options.normal]
+        anomalous = data.test_images[data.test_labels != options.normal]
     generator = Generator().manual_seed(0)
-    train, normal, strange = (
-        part[torch.randperm(len(part), generator=generator)[: options.images]] for part in (train, normal, strange)
+    train, normal, anomalous = (
+        part[torch.randperm(len(part), generator=generator)[: options.images]] for part in (train, normal, anomalous)
     )
     tenth = len(train) // 10
-    return Images(train[tenth:], train[:tenth], normal, strange)
+    return Images(train[tenth:], train[:tenth], normal, anomalous)
 
 
 def principal_components(train: Tensor, variance: float) -> tuple[int, Callable[[Tensor], Tensor]]:
-    """Reconstruct images by the first components of the training pixels, as many as keep a share of their variance."""
+    """Return the number of principal components that keep a fraction of the variance, and their reconstruction."""
     pixels = train.flatten(1).float() / 255
     mean = pixels.mean(0)
     values, vectors = torch.linalg.eigh(torch.cov(pixels.T))
@@ -82,7 +80,7 @@ def principal_components(train: Tensor, variance: float) -> tuple[int, Callable[
 
 
 def reconstruction_scores(name: str, reconstruct: Callable[[Tensor], Tensor], images: Tensor) -> dict[str, Tensor]:
-    """Every error with every reduction; a map is made once for both."""
+    """Return the scores of every error with every reduction; both reductions share one map."""
     scores: dict[str, Tensor] = {}
     errors: tuple[Literal["l1", "l2", "ssim"], ...] = ("l1", "l2", "ssim")
     for error in errors:
@@ -93,124 +91,149 @@ def reconstruction_scores(name: str, reconstruct: Callable[[Tensor], Tensor], im
 
 
 def feature_scores(name: str, backbone: nn.Module, train: Tensor, images: Tensor) -> dict[str, Tensor]:
+    """Return the scores by distances of features."""
     return {
         f"neighbors, {name}": neighbor_anomaly_score(backbone, train, images).scores,
         f"Mahalanobis, {name}": mahalanobis_anomaly_score(backbone, train, images, layers="all").scores,
     }
 
 
-def scored(images: Images, seed: int, options: argparse.Namespace) -> Iterator[tuple[dict[str, Tensor], float]]:
-    """Scores by method of what was held out, of normal and of anomalous images, and the seconds of training."""
-    train, tested = images.train, torch.cat(images[1:])
+class Methods:
+    """The groups of methods: each returns scores of held-out, normal and anomalous images, and seconds of training."""
 
-    def backbone() -> pk.SpatialBackbone:
-        torch.manual_seed(seed)
-        return pk.models.SmallCNN(in_channels=train.shape[1])
+    def __init__(self, images: Images, seed: int, options: argparse.Namespace) -> None:
+        self.images, self.seed, self.options = images, seed, options
+        self.train, self.tested = images.train, torch.cat(images[1:])
+        self.components, self.project = principal_components(self.train, options.variance)
 
-    def trained(name: str, task: Any) -> float:
-        run = pretrain(
-            task, train, epochs=options.epochs, batch_size=64, seed=seed, checkpoint=options.out / f"{name}-{seed}"
-        )
-        task.eval()  # for the panels, which call it directly
-        print(f"{name}, seed {seed}: {run}", flush=True)
+    def groups(self) -> dict[str, Callable[[], tuple[dict[str, Tensor], float]]]:
+        return {
+            "baselines": self.baselines,
+            "autoencoder": partial(self.reconstruction, "autoencoder", pk.tasks.Autoencoder),
+            "denoising": partial(self.reconstruction, "denoising", pk.tasks.Denoising),
+            "rotation": self.rotation,
+        }
+
+    def backbone(self) -> pk.SpatialBackbone:
+        torch.manual_seed(self.seed)
+        return pk.models.SmallCNN(in_channels=self.train.shape[1])
+
+    def pretrained(self, name: str, task: Any) -> float:
+        folder = self.options.out / f"{name}-{self.seed}"
+        epochs = self.options.epochs
+        run = pretrain(task, self.train, epochs=epochs, batch_size=64, seed=self.seed, checkpoint=folder)
+        task.eval()  # because the panels call it directly
+        print(f"{name}, seed {self.seed}: {run}", flush=True)
         return run.history.last["seconds"]
 
-    count, project = principal_components(train, options.variance)
-    yield reconstruction_scores("principal components", project, tested), 0.0
-    places = backbone().eval().feature_map(train[:1].float() / 255)[0, 0].numel()
-    code = math.ceil(count / places)  # of as many numbers as there are components: chosen on normal images alone
-    small = nn.Sequential(nn.AdaptiveAvgPool2d(16), nn.Flatten())
-    pixels = neighbor_anomaly_score(small, train, tested, metric="euclidean")
-    yield {"neighbors, 16x16 pixels": pixels.scores}, 0.0
-    yield feature_scores("untrained", backbone(), train, tested), 0.0
+    def baselines(self) -> tuple[dict[str, Tensor], float]:
+        """Score without training a network."""
+        small = nn.Sequential(nn.AdaptiveAvgPool2d(16), nn.Flatten())
+        pixels = neighbor_anomaly_score(small, self.train, self.tested, metric="euclidean")
+        return {
+            **reconstruction_scores("principal components", self.project, self.tested),
+            "neighbors, 16x16 pixels": pixels.scores,
+            **feature_scores("random init", self.backbone(), self.train, self.tested),
+        }, 0.0
 
-    tasks: dict[str, Any] = {"autoencoder": pk.tasks.Autoencoder, "denoising": pk.tasks.Denoising}
-    for name, kind in tasks.items():
-        task = kind(backbone(), bottleneck=code)
-        seconds = trained(name, task)
-        yield reconstruction_scores(name, task.reconstruct, tested), seconds
-        if seed == options.seeds[0]:
-            draw_panel(name, task.reconstruct, images, options.out)
+    def reconstruction(self, name: str, kind: Any) -> tuple[dict[str, Tensor], float]:
+        """Score by a network whose code has as many numbers as there are components: chosen on normal images."""
+        positions = self.backbone().eval().feature_map(self.train[:1].float() / 255)[0, 0].numel()
+        task = kind(self.backbone(), bottleneck=math.ceil(self.components / positions))
+        seconds = self.pretrained(name, task)
+        if self.seed == self.options.seeds[0]:
+            save_panel(name, task.reconstruct, self.images, self.options.out)
+        return reconstruction_scores(name, task.reconstruct, self.tested), seconds
 
-    rotation = pk.tasks.Rotation(backbone())
-    seconds = trained("rotation", rotation)
-    yield {"rotation": rotation_anomaly_score(rotation, tested).scores}, seconds
-    # Rotation's backbone, as faces have an upright side, and as the rotation score needs that one anyway.
-    yield feature_scores("rotation", rotation.backbone, train, tested), seconds
+    def rotation(self) -> tuple[dict[str, Tensor], float]:
+        """Score by rotation, and by the features of its backbone: faces have an upright side."""
+        task = pk.tasks.Rotation(self.backbone())
+        seconds = self.pretrained("rotation", task)
+        scores = rotation_anomaly_score(task, self.tested).scores
+        return {"rotation": scores, **feature_scores("rotation", task.backbone, self.train, self.tested)}, seconds
 
 
-def judge(name: str, scores: Tensor, images: Images, picture: Path | None) -> dict[str, float]:
-    """Calibrate on what was held out, and compare normal test images with anomalies."""
-    held_out, normal, strange = torch.split(scores, [len(part) for part in images[1:]])
+def evaluate(name: str, scores: Tensor, images: Images, plot: Path | None) -> dict[str, float]:
+    """Calibrate on the held-out images and compare normal test images with anomalous ones."""
+    held_out, normal, anomalous = torch.split(scores, [len(part) for part in images[1:]])
     threshold = calibrate(held_out, false_positive_rate=FALSE_POSITIVE_RATE).threshold
-    if picture is not None:
-        score_histogram(normal, strange, threshold=threshold, title=name).savefig(picture)
+    if plot is not None:
+        score_histogram(normal, anomalous, threshold=threshold, title=name).savefig(plot)
     above = {
         "normal_above_threshold": (normal > threshold).float().mean().item(),
-        "anomalous_above_threshold": (strange > threshold).float().mean().item(),
+        "anomalous_above_threshold": (anomalous > threshold).float().mean().item(),
     }
-    return {**detection_metrics(normal, strange)._asdict(), **above}
+    return {**detection_metrics(normal, anomalous)._asdict(), **above}
 
 
-def draw_panel(name: str, reconstruct: Callable[[Tensor], Tensor], images: Images, out: Path) -> None:
+def save_panel(name: str, reconstruct: Callable[[Tensor], Tensor], images: Images, out: Path) -> None:
+    """Plot the images with the lowest and the highest scores beside their reconstructions."""
     both = torch.cat([images.normal, images.anomalous])
     result = reconstruction_anomaly_score(reconstruct, both)
     assert result.maps is not None
     ends = result.scores.argsort()[[*range(6), *range(-6, 0)]]
     with torch.no_grad():
-        made = reconstruct(both[ends].float() / 255)
-    figure = reconstruction_panel(both[ends], made, result.maps[ends], result.scores[ends], title=name)
+        output = reconstruct(both[ends].float() / 255)
+    figure = reconstruction_panel(both[ends], output, result.maps[ends], result.scores[ends], title=name)
     figure.savefig(out / f"faces-anomaly-{name}-panel.png")
 
 
-def main() -> None:
+def measure(
+    group: Callable[[], tuple[dict[str, Tensor], float]], images: Images, seed: int, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Evaluate a group of methods."""
+    results = {}
+    scores_by_method, seconds = group()
+    for name, scores in scores_by_method.items():
+        file = f"faces-anomaly-{name.replace(', ', '-').replace(' ', '-').replace('%', '')}.png"
+        result = evaluate(name, scores, images, options.out / file if seed == options.seeds[0] else None)
+        results[name] = {"seed": seed, **result, "training_seconds": seconds}
+        print(f"{name}, seed {seed}: AUROC {result['auroc']:.1%}", flush=True)
+    return results
+
+
+def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="faces.npz")
-    parser.add_argument("--normal", type=int, default=9, help="the normal class of a labeled set")
-    parser.add_argument("--size", type=int, default=32, help="images are resized to so many pixels")
-    parser.add_argument("--images", type=int, help="use so many of each kind only")
+    parser.add_argument("--normal", type=int, default=9, help="the normal class of a labeled dataset")
+    parser.add_argument("--size", type=int, default=32, help="resize the images to this many pixels")
+    parser.add_argument("--images", type=int, help="number of images of each kind; all by default")
     parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--variance", type=float, default=0.9, help="of normal pixels, that the code has room for")
+    parser.add_argument("--variance", type=float, default=0.9, help="fraction of pixel variance that the code can keep")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=Path("out/faces-anomaly"))
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    begun = time.monotonic()
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = read_options()
     images = read(options)
     counts = ", ".join(f"{len(part):,} {name}" for name, part in images._asdict().items())
     print(f"{options.data}: {counts}, of {tuple(images.train.shape[1:])}", flush=True)
-
+    asked = ("data", "normal", "size", "images", "epochs", "variance")
+    finished = Rows(options.out / "rows", {name: getattr(options, name) for name in asked})
     runs: dict[str, list[dict[str, float]]] = {}
     for seed in options.seeds:
-        for found, seconds in scored(images, seed, options):
-            for name, scores in found.items():
-                first = seed == options.seeds[0]
-                file = f"faces-anomaly-{name.replace(', ', '-').replace(' ', '-').replace('%', '')}.png"
-                result = judge(name, scores, images, options.out / file if first else None)
-                runs.setdefault(name, []).append({"seed": seed, **result, "training_seconds": seconds})
-                print(f"{name}, seed {seed}: AUROC {result['auroc']:.1%}", flush=True)
+        for group, function in Methods(images, seed, options).groups().items():
+            results = finished.measure(f"{group}; {seed}", partial(measure, function, images, seed, options))
+            for name, result in results.items():
+                runs.setdefault(name, []).append(result)
 
     columns = {"auroc": "AUROC", "average_precision": "average precision", "fpr_at_95": "FPR at 95 % TPR"}
     rows = {name: [[result[key] for result in results] for key in columns] for name, results in runs.items()}
-    for name, cells in rows.items():
-        shown = ", ".join(
-            f"{title} {statistics.mean(cell):6.1%}" for title, cell in zip(columns.values(), cells, strict=True)
-        )
-        print(f"{name:40} {shown}")
-    report = {
-        "command": shlex.join(["python", *sys.argv]),
-        "data": f"{options.data}: {counts}, {options.size}x{options.size}",
-        "epochs": options.epochs,
-        "variance": options.variance,
-        "seeds": options.seeds,
-        "false_positive_rate": FALSE_POSITIVE_RATE,
-        "seconds_of_this_call": time.monotonic() - begun,
-        "threads": torch.get_num_threads(),
-        "environment": {"pretextkit": pk.__version__, "torch": torch.__version__},
-        "tables": {"Anomalies told from normal images": {"columns": list(columns.values()), "rows": rows}},
-        "runs": runs,
-    }
-    (options.out / "faces-anomaly.json").write_text(json.dumps(report, indent=1) + "\n")
+    for name, values in rows.items():
+        means = zip(columns.values(), map(statistics.mean, values), strict=True)
+        print(f"{name:40} " + ", ".join(f"{title} {value:6.1%}" for title, value in means))
+    write_report(
+        options.out / "faces-anomaly.json",
+        f"{options.data}: {counts}, {options.size}x{options.size}",
+        epochs=options.epochs,
+        variance=options.variance,
+        seeds=options.seeds,
+        false_positive_rate=FALSE_POSITIVE_RATE,
+        tables={"Anomaly detection": {"columns": list(columns.values()), "rows": rows}},
+        runs=runs,
+    )
 
 
 if __name__ == "__main__":
