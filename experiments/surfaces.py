@@ -32,7 +32,7 @@ class Surfaces(NamedTuple):
 
 
 def pieces(images: Tensor, *, alike: float = 0.93) -> Tensor:
-    """Number the workpieces in ``n c h w``: images are linked if their 16x16 thumbnails correlate by more than ``alike``."""
+    """Number the workpieces in ``n c h w``: images whose 16x16 thumbnails correlate above ``alike`` are linked."""
     small = nn.functional.adaptive_avg_pool2d(images.float(), 16).flatten(1)
     small = nn.functional.normalize(small - small.mean(1, keepdim=True))
     linked, numbers = small @ small.T > alike, torch.arange(len(images))
@@ -44,7 +44,7 @@ def pieces(images: Tensor, *, alike: float = 0.93) -> Tensor:
 
 
 def _split_off(images: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Split off complete workpieces with at most ``count`` images in total; return the rest and the images split off."""
+    """Split off complete workpieces, at most ``count`` images in total; return the rest and the split-off images."""
     _, rows, sizes = torch.unique(pieces(images), return_inverse=True, return_counts=True)
     order = torch.randperm(len(sizes), generator=Generator().manual_seed(0))
     taken = torch.zeros(len(sizes), dtype=torch.bool)
@@ -90,7 +90,7 @@ def _synthetic() -> tuple[pk.data.ImageData, Tensor]:
 
 
 def split_by_piece(path: str) -> tuple[Parts, tuple[str, ...]]:
-    """Read the data and split the flawless images by workpiece, with the same number of test images; return the defect names too.
+    """Split the flawless images by workpiece, with as many test images as the file has; return the defect names too.
 
     Args:
         path: An ``.npz`` file, or ``synthetic``.
