@@ -28,11 +28,11 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # the tests use small tensors: more threa
 # Two workers, for two cores. Tests in the group "serial" start processes of their own and share one worker.
 TWO_WORKERS = ("-n", "2", "--dist", "loadgroup")
 SHORT_FORMS = {  # the arguments that make each script finish in seconds; quickstart.py runs in the package session
+    "examples/anomaly_detection.py": ("--epochs=1", "--images=300"),
     "examples/distributed_pretrain.py": ("--epochs=1", "--images=512", "--batch-size=128"),
-    "examples/faces_anomaly.py": ("--epochs=1", "--images=300"),
-    "examples/few_labels.py": ("--epochs=1", "--images=512", "--finetune-epochs=1"),
+    "examples/few_labels.py": ("--epochs=1", "--images=512", "--labels=50", "--finetune-epochs=1"),
     "examples/fsdp_pretrain.py": ("--epochs=1", "--images=512", "--batch-size=128"),
-    "examples/segmentation.py": ("--epochs=1", "--images=256", "--steps=5"),
+    "examples/segmentation.py": ("--epochs=1", "--images=256", "--labels=50", "--steps=5"),
     "examples/shards_stream.py": ("--epochs=1", "--images=512", "--shards=2", "--workers=2"),
     "experiments/camvid_segmentation.py": (
         *("--data=synthetic", "--tasks=rotation", "--views=4", "--crops=1", "--crop-size=48"),

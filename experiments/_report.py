@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import torch
 
@@ -40,7 +40,7 @@ class Rows:
 
     def measure(self, name: str, function: Callable[[], Any]) -> Any:
         """Return the stored row ``name``, or call ``function`` and store its result, which must be valid JSON."""
-        path = self.folder / (re.sub(r"[^\w.,;+= -]", "-", name) + ".json")
+        path = self.folder / f"{quote(name, safe=' ,;+=')}.json"
         if not path.exists():
             print(f"{name} ...", flush=True)
             content = json.dumps({"name": name, "settings": self.settings, "row": function()}, indent=1)
