@@ -4,13 +4,15 @@
 
 ``--data`` is any source of ``pretextkit.data.load``; the class ``--normal`` is normal and the other classes are
 anomalous. By default the ankle boots of the embedded sample are normal. Each threshold is calibrated on held-out normal
-images: anomalous images are needed only to evaluate. ``--out`` receives the most anomalous images with their error maps.
+images: anomalous images are needed only to evaluate. ``--out`` receives the most anomalous images and their error maps.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -46,13 +48,14 @@ def main() -> None:
     # A narrow code keeps the autoencoder from copying anomalies.
     autoencoder = pk.tasks.Autoencoder(new_backbone(train), bottleneck=8)
     rotation = pk.tasks.Rotation(new_backbone(train))  # for images with an upright side
-    for name, task in {"autoencoder": autoencoder, "rotation": rotation}.items():
-        print(pretrain(task, train, epochs=options.epochs, batch_size=64, checkpoint=options.out / name))
+    training: dict[str, Any] = {"epochs": options.epochs, "batch_size": 64}
+    print(pretrain(autoencoder, train, **training, checkpoint=options.out / "autoencoder"))
+    print(pretrain(rotation, train, **training, checkpoint=options.out / "rotation"))
 
     def reconstruction(images: torch.Tensor) -> AnomalyScores:
         return reconstruction_anomaly_score(autoencoder.reconstruct, images, error="ssim", reduction=TopFraction(0.01))
 
-    methods = {
+    methods: dict[str, Callable[[torch.Tensor], AnomalyScores]] = {
         "reconstruction error": reconstruction,
         "rotation loss": lambda images: rotation_anomaly_score(rotation, images),
         "neighbors of rotation features": lambda images: neighbor_anomaly_score(rotation.backbone, train, images),
