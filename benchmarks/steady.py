@@ -2,9 +2,9 @@
 
     python benchmarks/steady.py --minutes 30 --out docs/figures/steady.json
 
-Each epoch records the resident memory (Linux: /proc/self/statm) and the speed, by wall-clock time and by processor time;
-other programs hardly change the latter. The report has the slopes of least-squares lines, without the first tenth of the
-epochs, in which caches fill.
+Each epoch records the resident memory (Linux: /proc/self/statm) and the speed, by wall-clock and by processor time;
+other programs hardly change the latter. The report has the slopes of least-squares lines, without the first tenth of
+the epochs, in which caches fill.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def train_from(path: str, count: int, steps: int, batch: int) -> Row:
 
 
 def images_per_second(effort: Effort) -> Row:
-    """Measure each size in its own process, alternately; the reference is the fastest size, because small sizes have more epochs."""
+    """Measure each size in its own process; the reference is the fastest, because small sizes have more epochs."""
     counts = [1000, 10_000, 100_000, 1_000_000] if not effort.quick else [1000, 2000]
     steps, batch = effort.of(40, 2), effort.of(250, 50)
     with TemporaryDirectory() as name:

@@ -109,7 +109,7 @@ def waiting(effort: Effort) -> Row:
     with folder(effort.of(512, 16)) as root:
         images = FolderImages(root, size=SIDE)
         found = profile_of(new_task(), images, batch_size=batch, steps=effort.of(8, 2), workers=WORKERS)
-    return {"percent of the time": 100 * found["share"]["loader"], "profile": found}
+    return {"percent of the time": 100 * found["fraction"]["loader"], "profile": found}
 
 
 COMPARISONS = [

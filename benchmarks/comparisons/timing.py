@@ -45,16 +45,16 @@ class Comparison:
     """One row of the report.
 
     Args:
-        what: The operation of pretextkit.
-        beside: The peer, or the limit.
+        operation: The operation of pretextkit.
+        peer: The peer, or the limit.
         measure: Function that checks, measures and returns a row.
         bound: Target of the row's ``figure``; None if the row has no target, such as a curve.
         figure: ``"ratio"``, the peer's time divided by ours, at least ``bound``; or another figure of the row, at most
             ``bound``.
     """
 
-    what: str
-    beside: str
+    operation: str
+    peer: str
     measure: Callable[[Effort], Row]
     bound: float | None
     figure: Literal["ratio", "extra seconds", "extra MiB", "percent of the time"] = "ratio"
@@ -62,7 +62,7 @@ class Comparison:
     @property
     def name(self) -> str:
         """Name of the row and of its file."""
-        return f"{self.what}; {self.beside}"
+        return f"{self.operation}; {self.peer}"
 
     def met(self, row: Row) -> bool | None:
         """Return whether a row reaches its target; None without a target."""

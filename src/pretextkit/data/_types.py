@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from typing_extensions import TypeAlias
 
 if TYPE_CHECKING:
     import numpy
