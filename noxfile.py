@@ -141,6 +141,11 @@ def examples(session: nox.Session) -> None:
     """Run every example and every experiment in its short form."""
     install(session)
     session.install("matplotlib", "tqdm")
+    folders = (ROOT / "examples", ROOT / "experiments")
+    scripts = {path.relative_to(ROOT).as_posix(): path for folder in folders for path in folder.glob("*.py")}
+    programs = {name for name, path in scripts.items() if "__main__" in path.read_text()} - {"examples/quickstart.py"}
+    if missing := programs - set(SHORT_FORMS):
+        session.error(f"SHORT_FORMS is missing {', '.join(sorted(missing))}.")
     out = Path(session.create_tmp())
     for script, arguments in SHORT_FORMS.items():
         folder = out / script.removesuffix(".py")  # empty: a run must not resume an earlier one

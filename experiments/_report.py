@@ -35,7 +35,7 @@ class Rows:
 
     def __init__(self, folder: Path, settings: Mapping[str, Any] | None = None) -> None:
         self.folder = folder
-        self.settings = json.loads(json.dumps(dict(settings or {})))  # as JSON gives it back: lists, no tuples
+        self.settings = json.loads(json.dumps(dict(settings or {})))  # as read from JSON: lists instead of tuples
         folder.mkdir(parents=True, exist_ok=True)
 
     def measure(self, name: str, function: Callable[[], Any]) -> Any:

@@ -53,7 +53,7 @@ def main() -> None:
         finetune_steps=options.finetune_steps,
         pool=[1, 2],
         finetuning={"augment": augment},
-        save=options.out / "cells",
+        save=options.out / "runs",
     )
     print(f"\n{result}")
     title = f"{data.name}, {options.views:g} views of each image"

@@ -1,4 +1,4 @@
-"""FixMatch (arXiv 2001.07685) as a task for ``pretrain``: the semi-supervised reference beside the pretext tasks."""
+"""FixMatch (arXiv 2001.07685) as a task for ``pretrain``: a semi-supervised reference for the pretext tasks."""
 
 from __future__ import annotations
 

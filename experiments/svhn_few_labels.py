@@ -58,10 +58,10 @@ class Experiment:
         self.main, self.classes = options.main, len(data.class_names)
         self.backbones: dict[str, Any] = {}
 
-    def row(self, row: str, labels: int, measure: Callable[..., dict[str, Any]], *arguments: Any) -> None:
+    def row(self, method: str, labels: int, measure: Callable[..., dict[str, Any]], *arguments: Any) -> None:
         """Measure one row, unless an earlier command has finished it."""
-        value = self.rows.measure(f"{row}; {labels}; {self.seed}", lambda: measure(*arguments))
-        print(f"seed {self.seed}, {row}, {labels} labels: {value.get('accuracy', 0):.1%}", flush=True)
+        value = self.rows.measure(f"{method}; {labels}; {self.seed}", lambda: measure(*arguments))
+        print(f"seed {self.seed}, {method}, {labels} labels: {value.get('accuracy', 0):.1%}", flush=True)
 
     def few(self, labels: int) -> tuple[Tensor, Tensor]:
         """Choose the labeled training images."""
@@ -121,7 +121,7 @@ class Experiment:
             self.evaluate(f"{first} and {second}", SideBySide(self.backbones[first], self.backbones[second]))
 
     def rotation_accuracy(self, task: Any) -> dict[str, Any]:
-        """Return the rotation accuracy on all test images and on those of every class; nothing for other tasks."""
+        """Return the rotation accuracy on all test images and for each class; nothing for other tasks."""
         if not isinstance(task, pk.tasks.Rotation):
             return {}
         task.eval()

@@ -139,7 +139,7 @@ def documents(root: Path) -> dict[Path, str]:
         for _, name, title, _ in MARKED.findall(text):
             if title not in tables.get(name, {}):
                 asked = f"{name!r}, {title!r}" if title else repr(name)
-                raise SystemExit(f"{path.name} asks for the table {asked}, but {name}.json has no such table.")
+                raise SystemExit(f"{path.name} asks for the table {asked}, but docs/figures/{name}.json has it not.")
         if (MARKED.search(text) or WHOLE.search(text)) and path not in wanted:
             filled = MARKED.sub(lambda match: match[1] + tables[match[2]][match[3] or ""] + match[4], text)
             wanted[path] = WHOLE.sub(lambda match: match[1] + sections.get(match[2], NOT_YET) + match[3], filled)

@@ -170,8 +170,8 @@ COMPARISONS = [
     Comparison("linear_probe, 50,000 x 512, 5 penalties", "scikit-learn's LogisticRegression", linear_on_features, 2.0),
     Comparison("linear_probe, 4,000 images", "lightly's LinearClassifier, 90 epochs", linear_on_images, 30.0),
     *(
-        Comparison("knn_probe, 10,000 queries x 50,000 x 512", beside, partial(neighbors, peer), bound)
-        for beside, peer, bound in (
+        Comparison("knn_probe, 10,000 queries x 50,000 x 512", name, partial(neighbors, peer), bound)
+        for name, peer, bound in (
             ("lightly's knn_predict", "lightly", 1.2),
             ("scikit-learn, brute force", "scikit-learn", 1.2),
             ("the floor: the matrix product alone", "product", 1 / 1.3),

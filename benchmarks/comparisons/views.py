@@ -82,9 +82,9 @@ def measure(side: int, peer: Callable[[Tensor], Callable[[], list[Tensor]]], eff
 
 
 COMPARISONS = [
-    Comparison(f"two SimCLR views, {side}x{side}", beside, partial(measure, side, peer), bound)
+    Comparison(f"two SimCLR views, {side}x{side}", name, partial(measure, side, peer), bound)
     for side in (32, 96)
-    for beside, peer, bound in (
+    for name, peer, bound in (
         ("lightly", lightly_views, 12.0),
         ("torchvision v2, image by image", torchvision_views, 12.0),
         ("kornia, batched", kornia_views, 2.0),
