@@ -1,11 +1,11 @@
-"""SimCLR with ResNet-18 on one GPU, CIFAR-10 in bf16: epochs beside the bare step, and the time to a kNN accuracy.
+"""SimCLR with ResNet-18 and CIFAR-10 on one GPU in bf16: epochs compared with bare steps, and time to a kNN accuracy.
 
-    python benchmarks/gpu.py --data cifar10 --out out/gpu.json                 # seconds an epoch; a minute or two
+    python benchmarks/gpu.py --data cifar10 --out out/gpu.json                 # seconds per epoch; two minutes
     python benchmarks/gpu.py --data cifar10 --epochs 800 --run out/gpu-run --out out/gpu.json   # and the time to 90 %
 
-Needs a GPU of NVIDIA's and torch 2.4 or newer. ``--data`` takes what ``pretextkit.data.load`` takes. With ``--run`` a
-stopped training goes on where it was when the command is repeated. Every ``--every`` epochs the nearest-neighbor probe
-looks at the test images; its time is not counted as training, and nothing is chosen by it.
+Needs an NVIDIA GPU and torch 2.4 or newer. ``--data`` takes any source of ``pretextkit.data.load``. With ``--run``, a
+repeated command resumes a stopped training. Every ``--every`` epochs, the nearest-neighbor probe measures the test
+accuracy; its time is not counted as training time, and nothing is chosen by it.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ GOAL = 0.9
 PUBLISHED = "11.9 s an epoch for a single-file SimCLR (dkobak/simclr-cifar10) on an A100, with another loader and batch"
 
 
-def waited(run: Callable[[], object], device: torch.device) -> Callable[[], None]:
-    """Wait for the device after a run."""
+def synchronized(run: Callable[[], object], device: torch.device) -> Callable[[], None]:
+    """Let a run end only after the device has finished."""
 
-    def whole() -> None:
+    def run_and_wait() -> None:
         run()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
-    return whole
+    return run_and_wait
 
 
 def new_task(images: Tensor) -> pk.tasks.SimCLR:
@@ -51,7 +51,7 @@ def new_task(images: Tensor) -> pk.tasks.SimCLR:
 
 
 def beside_bare_step(images: Tensor, device: torch.device, options: argparse.Namespace) -> dict[str, Any]:
-    """Race whole epochs of ``pretrain`` with as many forward, backward and optimizer steps on one batch of views."""
+    """Race epochs of ``pretrain`` against the same number of training steps on one fixed batch of views."""
     task = new_task(images).to(device)
     bare = copy.deepcopy(task).to(memory_format=torch.channels_last).train()
     views = task.views(images[: options.batch_size].to(device).float() / 255, Generator().manual_seed(0))
@@ -69,12 +69,12 @@ def beside_bare_step(images: Tensor, device: torch.device, options: argparse.Nam
     def ours() -> None:
         pretrain(task, images, epochs=1, batch_size=options.batch_size, precision="bf16", device=device, progress=False)
 
-    row = race(waited(ours, device), waited(epoch, device), Effort(), rounds=options.rounds)
+    row = race(synchronized(ours, device), synchronized(epoch, device), Effort(), rounds=options.rounds)
     return {**row, "images_per_second": steps * options.batch_size / row["our_seconds"], "published": PUBLISHED}
 
 
 def time_to_goal(data: Any, images: Tensor, device: torch.device, options: argparse.Namespace) -> dict[str, Any]:
-    """Train once, and probe now and then; give the curve, and the first point at the goal."""
+    """Train once with regular probes; return the curve and the first point at the goal."""
     task = new_task(images)
     path = None if options.run is None else options.run / "curve.json"
     points: dict[int, dict[str, float]] = {}
@@ -88,7 +88,7 @@ def time_to_goal(data: Any, images: Tensor, device: torch.device, options: argpa
         begun = time.monotonic()
         test = (data.test_images, data.test_labels)
         accuracy = knn_probe(task.backbone, (images, data.train_labels), test, batch_size=1000).accuracy
-        # The loop's seconds hold those of the probes before; a probe after the last checkpoint is made once more.
+        # The seconds of the loop include earlier probes; a probe after the last checkpoint is repeated on resume.
         probing = sum(point["probe_seconds"] for number, point in points.items() if number < epoch)
         points[epoch] = {
             "training_seconds": row["seconds"] - probing,
@@ -125,12 +125,12 @@ def time_to_goal(data: Any, images: Tensor, device: torch.device, options: argpa
 
 
 def tables_of(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay out the report for scripts/tables.py."""
+    """Arrange the tables of the report."""
     row = report["epoch"]
     rows: dict[str, list[str]] = {
         "epoch of pretrain, s": [f"{row['our_seconds']:.2f}", "≤ 4 on an H100"],
-        "as many bare steps, s": [f"{row['their_seconds']:.2f}", ""],
-        "images/s of the bare step's": [f"{row['ratio']:.2f} ({row['lowest']:.2f} to {row['highest']:.2f})", "≥ 0.90"],
+        "the same number of bare steps, s": [f"{row['their_seconds']:.2f}", ""],
+        "speed relative to bare steps": [f"{row['ratio']:.2f} ({row['lowest']:.2f} to {row['highest']:.2f})", "≥ 0.90"],
     }
     if (goal := report.get("time_to_goal")) is not None:
         first, last = goal["first_at_goal"], goal["last"]
@@ -141,9 +141,9 @@ def tables_of(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def measure(device: torch.device, options: argparse.Namespace) -> dict[str, Any]:
-    """Measure all that was asked for."""
+    """Measure the epoch time and, on request, the time to the goal."""
     data = pk.data.load(options.data)
-    images = data.train_images.to(device)  # 150 MB, there once and for all
+    images = data.train_images.to(device)  # 150 MB, copied once
     report: dict[str, Any] = {
         "command": shlex.join(["python", *sys.argv]),
         "data": str(data),
@@ -166,11 +166,11 @@ def main() -> None:
     parser.add_argument("--data", default="cifar10")
     parser.add_argument("--batch-size", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=0, help="of the training whose time is told; 0 leaves it out")
-    parser.add_argument("--every", type=int, default=10, help="epochs from probe to probe")
+    parser.add_argument("--epochs", type=int, default=0, help="epochs of the training to the goal; 0 skips it")
+    parser.add_argument("--every", type=int, default=10, help="epochs between probes")
     parser.add_argument("--optimizer", choices=["adamw", "sgd", "lars"], default="adamw")
-    parser.add_argument("--learning-rate", type=float, help="pretrain's own by default")
-    parser.add_argument("--run", type=Path, help="folder of the training's checkpoint and curve")
+    parser.add_argument("--learning-rate", type=float, help="the default of pretrain by default")
+    parser.add_argument("--run", type=Path, help="folder for the checkpoint and the curve")
     parser.add_argument("--out", type=Path, default=Path("out/gpu.json"))
     options = parser.parse_args()
     if not torch.cuda.is_available():

@@ -1,11 +1,11 @@
-"""Print where the time of a training step goes: loader, views, forward, backward, optimizer, and all the rest.
+"""Profile a training step: loader, views, forward, backward, optimizer and the rest.
 
     python benchmarks/profile_step.py --task simclr --backbone resnet18
     python benchmarks/profile_step.py --task rotation --backbone small-cnn --data cifar10 --steps 50 --out profile.json
 
-What is timed is ``pretrain`` itself: its stages are wrapped in clocks, and nothing about them is changed. On a GPU
-every stage is waited for, so that its time is its own; the steps are slower for that. This file is not called
-profile.py, as the standard library's cProfile, which torch imports, would find it in place of its own module.
+The script times the stages of ``pretrain`` itself, without changing them. On a GPU every stage is synchronized, to
+separate the times; this slows the steps. The file is not named profile.py, because torch imports cProfile, which would
+import this file in place of the standard library's module.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ STAGES = ("loader", "views", "forward", "backward", "optimizer")
 
 
 class Clocks:
-    """Seconds of each stage."""
+    """Accumulated seconds of each stage."""
 
     def __init__(self) -> None:
         self.seconds = dict.fromkeys(STAGES, 0.0)
 
     def time(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Wrap a function or method, so that what it takes is counted to a stage."""
+        """Wrap a function to add its time to a stage."""
 
         def timed(*arguments: Any, **options: Any) -> Any:
             begun = now()
@@ -48,7 +48,7 @@ class Clocks:
         return timed
 
     def time_items(self, stage: str, function: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-        """Wrap a generator, so that waiting for its items is counted to a stage."""
+        """Wrap a generator to add the time of its items to a stage."""
 
         def timed(*arguments: Any, **options: Any) -> Iterator[Any]:
             stream = function(*arguments, **options)
@@ -60,16 +60,16 @@ class Clocks:
 
 
 def now() -> float:
-    """Read the clock once the GPU, if there is one, has done what it was told."""
+    """Read the clock after the GPU, if any, has finished."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 def profile_of(task: Any, images: Any, *, batch_size: int, steps: int, **options: Any) -> dict[str, Any]:
-    """Pretrain for some steps, and tell seconds a step and shares of the stages.
+    """Pretrain for some steps; return seconds per step and the fraction of each stage.
 
-    One step before, which is not counted, measures the normalization and chooses kernels.
+    An untimed first step measures the normalization and chooses kernels.
     """
     pretrain(task, images, steps=1, batch_size=batch_size, progress=False, **options)
     clocks = Clocks()
@@ -78,7 +78,7 @@ def profile_of(task: Any, images: Any, *, batch_size: int, steps: int, **options
 
     def built(stepper: TrainStep, *arguments: Any, **others: Any) -> None:
         build(stepper, *arguments, **others)
-        # On the object, as torch wraps the classes' method for its own profiler.
+        # On the object, because torch wraps the method of the class for its own profiler.
         stepper.optimizer.step = clocks.time("optimizer", stepper.optimizer.step)  # type: ignore[method-assign]
 
     with (
@@ -90,22 +90,22 @@ def profile_of(task: Any, images: Any, *, batch_size: int, steps: int, **options
     ):
         begun = now()
         run = pretrain(task, images, steps=steps, batch_size=batch_size, progress=False, **options)
-        whole = now() - begun
-    seconds = clocks.seconds | {"rest": whole - sum(clocks.seconds.values())}
+        total = now() - begun
+    seconds = clocks.seconds | {"rest": total - sum(clocks.seconds.values())}
     return {
         "seconds_per_step": {stage: value / steps for stage, value in seconds.items()},
-        "share": {stage: value / whole for stage, value in seconds.items()},
-        "images_per_second": batch_size * steps / whole,
+        "fraction": {stage: value / total for stage, value in seconds.items()},
+        "images_per_second": batch_size * steps / total,
         "precision": run.precision,
         "device": run.device,
     }
 
 
 def table(found: dict[str, Any]) -> str:
-    """Lay out the stages as a table."""
-    lines = [f"{'stage':10} {'ms a step':>10} {'share':>7}"]
+    """Format the stages as a table."""
+    lines = [f"{'stage':10} {'ms per step':>11} {'fraction':>8}"]
     for stage, seconds in found["seconds_per_step"].items():
-        lines.append(f"{stage:10} {1000 * seconds:10.2f} {found['share'][stage]:7.1%}")
+        lines.append(f"{stage:10} {1000 * seconds:11.2f} {found['fraction'][stage]:8.1%}")
     return "\n".join([*lines, f"{found['images_per_second']:,.0f} images/s, {found['precision']} on {found['device']}"])
 
 
@@ -113,7 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", default="simclr", choices=sorted(pk.pretext_tasks))
     parser.add_argument("--backbone", default="small-cnn", choices=sorted(pk.backbones))
-    parser.add_argument("--data", default="sample", help="what pretextkit.data.load takes, or a folder of images")
+    parser.add_argument("--data", default="sample", help="any source of pretextkit.data.load, or a folder of images")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--workers", type=int, default=0)

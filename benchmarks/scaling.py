@@ -1,13 +1,13 @@
-"""Measure how pretraining scales over the cores of this machine: several processes beside one, and beside its threads.
+"""Measure how pretraining scales over the cores of this machine, with processes and with threads.
 
-    python benchmarks/scaling.py --out docs/figures/scaling-measured.json   # some six minutes on two quiet cores
-    python benchmarks/scaling.py --quick                                    # see that it works, and quote nothing
+    python benchmarks/scaling.py --out docs/figures/scaling-measured.json   # about six minutes on two quiet cores
+    python benchmarks/scaling.py --quick                                    # test run; its numbers mean nothing
 
-What runs is ``pretrain`` on the embedded sample, in processes of one thread each that talk by gloo. Strong scaling
-divides one batch among them, weak scaling gives each a whole one; one process with as many threads is what else the
-cores could do. All run in turn, every second round in the other order, and each is compared with one process of one
-thread in the same round. How long the gradients and NT-Xent's rows take to send is measured apart from all else, where
-nothing overlaps with it.
+``pretrain`` runs on the embedded sample, in processes of one thread each that communicate by gloo. Strong scaling
+splits one batch among the processes, weak scaling gives each process a full batch; the alternative is one process with
+as many threads. All arrangements run alternately, every second round in reverse order, and each is compared with one
+process of one thread in the same round. The communication of the gradients and of NT-Xent's embeddings is measured
+separately, without overlap.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ import pretextkit as pk
 from pretextkit.distributed import Rank, collective_scope, gather_rows
 from pretextkit.functional import pretrain
 
-BATCH, WIDTH = 256, 128  # images of one process's step; numbers of a projection
+BATCH, WIDTH = 256, 128  # images in a step of one process; width of a projection
 Everywhere = Callable[..., list[Any]]
-"""Calls a function on each of the processes, and gives what they return."""
+"""Call a function on every process and return the results."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """What is trained."""
+    """Task, backbone and length of a training."""
 
     task: str
     backbone: str
@@ -52,7 +52,7 @@ class Training:
         return ", ".join([self.task, self.backbone, *(f"{key} {value}" for key, value in self.options)])
 
     def make(self) -> pk.PretextTask[Any, Any]:
-        """Make the task, always with the same weights."""
+        """Create the task, always with the same weights."""
         torch.manual_seed(0)
         return pk.pretext_tasks[self.task](pk.backbones[self.backbone](**dict(self.options)))
 
@@ -65,18 +65,18 @@ TRAININGS = (
 
 
 class Arrangement(NamedTuple):
-    """How a training is laid on the cores."""
+    """Distribution of a training over the cores."""
 
     several: bool
-    """In several processes."""
+    """Whether several processes train together."""
     threads: int
-    """Of each process."""
+    """Threads of each process."""
     batches: int
-    """How many times the images of one process's step a step has."""
+    """Size of a step in batches of one process."""
 
 
 def arrangements(processes: int) -> dict[str, Arrangement]:
-    """Name what is compared; the first is what all others are measured by."""
+    """Return the arrangements; the first is the reference."""
     return {
         "one process": Arrangement(False, 1, 1),
         "strong": Arrangement(True, 1, 1),
@@ -86,7 +86,7 @@ def arrangements(processes: int) -> dict[str, Arrangement]:
 
 
 def rate(training: Training, images: int, threads: int, steps: int) -> float:
-    """Train here, and give images a second; where this is one of several processes, they train together."""
+    """Train in this process, together with others in its group; return images per second."""
     torch.set_num_threads(threads)
     data = pk.data.load("sample").train_images
     task = training.make()
@@ -95,14 +95,14 @@ def rate(training: Training, images: int, threads: int, steps: int) -> float:
     return result.images_per_second
 
 
-def sending(training: Training, images: int, repeats: int) -> Row:
-    """Time on each of the processes what a step sends, with nothing beside it: all gradients, and NT-Xent's rows."""
-    place = Rank(torch.distributed.get_rank(), torch.distributed.get_world_size())
+def communication(training: Training, images: int, repeats: int) -> Row:
+    """Time the communication of a step without overlap: all-reduce of gradients and gather of embeddings."""
+    rank = Rank(torch.distributed.get_rank(), torch.distributed.get_world_size())
     gradients = torch.zeros(sum(weight.numel() for weight in training.make().parameters()))
     rows = torch.rand(2 * images, WIDTH, requires_grad=True)
 
     def gather() -> None:
-        with collective_scope(place):
+        with collective_scope(rank):
             torch.autograd.backward(gather_rows(rows).sum())
 
     found = {}
@@ -112,16 +112,16 @@ def sending(training: Training, images: int, repeats: int) -> Row:
     return {**found, "weights": len(gradients)}
 
 
-def scaled(measure: Callable[[Arrangement], float], processes: int, rounds: int) -> dict[str, Row]:
-    """Let all arrangements run in turn, and compare each with the first.
+def measure_arrangements(measure: Callable[[Arrangement], float], processes: int, rounds: int) -> dict[str, Row]:
+    """Run all arrangements alternately and compare each with the first.
 
     Args:
-        measure: Gives images a second.
-        processes: How many there are.
-        rounds: How often each runs, after a run that is not counted.
+        measure: Returns the images per second of an arrangement.
+        processes: Number of processes.
+        rounds: Number of runs of each arrangement, after one warm-up run.
 
     Returns:
-        For each arrangement its median images a second, and the ratios to one process: median, lowest and highest.
+        Median images per second, and median, lowest and highest ratio to one process, for each arrangement.
     """
     every = arrangements(processes)
     first, *_ = every
@@ -153,7 +153,7 @@ def _work(rank: int, processes: int, folder: str, pipe: Connection) -> None:
 
 @contextmanager
 def started(processes: int) -> Iterator[Everywhere]:
-    """Start processes that wait for functions to call, and take no core meanwhile."""
+    """Start processes that wait for functions to call, without using a core."""
     context = torch.multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         pipes, workers = [], []
@@ -161,7 +161,7 @@ def started(processes: int) -> Iterator[Everywhere]:
             here, there = context.Pipe()
             worker = context.Process(target=_work, args=(rank, processes, folder, there), daemon=True)
             worker.start()
-            there.close()  # the worker's copy is the last: where it fails, the pipe ends
+            there.close()  # only the worker keeps its end: if the worker fails, the pipe closes
             pipes.append(here)
             workers.append(worker)
 
@@ -178,24 +178,24 @@ def started(processes: int) -> Iterator[Everywhere]:
                 worker.join()
         finally:
             for worker in workers:
-                worker.kill()  # one may wait for another that has failed
+                worker.kill()  # a worker may wait for another that failed
 
 
-def measured(training: Training, everywhere: Everywhere, processes: int, effort: Effort, rounds: int) -> Row:
-    """Measure one training in every arrangement, and what its processes send."""
+def measure_training(training: Training, everywhere: Everywhere, processes: int, effort: Effort, rounds: int) -> Row:
+    """Measure one training in every arrangement, and its communication."""
     batch, steps = effort.of(BATCH, 8), effort.of(training.steps, 1)
 
     def measure(arrangement: Arrangement) -> float:
         job = (training, batch * arrangement.batches, arrangement.threads, steps)
         return min(everywhere(rate, *job)) if arrangement.several else rate(*job)
 
-    found = scaled(measure, processes, effort.of(rounds, 1))
-    sent = everywhere(sending, training, batch, effort.of(20, 1))[0]
-    return {"training": asdict(training), "batch": batch, "arrangements": found, "sending": sent}
+    found = measure_arrangements(measure, processes, effort.of(rounds, 1))
+    communicated = everywhere(communication, training, batch, effort.of(20, 1))[0]
+    return {"training": asdict(training), "batch": batch, "arrangements": found, "communication": communicated}
 
 
 def tables_of(rows: dict[str, Row], processes: int) -> dict[str, Any]:
-    """Lay out the report for scripts/tables.py."""
+    """Arrange the tables of the report."""
     compared, sent = {}, {}
     for name, row in rows.items():
         first, *others = row["arrangements"].values()
@@ -203,7 +203,7 @@ def tables_of(rows: dict[str, Row], processes: int) -> dict[str, Any]:
             f"{one['ratio']:.2f} ({one['lowest']:.2f} to {one['highest']:.2f}), {one['ratio'] / processes:.0%}"
             for one in others
         ]
-        found = row["sending"]
+        found = row["communication"]
         contrastive = row["training"]["task"] == "simclr"
         sent[name] = [
             f"{4e-6 * found['weights']:.1f}",
@@ -222,9 +222,14 @@ def tables_of(rows: dict[str, Row], processes: int) -> dict[str, Any]:
             ],
             "rows": compared,
         },
-        "Sending": {
+        "Communication": {
             "corner": "",
-            "columns": ["gradients, MB", "averaging them, ms", "gathering rows and back, ms", "a whole step, ms"],
+            "columns": [
+                "gradients, MB",
+                "all-reduce of gradients, ms",
+                "gather of embeddings, forward and backward, ms",
+                "full step, ms",
+            ],
             "rows": sent,
         },
     }
@@ -232,20 +237,20 @@ def tables_of(rows: dict[str, Row], processes: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--processes", type=int, default=2, help="as many as there are cores, or fewer")
+    parser.add_argument("--processes", type=int, default=2, help="number of processes, at most the number of cores")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, one round; never to be quoted")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, one round; not for quoting")
     parser.add_argument("--out", type=Path, help="the report; by default out/scaling.json, or out/scaling-quick.json")
     options = parser.parse_args()
     out: Path = options.out or Path("out/scaling-quick.json" if options.quick else "out/scaling.json")
     rows = {}
     with started(options.processes) as everywhere:
         for training in TRAININGS:
-            row = measured(training, everywhere, options.processes, Effort(options.quick), options.rounds)
+            row = measure_training(training, everywhere, options.processes, Effort(options.quick), options.rounds)
             rows[training.name] = row
             for name, found in row["arrangements"].items():
                 print(f"{training.name}, {name}: {found['images_per_second']:,.0f} images/s, {found['ratio']:.2f}")
-            sent = row["sending"]
+            sent = row["communication"]
             print(f"{training.name}: gradients {sent['gradients']:.4f} s, gather {sent['gather']:.4f} s", flush=True)
     report = {
         "command": shlex.join(["python", *sys.argv]),
@@ -255,7 +260,7 @@ def main() -> None:
         "revision": revision(),
         "tables": tables_of(rows, options.processes),
         "rows": rows,
-        "environment": {key: value for key, value in environment().items() if key != "threads"},  # the table's columns
+        "environment": {key: value for key, value in environment().items() if key != "threads"},  # in the columns
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", "utf-8")

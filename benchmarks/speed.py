@@ -1,14 +1,14 @@
-"""Time what a user waits for beside what it could be compared with, and write a report with hardware and versions.
+"""Compare the speed of pretextkit with other libraries, and write a report with hardware and versions.
 
-    python benchmarks/speed.py --out docs/figures/speed.json   # everything; about an hour on two quiet cores
-    python benchmarks/speed.py --only knn_probe --again        # some of it, once more
-    python benchmarks/speed.py --quick                         # see that it works; its numbers mean nothing
+    python benchmarks/speed.py --out docs/figures/speed.json   # all; about an hour on two quiet cores
+    python benchmarks/speed.py --only knn_probe --again        # measure some again
+    python benchmarks/speed.py --quick                         # test run; its numbers mean nothing
 
-Each comparison first checks that both sides compute the same thing, then lets them run in turn in one process (memory,
-imports and growth: in processes of their own), and gives the median of the ratios of neighboring runs and their
-spread. What is finished is kept in ``--cells`` under what it was measured with: repeat the command to go on where it
-stopped. Other versions, threads or hardware are measured anew; other code is not, unless ``--again`` is given. The
-peers come with the dependency group ``bench``; ``nox -s bench`` installs them.
+Each comparison first checks that both sides compute the same result, then runs them alternately in one process (memory,
+imports and growth: in new processes). The report has the median and the range of the ratios of neighboring runs.
+Finished rows are stored in ``--rows``: repeat the command to resume. A change of versions, threads or hardware measures
+them again; a change of code does not, unless ``--again`` is given. The dependency group ``bench`` has the peers;
+``nox -s bench`` installs them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PACKAGES = ("pretextkit", "torch", "torchvision", "lightly", "pytorch-metric-lea
 
 
 def environment() -> dict[str, Any]:
-    """Tell what is measured with and on."""
+    """Return versions, hardware, threads and precision."""
     installed = {each.metadata["Name"].lower(): each.version for each in distributions()}
     return {
         **{package: installed.get(package) for package in PACKAGES},
@@ -57,14 +57,14 @@ def environment() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """Name the processor as well as the system can."""
+    """Return the name of the processor."""
     cpuinfo = Path("/proc/cpuinfo")
     found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text() if cpuinfo.exists() else "", re.MULTILINE)
     return found[1] if found else platform.processor() or platform.machine()
 
 
 def revision() -> str | None:
-    """Name the commit that is measured; None outside of a repository."""
+    """Return the current commit; None outside of a repository."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -72,8 +72,8 @@ def revision() -> str | None:
         return None
 
 
-class Cells:
-    """Rows that are finished, one file each."""
+class FinishedRows:
+    """Finished rows, one file each, valid for one environment."""
 
     def __init__(self, folder: Path, environment: Mapping[str, Any]) -> None:
         self.folder, self.environment = folder, dict(environment)
@@ -82,16 +82,16 @@ class Cells:
         return self.folder / (re.sub(r"[^a-z0-9]+", "-", comparison.name.lower()).strip("-") + ".json")
 
     def get(self, comparison: Comparison) -> Row | None:
-        """Give a finished row, if it was measured with what is here."""
+        """Return a finished row, if it was measured in this environment."""
         path = self.path(comparison)
         if not path.exists():
             return None
-        cell = json.loads(path.read_text("utf-8"))
-        row: Row = cell["row"]
-        return row if cell["environment"] == self.environment else None
+        stored = json.loads(path.read_text("utf-8"))
+        row: Row = stored["row"]
+        return row if stored["environment"] == self.environment else None
 
-    def keep(self, comparison: Comparison, row: Row) -> None:
-        """Keep a row; a stop meanwhile leaves nothing half written."""
+    def store(self, comparison: Comparison, row: Row) -> None:
+        """Store a row atomically."""
         path = self.path(comparison)
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
@@ -100,7 +100,7 @@ class Cells:
 
 
 def target(comparison: Comparison) -> str:
-    """Say what a row should reach."""
+    """Format the target of a row."""
     if comparison.bound is None:
         return ""
     if comparison.figure == "ratio":
@@ -110,12 +110,12 @@ def target(comparison: Comparison) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write a time with three figures."""
+    """Format a duration with three digits."""
     return f"{seconds:.3g} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
 
 
 def tables_of(rows: Mapping[str, tuple[Comparison, Row]]) -> dict[str, Any]:
-    """Lay out the report's tables for scripts/tables.py: all comparisons, then each curve."""
+    """Arrange the tables of the report: all comparisons, then each curve."""
     compared: dict[str, list[str]] = {}
     curves: dict[str, Any] = {}
     for name, (comparison, row) in rows.items():
@@ -141,23 +141,23 @@ def tables_of(rows: Mapping[str, tuple[Comparison, Row]]) -> dict[str, Any]:
                 }
                 key = cells.pop(first)
                 rows_of_curve[f"{key}, {cells['features']}" if "features" in cells else key] = list(cells.values())
-            curves[comparison.what] = {"corner": first, "columns": columns, "rows": rows_of_curve}
+            curves[comparison.operation] = {"corner": first, "columns": columns, "rows": rows_of_curve}
     columns = ["ours", "theirs", "ratio or figure", "lowest to highest", "target", "met", "rounds"]
-    return {"Comparisons": {"corner": "what; beside", "columns": columns, "rows": compared}, **curves}
+    return {"Comparisons": {"corner": "operation; peer", "columns": columns, "rows": compared}, **curves}
 
 
-def report(cells: Cells, quick: bool) -> dict[str, Any]:
-    """Gather all that is finished."""
-    finished = ((comparison, cells.get(comparison)) for comparison in COMPARISONS)
-    rows = {comparison.name: (comparison, row) for comparison, row in finished if row is not None}
+def report(finished: FinishedRows, quick: bool) -> dict[str, Any]:
+    """Assemble the report of all finished rows."""
+    measured = ((comparison, finished.get(comparison)) for comparison in COMPARISONS)
+    rows = {comparison.name: (comparison, row) for comparison, row in measured if row is not None}
     return {
         "command": shlex.join(["python", "benchmarks/speed.py"]),
         "quick": quick,
         "tables": tables_of(rows),
         "rows": [
             {
-                "what": comparison.what,
-                "beside": comparison.beside,
+                "operation": comparison.operation,
+                "peer": comparison.peer,
                 "target": target(comparison),
                 "met": comparison.met(row),
                 **row,
@@ -165,43 +165,43 @@ def report(cells: Cells, quick: bool) -> dict[str, Any]:
             for comparison, row in rows.values()
         ],
         "missing": [comparison.name for comparison in COMPARISONS if comparison.name not in rows],
-        "environment": cells.environment,
+        "environment": finished.environment,
     }
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", metavar="PATTERN", help="regular expression that a row's name must hold")
-    parser.add_argument("--again", action="store_true", help="measure what is finished once more")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, one round; never to be quoted")
-    parser.add_argument("--list", action="store_true", help="name the comparisons and measure nothing")
+    parser.add_argument("--only", default="", metavar="PATTERN", help="regular expression for the names of rows")
+    parser.add_argument("--again", action="store_true", help="measure finished rows again")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, one round; not for quoting")
+    parser.add_argument("--list", action="store_true", help="list the comparisons without measuring")
     parser.add_argument("--out", type=Path, help="the report; by default out/speed.json, or out/speed-quick.json")
-    parser.add_argument("--cells", type=Path, help="folder of finished rows; by default out/speed-cells, likewise")
+    parser.add_argument("--rows", type=Path, help="folder of finished rows; by default out/speed-rows")
     options = parser.parse_args()
     suffix = "-quick" if options.quick else ""
     out = options.out or Path(f"out/speed{suffix}.json")
-    cells = Cells(options.cells or Path(f"out/speed{suffix}-cells"), environment())
+    finished = FinishedRows(options.rows or Path(f"out/speed{suffix}-rows"), environment())
     chosen = [one for one in COMPARISONS if re.search(options.only, one.name, re.IGNORECASE)]
     failed = []
     for comparison in chosen:
         if options.list:
             print(f"{comparison.name}: {target(comparison)}")
             continue
-        row = None if options.again else cells.get(comparison)
+        row = None if options.again else finished.get(comparison)
         if row is None:
             torch.manual_seed(0)
             begun = time.monotonic()
             try:
                 row = comparison.measure(Effort(options.quick))
-            except Exception:  # the others go on; this one stays missing, and the exit status says so
+            except Exception:  # continue with the others; the exit status reports the failure
                 traceback.print_exc()
                 failed.append(comparison.name)
                 continue
-            cells.keep(comparison, {**row, "revision": revision(), "seconds": time.monotonic() - begun})
+            finished.store(comparison, {**row, "revision": revision(), "seconds": time.monotonic() - begun})
         figure = "" if comparison.bound is None else f" {row[comparison.figure]:.3g} {comparison.figure}"
         print(f"{comparison.name}:{figure} (target {target(comparison) or 'none'})", flush=True)
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(report(cells, options.quick), indent=1, ensure_ascii=False) + "\n", "utf-8")
+        out.write_text(json.dumps(report(finished, options.quick), indent=1, ensure_ascii=False) + "\n", "utf-8")
     for name in failed:
         print(f"FAILED: {name}", file=sys.stderr)
     return 1 if failed else 0

@@ -1,10 +1,10 @@
-"""Train for minutes and see whether memory and speed stay as they are.
+"""Train for some minutes and check that memory and speed stay constant.
 
     python benchmarks/steady.py --minutes 30 --out docs/figures/steady.json
 
-After each epoch the resident memory (Linux: /proc/self/statm) and the epoch's speed are noted, the latter by the clock
-and by the processor's time, which other programs on the machine hardly change. Reported are the slopes of least-squares
-lines, without the first tenth of the epochs, in which caches fill.
+Each epoch records the resident memory (Linux: /proc/self/statm) and the speed, by wall-clock and by processor time;
+other programs hardly change the latter. The report has the slopes of least-squares lines, without the first tenth of
+the epochs, in which caches fill.
 """
 
 from __future__ import annotations
@@ -32,58 +32,58 @@ MIB = 1 << 20
 FIGURES = ("resident memory, MiB", "images/s by the clock", "images/s of processor time")
 
 
-class EnoughError(Exception):
-    """The minutes are over."""
+class TimeIsUp(Exception):
+    """End of the measurement."""
 
 
 def resident() -> float:
-    """Tell how many MiB of this process are in memory."""
+    """Return the resident memory of this process in MiB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / MIB
 
 
 def slope(x: list[float], y: list[float]) -> float:
-    """Fit a line by least squares."""
+    """Return the slope of a least-squares line."""
     fit: float = statistics.linear_regression(x, y).slope
     return fit
 
 
 def measure(minutes: float, task: str, images: int, folder: str) -> dict[str, Any]:
-    """Train for so long, with checkpoints, and fit the lines."""
+    """Train for some minutes with checkpoints and fit the lines."""
     begun = time.monotonic()
     last = (begun, time.process_time())
     hours: list[float] = []
-    noted: dict[str, list[float]] = {name: [] for name in FIGURES}
+    recorded: dict[str, list[float]] = {name: [] for name in FIGURES}
     train = pk.data.load("sample").train_images[:images]
 
-    def note(row: Mapping[str, float]) -> None:
+    def record(row: Mapping[str, float]) -> None:
         nonlocal last
         now = (time.monotonic(), time.process_time())
         speeds = [len(train) // 128 * 128 / (here - before) for here, before in zip(now, last, strict=True)]
         hours.append((now[0] - begun) / 3600)
         for name, value in zip(FIGURES, (resident(), *speeds), strict=True):
-            noted[name].append(value)
+            recorded[name].append(value)
         last = now
         if now[0] - begun > 60 * minutes:
-            raise EnoughError
+            raise TimeIsUp
 
     torch.manual_seed(0)
     network = pk.pretext_tasks.create(task, pk.models.SmallCNN())
-    with suppress(EnoughError):
-        pretrain(network, train, epochs=10**6, batch_size=128, checkpoint=folder, progress=False, callbacks=[note])
+    with suppress(TimeIsUp):
+        pretrain(network, train, epochs=10**6, batch_size=128, checkpoint=folder, progress=False, callbacks=[record])
     first = max(1, len(hours) // 10)
     hours = hours[first:]
-    lines = {name: line(hours, values[first:]) for name, values in noted.items()}
+    lines = {name: line(hours, values[first:]) for name, values in recorded.items()}
     return {
         "task": task,
         "minutes": minutes,
         "epochs": len(hours),
-        "images_an_epoch": len(train),
+        "images_per_epoch": len(train),
         "threads": torch.get_num_threads(),
         "tables": {
             "": {
                 "corner": f"{len(hours):,} epochs, {minutes:g} minutes",
-                "columns": ["median", "first tenth", "last tenth", "change an hour", "in percent"],
+                "columns": ["median", "first tenth", "last tenth", "change per hour", "in percent"],
                 "rows": {name: [f"{value:,.4g}" for value in each.values()] for name, each in lines.items()},
             }
         },
@@ -93,12 +93,12 @@ def measure(minutes: float, task: str, images: int, folder: str) -> dict[str, An
 
 
 def line(hours: list[float], values: list[float]) -> dict[str, float]:
-    """Tell how something goes over time: its median, the medians of its first and last tenth, and its slope."""
-    few = max(1, len(values) // 10)
-    usual, rise = statistics.median(values), slope(hours, values)
-    ends = (statistics.median(part) for part in (values[:few], values[-few:]))
-    names = ("median", "first_tenth", "last_tenth", "slope_an_hour", "slope_an_hour_in_percent")
-    return dict(zip(names, (usual, *ends, rise, 100 * rise / usual), strict=True))
+    """Summarize values over time: median, medians of the first and the last tenth, and slope."""
+    tenth = max(1, len(values) // 10)
+    median, rise = statistics.median(values), slope(hours, values)
+    ends = (statistics.median(part) for part in (values[:tenth], values[-tenth:]))
+    names = ("median", "first_tenth", "last_tenth", "slope_per_hour", "slope_per_hour_in_percent")
+    return dict(zip(names, (median, *ends, rise, 100 * rise / median), strict=True))
 
 
 def main() -> None:

@@ -1,10 +1,10 @@
-"""Pretrain a backbone whose weights are divided among the processes, with torch's ``fully_shard`` (FSDP2).
+"""Pretrain a backbone with sharded weights, by torch's ``fully_shard`` (FSDP2).
 
-    torchrun --standalone --nproc-per-node 2 examples/fsdp_pretrain.py    # or as many as there are GPUs
-    python examples/fsdp_pretrain.py                                      # one process, nothing divided
+    torchrun --standalone --nproc-per-node 2 examples/fsdp_pretrain.py    # one process for each GPU
+    python examples/fsdp_pretrain.py                                      # one process, not sharded
 
-For backbones whose weights, gradients and optimizer state do not fit on one GPU: each process keeps its part of them,
-and gathers a block's weights while the block computes. Where they do fit, ``distributed_pretrain.py`` sends less.
+For backbones whose weights, gradients and optimizer state do not fit on one GPU: each process keeps one shard of them
+and gathers the weights of a block while the block computes. If they fit, ``distributed_pretrain.py`` communicates less.
 Needs torch 2.6.
 """
 
@@ -24,7 +24,7 @@ from pretextkit.functional import linear_probe, pretrain
 
 
 def shard(task: pk.PretextTask[Any, Any]) -> None:
-    """Divide the weights of each block, inner ones first, and then all that is left."""
+    """Shard the weights of each block, inner blocks first, and then the remaining weights."""
     from torch.distributed.fsdp import fully_shard
 
     for block in reversed(list(task.backbone.modules())):
@@ -33,8 +33,8 @@ def shard(task: pk.PretextTask[Any, Any]) -> None:
     fully_shard(task)
 
 
-def whole_weights(backbone: nn.Module) -> dict[str, Any]:
-    """Gather a backbone's weights on the first process, whose are complete."""
+def full_weights(backbone: nn.Module) -> dict[str, Any]:
+    """Gather the full weights of a backbone; only rank 0 receives them."""
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
     return get_model_state_dict(backbone, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
@@ -42,22 +42,22 @@ def whole_weights(backbone: nn.Module) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="sample", help="anything pretextkit.data.load takes")
+    parser.add_argument("--data", default="sample", help="any source of pretextkit.data.load")
     parser.add_argument("--task", default="simclr", choices=list(pk.pretext_tasks))
     parser.add_argument("--backbone", default="small-cnn", choices=list(pk.backbones))
     parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--batch-size", type=int, default=256, help="of all processes together")
-    parser.add_argument("--images", type=int, help="train and probe on the first so many")
+    parser.add_argument("--batch-size", type=int, default=256, help="total over all processes")
+    parser.add_argument("--images", type=int, help="number of images to train and probe on; all by default")
     parser.add_argument("--out", type=Path, default=Path("out/fsdp"))
     options = parser.parse_args()
 
     several = "TORCHELASTIC_RUN_ID" in os.environ
     if several:
-        torch.distributed.init_process_group()  # NCCL for what lies on GPUs, gloo for what does not
-    first = not several or torch.distributed.get_rank() == 0
+        torch.distributed.init_process_group()  # NCCL for tensors on GPUs, gloo for tensors on CPUs
+    is_rank_0 = not several or torch.distributed.get_rank() == 0
     data = pk.data.load(options.data)
     images, labels = data.train_images[: options.images], data.train_labels[: options.images]
-    torch.manual_seed(0)  # the same on every process, which keeps its part of what it makes
+    torch.manual_seed(0)  # every process creates the same weights and keeps its shard
     task = pk.pretext_tasks[options.task](pk.backbones[options.backbone]())
     if several:
         shard(task)
@@ -68,17 +68,17 @@ def main() -> None:
         batch_size=options.batch_size,
         checkpoint=options.out / "checkpoint",
     )
-    weights = whole_weights(task.backbone) if several else task.backbone.state_dict()
-    if first:
+    weights = full_weights(task.backbone) if several else task.backbone.state_dict()
+    if is_rank_0:
         backbone = pk.backbones[options.backbone]()
         backbone.load_state_dict(weights)
         probe = linear_probe(backbone, (images, labels), data.test)
         parts: list[Any] = list(task.parameters())
-        whole = sum(part.numel() for part in parts)
-        here = sum(part.to_local().numel() for part in parts) if several else whole
-        print(f"{options.task}, {here:,} of {whole:,} weights on the first process: {result}")
+        total = sum(part.numel() for part in parts)
+        here = sum(part.to_local().numel() for part in parts) if several else total
+        print(f"{options.task}, {here:,} of {total:,} weights on rank 0: {result}")
         print(f"linear probe: {probe.accuracy:.1%}")
-        report = {"task": options.task, "weights": whole, "here": here, "linear": probe.accuracy}
+        report = {"task": options.task, "weights": total, "here": here, "linear": probe.accuracy}
         (options.out / "fsdp.json").write_text(json.dumps(report, indent=1) + "\n")
     if several:
         torch.distributed.destroy_process_group()

@@ -1,10 +1,10 @@
-"""Write a data set as shards, and pretrain on the stream of them: on several processes and workers, each image once.
+"""Pretrain on a stream of tar shards, with several processes and workers; each image is read once per epoch.
 
     python examples/shards_stream.py --workers 2
     torchrun --nproc-per-node 2 examples/shards_stream.py --workers 2
 
-A shard is a plain tar file of PNG images, as webdataset's are; a ``webdataset.WebDataset`` that splits its shards by
-process and by worker takes the place of ``Shards`` as it is, with its length: ``WebDataset(...).with_length(n)``.
+A shard is a plain tar file of PNG images, the format of webdataset. A ``webdataset.WebDataset`` that splits its shards
+by process and worker can replace ``Shards``; give it a length: ``WebDataset(...).with_length(n)``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pretextkit.functional import knn_probe, pretrain
 
 
 def write_shards(images: Tensor, folder: Path, count: int) -> list[Path]:
-    """Write ``n c h w`` bytes as PNG files in ``count`` tar files of one size; the remainder is left out."""
+    """Write uint8 images ``n c h w`` as PNG files into ``count`` tar files of equal size; drop the remainder."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for shard, part in enumerate(images[: len(images) // count * count].chunk(count)):
@@ -44,13 +44,13 @@ def write_shards(images: Tensor, folder: Path, count: int) -> list[Path]:
 
 
 class Shards(IterableDataset[Image.Image]):
-    """The images of this process's and this worker's shards, in another order in every epoch."""
+    """The images in the shards of this process and worker, shuffled within each shard in every epoch."""
 
     def __init__(self, shards: Sequence[Path], length: int) -> None:
         self.shards, self.length = shards, length
 
     def __len__(self) -> int:
-        return self.length  # of all shards, whoever reads them
+        return self.length  # of all shards, over all processes and workers
 
     def __iter__(self) -> Iterator[Image.Image]:
         for shard in pk.data.shards_for_this_worker(self.shards):
@@ -64,23 +64,23 @@ class Shards(IterableDataset[Image.Image]):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="sample", help="anything pretextkit.data.load takes")
+    parser.add_argument("--data", default="sample", help="any source of pretextkit.data.load")
     parser.add_argument("--task", default="rotation", choices=list(pk.pretext_tasks))
     parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--batch-size", type=int, default=128, help="of all processes together")
-    parser.add_argument("--images", type=int, help="write the first so many")
+    parser.add_argument("--batch-size", type=int, default=128, help="total over all processes")
+    parser.add_argument("--images", type=int, help="number of images; all by default")
     parser.add_argument("--shards", type=int, default=8, help="a multiple of processes x workers")
-    parser.add_argument("--workers", type=int, default=0, help="of each process")
+    parser.add_argument("--workers", type=int, default=0, help="workers of each process")
     parser.add_argument("--out", type=Path, default=Path("out/shards"))
     options = parser.parse_args()
 
     rank = 0
-    if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun started this
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # started by torchrun
         torch.distributed.init_process_group()
         rank = torch.distributed.get_rank()
     data = pk.data.load(options.data)
     images = data.train_images[: options.images]
-    folder = options.out / f"shards-{rank}"  # each host has its own disk, so that each process writes for itself
+    folder = options.out / f"shards-{rank}"  # hosts do not share a disk, so each process writes its own shards
     paths = write_shards(images, folder, options.shards)
     torch.manual_seed(0)
     task = pk.pretext_tasks[options.task](pk.backbones["small-cnn"]())

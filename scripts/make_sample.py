@@ -1,11 +1,11 @@
-"""Write the embedded FashionMNIST sample from the four original files.
+"""Create the embedded FashionMNIST sample from the four original files.
 
     python scripts/make_sample.py --data DIR
 
 ``DIR`` holds ``train-images-idx3-ubyte.gz`` and its three siblings, as published at
 https://github.com/zalandoresearch/fashion-mnist (Debian: package ``dataset-fashion-mnist``, in
-``/usr/share/datasets/fashion-mnist``). The first images of each class are taken, in the order of the files, and
-laid out as tiles of one gray PNG for each split: class by class, so that a tile's place gives its label.
+``/usr/share/datasets/fashion-mnist``). The script takes the first images of each class, in the order of the files, and
+arranges them as tiles of one gray PNG for each split, class by class: the position of a tile gives its label.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from PIL import Image
 
 FOLDER = Path(__file__).parents[1] / "src" / "pretextkit" / "data" / "fashion_mnist_sample"
 SPLITS = {"train": ("train", 800, 100), "test": ("t10k", 200, 50)}
-"""Split: its prefix among the original files, images of each class, tiles in a row."""
+"""Prefix of the original files, images of each class, and tiles in a row, for each split."""
 
 
 def read_idx(path: Path) -> Any:
@@ -37,7 +37,7 @@ def first_of_each_class(images: Any, labels: Any, count: int) -> Any:
 
 
 def sheet(tiles: np.ndarray[Any, Any], columns: int) -> Any:
-    """Lay tiles ``n h w`` out row by row."""
+    """Arrange tiles ``n h w`` in a sheet, row by row."""
     n, height, width = tiles.shape
     return tiles.reshape(n // columns, columns, height, width).swapaxes(1, 2).reshape(-1, columns * width)
 

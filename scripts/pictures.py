@@ -1,10 +1,10 @@
-"""Draw the documents' pictures of the embedded sample: ``python scripts/pictures.py [tasks] [gallery]``, or both.
+"""Draw the pictures of the documentation: ``python scripts/pictures.py [tasks] [gallery]``, both by default.
 
-``tasks`` draws docs/figures/task-*.png, what each pretext task shows. ``gallery`` runs the code of
-docs/how-to/pictures.md, which takes minutes, and keeps what it saves as docs/figures/gallery-*.png.
+``tasks`` draws docs/figures/task-*.png, the views of each pretext task. ``gallery`` runs the code of
+docs/how-to/pictures.md, which takes minutes, and copies its pictures to docs/figures/gallery-*.png.
 
-``python scripts/pictures.py colorization --data data/cifar10.npz`` trains that task for some minutes and draws what it
-makes of test images: the sample has no colors.
+``python scripts/pictures.py colorization --data data/cifar10.npz`` trains colorization for some minutes and draws
+colorized test images; the embedded sample has no colors.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def draw_tasks() -> None:
     for name in pk.pretext_tasks:
         if name == "colorization":
             continue
-        task = pk.pretext_tasks[name](TinyBackbone())  # views read no weights: any backbone will do
+        task = pk.pretext_tasks[name](TinyBackbone())  # views do not depend on the backbone
         figure = views(task.views(images, Generator().manual_seed(0)), **OPTIONS.get(name, {}))
         figure.savefig(FIGURES / f"task-{name}.png", dpi=80, metadata={"Software": None})
 
@@ -52,13 +52,13 @@ def draw_gallery() -> None:
         finally:
             os.chdir(home)
         for picture in Path(folder).glob("*.png"):
-            # 256 colors make it a third as large, and no color is off by more than can be seen
+            # 256 colors reduce the file to a third, without a visible difference
             few = Image.open(picture).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
             few.save(FIGURES / f"gallery-{picture.name}", optimize=True)
 
 
 class Colored(NamedTuple):
-    """Rows of the picture."""
+    """The rows of the picture."""
 
     gray: Tensor
     colorized: Tensor
@@ -82,7 +82,7 @@ def draw_colorization(source: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pictures", nargs="*", default=["tasks", "gallery"], metavar="tasks|gallery|colorization")
-    parser.add_argument("--data", default="cifar10", help="color images: anything that pretextkit.data.load takes")
+    parser.add_argument("--data", default="cifar10", help="color images: any source of pretextkit.data.load")
     options = parser.parse_args()
     FIGURES.mkdir(parents=True, exist_ok=True)
     drawn: dict[str, Callable[[], None]] = {
@@ -91,7 +91,7 @@ def main() -> None:
         "colorization": lambda: draw_colorization(options.data),
     }
     if unknown := set(options.pictures) - set(drawn):
-        parser.error(f"there are no pictures of {', '.join(sorted(unknown))}; there are those of {', '.join(drawn)}")
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; choose from {', '.join(drawn)}")
     for name in options.pictures:
         drawn[name]()
 

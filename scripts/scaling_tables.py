@@ -1,4 +1,4 @@
-"""Print the tables of docs/explanation/scaling.md: what a step of SimCLR sends, by arithmetic alone.
+"""Print the tables of docs/explanation/scaling.md: the computed communication of a SimCLR step.
 
 python scripts/scaling_tables.py
 """
@@ -6,13 +6,13 @@ python scripts/scaling_tables.py
 from __future__ import annotations
 
 GPUS = (2, 8, 64, 256, 1024)
-IMAGES, WIDTH, BYTES = 256, 128, 4  # on each GPU; of a projection; of a number in fp32
+IMAGES, WIDTH, BYTES = 256, 128, 4  # images on each GPU, width of a projection, bytes of an fp32 number
 WEIGHTS = {"small-cnn": 0.6e6, "ResNet-18": 11.2e6, "ResNet-50": 23.5e6, "ViT-L": 303e6}
 MEGA, GIGA, TERA = 1e6, 1e9, 1e12
 
 
 def gathered(gpus: int, images: int = IMAGES, width: int = WIDTH) -> float:
-    """Bytes that a GPU receives in the forward pass: everyone else's two rows for each image.
+    """Return the bytes that a GPU receives in the forward pass: two rows for each image on the other GPUs.
 
     >>> gathered(2)  # 512 rows of 128 numbers
     262144
@@ -21,12 +21,12 @@ def gathered(gpus: int, images: int = IMAGES, width: int = WIDTH) -> float:
 
 
 def averaged(gpus: int, weights: float) -> float:
-    """Bytes that a GPU sends to average the gradients by a ring: each number twice, but for its own share."""
+    """Return the bytes that a GPU sends in a ring all-reduce of the gradients."""
     return 2 * (gpus - 1) / gpus * weights * BYTES
 
 
 def similarities(gpus: int, images: int = IMAGES, width: int = WIDTH) -> float:
-    """Operations of a GPU: its rows against all, in three products, a multiplication and an addition each."""
+    """Return the operations of a GPU: three matrix products of its rows with all rows, two operations for each term."""
     return 3 * 2 * (2 * images) * (2 * images * gpus) * width
 
 
@@ -36,7 +36,7 @@ def gather_table() -> str:
         "|---|---|---|---|---|---|",
     ]
     for gpus in GPUS:
-        sent = 2 * gathered(gpus)  # the gradients go back the same way
+        sent = 2 * gathered(gpus)  # the backward pass sends as much
         lines.append(
             f"| {gpus:,} | {gpus * IMAGES:,} | {sent / MEGA:,.1f} | {1e3 * sent / (25 * GIGA):,.2f} "
             f"| {1e3 * sent / (3 * GIGA):,.1f} | {similarities(gpus) / GIGA:,.1f} |"

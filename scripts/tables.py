@@ -1,16 +1,16 @@
-"""Turn the measurements in docs/figures/*.json into Markdown tables: no number in the documents is typed by hand.
+"""Convert the measurements in docs/figures/*.json to Markdown tables; no number in the documents is typed by hand.
 
     python scripts/tables.py          # write docs/explanation/results.md and the tables in other documents
     python scripts/tables.py --check  # fail if one of them is out of date
 
-NAME.json gets a section in results.md, with the pictures NAME*.png beside it. In README.md and docs/explanation a table
-of it lies between ``<!-- table: NAME -->`` and ``<!-- end -->``, or ``<!-- table: NAME, TITLE -->`` for one of several.
-Between ``<!-- report: NAME -->`` and ``<!-- end -->`` lies the whole section, once NAME.json is there, instead of in
-results.md. A run of an example or benchmark with ``--out`` gives the JSON.
+NAME.json gets a section in results.md, with the pictures NAME*.png. In README.md and docs/explanation, the markers
+``<!-- table: NAME -->`` and ``<!-- end -->`` enclose a table of it; ``<!-- table: NAME, TITLE -->`` chooses one of
+several. ``<!-- report: NAME -->`` and ``<!-- end -->`` enclose the full section, which is then absent from results.md.
+An example, experiment or benchmark writes the JSON to ``--out``.
 
-A report says what its tables are: ``tables`` maps titles to ``columns`` (names) and ``rows`` (name to cells), and to
-``corner`` where that is not ``%``. A cell is a share or a list of shares, one a seed, shown in percent; a whole number
-or a text, shown as it is; or null.
+The key ``tables`` of a report maps titles to ``columns`` (names), ``rows`` (name to cells) and, unless it is ``%``,
+``corner``. A cell is a fraction or a list of fractions, one for each seed, shown in percent; an integer or a text,
+shown unchanged; or null.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 HEADING = """# Results
 
-Written by `python scripts/tables.py` from the measurements that the scripts of `examples/` left in `docs/figures`; a
-section has the name of its file. Accuracies are in percent, on test images. [How they are made](protocol.md).
+`python scripts/tables.py` writes this page from the JSON files in `docs/figures`, which the scripts in `examples/`,
+`experiments/` and `benchmarks/` write. Each section has the name of its file. Accuracies are in percent, on test
+images. [How they are measured](protocol.md).
 """
 MARKED = re.compile(r"(<!-- table: ([a-z0-9-]+)(?:, ([^>]+?))? -->\n).*?(<!-- end -->)", re.DOTALL)
 NOT_YET = "Not measured yet.\n"
@@ -36,18 +37,18 @@ WHOLE = re.compile(r"(<!-- report: ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOT
 
 
 def percent(value: float | None) -> str:
-    """Show a share as a percentage, and what was not measured as nothing."""
+    """Format a fraction as a percentage; None gives an empty text."""
     return "" if value is None else f"{100 * value:.1f}"
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay out a table, names to the left and numbers to the right."""
+    """Format a table with names on the left and numbers on the right."""
     rule = ["---", *["---:"] * (len(header) - 1)]
     return "\n".join("| " + " | ".join(row) + " |" for row in (header, rule, *rows)) + "\n"
 
 
 def comparison_table(report: Mapping[str, Any]) -> str:
-    """Compare ways of training: ``rows`` of name, accuracies and seconds, as examples/quickstart.py writes them."""
+    """Format the report of examples/quickstart.py: name, accuracies and seconds of each method."""
     few = report.get("few_labels")
     header = ["%", "Linear, best stage", "Linear, last stage", "kNN", f"Linear, {few} labels", "Training, s"]
     rows = []
@@ -59,7 +60,7 @@ def comparison_table(report: Mapping[str, Any]) -> str:
 
 
 def layer_table(report: Mapping[str, Any]) -> str:
-    """Compare layers before and after pretraining, as examples/svhn_rotation.py writes them; the chosen are bold."""
+    """Format the report of experiments/svhn_rotation.py: layers before and after pretraining, chosen ones in bold."""
     columns = ("random_init", "rotation")
 
     def cell(column: str, layer: str) -> str:
@@ -71,7 +72,7 @@ def layer_table(report: Mapping[str, Any]) -> str:
 
 
 def cell_text(cell: Any) -> str:
-    """Show shares in percent, those of several seeds as mean and standard deviation, and anything else as it is."""
+    """Format fractions in percent, several seeds as mean and standard deviation, and other cells unchanged."""
     if isinstance(cell, list):
         spread = f" ± {100 * stdev(cell):.1f}" if len(cell) > 1 else ""
         return f"{100 * mean(cell):.1f}{spread}" if cell else ""
@@ -79,7 +80,7 @@ def cell_text(cell: Any) -> str:
 
 
 def tables_of(report: Mapping[str, Any]) -> dict[str, str]:
-    """Lay out every table of a report, by title."""
+    """Format every table of a report, by title."""
     if "tables" in report:
         return {
             title: markdown(
@@ -92,18 +93,18 @@ def tables_of(report: Mapping[str, Any]) -> dict[str, str]:
 
 
 def section(name: str, report: Mapping[str, Any], pictures: Sequence[str]) -> str:
-    """Write what a report measured, on what and with what, its table, and the pictures that belong to it."""
+    """Format the section of a report: command, data, versions, tables and pictures."""
     facts = {
         "Images": report.get("data"),
         "seconds": round(report["seconds"]) if "seconds" in report else None,
         **{key: report.get(key) for key in ("backbone", "stem", "epochs", "labels", "seed", "seeds", "threads")},
         **report.get("environment", {}),
     }
-    known = "; ".join(f"{key}: {value}" for key, value in facts.items() if value is not None)
+    described = "; ".join(f"{key}: {value}" for key, value in facts.items() if value is not None)
     lines = []
     if "command" in report:
         lines += ["```bash", report["command"], "```", ""]
-    lines += [f"{known}.", ""]
+    lines += [f"{described}.", ""]
     for title, text in tables_of(report).items():
         lines += [*([f"**{title}**", ""] if title else []), text]
     if "rotation_accuracy_on_test" in report:
@@ -114,10 +115,10 @@ def section(name: str, report: Mapping[str, Any], pictures: Sequence[str]) -> st
 
 
 def documents(root: Path) -> dict[Path, str]:
-    """Say what each generated file should hold.
+    """Return the expected content of each generated file.
 
     Raises:
-        SystemExit: A document asks for a table whose JSON is not there, or has no such table.
+        SystemExit: A document has a marker for a table that does not exist.
     """
     figures = root / "docs" / "figures"
     reports = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(figures.glob("*.json"))}
@@ -146,9 +147,9 @@ def documents(root: Path) -> dict[Path, str]:
 
 
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
-    """Write or check the tables below ``root``; give the exit status."""
+    """Write or check the tables under ``root``; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="change nothing; fail where something would change")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a file is out of date")
     check = parser.parse_args(arguments).check
     stale = [
         (path, text) for path, text in documents(root).items() if not path.exists() or path.read_text("utf-8") != text

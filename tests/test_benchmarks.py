@@ -1,4 +1,4 @@
-"""The arithmetic of the benchmarks, with a clock that is wound by hand: nothing is timed here."""
+"""Arithmetic of the benchmarks, with a simulated clock: nothing is timed here."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture
 def benchmarks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let the scripts of benchmarks/ be imported, as they import one another."""
+    """Make the scripts of benchmarks/ importable."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     before = set(sys.modules)
     yield
-    for name in set(sys.modules) - before:  # a module named speed is of no use to other tests
+    for name in set(sys.modules) - before:  # other tests must not find a module named speed
         if str(ROOT / "benchmarks") in str(getattr(sys.modules[name], "__file__", "")):
             del sys.modules[name]
 
 
 class Clock:
-    """A clock that stands still until a side runs."""
+    """A clock that advances only while a side runs."""
 
     def __init__(self) -> None:
         self.now = 0.0
         self.order: list[str] = []
 
     def side(self, name: str, *seconds: float) -> Callable[[], str]:
-        """Give a function that takes so long, run by run, and the last of these from then on."""
+        """Return a function whose runs take these seconds; further runs repeat the last value."""
         runs = list(seconds)
 
         def run() -> str:
@@ -63,7 +63,7 @@ def clock(benchmarks: None, monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def test_a_race_gives_ratios_of_neighbors_and_every_second_round_begins_with_the_other(clock: Clock) -> None:
+def test_race_alternates_sides_and_pairs_neighboring_runs(clock: Clock) -> None:
     from comparisons.timing import Effort, race
 
     row = race(clock.side("ours", 9, 1, 2, 4), clock.side("theirs", 9, 3, 4, 20), Effort(), rounds=3)
@@ -73,7 +73,7 @@ def test_a_race_gives_ratios_of_neighbors_and_every_second_round_begins_with_the
     assert clock.order == ["ours", "theirs", "theirs", "ours", "ours", "theirs", "theirs", "ours"]
 
 
-def test_short_runs_are_repeated_until_they_take_a_fifth_of_a_second_and_each_side_for_itself(clock: Clock) -> None:
+def test_race_repeats_short_runs_of_each_side_separately(clock: Clock) -> None:
     from comparisons.timing import Effort, race
 
     row = race(clock.side("ours", 1 / 32), clock.side("theirs", 1 / 8), Effort(), rounds=1)
@@ -82,14 +82,14 @@ def test_short_runs_are_repeated_until_they_take_a_fifth_of_a_second_and_each_si
     assert race(clock.side("ours", 1 / 32), clock.side("theirs", 1 / 8), Effort(quick=True))["our_repeats"] == 1
 
 
-def test_sides_that_differ_are_not_raced(clock: Clock) -> None:
+def test_race_stops_if_results_differ(clock: Clock) -> None:
     from comparisons.timing import Effort, Unequal, no_lower_accuracy, race, same_accuracy
 
     def check(ours: str, theirs: str) -> dict[str, Any]:
         assert (ours, theirs) == ("ours", "theirs")
         return same_accuracy(0.9, 0.903)
 
-    with pytest.raises(Unequal, match=r"accuracy: ours is 0\.9, theirs 0\.903, further apart than 0\.002"):
+    with pytest.raises(Unequal, match=r"accuracy: ours is 0\.9, theirs 0\.903; they differ by more than 0\.002"):
         race(clock.side("ours", 1), clock.side("theirs", 1), Effort(), check=check)
     assert clock.order == ["ours", "theirs"]
     assert same_accuracy(0.9, 0.9015) == {"our_accuracy": 0.9, "their_accuracy": 0.9015}
@@ -97,14 +97,14 @@ def test_sides_that_differ_are_not_raced(clock: Clock) -> None:
         no_lower_accuracy(0.9, 0.9001)
 
 
-def test_not_a_number_is_never_close(benchmarks: None) -> None:
+def test_require_close_rejects_nan(benchmarks: None) -> None:
     from comparisons.timing import Unequal, require_close
 
     with pytest.raises(Unequal):
         require_close("loss", float("nan"), 1.0, 0.1)
 
 
-def test_ratios_have_to_be_high_and_other_figures_low(benchmarks: None) -> None:
+def test_met_needs_high_ratios_and_low_other_figures(benchmarks: None) -> None:
     from comparisons.timing import Comparison
 
     def nothing(effort: Any) -> dict[str, Any]:
@@ -119,20 +119,20 @@ def test_ratios_have_to_be_high_and_other_figures_low(benchmarks: None) -> None:
     assert Comparison("curve", "nothing", nothing, None).met({}) is None
 
 
-def test_each_comparison_has_a_file_of_its_own(benchmarks: None, tmp_path: Path) -> None:
-    from speed import COMPARISONS, Cells
+def test_finished_rows_have_separate_files(benchmarks: None, tmp_path: Path) -> None:
+    from speed import COMPARISONS, FinishedRows
 
-    cells = Cells(tmp_path, {})
-    assert len({cells.path(one) for one in COMPARISONS}) == len(COMPARISONS) > 20
+    finished = FinishedRows(tmp_path, {})
+    assert len({finished.path(one) for one in COMPARISONS}) == len(COMPARISONS) > 20
 
 
-def test_finished_rows_are_kept_for_the_same_environment_only(benchmarks: None, tmp_path: Path) -> None:
-    from speed import COMPARISONS, Cells
+def test_finished_rows_are_valid_for_one_environment(benchmarks: None, tmp_path: Path) -> None:
+    from speed import COMPARISONS, FinishedRows
 
-    Cells(tmp_path, {"torch": "2.4"}).keep(COMPARISONS[0], {"ratio": 2.0})
-    assert Cells(tmp_path, {"torch": "2.4"}).get(COMPARISONS[0]) == {"ratio": 2.0}
-    assert Cells(tmp_path, {"torch": "2.5"}).get(COMPARISONS[0]) is None
-    assert Cells(tmp_path, {"torch": "2.4"}).get(COMPARISONS[1]) is None
+    FinishedRows(tmp_path, {"torch": "2.4"}).store(COMPARISONS[0], {"ratio": 2.0})
+    assert FinishedRows(tmp_path, {"torch": "2.4"}).get(COMPARISONS[0]) == {"ratio": 2.0}
+    assert FinishedRows(tmp_path, {"torch": "2.5"}).get(COMPARISONS[0]) is None
+    assert FinishedRows(tmp_path, {"torch": "2.4"}).get(COMPARISONS[1]) is None
     assert [path.suffix for path in tmp_path.iterdir()] == [".json"]
 
 
@@ -146,7 +146,7 @@ def tables() -> ModuleType:
     return module
 
 
-def test_a_report_becomes_the_page(
+def test_tables_writes_the_report_to_the_page(
     benchmarks: None, tables: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import speed
@@ -160,12 +160,12 @@ def test_a_report_becomes_the_page(
     aimless = Comparison("peer", "itself", nothing, None)
     missing = Comparison("probe", "peer", nothing, 1.0)
     monkeypatch.setattr(speed, "COMPARISONS", [raced, curve, aimless, missing])
-    cells = speed.Cells(tmp_path / "cells", {"torch": "2.4", "processor": "Abacus"})
+    finished = speed.FinishedRows(tmp_path / "rows", {"torch": "2.4", "processor": "Abacus"})
     times = {"our_seconds": 0.0123, "their_seconds": 2.5, "rounds": 7}
-    cells.keep(raced, {"ratio": 1.5, "lowest": 1.25, "highest": 1.75, **times})
-    cells.keep(aimless, {"ratio": 1.0, "lowest": 0.5, "highest": 1.5, **times})
-    cells.keep(curve, {"extra MiB": 250.0, "points": [{"batch": 4, "MiB": 60.0}, {"batch": 16, "MiB": 250.0}]})
-    report = speed.report(cells, quick=False)
+    finished.store(raced, {"ratio": 1.5, "lowest": 1.25, "highest": 1.75, **times})
+    finished.store(aimless, {"ratio": 1.0, "lowest": 0.5, "highest": 1.5, **times})
+    finished.store(curve, {"extra MiB": 250.0, "points": [{"batch": 4, "MiB": 60.0}, {"batch": 16, "MiB": 250.0}]})
+    report = speed.report(finished, quick=False)
     assert report["missing"] == ["probe; peer"]
     figures = tmp_path / "docs" / "figures"
     figures.mkdir(parents=True)
@@ -183,7 +183,7 @@ def test_a_report_becomes_the_page(
         "# Speed\n<!-- report: speed -->\n```bash\npython benchmarks/speed.py\n```\n\n"
         "torch: 2.4; processor: Abacus.\n\n"
         "**Comparisons**\n\n"
-        "| what; beside | ours | theirs | ratio or figure | lowest to highest | target | met | rounds |\n"
+        "| operation; peer | ours | theirs | ratio or figure | lowest to highest | target | met | rounds |\n"
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
         "| step; peer | 12.3 ms | 2.5 s | 1.50× | 1.25 to 1.75 | ≥ 2.00× | no | 7 |\n"
         "| memory; limit |  |  | 250 |  | ≤ 300 MiB | yes | 1 |\n"
@@ -194,7 +194,7 @@ def test_a_report_becomes_the_page(
     assert not (tmp_path / "docs/explanation/results.md").exists()
 
 
-def test_the_gradient_of_a_few_rows_is_that_of_the_formula(benchmarks: None) -> None:
+def test_exact_rows_match_the_dense_gradient(benchmarks: None) -> None:
     from comparisons.losses import dense, distance, embeddings, exact_rows, gradient
 
     z_a, z_b = embeddings(20)
@@ -204,28 +204,26 @@ def test_the_gradient_of_a_few_rows_is_that_of_the_formula(benchmarks: None) -> 
     assert distance(tuple(2 * part for part in exact), exact) == pytest.approx(1)
 
 
-def test_a_profile_counts_each_stage_once_a_step_and_leaves_no_clock_behind(
-    benchmarks: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_profile_counts_stages_once_and_removes_its_clocks(benchmarks: None, monkeypatch: pytest.MonkeyPatch) -> None:
     import profile_step
 
     from pretextkit.training._step import TrainStep
 
     ticks = itertools.count()
-    monkeypatch.setattr(profile_step, "now", lambda: float(next(ticks)))  # every look at the clock is a second later
+    monkeypatch.setattr(profile_step, "now", lambda: float(next(ticks)))  # every reading is one second later
     before = TrainStep.__init__, TrainStep.prepare, TrainStep._score, torch.autograd.backward
     images = torch.randint(256, (8, 3, 16, 16), dtype=torch.uint8)
     found = profile_step.profile_of(pk.tasks.SimCLR(TinyBackbone()), images, batch_size=4, steps=2)
     stages = found["seconds_per_step"]
     assert [stages[stage] for stage in ("views", "forward", "backward", "optimizer")] == [1, 1, 1, 1]
-    assert stages["loader"] == 1.5  # it is asked once more, and has nothing left
-    assert sum(found["share"].values()) == pytest.approx(1)
+    assert stages["loader"] == 1.5  # one more request finds the end of the epoch
+    assert sum(found["fraction"].values()) == pytest.approx(1)
     assert found["images_per_second"] == pytest.approx(4 / sum(stages.values()))
     assert before == (TrainStep.__init__, TrainStep.prepare, TrainStep._score, torch.autograd.backward)
     assert re.search(r"^backward +\d+\.\d\d +\d+\.\d%$", profile_step.table(found), re.MULTILINE)
 
 
-def test_without_a_gpu_its_benchmark_says_so(
+def test_gpu_benchmark_reports_a_missing_gpu(
     benchmarks: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import gpu
@@ -237,19 +235,19 @@ def test_without_a_gpu_its_benchmark_says_so(
     assert "needs an NVIDIA GPU, and torch sees none here" in capsys.readouterr().err
 
 
-def test_arrangements_run_in_turn_and_are_measured_by_one_process_of_their_round(benchmarks: None) -> None:
-    from scaling import arrangements, scaled
+def test_arrangements_alternate_and_compare_within_rounds(benchmarks: None) -> None:
+    from scaling import arrangements, measure_arrangements
 
     every = {arrangement: name for name, arrangement in arrangements(4).items()}
     order: list[str] = []
 
     def measure(arrangement: Any) -> float:
         order.append(every[arrangement])
-        found = order.count(order[-1])  # 1 is not counted
+        found = order.count(order[-1])  # run 1 is the warm-up
         weak = 50 if found == 2 else 35 * found
         return {"one process": 10 * found, "strong": 30 * found, "weak": weak, "threads": 9}[order[-1]]
 
-    rows = scaled(measure, processes=4, rounds=3)
+    rows = measure_arrangements(measure, processes=4, rounds=3)
     assert order[4:8] == order[:4][::-1] == order[8:12][::-1] == ["one process", "strong", "weak", "threads"]
     assert rows["one process"] == {"images_per_second": 30, "ratio": 1, "lowest": 1, "highest": 1}
     assert rows["strong"] == {"images_per_second": 90, "ratio": 3, "lowest": 3, "highest": 3}
@@ -258,38 +256,39 @@ def test_arrangements_run_in_turn_and_are_measured_by_one_process_of_their_round
 
 
 @pytest.mark.slow
-def test_two_processes_train_together_say_how_they_scale_and_end_when_one_fails(
-    benchmarks: None, tables: ModuleType
-) -> None:
+@pytest.mark.xdist_group("serial")
+def test_scaling_of_two_processes_ends_when_one_fails(benchmarks: None, tables: ModuleType) -> None:
     from comparisons.timing import Effort
-    from scaling import Training, measured, started, tables_of
+    from scaling import Training, measure_training, started, tables_of
 
     training = Training("simclr", "small-cnn")
-    with pytest.raises(EOFError), started(2) as everywhere:  # noqa: PT012 - to start two more takes seconds
-        row = measured(training, everywhere, 2, Effort(quick=True), rounds=1)
+    with pytest.raises(EOFError), started(2) as everywhere:  # noqa: PT012 - starting two more takes seconds
+        row = measure_training(training, everywhere, 2, Effort(quick=True), rounds=1)
         assert everywhere(torch.distributed.get_world_size) == [2, 2]
         assert everywhere(torch.get_num_threads) == [1, 1]
-        everywhere(len)  # of nothing
-    assert row["sending"]["weights"] == sum(weight.numel() for weight in training.make().parameters())
+        everywhere(len)  # fails without an argument
+    assert row["communication"]["weights"] == sum(weight.numel() for weight in training.make().parameters())
     assert all(found["images_per_second"] > 0 for found in row["arrangements"].values())
     text = tables.tables_of({"tables": tables_of({training.name: row}, 2)})
     ratios = r"( \d\.\d\d \(\d\.\d\d to \d\.\d\d\), \d+% \|){3}"
     assert re.search(rf"^\| simclr, small-cnn \| \d+ \|{ratios}$", text["Speed"], re.MULTILINE)
-    assert re.search(r"^\| simclr, small-cnn \| 2\.\d \| [\d.]+ \| [\d.]+ \| [\d,]+ \|$", text["Sending"], re.MULTILINE)
+    assert re.search(
+        r"^\| simclr, small-cnn \| 2\.\d \| [\d.]+ \| [\d.]+ \| [\d,]+ \|$", text["Communication"], re.MULTILINE
+    )
 
 
 @pytest.mark.usefixtures("benchmarks")
-def test_a_steady_run_is_told_by_its_ends_and_its_slope() -> None:
+def test_line_summarizes_ends_and_slope() -> None:
     from steady import line
 
     hours = [number / 100 for number in range(100)]
-    told = line(hours, [50 + 20 * hour for hour in hours])
-    assert told == pytest.approx(
+    found = line(hours, [50 + 20 * hour for hour in hours])
+    assert found == pytest.approx(
         {
             "median": 50 + 20 * 0.495,
             "first_tenth": 50 + 20 * 0.045,
             "last_tenth": 50 + 20 * 0.945,
-            "slope_an_hour": 20,
-            "slope_an_hour_in_percent": 100 * 20 / 59.9,
+            "slope_per_hour": 20,
+            "slope_per_hour_in_percent": 100 * 20 / 59.9,
         }
     )

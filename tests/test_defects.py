@@ -1,9 +1,11 @@
-"""What benchmarks/defects.py rests on: pasted pieces, pictures divided by piece, and brightness taken away."""
+"""Helpers of the experiments: rows, reports, CutPaste, the split by workpiece and brightness normalization."""
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,12 +15,12 @@ from torch import Generator
 from pretextkit.testing import TinyBackbone, check_pretext_task
 
 ROOT = Path(__file__).parents[1]
-MODULES = ("cut_paste", "defects", "drawn_defects", "surfaces")
+MODULES = ("_report", "cut_paste", "defects", "drawn_defects", "surfaces")
 
 
 @pytest.fixture(autouse=True)
-def benchmarks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+def experiments(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.syspath_prepend(ROOT / "experiments")
     yield
     for name in MODULES:
         sys.modules.pop(name, None)
@@ -28,33 +30,33 @@ def generator(seed: int = 0) -> Generator:
     return Generator().manual_seed(seed)
 
 
-def test_a_pasted_piece_is_of_its_own_image_and_nothing_else_changes() -> None:
+def test_cut_paste_changes_only_the_mask() -> None:
     from cut_paste import JITTER, cut_paste
 
     image = torch.arange(1, 65).float().repeat_interleave(16).view(1, 1, 32, 32).repeat(40, 1, 1, 1) / 128
     batch = cut_paste(image, generator(), fraction=1.0)
     assert torch.equal(batch.visible[~batch.mask], image[~batch.mask])
     assert batch.mask.flatten(1).any(1).float().mean() > 0.9
-    known = torch.tensor(sorted(set(image[0].flatten().tolist())))
+    values = torch.tensor(sorted(set(image[0].flatten().tolist())))
     for visible, mask in zip(batch.visible, batch.mask, strict=True):
         if mask.sum() > 1:  # one factor brings all pixels of a piece back to pixels of the image
-            factors = visible[mask][0] / known
+            factors = visible[mask][0] / values
             factors = factors[(factors - 1).abs() <= JITTER + 1e-5]
-            away = [((visible[mask] / factor)[:, None] - known).abs().amin(1).max().item() for factor in factors]
-            assert min(away) < 1e-5
+            distances = [((visible[mask] / factor)[:, None] - values).abs().amin(1).max().item() for factor in factors]
+            assert min(distances) < 1e-5
     assert not cut_paste(image, generator(), fraction=0.0).mask.any()
 
 
-def test_the_task_keeps_the_contract() -> None:
-    from cut_paste import PastedWhere
+def test_cut_paste_segmentation_keeps_the_contract() -> None:
+    from cut_paste import CutPasteSegmentation
 
-    check_pretext_task(lambda: PastedWhere(TinyBackbone()))
+    check_pretext_task(lambda: CutPasteSegmentation(TinyBackbone()))
 
 
-def test_maps_of_pasted_pieces_are_of_the_images_size_and_leave_the_weights() -> None:
-    from cut_paste import PastedWhere
+def test_cut_paste_maps_have_image_size_and_keep_weights() -> None:
+    from cut_paste import CutPasteSegmentation
 
-    task = PastedWhere(TinyBackbone())
+    task = CutPasteSegmentation(TinyBackbone())
     before = {name: value.clone() for name, value in task.state_dict().items()}
     found = task.scores(torch.rand(3, 3, 32, 32, generator=generator()))
     assert found.maps is not None
@@ -62,7 +64,7 @@ def test_maps_of_pasted_pieces_are_of_the_images_size_and_leave_the_weights() ->
     assert all(torch.equal(before[name], value) for name, value in task.state_dict().items())
 
 
-def test_a_piece_is_known_at_other_exposures_and_through_others() -> None:
+def test_pieces_links_exposures_and_chains_of_images() -> None:
     from surfaces import pieces
 
     base = torch.rand(3, 1, 16, 16, generator=generator())
@@ -74,18 +76,18 @@ def test_a_piece_is_known_at_other_exposures_and_through_others() -> None:
     assert len(set(pieces(chain).tolist())) == 1
 
 
-def test_brightness_is_taken_away_and_a_spot_is_not() -> None:
-    from defects import evened
+def test_normalize_brightness_keeps_a_spot() -> None:
+    from defects import normalize_brightness
 
     images = torch.randint(100, 120, (1, 1, 48, 48), generator=generator(), dtype=torch.uint8)
     images[0, 0, 20:23, 20:23] = 30
-    bright, dark = evened(images * 2), evened(images)
+    bright, dark = normalize_brightness(images * 2), normalize_brightness(images)
     assert (bright - dark).abs().max() < 0.02
     assert dark[0, 0, 20:23, 20:23].max() < 0.2
     assert dark[0, 0, :10].min() > 0.4
 
 
-def test_drawn_defects_change_what_they_mark() -> None:
+def test_draw_defects_changes_only_the_masks() -> None:
     from drawn_defects import draw_defects
 
     images = torch.randint(100, 140, (10, 1, 64, 64), generator=generator(), dtype=torch.uint8)
@@ -97,8 +99,8 @@ def test_drawn_defects_change_what_they_mark() -> None:
     assert all(changed[row][masks[row]].float().mean() > 0.5 for row in range(10))
 
 
-def test_what_a_score_follows_and_where_it_is_highest() -> None:
-    from surfaces import Surfaces, areas, causes
+def test_aurocs_and_diagnostics_of_perfect_scores() -> None:
+    from surfaces import Surfaces, aurocs, diagnostics
 
     from pretextkit.functional import AnomalyScores
 
@@ -108,7 +110,55 @@ def test_what_a_score_follows_and_where_it_is_highest() -> None:
     masks[4:, 20, 20] = True
     found = AnomalyScores(images[:, 0, 0, 0].float(), masks.float())
     found.maps[:4, 0, 0] = 0.5  # type: ignore[index]
-    assert areas(found, Surfaces(images, labels, masks)) == {"1": 1.0, "2": 1.0, "all": 1.0, "pixels": 1.0}
-    why = causes(found, Surfaces(images, labels, masks))
-    assert why["brightness"] == pytest.approx(1.0)
-    assert (why["border"], why["hit"]) == (1.0, 1.0)
+    assert aurocs(found, Surfaces(images, labels, masks)) == {"1": 1.0, "2": 1.0, "all": 1.0, "pixels": 1.0}
+    causes = diagnostics(found, Surfaces(images, labels, masks))
+    assert causes["brightness"] == pytest.approx(1.0)
+    assert (causes["border"], causes["hit"]) == (1.0, 1.0)
+
+
+def test_rows_measure_each_name_once(tmp_path: Path) -> None:
+    from _report import Rows
+
+    results = iter([{"accuracy": 0.5}])
+    for _ in range(2):
+        rows = Rows(tmp_path / "rows", {"sizes": (1, 2)})
+        assert rows.measure("rotation; 0", lambda: next(results)) == {"accuracy": 0.5}
+    assert Rows(tmp_path / "rows", {"sizes": [1, 2]}).all() == {"rotation; 0": {"accuracy": 0.5}}
+
+
+def test_rows_keep_nothing_of_an_interrupted_measurement(tmp_path: Path) -> None:
+    from _report import Rows
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    rows = Rows(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        rows.measure("rotation", interrupted)
+    assert rows.all() == {}
+    assert rows.measure("rotation", lambda: 1) == 1
+
+
+def test_rows_with_other_settings_stop_the_program(tmp_path: Path) -> None:
+    from _report import Rows
+
+    Rows(tmp_path, {"steps": 1}).measure("rotation", lambda: 1)
+    with pytest.raises(SystemExit, match=r"rotation\.json has the settings \{'steps': 1\}, not \{'steps': 2\}"):
+        Rows(tmp_path, {"steps": 2}).measure("rotation", lambda: 2)
+
+
+def test_rows_with_similar_names_have_separate_files(tmp_path: Path) -> None:
+    from _report import Rows
+
+    rows = Rows(tmp_path)
+    assert [rows.measure(name, partial(str, name)) for name in ("a/b", "a:b")] == ["a/b", "a:b"]
+
+
+def test_write_report_has_command_data_and_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from _report import write_report
+
+    monkeypatch.setattr(sys, "argv", ["experiments/one.py", "--title", "two words"])
+    write_report(tmp_path / "new" / "one.json", "10 images", seeds=[0])
+    report = json.loads((tmp_path / "new" / "one.json").read_text())
+    assert report["command"] == "python experiments/one.py --title 'two words'"
+    assert (report["data"], report["seeds"], report["environment"]["torch"]) == ("10 images", [0], torch.__version__)

@@ -1,4 +1,4 @@
-"""The arithmetic on docs/explanation/scaling.md is that of the script, and the script's that of the code."""
+"""The numbers in docs/explanation/scaling.md match the script, and the script matches the code."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ def load() -> Any:
 
 
 @pytest.mark.parametrize("table", ["gather_table", "gradient_table", "rate_table"])
-def test_the_page_has_the_tables_that_the_script_prints(table: str) -> None:
+def test_page_has_the_tables_of_the_script(table: str) -> None:
     assert getattr(load(), table)() in (ROOT / "docs" / "explanation" / "scaling.md").read_text(encoding="utf-8")
 
 
-def test_a_gather_brings_two_rows_for_each_image_of_the_others() -> None:
+def test_gathered_counts_two_rows_for_each_remote_image() -> None:
     rows = torch.zeros(2 * 16, 8)
     assert load().gathered(4, images=16, width=8) == 3 * rows.numel() * rows.element_size()
 
 
-def test_the_linear_rule_is_that_of_the_defaults() -> None:
+def test_rate_table_matches_default_learning_rates() -> None:
     for images in (256, 4096, 65536):
         assert f"| {images:,} | {default_learning_rate('lars', images):g} |" in load().rate_table()
 
 
 @pytest.mark.parametrize(("name", "numbers"), [("simclr", 22), ("jigsaw-context", 44), ("denoising", 64)])
-def test_views_draw_as_many_numbers_as_the_page_says(name: str, numbers: int) -> None:
+def test_views_draw_the_documented_count_of_numbers(name: str, numbers: int) -> None:
     drawn = [0]
 
     class Count(TorchFunctionMode):

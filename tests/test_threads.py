@@ -21,6 +21,8 @@ from pretextkit.data import _sources as sources
 from pretextkit.functional import pretrain
 from pretextkit.testing import TinyBackbone, toy_images
 
+pytestmark = pytest.mark.xdist_group("serial")
+
 IMAGES = toy_images(40, size=16, generator=Generator().manual_seed(0))
 LABELS = torch.arange(40) % 4
 

@@ -1,1 +1,1 @@
-"""What benchmarks/speed.py compares, one topic a module; peers are imported only by what is compared with them."""
+"""The comparisons of benchmarks/speed.py, one module for each topic; a peer is imported only by its comparisons."""

@@ -1,4 +1,4 @@
-"""What grows with the data should grow as it must: speed and memory from small to large, as curves."""
+"""Speed and memory as curves over the size of the data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TILE = 1000
 
 
 def write_images(path: Path, count: int) -> None:
-    """Write ``count`` images of 3x32x32 bytes to a file, a thousand at a time."""
+    """Write ``count`` images of 3x32x32 bytes to a file, in chunks of a thousand."""
     tile = pictures(TILE, 32).numpy()
     with path.open("wb") as file:
         for _ in range(0, count, TILE):
@@ -27,9 +27,9 @@ def write_images(path: Path, count: int) -> None:
 
 
 def train_from(path: str, count: int, steps: int, batch: int) -> Row:
-    """Train from a memory-mapped file, and tell the speed and the memory that is this process's own.
+    """Train from a memory-mapped file; return the speed and the extra anonymous memory.
 
-    Pages of the file that are in memory belong to the system's cache and not to the process.
+    Anonymous memory excludes cached pages of the file.
     """
     images = np.memmap(path, np.uint8, "c", shape=(count, 3, 32, 32))
     task = pk.tasks.SimCLR(pk.models.SmallCNN())
@@ -44,11 +44,11 @@ def train_from(path: str, count: int, steps: int, batch: int) -> Row:
         progress=False,
         callbacks=[lambda _: own.append(status_mib("RssAnon"))],
     )
-    return {"images": count, "images/s": run.images_per_second, "MiB more than before": max(own) - before}
+    return {"images": count, "images/s": run.images_per_second, "extra MiB": max(own) - before}
 
 
 def images_per_second(effort: Effort) -> Row:
-    """Let each size have a process of its own, all in turn; small ones end more epochs, so that the fastest counts."""
+    """Measure each size in its own process; the reference is the fastest, because small sizes have more epochs."""
     counts = [1000, 10_000, 100_000, 1_000_000] if not effort.quick else [1000, 2000]
     steps, batch = effort.of(40, 2), effort.of(250, 50)
     with TemporaryDirectory() as name:
@@ -60,44 +60,44 @@ def images_per_second(effort: Effort) -> Row:
             found = {count: in_child(train_from, str(path), count, steps, batch) for count in order}
             rounds.append([found[count] for count in counts])
     speeds = medians([[point["images/s"] for point in row] for row in rounds])
-    memory = medians([[point["MiB more than before"] for point in row] for row in rounds])
+    memory = medians([[point["extra MiB"] for point in row] for row in rounds])
     points = [
-        {"images": count, "images/s": speed, "MiB more than before": more}
-        for count, speed, more in zip(counts, speeds, memory, strict=True)
+        {"images": count, "images/s": speed, "extra MiB": extra}
+        for count, speed, extra in zip(counts, speeds, memory, strict=True)
     ]
     return {"ratio": speeds[-1] / max(speeds), "rounds": len(rounds), "points": points}
 
 
 def probe_peak(kind: str, count: int, width: int, budget: dict[str, float]) -> Row:
-    """Probe ``count`` features, which are in memory already, and tell how much more that took."""
+    """Probe ``count`` features that are in memory; return the extra memory of the probe."""
     tiny = features(100, 20, 8)
     train, test = (tuple(one) for one in features(count, 1000, width))
     penalties: dict[str, Any] = {"penalties": (1e-3, 1e-1)} if kind == "linear" else {}
     probe: Any = linear_probe if kind == "linear" else knn_probe
     probe(nn.Identity(), *map(tuple, tiny), **penalties)
     predictions: list[Any] = []
-    more = extra_own_mib(
+    extra = extra_own_mib(
         lambda: predictions.append(probe(nn.Identity(), train, test, **penalties, **budget).predictions.tolist())
     )
-    return {"more": more, "predictions": predictions[0]}
+    return {"extra": extra, "predictions": predictions[0]}
 
 
 def probe_memory(effort: Effort) -> Row:
-    """Probe more and more features with a budget and without one; the predictions have to be the same."""
+    """Probe growing numbers of features with and without a memory budget; the predictions must agree."""
     budget, width = effort.of(12, 1), effort.of(1024, 32)
     points = []
     for kind in ("linear", "knn"):
         for count in (effort.of(count, count // 50) for count in (10_000, 20_000, 40_000, 80_000)):
             free, tight = (in_child(probe_peak, kind, count, width, each) for each in ({}, {"memory": budget * MIB}))
             if free["predictions"] != tight["predictions"]:
-                raise Unequal(f"{kind}_probe predicts something else with memory={budget * MIB}")
+                raise Unequal(f"{kind}_probe has different predictions with memory={budget * MIB}")
             points.append(
                 {
                     "probe": f"{kind}_probe",
                     "features": f"{count} x {width}",
                     "MiB of features": 4 * count * width / MIB,
-                    "MiB more": free["more"],
-                    f"MiB more, {budget} MiB in memory": tight["more"],
+                    "extra MiB": free["extra"],
+                    f"extra MiB, memory={budget} MiB": tight["extra"],
                 }
             )
     return {"points": points}

@@ -1,4 +1,4 @@
-"""What a user waits for before the first line runs."""
+"""Import time."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ def run(code: str) -> None:
 
 
 def measure(other: str, effort: Effort) -> Row:
-    """Import in fresh processes; the first one of each compiles and is not counted."""
+    """Import in new processes; the first import of each side compiles bytecode and is not counted."""
     row = race(lambda: run("import pretextkit"), lambda: run(other), effort, rounds=9)
     return {**row, "extra seconds": row["our_seconds"] - row["their_seconds"]}
 
 
 COMPARISONS = [
-    # `import lightly` by itself does not even import torch: nothing of it can be used yet.
+    # `import lightly` alone does not import torch: nothing in it can be used yet.
     Comparison(
         "import pretextkit",
         "import lightly.loss, lightly.transforms",

@@ -1,4 +1,4 @@
-"""A folder of JPEG files, 224x224: reading it, and training from it, beside torchvision's folder and loader."""
+"""Reading a folder of JPEG files at 224x224 and training from it, compared with torchvision's folder and loader."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from pretextkit.functional import pretrain
 SIDE, WORKERS = 224, 2
 
 Reader = Callable[[Path, int], Any]
-"""From a folder and the size of a batch to what ``pretrain`` reads."""
+"""From a folder and a batch size to a source of ``pretrain``."""
 
 
 @contextmanager
 def folder(count: int) -> Iterator[Path]:
-    """Give a folder of JPEG files for a while."""
+    """Create a temporary folder of JPEG files."""
     with TemporaryDirectory() as name:
         save_jpegs(Path(name), count)
         yield Path(name)
 
 
 def torchvision_loader(root: Path, batch: int) -> DataLoader[Any]:
-    """Read as torchvision's examples do: ImageFolder, the shorter side scaled, the middle cut out, two workers."""
+    """Read like torchvision's examples: ImageFolder, resized shorter side, center crop, two workers."""
     from torchvision.datasets import ImageFolder
     from torchvision.transforms import v2
 
     transform = v2.Compose(
-        [v2.PILToTensor(), v2.Resize(SIDE, antialias=True), v2.CenterCrop(SIDE)]  # uint8, as pretextkit reads
+        [v2.PILToTensor(), v2.Resize(SIDE, antialias=True), v2.CenterCrop(SIDE)]  # uint8, like pretextkit
     )
     generator = torch.Generator().manual_seed(0)
     return DataLoader(
@@ -52,7 +52,7 @@ def torchvision_loader(root: Path, batch: int) -> DataLoader[Any]:
 
 
 def reading(effort: Effort) -> Row:
-    """Compare the pixels (mean of all, within 0.005 of the range), then read the whole folder."""
+    """Compare the mean of the pixels (within 0.005 of the range), then race over the full folder."""
     batch = effort.of(64, 8)
     with folder(effort.of(768, 16)) as root:
 
@@ -78,12 +78,12 @@ def new_task() -> pk.tasks.SimCLR:
 
 
 def our_source(root: Path, batch: int) -> ImageSource:
-    """Read as pretextkit does, whose source is told its batches later."""
+    """Read with pretextkit; the batch size is set later by ``pretrain``."""
     return as_source(FolderImages(root, size=SIDE), workers=WORKERS)
 
 
 def race_of_readers(ours: Reader, theirs: Reader, effort: Effort) -> Row:
-    """Train on the same files; what differs is who reads them."""
+    """Train on the same files with two readers."""
     batch = effort.of(64, 8)
     with folder(effort.of(256, 16)) as root:
 
@@ -94,22 +94,22 @@ def race_of_readers(ours: Reader, theirs: Reader, effort: Effort) -> Row:
 
 
 def training(effort: Effort) -> Row:
-    """Read by us, or by torchvision's loader."""
+    """Race pretextkit's reader against torchvision's loader."""
     return race_of_readers(our_source, torchvision_loader, effort)
 
 
 def training_twice(effort: Effort) -> Row:
-    """Race torchvision's loader against itself: what the machine alone makes of two sides that are one."""
+    """Race torchvision's loader against itself: the noise of the machine."""
     return race_of_readers(torchvision_loader, torchvision_loader, effort)
 
 
 def waiting(effort: Effort) -> Row:
-    """Tell how much of training from files is waiting for them."""
+    """Return the fraction of the training time spent waiting for files."""
     batch = effort.of(64, 8)
     with folder(effort.of(512, 16)) as root:
         images = FolderImages(root, size=SIDE)
         found = profile_of(new_task(), images, batch_size=batch, steps=effort.of(8, 2), workers=WORKERS)
-    return {"percent of the time": 100 * found["share"]["loader"], "profile": found}
+    return {"percent of the time": 100 * found["fraction"]["loader"], "profile": found}
 
 
 COMPARISONS = [

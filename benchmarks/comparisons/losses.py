@@ -1,4 +1,4 @@
-"""NT-Xent with its gradient: time beside the peers', and the memory that very large batches take."""
+"""NT-Xent with gradient: time compared with peers, and memory of very large batches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def embeddings(batch: int) -> tuple[Tensor, Tensor]:
-    """Draw two views' embeddings, alike as those of a network that has begun to learn."""
+    """Draw correlated embeddings of two views, as early in training."""
     generator = Generator().manual_seed(0)
     z_a = torch.randn(batch, 128, generator=generator)
     z_b = z_a + torch.randn(batch, 128, generator=generator)
@@ -25,7 +25,7 @@ def embeddings(batch: int) -> tuple[Tensor, Tensor]:
 
 
 def gradient(loss: Loss, z_a: Tensor, z_b: Tensor) -> tuple[Tensor, ...]:
-    """Differentiate a loss by both embeddings."""
+    """Return the gradient of a loss with respect to both embeddings."""
     return torch.autograd.grad(loss(z_a, z_b), (z_a, z_b))
 
 
@@ -34,7 +34,7 @@ def ours(z_a: Tensor, z_b: Tensor) -> Tensor:
 
 
 def dense(z_a: Tensor, z_b: Tensor) -> Tensor:
-    """Follow the paper's formula, the whole matrix at once."""
+    """Compute the formula of the paper with the full matrix."""
     z = nn.functional.normalize(torch.cat([z_a, z_b]))
     logits = (z @ z.T / TEMPERATURE).masked_fill(torch.eye(len(z), dtype=torch.bool), -torch.inf)
     return nn.functional.cross_entropy(logits, torch.arange(len(z)).roll(len(z_a)))
@@ -55,13 +55,13 @@ def metric_learning_loss() -> Loss:
 
 
 def distance(found: tuple[Tensor, ...], exact: tuple[Tensor, ...]) -> float:
-    """Measure how far a gradient is from another, relative to its length."""
+    """Return the distance of two gradients relative to the norm of the second."""
     one, other = torch.cat(found).double(), torch.cat(exact).double()
     return float((one - other).norm() / other.norm())
 
 
 def measure(batch: int, peer: Callable[[], Loss], effort: Effort) -> Row:
-    """Compare gradients with those of the formula in double precision (ours within 1e-6, theirs 1e-4), then race."""
+    """Compare gradients with the formula in float64 (ours within 1e-6, theirs within 1e-4), then race."""
     batch = effort.of(batch, min(batch, 64))
     z_a, z_b = embeddings(batch)
     theirs = peer()
@@ -69,31 +69,31 @@ def measure(batch: int, peer: Callable[[], Loss], effort: Effort) -> Row:
     error = distance(gradient(ours, z_a, z_b), exact)
     their_error = distance(gradient(theirs, z_a, z_b), exact)
     if error > 1e-6 or their_error > 1e-4:
-        raise Unequal(f"gradients differ from the float64 twin's by {error:.2g} (ours) and {their_error:.2g} (theirs)")
+        raise Unequal(f"gradients differ from the float64 formula by {error:.2g} (ours) and {their_error:.2g} (theirs)")
     row = race(lambda: gradient(ours, z_a, z_b), lambda: gradient(theirs, z_a, z_b), effort, rounds=9)
     return {**row, "gradient_error": error, "their_gradient_error": their_error}
 
 
 def peak(batch: int) -> Row:
-    """Measure the memory of one loss and gradient beyond the embeddings, and check some rows of the gradient.
+    """Measure the memory of one loss and gradient in addition to the embeddings, and check some rows of the gradient.
 
-    In double precision, only the rows of the first images are differentiated: each as the formula says, against all.
+    The check in float64 differentiates only the rows of the first images, each against all embeddings.
     """
-    gradient(ours, *embeddings(16))  # threads and kernels have their memory now
+    gradient(ours, *embeddings(16))  # allocates the memory of threads and kernels
     z_a, z_b = embeddings(batch)
     found: list[tuple[Tensor, ...]] = []
     memory = extra_mib(lambda: found.append(gradient(ours, z_a, z_b)))
     few = min(batch, 8)
     error = distance(tuple(part[:few] for part in found[0]), exact_rows(z_a, z_b, few))
     if error > 1e-6:
-        raise Unequal(f"the gradient differs from the float64 twin's by {error:.2g}")
+        raise Unequal(f"the gradient differs from the float64 formula by {error:.2g}")
     return {"batch": batch, "MiB": memory, "gradient error of 8 images": error}
 
 
 def exact_rows(z_a: Tensor, z_b: Tensor, few: int) -> tuple[Tensor, ...]:
-    """Give the exact gradient of the first images' embeddings, by rows of the matrix a few hundred at a time.
+    """Return the exact gradient of the embeddings of the first images, computed in chunks of rows.
 
-    The loss is a sum over rows, and each row of the matrix holds every embedding; so all rows are passed through.
+    The loss is a sum over rows and each row depends on every embedding, so all rows contribute.
     """
     leaves = [z[:few].detach().double().requires_grad_() for z in (z_a, z_b)]
     total = [torch.zeros_like(leaf) for leaf in leaves]
@@ -109,7 +109,7 @@ def exact_rows(z_a: Tensor, z_b: Tensor, few: int) -> tuple[Tensor, ...]:
 
 
 def memory(effort: Effort) -> Row:
-    """Let each batch have a process of its own."""
+    """Measure each batch size in its own process."""
     points = [in_child(peak, effort.of(batch, batch // 64)) for batch in (4096, 8192, 16384)]
     return {"extra MiB": points[-1]["MiB"], "points": points}
 
@@ -117,7 +117,7 @@ def memory(effort: Effort) -> Row:
 PEERS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "lightly": (lightly_loss, (256, 512, 1024, 2048)),
     "the dense formula": (lambda: dense, (256, 2048)),
-    "pytorch-metric-learning": (metric_learning_loss, (128, 256)),  # its memory grows with the cube
+    "pytorch-metric-learning": (metric_learning_loss, (128, 256)),  # its memory grows with the cube of the batch
 }
 COMPARISONS = [
     *(

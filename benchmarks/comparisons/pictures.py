@@ -1,4 +1,4 @@
-"""Pictures to work on, made here so that nothing is downloaded: smooth colors with some grain, as photographs have."""
+"""Synthetic images without a download: smooth colors with noise, similar to photographs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 
 
 def pictures(count: int, height: int, width: int | None = None, seed: int = 0) -> Tensor:
-    """Draw pictures ``count 3 height width``, uint8."""
+    """Draw uint8 images ``count 3 height width``."""
     generator = Generator().manual_seed(seed)
     width = height if width is None else width
     coarse = torch.rand(count, 3, 6, 6, generator=generator)
@@ -19,7 +19,7 @@ def pictures(count: int, height: int, width: int | None = None, seed: int = 0) -
 
 
 def save_jpegs(root: Path, count: int, classes: int = 4) -> None:
-    """Write JPEG files of 320x256 pixels below ``root``, one folder for each class."""
+    """Write JPEG files of 320x256 pixels to ``root``, one folder for each class."""
     from PIL import Image
 
     for label in range(classes):

@@ -1,4 +1,4 @@
-"""Probes: the linear one beside scikit-learn's and lightly's classifiers, nearest neighbors beside all three."""
+"""Probes: linear_probe compared with scikit-learn and lightly, knn_probe with both and with a matrix product."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Labeled(NamedTuple):
 
 
 def unless(effort: Effort, check: Check) -> Check | None:
-    """Leave a check of accuracies out where there are only a few images to tell them by."""
+    """Skip the check of accuracies in quick runs, which have too few images."""
     return None if effort.quick else check
 
 
 def features(train: int, test: int, width: int = 512, classes: int = 10) -> tuple[Labeled, Labeled]:
-    """Draw features as a backbone gives them: correlated, not negative, and about four fifths of them separable."""
+    """Draw features similar to a backbone's: correlated, not negative, and about 80 % separable."""
     generator = Generator().manual_seed(0)
     mixing = torch.randn(width, width, generator=generator) * torch.linspace(1, 0, width)[:, None].square()
     centers = torch.randn(classes, width, generator=generator) * 0.25
@@ -44,22 +44,22 @@ def features(train: int, test: int, width: int = 512, classes: int = 10) -> tupl
 
 
 def logistic_regression(train: Labeled, test: Labeled) -> float:
-    """Let scikit-learn do what the probe does: standardize, choose among the penalties on a fifth of train, refit."""
+    """Repeat the steps of the probe with scikit-learn: standardize, choose the penalty on a fifth of train, refit."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     mean, std = train.values.mean(0), train.values.std(0).clamp(min=1e-6)
-    known, asked = (((one.values - mean) / std).numpy() for one in (train, test))
+    train_x, test_x = (((one.values - mean) / std).numpy() for one in (train, test))
     labels = train.labels.numpy()
-    fit, held = (rows.numpy() for rows in stratified_split(train.labels, 0.8, seed=0))
+    fit, held_out = (rows.numpy() for rows in stratified_split(train.labels, 0.8, seed=0))
 
     def fitted(penalty: float, rows: Any) -> Any:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # after its 100 iterations, which are its default
-            return LogisticRegression(C=1 / (penalty * len(rows))).fit(known[rows], labels[rows])
+            warnings.simplefilter("ignore", ConvergenceWarning)  # after the default of 100 iterations
+            return LogisticRegression(C=1 / (penalty * len(rows))).fit(train_x[rows], labels[rows])
 
-    best = max(PENALTIES, key=lambda penalty: fitted(penalty, fit).score(known[held], labels[held]))
-    return float(fitted(best, range(len(known))).score(asked, test.labels.numpy()))
+    best = max(PENALTIES, key=lambda penalty: fitted(penalty, fit).score(train_x[held_out], labels[held_out]))
+    return float(fitted(best, range(len(train_x))).score(test_x, test.labels.numpy()))
 
 
 def linear_on_features(effort: Effort) -> Row:
@@ -104,7 +104,7 @@ def lightly_classifier(backbone: Any, train: Labeled, test: Labeled, epochs: int
 
 
 def linear_on_images(effort: Effort) -> Row:
-    """Probe a backbone after an epoch of rotation: untrained features are too small for lightly's learning rate."""
+    """Probe after one epoch of rotation: features of random weights are too small for lightly's learning rate."""
     data = pk.data.load("sample")
     train = Labeled(data.train_images, data.train_labels)
     train = Labeled(*(one[: effort.of(4000, 256)] for one in train))
@@ -123,35 +123,35 @@ def linear_on_images(effort: Effort) -> Row:
 
 
 def lightly_neighbors(train: Labeled, test: Labeled) -> float:
-    """Ask lightly's knn_predict a thousand queries at a time, since it holds all of their similarities."""
+    """Call lightly's knn_predict in chunks of 1,000 queries, because it stores all similarities of a chunk."""
     from lightly.utils.benchmarking.knn import knn_predict
 
     bank = nn.functional.normalize(train.values).T
-    right = 0
+    correct = 0
     for values, labels in zip(torch.split(test.values, 1000), torch.split(test.labels, 1000), strict=True):
         queries = nn.functional.normalize(values)
         found = knn_predict(queries, bank, train.labels, num_classes=10, knn_k=NEIGHBORS, knn_t=TEMPERATURE)
-        right += int((found[:, 0] == labels).sum())
-    return right / len(test.labels)
+        correct += int((found[:, 0] == labels).sum())
+    return correct / len(test.labels)
 
 
 def sklearn_neighbors(train: Labeled, test: Labeled) -> float:
-    """Let scikit-learn vote with the same weights; its cosine distance is 1 - similarity."""
+    """Classify with scikit-learn and the same weights; its cosine distance is 1 - similarity."""
     import numpy as np
     from sklearn.neighbors import KNeighborsClassifier
 
     classifier = KNeighborsClassifier(
-        NEIGHBORS, weights=lambda far: np.exp(-far / TEMPERATURE), algorithm="brute", metric="cosine"
+        NEIGHBORS, weights=lambda distance: np.exp(-distance / TEMPERATURE), algorithm="brute", metric="cosine"
     )
     classifier.fit(train.values.numpy(), train.labels.numpy())
     return float(classifier.score(test.values.numpy(), test.labels.numpy()))
 
 
 def product_alone(train: Labeled, test: Labeled) -> None:
-    """Multiply the normalized features, a thousand queries at a time, and do nothing with the similarities."""
-    known, queries = nn.functional.normalize(train.values), nn.functional.normalize(test.values)
+    """Compute only the similarities of normalized features, in chunks of 1,024 queries."""
+    reference, queries = nn.functional.normalize(train.values), nn.functional.normalize(test.values)
     for rows in torch.split(queries, 1024):
-        rows @ known.T
+        rows @ reference.T
 
 
 def neighbors(peer: str, effort: Effort) -> Row:
@@ -162,16 +162,16 @@ def neighbors(peer: str, effort: Effort) -> Row:
 
     if peer == "product":
         return race(ours, lambda: product_alone(train, test), effort, rounds=5)
-    ask = {"lightly": lightly_neighbors, "scikit-learn": sklearn_neighbors}[peer]
-    return race(ours, lambda: ask(train, test), effort, rounds=5, check=unless(effort, same_accuracy))
+    classify = {"lightly": lightly_neighbors, "scikit-learn": sklearn_neighbors}[peer]
+    return race(ours, lambda: classify(train, test), effort, rounds=5, check=unless(effort, same_accuracy))
 
 
 COMPARISONS = [
     Comparison("linear_probe, 50,000 x 512, 5 penalties", "scikit-learn's LogisticRegression", linear_on_features, 2.0),
     Comparison("linear_probe, 4,000 images", "lightly's LinearClassifier, 90 epochs", linear_on_images, 30.0),
     *(
-        Comparison("knn_probe, 10,000 queries x 50,000 x 512", beside, partial(neighbors, peer), bound)
-        for beside, peer, bound in (
+        Comparison("knn_probe, 10,000 queries x 50,000 x 512", name, partial(neighbors, peer), bound)
+        for name, peer, bound in (
             ("lightly's knn_predict", "lightly", 1.2),
             ("scikit-learn, brute force", "scikit-learn", 1.2),
             ("the floor: the matrix product alone", "product", 1 / 1.3),

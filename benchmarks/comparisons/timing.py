@@ -1,4 +1,4 @@
-"""What every comparison is made of: two sides in turn, checks before any clock runs, and processes of their own."""
+"""Building blocks of the comparisons: races of two sides, checks of equality, and measurements in child processes."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from pathlib import Path
 from typing import Any, Literal
 
 Row = dict[str, Any]
-"""What a comparison measured."""
+"""Result of a comparison."""
 
 MIB = 1 << 20
-LEAST_SECONDS = 0.2
-"""A shorter run is repeated until it takes so long, or the clock and the scheduler would be measured.
+MIN_SECONDS = 0.2
+"""A shorter run is repeated until it takes this long; otherwise the clock and the scheduler dominate.
 
-Each side for itself: a peer a hundred times as slow need not run a hundred times.
+Each side has its own number of repeats: a peer that is 100 times slower need not run 100 times.
 """
 
 
 class Unequal(AssertionError):
-    """The two sides do not compute the same, so that comparing their times says nothing."""
+    """The two sides compute different results; a comparison of their times is meaningless."""
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured: all, or just enough to see that everything runs."""
+    """Amount of measurement: full, or just enough to check that everything runs."""
 
     quick: bool = False
 
     def of(self, full: int, quick: int) -> int:
-        """Choose a size."""
+        """Return one of two sizes."""
         return quick if self.quick else full
 
 
@@ -45,42 +45,41 @@ class Comparison:
     """One row of the report.
 
     Args:
-        what: What a user waits for.
-        beside: What it is compared with.
-        measure: Checks, measures and gives a row.
-        bound: What the row's ``figure`` has to reach, or None where a curve, or what two equal
-            sides differ by, has to be looked at.
-        figure: ``"ratio"``, the other side's time over ours, which has to be at least ``bound``; or the name of another
-            figure of the row, which may be at most ``bound``.
+        operation: The operation of pretextkit.
+        peer: The peer, or the limit.
+        measure: Function that checks, measures and returns a row.
+        bound: Target of the row's ``figure``; None if the row has no target, such as a curve.
+        figure: ``"ratio"``, the peer's time divided by ours, at least ``bound``; or another figure of the row, at most
+            ``bound``.
     """
 
-    what: str
-    beside: str
+    operation: str
+    peer: str
     measure: Callable[[Effort], Row]
     bound: float | None
     figure: Literal["ratio", "extra seconds", "extra MiB", "percent of the time"] = "ratio"
 
     @property
     def name(self) -> str:
-        """Name the row, and its file."""
-        return f"{self.what}; {self.beside}"
+        """Name of the row and of its file."""
+        return f"{self.operation}; {self.peer}"
 
     def met(self, row: Row) -> bool | None:
-        """Tell whether a row reaches its bound."""
+        """Return whether a row reaches its target; None without a target."""
         if self.bound is None:
             return None
         return bool(row["ratio"] >= self.bound if self.figure == "ratio" else row[self.figure] <= self.bound)
 
 
 def timed(run: Callable[[], Any]) -> tuple[Any, float]:
-    """Give what one run returns, and its seconds."""
+    """Return the result of one run and its seconds."""
     begun = time.perf_counter()
     found = run()
     return found, time.perf_counter() - begun
 
 
 def seconds(run: Callable[[], Any], repeats: int = 1) -> float:
-    """Time some runs, and give the mean."""
+    """Return the mean seconds of some runs."""
     return timed(lambda: [run() for _ in range(repeats)])[1] / repeats
 
 
@@ -91,30 +90,30 @@ def race(
     rounds: int = 7,
     check: Callable[[Any, Any], Row] | None = None,
 ) -> Row:
-    """Run both sides in turn; a ratio above 1 says that ours is faster.
+    """Run both sides alternately; a ratio above 1 means that ours is faster.
 
-    Every second round begins with the other side, so that neither always finds the caches of the other.
+    Every second round begins with the other side, because the second side finds the caches of the first.
 
     Args:
-        ours: One side.
-        theirs: The other.
-        effort: All rounds, or one.
-        rounds: How often both run.
-        check: Takes what both gave in a run before, which is not counted; raises if that is not the same.
+        ours: Our side.
+        theirs: The peer's side.
+        effort: Full measurement, or one round.
+        rounds: Number of runs of each side.
+        check: Compares the results of an untimed first run and raises if they differ; returns facts for the row.
     """
     rounds = effort.of(rounds, 1)
     (found, our_first), (expected, their_first) = timed(ours), timed(theirs)
     checked = check(found, expected) if check is not None else {}
     our_repeats, their_repeats = (
-        1 if effort.quick or first >= LEAST_SECONDS else max(1, round(LEAST_SECONDS / seconds(side)))
+        1 if effort.quick or first >= MIN_SECONDS else max(1, round(MIN_SECONDS / seconds(side)))
         for side, first in ((ours, our_first), (theirs, their_first))
     )
     sides = ((theirs, their_repeats), (ours, our_repeats))
     pairs = []
     for number in range(rounds):
-        way = -1 if number % 2 else 1
-        times = [seconds(*side) for side in sides[::way]]
-        pairs.append(times[::way])
+        step = -1 if number % 2 else 1
+        times = [seconds(*side) for side in sides[::step]]
+        pairs.append(times[::step])
     ratios = sorted(slow / fast for slow, fast in pairs)
     return {
         **checked,
@@ -130,28 +129,28 @@ def race(
 
 
 def require_close(what: str, ours: float, theirs: float, tolerance: float) -> float:
-    """Refuse two figures that should be one, and give their distance."""
+    """Raise if two figures that should agree differ by more than ``tolerance``; return their distance."""
     distance = abs(ours - theirs)
     if not distance <= tolerance:
-        raise Unequal(f"{what}: ours is {ours:.6g}, theirs {theirs:.6g}, further apart than {tolerance:g}")
+        raise Unequal(f"{what}: ours is {ours:.6g}, theirs {theirs:.6g}; they differ by more than {tolerance:g}")
     return distance
 
 
 def same_accuracy(ours: float, theirs: float) -> Row:
-    """Refuse accuracies more than 0.2 points apart."""
+    """Raise if the accuracies differ by more than 0.2 points."""
     require_close("accuracy", ours, theirs, 0.002)
     return {"our_accuracy": ours, "their_accuracy": theirs}
 
 
 def no_lower_accuracy(ours: float, theirs: float) -> Row:
-    """Refuse an accuracy of ours that is lower than theirs."""
+    """Raise if our accuracy is lower than theirs."""
     if ours < theirs:
         raise Unequal(f"accuracy: ours is {ours:.4f}, below theirs of {theirs:.4f}")
     return {"our_accuracy": ours, "their_accuracy": theirs}
 
 
 def in_child(function: Callable[..., Row], *arguments: Any) -> Row:
-    """Call a function of one of these modules in a process of its own, whose memory nothing else has touched."""
+    """Call a function of one of these modules in a new process with fresh memory."""
     call = f"import json; from {function.__module__} import {function.__name__} as run; "
     code = f"{call}print(json.dumps(run(*{json.dumps(arguments)})))"
     folder = str(Path(__file__).parents[1])
@@ -169,7 +168,7 @@ def in_child(function: Callable[..., Row], *arguments: Any) -> Row:
 
 
 def status_mib(key: str) -> float:
-    """Read one line of /proc/self/status, which Linux has."""
+    """Read one line of /proc/self/status (Linux only), in MiB."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{key}:"):
             return int(line.split()[1]) / 1024
@@ -177,36 +176,36 @@ def status_mib(key: str) -> float:
 
 
 def extra_mib(run: Callable[[], object]) -> float:
-    """Tell how much more memory than before a run took at its highest."""
-    Path("/proc/self/clear_refs").write_text("5")  # the highest resident set begins anew (proc(5))
+    """Return the peak of the resident memory of a run above its start, in MiB."""
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak resident set size (proc(5))
     before = status_mib("VmRSS")
     run()
     return status_mib("VmHWM") - before
 
 
 def extra_own_mib(run: Callable[[], object]) -> float:
-    """Tell how much more memory of its own than before this process took at its highest, looking every 5 ms.
+    """Return the peak of the anonymous memory of a run above its start in MiB, sampled every 5 ms.
 
-    Pages of a file that are in memory belong to the system's cache and not to the process.
+    Anonymous memory excludes cached pages of memory-mapped files.
     """
     ended = threading.Event()
     before = status_mib("RssAnon")
-    seen = [before]
+    samples = [before]
 
-    def look() -> None:
+    def sample() -> None:
         while not ended.wait(0.005):
-            seen.append(status_mib("RssAnon"))
+            samples.append(status_mib("RssAnon"))
 
-    watch = threading.Thread(target=look)
+    watch = threading.Thread(target=sample)
     watch.start()
     try:
         run()
     finally:
         ended.set()
         watch.join()
-    return max(seen) - before
+    return max(samples) - before
 
 
 def medians(rounds: Sequence[Sequence[float]]) -> list[float]:
-    """Give the median of each point over the rounds."""
+    """Return the median of each point over the rounds."""
     return [statistics.median(values) for values in zip(*rounds, strict=True)]

@@ -1,4 +1,4 @@
-"""Whole training steps of SimCLR: beside the bare step on a fixed batch, and beside lightly with its own loader."""
+"""Training steps of SimCLR, compared with bare steps on a fixed batch and with lightly and its loader."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def new_task(backbone: str) -> pk.tasks.SimCLR:
 
 
 def bare_step(task: pk.tasks.SimCLR, views: Any) -> Callable[[], Tensor]:
-    """Give forward, backward and optimizer step on a fixed batch, in pretrain's precision and memory format."""
+    """Return a training step on a fixed batch, in the precision and memory format of pretrain."""
     task = task.to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(task.parameters(), 1e-3, fused=True)
     dtype = {"bf16": torch.bfloat16}.get(resolve_precision("auto", torch.device("cpu")))
@@ -50,13 +50,13 @@ def bare_step(task: pk.tasks.SimCLR, views: Any) -> Callable[[], Tensor]:
 
 
 def first_views(task: pk.tasks.SimCLR, images: Tensor) -> Any:
-    """Make the views that the first step of ``pretrain`` makes of these images."""
+    """Return the views of the first step of ``pretrain`` on these images."""
     order = torch.randperm(len(images), generator=derived_generator(0, "order", 0))
     return task.views(images[order].float() / 255, derived_generator(0, "views", 0))
 
 
 def beside_bare_step(backbone: str, effort: Effort) -> Row:
-    """Take the first step of ``pretrain`` on its own views, where the losses have to be equal, then race epochs."""
+    """Check that the loss of the first step of ``pretrain`` is equal, then race epochs."""
     batch, steps = (64, 32) if backbone.startswith("resnet18") else (256, 32)
     batch, steps = effort.of(batch, 16), effort.of(steps, 2)
     images = pictures(batch * steps, 32)
@@ -78,7 +78,7 @@ def beside_bare_step(backbone: str, effort: Effort) -> Row:
 
 
 class PilImages(Dataset[Any]):
-    """Images as torchvision's CIFAR10 gives them, which is what lightly's examples read."""
+    """PIL images, the format of torchvision's CIFAR10 in lightly's examples."""
 
     def __init__(self, images: Tensor, transform: Any) -> None:
         from torchvision.transforms.functional import to_pil_image
@@ -93,9 +93,9 @@ class PilImages(Dataset[Any]):
 
 
 def lightly_loop(task: pk.tasks.SimCLR, images: Tensor, batch: int) -> Callable[[], None]:
-    """Train as lightly's examples do: its transform and loss, a DataLoader with two workers, fp32, a loop of one's own.
+    """Train like lightly's examples: its transform and loss, a DataLoader with two workers, fp32, a handwritten loop.
 
-    The network is ours, so that views, loader, loss and loop are what differs. The workers stay between the epochs.
+    Both sides train the same network; views, loader, loss and loop differ. The workers persist between epochs.
     """
     from lightly.loss import NTXentLoss
     from lightly.transforms import SimCLRTransform
@@ -121,7 +121,7 @@ def lightly_loop(task: pk.tasks.SimCLR, images: Tensor, batch: int) -> Callable[
 
 
 def beside_lightly(backbone: str, effort: Effort) -> Row:
-    """Compare losses of the same projections (within 1e-4), then whole epochs from the same images."""
+    """Compare the losses of the same projections (within 1e-4), then race epochs on the same images."""
     from lightly.loss import NTXentLoss
 
     batch, steps = (64, 16) if "small stem" in backbone else (128, 32)

@@ -1,4 +1,4 @@
-"""Two SimCLR views of each image: drawn for the whole batch at once, and image by image or batched by the peers."""
+"""Two SimCLR views of each image: batched by pretextkit, compared with peers that work by image or by batch."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from comparisons.pictures import pictures
 from comparisons.timing import Comparison, Effort, Row, race, require_close
 
 STRENGTH = 0.5
-"""Of the color jitter, 1 being that of SimCLR on ImageNet: what every side is told."""
+"""Strength of the color jitter on every side; SimCLR on ImageNet has 1."""
 SCALE = (0.2, 1.0)
 JITTER = (0.8 * STRENGTH, 0.8 * STRENGTH, 0.8 * STRENGTH, 0.2 * STRENGTH)
 
 
 def lightly_views(images: Tensor) -> Callable[[], list[Tensor]]:
-    """Let lightly make views of PIL images, which is what its data sets give, and stack them as a loader would."""
+    """Return lightly's views of PIL images, the format of its datasets, stacked as by a loader."""
     from lightly.transforms import SimCLRTransform
     from torchvision.transforms.functional import to_pil_image
 
@@ -32,7 +32,7 @@ def lightly_views(images: Tensor) -> Callable[[], list[Tensor]]:
 
 
 def torchvision_views(images: Tensor) -> Callable[[], list[Tensor]]:
-    """Let torchvision's v2 transforms make views of tensors, image by image."""
+    """Return torchvision's v2 views of tensors, image by image."""
     from torchvision.transforms import v2
 
     transform = v2.Compose(
@@ -48,7 +48,7 @@ def torchvision_views(images: Tensor) -> Callable[[], list[Tensor]]:
 
 
 def kornia_views(images: Tensor) -> Callable[[], list[Tensor]]:
-    """Let kornia make views of the batch, each image with draws of its own."""
+    """Return kornia's views of the batch, with separate random numbers for each image."""
     from kornia import augmentation as K
 
     side = images.shape[-1]
@@ -62,7 +62,7 @@ def kornia_views(images: Tensor) -> Callable[[], list[Tensor]]:
 
 
 def measure(side: int, peer: Callable[[Tensor], Callable[[], list[Tensor]]], effort: Effort) -> Row:
-    """Draw at random alike (mean and deviation of the pixels, within 0.03), then race."""
+    """Compare the mean and the standard deviation of the pixels (within 0.03), then race."""
     images = pictures(effort.of(256 if side <= 32 else 64, 32), side)
     task = pk.tasks.SimCLR(pk.models.SmallCNN(), jitter=STRENGTH, crop_scale=SCALE)
     generator = Generator().manual_seed(0)
@@ -82,9 +82,9 @@ def measure(side: int, peer: Callable[[Tensor], Callable[[], list[Tensor]]], eff
 
 
 COMPARISONS = [
-    Comparison(f"two SimCLR views, {side}x{side}", beside, partial(measure, side, peer), bound)
+    Comparison(f"two SimCLR views, {side}x{side}", name, partial(measure, side, peer), bound)
     for side in (32, 96)
-    for beside, peer, bound in (
+    for name, peer, bound in (
         ("lightly", lightly_views, 12.0),
         ("torchvision v2, image by image", torchvision_views, 12.0),
         ("kornia, batched", kornia_views, 2.0),

@@ -19,6 +19,8 @@ from pretextkit.testing import TinyBackbone
 
 from . import runs
 
+pytestmark = pytest.mark.xdist_group("serial")
+
 COUNTS = [2, pytest.param(4, marks=pytest.mark.slow)]
 needs_fsdp = pytest.mark.skipif(not runs.SHARDS, reason="fully_shard is public since torch 2.6")
 

@@ -13,6 +13,8 @@ import torch
 
 from . import restarted
 
+pytestmark = pytest.mark.xdist_group("serial")
+
 
 def test_torchrun_starts_a_killed_run_anew_and_it_ends_as_one_that_was_not_killed(tmp_path: Path) -> None:
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1"]

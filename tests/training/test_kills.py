@@ -20,6 +20,8 @@ from pretextkit.training import _history as history
 
 from .killed_runs import pretrain
 
+pytestmark = pytest.mark.xdist_group("serial")
+
 
 class Crash(BaseException):
     """As no ``except Exception`` sees a kill either."""

@@ -1,4 +1,4 @@
-"""The task keeps pretextkit's contract; every check is a test of its own."""
+"""The task keeps the contract of pretextkit; every check is a separate test."""
 
 import pretextkit as pk
 from pretextkit.testing import Check, TinyBackbone, parametrize_checks, pretext_task_checks

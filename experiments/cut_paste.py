@@ -1,7 +1,7 @@
-"""CutPaste, a pretext task of one's own: whether, or where, a piece of an image was pasted elsewhere.
+"""CutPaste as a custom pretext task: detect, or locate, a piece of an image that was pasted elsewhere.
 
-Li et al. (2021, arXiv 2104.04015) made it for defects: a piece that does not belong where it lies is the nearest to a
-flaw that can be had from flawless images. Here pieces are turned rectangles, from scars to patches, of another
+Li et al. (2021, arXiv 2104.04015) proposed the task for defect detection: a piece in the wrong place resembles a defect
+and needs only flawless images. Here a piece is a rotated rectangle, from a thin scar to a patch, with a changed
 brightness.
 """
 
@@ -18,18 +18,18 @@ from pretextkit import Labeled, Masked, PretextTask, SpatialBackbone, TaskOutput
 from pretextkit.functional import AnomalyScores, TopFraction
 from pretextkit.models import LinearHead
 
-__all__ = ["PastedWhere", "PastedWhether", "cut_paste"]
+__all__ = ["CutPasteClassification", "CutPasteSegmentation", "cut_paste"]
 
 AREAS = (0.002, 0.3)
-"""Shares of the image, drawn as often in each octave."""
+"""Smallest and largest area of a piece, as fractions of the image; log-uniform."""
 STRETCH = 12.0
-"""The longest piece is so many times as long as it is wide."""
+"""Largest ratio of the sides of a piece."""
 JITTER = 0.3
-"""By how much a piece may be brighter or darker than where it comes from."""
+"""Largest relative change of the brightness of a piece."""
 
 
 def cut_paste(images: Tensor, generator: Generator, *, fraction: float = 0.67) -> Masked:
-    """Paste a piece of each of ``b c h w`` elsewhere in it, in a ``fraction`` of them; the mask says where."""
+    """Paste a piece of an image elsewhere in it, in a ``fraction`` of ``b c h w``; the mask marks the piece."""
     count, _, height, width = images.shape
     low, log_stretch = math.log(AREAS[0]), math.log(STRETCH)
     draws = torch.rand(count, 9, generator=generator, device=generator.device).to(images.device)
@@ -53,8 +53,8 @@ def cut_paste(images: Tensor, generator: Generator, *, fraction: float = 0.67) -
     return Masked(torch.where(mask, piece, images), mask, images)
 
 
-class PastedWhether(PretextTask[Labeled]):
-    """Tell whether there is a pasted piece, as in half of the images: CutPaste as published. Metric: ``accuracy``."""
+class CutPasteClassification(PretextTask[Labeled]):
+    """Classify images with and without a pasted piece: CutPaste as published. Metric: ``accuracy`` (chance is 0.5)."""
 
     def __init__(self, backbone: SpatialBackbone) -> None:
         super().__init__(backbone)
@@ -77,10 +77,10 @@ class PastedWhether(PretextTask[Labeled]):
         )
 
 
-class PastedWhere(PretextTask[Masked, SpatialBackbone]):
-    """Tell where the pasted pieces are, at each place of the last map; so there are maps of new images, too.
+class CutPasteSegmentation(PretextTask[Masked, SpatialBackbone]):
+    """Predict the positions of pasted pieces on the last feature map, which also gives anomaly maps.
 
-    An image has up to two pieces. Metric: ``recall``, of the places with some of a piece.
+    An image has up to two pieces. Metric: ``recall``, the recall of positions that contain a part of a piece.
     """
 
     pieces = 2

@@ -1,20 +1,18 @@
-"""Compare pretext tasks on CIFAR-10: one backbone and one budget, beside no training and training with labels.
+"""Compare pretext tasks on CIFAR-10 with one backbone and one budget; random init and supervised are the references.
 
-    python examples/cifar10_comparison.py --data data/cifar10.npz --images 8000 --views 12
+    python experiments/cifar10_comparison.py --data data/cifar10.npz --images 8000 --views 12
 
-``--data`` takes anything that ``pretextkit.data.load`` takes. The budget is ``--views``: so many views of each image go
-through the backbone, whatever the task makes of it. Repeat the command to go on where it was stopped; more tasks and
-seeds may join. ``--out`` gets the measurements as JSON, a bar chart, and the accuracies against the number of labels.
+``--data`` takes any source of ``pretextkit.data.load``. The budget ``--views`` is the number of views of each image
+that pass through the backbone; it is the same for every task. Repeat the command to resume; tasks and seeds can be
+added. ``--out`` receives the measurements as JSON, a bar chart, and a plot of accuracy by number of labels.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import shlex
-import sys
 from pathlib import Path
 
+from _report import write_report
 from torch import Generator, Tensor
 
 import pretextkit as pk
@@ -24,7 +22,7 @@ from pretextkit.views import random_horizontal_flip, random_resized_crop
 
 
 def augment(images: Tensor, generator: Generator) -> Tensor:
-    """What training with labels sees: crops and mirror images."""
+    """Crop and flip at random, for supervised training and fine-tuning."""
     images = random_resized_crop(images, scale=(0.6, 1.0), generator=generator)
     return random_horizontal_flip(images, generator=generator)
 
@@ -34,9 +32,9 @@ def main() -> None:
     parser.add_argument("--data", default="cifar10")
     parser.add_argument("--tasks", nargs="+", default=list(pk.pretext_tasks))
     parser.add_argument("--backbone", default="small-cnn")
-    parser.add_argument("--views", type=float, default=40.0, help="views of each image, the budget")
+    parser.add_argument("--views", type=float, default=40.0, help="budget: views of each image")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--images", type=int, help="use so many training images only")
+    parser.add_argument("--images", type=int, help="number of training images; all by default")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--finetune-steps", type=int, default=300)
     parser.add_argument("--out", type=Path, default=Path("out/cifar10-comparison"))
@@ -55,7 +53,7 @@ def main() -> None:
         finetune_steps=options.finetune_steps,
         pool=[1, 2],
         finetuning={"augment": augment},
-        save=options.out / "cells",
+        save=options.out / "runs",
     )
     print(f"\n{result}")
     title = f"{data.name}, {options.views:g} views of each image"
@@ -64,15 +62,14 @@ def main() -> None:
     curve = label_efficiency(result.label_efficiency(), title=f"Fine-tuned: {title}")
     curve.savefig(options.out / "cifar10-comparison-labels.png")
     (_, *columns), *rows = result.table()
-    report = {
-        "command": shlex.join(["python", *sys.argv]),
-        "data": str(data),
-        "seeds": options.seeds,
-        "tables": {"": {"columns": columns, "rows": {name: cells for name, *cells in rows}}},
-        "comparison": result.to_dict(),
-    }
-    (options.out / "cifar10-comparison.json").write_text(json.dumps(report, indent=1) + "\n")
-    print(f"\nThe measurements as JSON and the pictures are in {options.out}")
+    write_report(
+        options.out / "cifar10-comparison.json",
+        data,
+        seeds=options.seeds,
+        tables={"": {"columns": columns, "rows": {name: cells for name, *cells in rows}}},
+        comparison=result.to_dict(),
+    )
+    print(f"\nThe measurements and the plots are in {options.out}")
 
 
 if __name__ == "__main__":

@@ -1,27 +1,25 @@
-"""Each class normal in turn, the nine others anomalous: the area under the ROC curve of every method, in percent.
+"""One-class anomaly detection: each class is normal in turn, the nine others are anomalous.
 
-    python benchmarks/one_class.py --data fashion-mnist --epochs 8
-    python benchmarks/one_class.py --data cifar10 --epochs 40 --classes 0 1 2
+    python experiments/one_class.py --data fashion-mnist --epochs 8
+    python experiments/one_class.py --data cifar10 --epochs 40 --classes 0 1 2
 
-``--data`` takes what ``pretextkit.data.load`` takes. Training sees the normal class of train, scores are of all test
-images, and nothing is chosen by them. Classes that are finished are not done again by the same command, and several
-processes may share them.
+The report has the area under the ROC curve of every method. ``--data`` takes any source of ``pretextkit.data.load``.
+Training uses the normal class of the training images; scores are measured on all test images, and nothing is chosen by
+them. Repeat the command to resume; several processes can share the classes.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import shlex
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from _report import Rows, write_report
 from torch import Generator, Tensor, nn
 
 import pretextkit as pk
@@ -44,21 +42,23 @@ PUBLISHED = {
 
 
 def augment(images: Tensor, generator: Generator) -> Tensor:
-    """Keep a few thousand images of one class from being known by heart."""
+    """Crop and flip at random: otherwise the network memorizes the few thousand images of one class."""
     images = random_resized_crop(images, scale=(0.6, 1.0), generator=generator)
     return random_horizontal_flip(images, generator=generator)
 
 
 def principal_components(train: Tensor, count: int) -> Callable[[Tensor], Tensor]:
-    """Reconstruct images by the first components of the training pixels: what takes no network."""
+    """Reconstruct images from the first principal components of the training pixels; a baseline without a network."""
     pixels = train.flatten(1).float() / 255
     mean = pixels.mean(0)
     directions = torch.linalg.eigh(torch.cov(pixels.T))[1][:, -count:]
     return lambda x: ((x.flatten(1) - mean) @ directions @ directions.T + mean).clamp(0, 1).view_as(x)
 
 
-def scored(train: Tensor, test: Tensor, options: argparse.Namespace) -> Iterator[tuple[str, AnomalyScores, float]]:
-    """Name, scores of test and seconds of training of each method."""
+def scores_by_method(
+    train: Tensor, test: Tensor, options: argparse.Namespace
+) -> Iterator[tuple[str, AnomalyScores, float]]:
+    """Yield name, test scores and training seconds of each method."""
     channels = train.shape[1]
 
     def backbone() -> pk.SpatialBackbone:
@@ -72,7 +72,7 @@ def scored(train: Tensor, test: Tensor, options: argparse.Namespace) -> Iterator
 
     small = nn.Sequential(nn.AdaptiveAvgPool2d(16), nn.Flatten())
     yield "neighbors, 16x16 pixels", neighbor_anomaly_score(small, train, test, metric="euclidean"), 0.0
-    yield "neighbors, untrained", neighbor_anomaly_score(backbone(), train, test), 0.0
+    yield "neighbors, random init", neighbor_anomaly_score(backbone(), train, test), 0.0
 
     rotation = pk.tasks.Rotation(backbone())
     seconds = trained(rotation, options.epochs, augment if options.augment else None)
@@ -91,24 +91,25 @@ def scored(train: Tensor, test: Tensor, options: argparse.Namespace) -> Iterator
 
 
 def one_class(data: pk.data.ImageData, label: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Measure every method with one class as the normal one."""
     begun = time.monotonic()
-    train = data.train_images[data.train_labels == label]
+    train = data.train_images[data.train_labels == label][: options.images]
     here = data.test_labels == label
     methods = {}
-    for name, found, seconds in scored(train, data.test_images, options):
+    for name, found, seconds in scores_by_method(train, data.test_images, options):
         metrics = detection_metrics(found.scores[here], found.scores[~here])
         methods[name] = {**metrics._asdict(), "training_seconds": seconds}
         print(f"  {name}: {metrics}", flush=True)
     return {"class": data.class_names[label], "methods": methods, "seconds": time.monotonic() - begun}
 
 
-def table_of(classes: dict[int, Any]) -> dict[str, Any]:
-    """Lay out the areas under the curves by method: the mean, and each class."""
+def table_of(classes: dict[str, Any]) -> dict[str, Any]:
+    """Arrange the AUROC of each method: mean of the classes, then each class."""
     found = list(classes.values())
     rows = {}
     for name in found[0]["methods"]:
-        areas = [row["methods"][name]["auroc"] for row in found]
-        rows[name] = [statistics.mean(areas), *areas]
+        aurocs = [row["methods"][name]["auroc"] for row in found]
+        rows[name] = [statistics.mean(aurocs), *aurocs]
     return {"columns": ["mean", *(row["class"] for row in found)], "rows": rows}
 
 
@@ -117,52 +118,36 @@ def main() -> None:
     parser.add_argument("--data", default="fashion-mnist")
     parser.add_argument("--classes", type=int, nargs="+", help="all by default")
     parser.add_argument("--backbone", default="small-cnn")
-    parser.add_argument("--epochs", type=int, default=8, help="of rotation")
-    parser.add_argument("--reconstruction-epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=8, help="epochs of rotation")
+    parser.add_argument("--reconstruction-epochs", type=int, default=8, help="epochs of the autoencoder")
+    parser.add_argument("--images", type=int, help="number of training images of a class; all by default")
     parser.add_argument("--bottleneck", type=int, default=8, help="channels of the autoencoder's code")
-    parser.add_argument("--components", type=int, default=32, help="that reconstruct an image without a network")
+    parser.add_argument("--components", type=int, default=32, help="number of principal components")
     parser.add_argument("--augment", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="out/one-class-<set>.json by default")
+    parser.add_argument("--out", type=Path, help="folder; by default out/one-class-<dataset>")
     options = parser.parse_args()
     data = pk.data.load(options.data)
-    name = Path(options.data).stem
-    out: Path = options.out or Path("out") / f"one-class-{name}.json"
-    chosen = ("backbone", "epochs", "reconstruction_epochs", "bottleneck", "components", "augment", "seed")
-    settings = {key: getattr(options, key) for key in chosen}
-
-    cells = out.with_suffix("")
-    cells.mkdir(parents=True, exist_ok=True)
+    dataset = Path(options.data).stem
+    out: Path = options.out or Path("out") / f"one-class-{dataset}"
+    asked = ("backbone", "epochs", "reconstruction_epochs", "images", "bottleneck", "components", "augment", "seed")
+    settings = {name: getattr(options, name) for name in asked}
+    rows = Rows(out / "rows", settings)
     for label in options.classes or range(len(data.class_names)):
-        cell = cells / f"{label}.json"
-        if cell.exists():
-            continue
-        print(f"{name}, class {label}, {data.class_names[label]}", flush=True)
-        unfinished = cell.with_suffix(".part")
-        unfinished.write_text(json.dumps({"settings": settings, **one_class(data, label, options)}))
-        unfinished.rename(cell)
-    classes = {int(cell.stem): json.loads(cell.read_text()) for cell in cells.glob("*.json")}
-    if any(row["settings"] != settings for row in classes.values()):
-        parser.error(f"{cells} holds classes of other settings than {settings}: give another --out.")
-    classes = dict(sorted(classes.items()))
-    report = {
-        "command": shlex.join(["python", *sys.argv]),
-        "data": str(data),
-        "settings": settings,
-        "published_means": PUBLISHED.get(name, {}),
-        "tables": {"AUROC, each class normal in turn": table_of(classes)},
-        "seed": options.seed,
-        "seconds": sum(row["seconds"] for row in classes.values()),
-        "classes": classes,
-        "environment": {
-            "pretextkit": pk.__version__,
-            "torch": torch.__version__,
-            "machine": platform.machine(),
-            "threads": torch.get_num_threads(),
-        },
-    }
-    out.write_text(json.dumps(report, indent=1) + "\n")
-    for method, (mean, *_) in table_of(classes)["rows"].items():
+        rows.measure(f"{label:03}", partial(one_class, data, label, options))
+    classes = rows.all()
+    table = table_of(classes)
+    write_report(
+        out / f"one-class-{dataset}.json",
+        data,
+        settings=settings,
+        published_means=PUBLISHED.get(dataset, {}),
+        tables={"AUROC, each class normal in turn": table},
+        seed=options.seed,
+        seconds=sum(row["seconds"] for row in classes.values()),
+        classes=classes,
+    )
+    for method, (mean, *_) in table["rows"].items():
         print(f"{method:28} {mean:6.1%} mean AUROC of {len(classes)} classes")
 
 

@@ -1,24 +1,23 @@
-"""Pretrain on one image set, evaluate on another: CIFAR-10 and FashionMNIST, in all four directions.
+"""Transfer between datasets: pretrain on CIFAR-10 or FashionMNIST, evaluate on both.
 
-    python examples/fashion_mnist_transfer.py --first data/cifar10.npz --second data/fashion-mnist.npz --seeds 0 1 2
+    python experiments/fashion_mnist_transfer.py --first data/cifar10.npz --second data/fashion-mnist.npz --seeds 0 1 2
 
-Nothing is adapted by hand: a backbone brings gray and color images to its own channels, and takes images of 28 pixels
-a side as it takes those of 32. Every task pretrains once on each set (colorization on the one that has colors), and
-comparisons that share ``checkpoints`` read its weights. Repeat the command to go on where it was stopped. ``--out``
-gets the tables as JSON and a bar chart of each.
+Nothing is adapted by hand: a backbone converts gray and color images to its own number of channels, and accepts images
+of 28x28 and of 32x32 pixels. Every task is pretrained once on each dataset (colorization on the color images only);
+comparisons that share ``checkpoints`` load its weights. Repeat the command to resume. ``--out`` receives the tables as
+JSON and one bar chart for each table.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import shlex
-import sys
 from collections.abc import Callable
 from functools import partial
 from itertools import chain, product
 from pathlib import Path
 from typing import Any
+
+from _report import write_report
 
 import pretextkit as pk
 from pretextkit.functional import Comparison, compare
@@ -27,19 +26,19 @@ from pretextkit.plots import comparison
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--first", default="cifar10", help="anything that pretextkit.data.load takes")
+    parser.add_argument("--first", default="cifar10", help="any source of pretextkit.data.load")
     parser.add_argument("--second", default="fashion-mnist")
     parser.add_argument("--tasks", nargs="+", default=list(pk.pretext_tasks))
     parser.add_argument("--backbone", default="small-cnn")
-    parser.add_argument("--views", type=float, default=40.0, help="views of each image, the budget")
+    parser.add_argument("--views", type=float, default=40.0, help="budget: views of each image")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--images", type=int, help="use so many training images of each only")
+    parser.add_argument("--images", type=int, help="number of training images of each dataset; all by default")
     parser.add_argument("--evaluate", nargs="+", default=["first", "second"], choices=["first", "second"])
-    parser.add_argument("--pool", type=int, nargs="+", default=[1, 2], help="sides of the grids that maps are read by")
-    parser.add_argument("--size", type=int, help="scale all images to so many pixels a side")
+    parser.add_argument("--pool", type=int, nargs="+", default=[1, 2], help="grid sizes for pooling feature maps")
+    parser.add_argument("--size", type=int, help="resize all images to this many pixels")
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--learning-rate", type=float, help="of pretraining; the default is that of pretrain")
-    parser.add_argument("--temperature", type=float, default=0.5, help="of SimCLR")
+    parser.add_argument("--learning-rate", type=float, help="learning rate of pretraining; the default of pretrain")
+    parser.add_argument("--temperature", type=float, default=0.5, help="temperature of SimCLR")
     parser.add_argument("--out", type=Path, default=Path("out/fashion-mnist-transfer"))
     options = parser.parse_args()
 
@@ -56,7 +55,7 @@ def main() -> None:
     for (source, pretrained), (target, evaluated) in product(sets.items(), targets.items()):
         print(f"Pretrained on {source}, evaluated on {target}", flush=True)
         results[source, target] = compare(
-            {name: task for name, task in tasks.items() if name != "colorization" or colored(pretrained)},
+            {name: task for name, task in tasks.items() if name != "colorization" or has_color(pretrained)},
             options.backbone,
             (evaluated.train_images[: options.images], evaluated.train_labels[: options.images]),
             evaluated.test,
@@ -75,7 +74,7 @@ def main() -> None:
     tables: dict[str, Any] = {}
     for target in targets:
         rows = accuracies(results, target)
-        columns = [f"images of {source}" for source in sets]
+        columns = [f"pretrained on {source}" for source in sets]
         tables[f"Evaluated on {target}"] = {"columns": columns, "rows": rows}
         bars = {
             f"{row}, {column}": values
@@ -85,27 +84,26 @@ def main() -> None:
         }
         figure = comparison(bars, title=f"Linear probe on {target}, best stage")
         figure.savefig(options.out / f"fashion-mnist-transfer-to-{target}.png")
-    report = {
-        "command": shlex.join(["python", *sys.argv]),
-        "data": "; ".join(map(str, sets.values())),
-        "seeds": options.seeds,
-        "tables": tables,
-        "comparisons": {f"{one} to {other}": result.to_dict() for (one, other), result in results.items()},
-    }
-    (options.out / "fashion-mnist-transfer.json").write_text(json.dumps(report, indent=1) + "\n")
-    print(f"\nThe measurements as JSON and the pictures are in {options.out}")
+    write_report(
+        options.out / "fashion-mnist-transfer.json",
+        "; ".join(map(str, sets.values())),
+        seeds=options.seeds,
+        tables=tables,
+        comparisons={f"{source} to {target}": result.to_dict() for (source, target), result in results.items()},
+    )
+    print(f"\nThe measurements and the plots are in {options.out}")
 
 
-def colored(images: pk.data.ImageData) -> bool:
-    """Tell whether there is a color to predict."""
+def has_color(images: pk.data.ImageData) -> bool:
+    """Return whether the images have color, which colorization needs."""
     return images.train_images.shape[1] == 3
 
 
 def accuracies(results: dict[tuple[str, str], Comparison], evaluated: str) -> dict[str, list[list[float]]]:
-    """Give each row's accuracies on one set, for each set that was pretrained on.
+    """Return the accuracies of each method on one dataset, for each pretraining dataset.
 
-    Gray images teach no colors, so that there is no such cell. Of the set that was pretrained on, the rows without
-    pretraining know mean and deviation only, by which their input is normalized.
+    Colorization has no value for gray images. The rows without pretraining use only the mean and the standard deviation
+    of the pretraining dataset, which normalize their input.
     """
     found = [result.accuracies("linear") for (_, target), result in results.items() if target == evaluated]
     return {row: [each.get(row, []) for each in found] for row in dict.fromkeys(chain(*found))}

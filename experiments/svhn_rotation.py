@@ -1,20 +1,18 @@
-"""Pretrain rotation with a ResNet-18 on street digits, and read the digits off every stage.
+"""Pretrain a ResNet-18 on the rotations of street digits and probe every stage for the digits.
 
-    python examples/svhn_rotation.py --data data/svhn.npz --stem small --epochs 3
+    python experiments/svhn_rotation.py --data data/svhn.npz --stem small --epochs 3
 
-``--data`` takes anything that ``pretextkit.data.load`` takes: an ``.npz`` file with ``train_images`` and so on, a
-folder, or ``svhn``, which torchvision downloads. Repeat the command to go on where a run was stopped.
+``--data`` takes any source of ``pretextkit.data.load``: an ``.npz`` file with ``train_images`` and so on, a folder, or
+``svhn``, which torchvision downloads. Repeat the command to resume a stopped run.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import shlex
-import sys
 from pathlib import Path
 
 import torch
+from _report import write_report
 from torchvision.utils import make_grid, save_image
 
 import pretextkit as pk
@@ -26,8 +24,8 @@ def main() -> None:
     parser.add_argument("--data", default="svhn")
     parser.add_argument("--stem", choices=["small", "imagenet"], default="small")
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--images", type=int, help="pretrain on so many images only")
-    parser.add_argument("--labels", type=int, default=732, help="labeled images for the probe")
+    parser.add_argument("--images", type=int, help="number of images to pretrain on; all by default")
+    parser.add_argument("--labels", type=int, default=732, help="number of labeled images for the probe")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("out/svhn-rotation"))
     options = parser.parse_args()
@@ -67,22 +65,20 @@ def main() -> None:
             correct += output.metrics["accuracy"].item() * len(images)
     held_out = correct / len(data.test_images)
     print(f"rotation accuracy on test images: {held_out:.1%}")
-    report = {
-        "command": shlex.join(["python", *sys.argv]),
-        "data": str(data),
-        "stem": options.stem,
-        "epochs": options.epochs,
-        "labels": options.labels,
-        "seed": options.seed,
-        "seconds": result.history.last["seconds"],
-        "threads": torch.get_num_threads(),
-        "rotation_accuracy_on_test": held_out,
-        "random_init": {name: score.accuracy for name, score in random_init.layers.items()},
-        "rotation": {name: score.accuracy for name, score in probe.layers.items()},
-        "random_init_chosen": {"layer": random_init.layer, "accuracy": random_init.accuracy},
-        "rotation_chosen": {"layer": probe.layer, "accuracy": probe.accuracy},
-    }
-    (options.out / f"svhn-rotation-{options.stem}.json").write_text(json.dumps(report, indent=1) + "\n")
+    write_report(
+        options.out / f"svhn-rotation-{options.stem}.json",
+        data,
+        stem=options.stem,
+        epochs=options.epochs,
+        labels=options.labels,
+        seed=options.seed,
+        seconds=result.history.last["seconds"],
+        rotation_accuracy_on_test=held_out,
+        random_init={name: score.accuracy for name, score in random_init.layers.items()},
+        rotation={name: score.accuracy for name, score in probe.layers.items()},
+        random_init_chosen={"layer": random_init.layer, "accuracy": random_init.accuracy},
+        rotation_chosen={"layer": probe.layer, "accuracy": probe.accuracy},
+    )
 
 
 if __name__ == "__main__":

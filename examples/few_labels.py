@@ -1,0 +1,81 @@
+"""Your own few labels and many unlabeled images: pretrain on all, then train a classifier with the labels.
+
+    python examples/few_labels.py --data photos --labels 200
+
+``--data`` is any source of ``pretextkit.data.load``; a folder has one folder of images for each class, below ``train``
+and ``test``. Only ``--labels`` of the training labels are used. The example prints the test accuracy of a linear probe
+and of fine-tuning, after pretraining and from random weights: pretraining is worth its time if it beats random weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from torch import Generator, Tensor
+
+import pretextkit as pk
+from pretextkit.functional import freeze_and_finetune, linear_probe, pretrain
+from pretextkit.views import color_jitter, random_resized_crop
+
+
+def augment(images: Tensor, generator: Generator) -> Tensor:
+    """Crop and jitter colors at random. Use only changes that keep the label: no flips for digits, for example."""
+    images = random_resized_crop(images, scale=(0.6, 1.0), generator=generator)
+    return color_jitter(images, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, generator=generator)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="sample", help="any source of pretextkit.data.load")
+    parser.add_argument("--size", type=int, help="resize the images to this many pixels")
+    parser.add_argument("--task", default="rotation", choices=list(pk.pretext_tasks))
+    parser.add_argument("--labels", type=int, default=200, help="number of labeled training images")
+    parser.add_argument("--images", type=int, help="number of images to pretrain on; all by default")
+    parser.add_argument("--epochs", type=int, default=4, help="epochs of pretraining")
+    parser.add_argument("--finetune-epochs", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("out/few-labels"))
+    options = parser.parse_args()
+
+    data = pk.data.load(options.data, size=options.size)
+    print(data)
+    images = data.train_images[: options.images]
+    chosen = pk.data.stratified_subset(data.train_labels, options.labels, seed=options.seed)  # all classes are present
+    labeled = (data.train_images[chosen], data.train_labels[chosen])
+
+    for pretrained in (False, True):
+        torch.manual_seed(options.seed)
+        backbone = pk.backbones["small-cnn"]()
+        backbone.normalization.measure(images)
+        if pretrained:
+            task = pk.pretext_tasks[options.task](backbone)
+            # An interrupted run continues from the checkpoint when the command is repeated.
+            folder = options.out / "checkpoint"
+            print(pretrain(task, images, epochs=options.epochs, augment=augment, seed=options.seed, checkpoint=folder))
+
+        # The probe does not change the backbone. It chooses stage and penalty on a split of the labeled images.
+        probe = linear_probe(backbone, labeled, data.test, layers="all", pool=[1, 2])
+        head = pk.heads["linear"](backbone.feature_dim, len(data.class_names))
+        tuned = freeze_and_finetune(
+            backbone,
+            head,
+            labeled,
+            data.test,
+            trainable="all",
+            head_epochs=max(1, options.finetune_epochs // 10),  # fit the head first, to protect the features
+            epochs=options.finetune_epochs,
+            augment=augment,
+            seed=options.seed,
+        )
+        name = options.task if pretrained else "random init"
+        print(f"{name}: linear probe {probe.accuracy:.1%} ({probe.layer}), fine-tuned {tuned.accuracy:.1%}")
+
+    options.out.mkdir(parents=True, exist_ok=True)
+    torch.save({"backbone": backbone.state_dict(), "head": head.state_dict()}, options.out / "classifier.pt")
+    print(f"The fine-tuned classifier is in {options.out / 'classifier.pt'}")
+
+
+if __name__ == "__main__":
+    main()
