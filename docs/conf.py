@@ -32,7 +32,8 @@ python_use_unqualified_type_names = True
 # There is no network at build time, so that classes of other packages have no target; all of ours must have one.
 nitpick_ignore_regex = [
     ("py:class", r"(torch|collections|pathlib|abc|pytest)\..*"),
-    ("py:class", r"Tensor|Module|Figure"),
+    ("py:class", r"Tensor|Module|Figure|Path"),
+    ("py:class", r"TaskFactory|PretrainOptions|FinetuneOptions"),  # aliases and options in private modules
     ("py:attr", r"trunk|normalization"),  # set in __init__, and described by their classes
     ("py:.*", r"pretextkit\.(contracts|registries)\.\w*T"),  # type variables
 ]

@@ -1,7 +1,8 @@
-"""The code in the documents runs: every page's Python blocks, top to bottom, in a folder of their own.
+"""The Python blocks of every page run, top to bottom, in a folder of their own.
 
-Pages show settings that make sense for a user; ``SHORTER`` replaces what would take minutes. A replacement that no
-longer finds its text fails, and so does a page that is not listed.
+Pages show settings for a user. Marks directly before a block make it shorter in the test:
+``<!-- test: epochs=2 -> steps=2 -->`` replaces text (nothing after the arrow removes it), and
+``<!-- test: skip, the reason -->`` leaves the block out. A mark without its block or its text fails.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import importlib.util
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,70 +23,13 @@ from torch import Generator
 from pretextkit.testing import toy_images
 
 ROOT = Path(__file__).parents[1]
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-LOAD, SMALL = 'pk.data.load("sample")', "small_sample()"
-SHORTER: Mapping[str, Mapping[str, str]] = {
-    "README.md": {LOAD: SMALL, "epochs=2, batch_size=128": "steps=2, batch_size=16"},
-    "docs/index.md": {LOAD: SMALL, "epochs=2": "steps=2, batch_size=8"},
-    "docs/tutorial/first-pretraining.md": {
-        LOAD: SMALL,
-        "epochs=2, batch_size=128": "epochs=1, batch_size=100",
-        "data.train_labels, 200": "data.train_labels, 50",
-    },
-    "docs/how-to/own-images.md": {
-        "epochs=10, batch_size=64, workers=2": "steps=2, batch_size=4",
-        "epochs=10, batch_size=64": "steps=2, batch_size=4",
-        "epochs=10, batch_size=50": "steps=1, batch_size=50",
-        "epochs=10": "steps=1",
-    },
-    "docs/how-to/few-labels.md": {
-        LOAD: SMALL,
-        "epochs=4, batch_size=128": "steps=2, batch_size=32",
-        "head_epochs=20": "head_epochs=2",
-        "epochs=50": "epochs=2",
-    },
-    "docs/how-to/segmentation.md": {
-        LOAD: SMALL,
-        "epochs=2, batch_size=128": "steps=2, batch_size=16",
-        'layers="all")': 'layers="all", steps=2)',
-    },
-    "docs/how-to/compare.md": {
-        LOAD: SMALL,
-        "import pretextkit as pk\n": "import pretextkit as pk; from pretextkit.testing import TinyBackbone\n",
-        '"small-cnn",': "TinyBackbone,",
-        "views_per_image=16": "views_per_image=4, finetune_steps=1, batch_size=32, progress=False",
-        "    seeds=[0, 1],\n    label_fractions=[0.01, 0.1, 1.0],": "    label_fractions=[0.01, 0.1, 1.0],",
-        "    seeds=[0, 1],\n    save": "    save",
-    },
-    "docs/how-to/anomalies.md": {
-        "data.train_images[data.train_labels == 9]": "data.train_images[data.train_labels == 9][:60]",
-        "data.test_images[data.test_labels == 9]": "data.test_images[data.test_labels == 9][:10]",
-        "data.test_images[data.test_labels != 9]": "data.test_images[data.test_labels != 9][:30]",
-        "epochs=20, batch_size=64": "steps=2, batch_size=16",
-        "epochs=5, batch_size=64": "steps=2, batch_size=8",
-        "false_positive_rate=0.05": "false_positive_rate=0.2",
-    },
-    "docs/how-to/pictures.md": {
-        LOAD: SMALL,
-        "epochs=4, batch_size=64": "steps=2, batch_size=8",
-        "epochs=6, batch_size=64": "steps=2, batch_size=8",
-        "range(3)": "range(2)",
-        "(20, 100, 500)": "(20, 50)",
-        'layers="all").accuracy': "penalties=[0.01]).accuracy",
-        "epochs=6, batch_size=32": "steps=2, batch_size=4",
-        'layers=["stage2"])': 'layers=["stage2"], steps=2)',
-    },
-    "docs/how-to/torchvision.md": {},
-    "docs/how-to/resume.md": {LOAD: SMALL, "epochs=8, batch_size=128": "steps=3, batch_size=16"},
-    "docs/how-to/hardware.md": {LOAD: SMALL, "epochs=2, batch_size=256": "steps=2, batch_size=16"},
-    "docs/how-to/several-processes.md": {
-        LOAD: SMALL,
-        "epochs=2, batch_size=256": "steps=2, batch_size=16",
-        "epochs=1, batch_size=256": "steps=1, batch_size=16",
-    },
-    "docs/how-to/own-task.md": {LOAD: SMALL, "epochs=2, batch_size=128": "steps=2, batch_size=16"},
-    "docs/how-to/plugin.md": {},
-}
+BLOCK = re.compile(r"^((?:<!-- test: [^\n]* -->\n)*)```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+MARK = re.compile(r"<!-- test: (?:(?P<skip>skip), .+|(?P<long>.+?) ->(?: (?P<short>.+?))?) -->")
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]
+    if "_build" not in path.parts and BLOCK.search(path.read_text("utf-8"))
+)
 SLOW = {"docs/how-to/own-task.md"}  # runs the conformance kit
 
 
@@ -98,25 +42,35 @@ def small_sample() -> Any:
     return pk.data.ImageData("sample", *parts, data.class_names)
 
 
-def code(page: str) -> str:
-    """All Python blocks of a page, each on the lines that it has there, shortened."""
-    text = (ROOT / page).read_text(encoding="utf-8")
+def shorten(body: str, marks: str) -> str:
+    """The code of a block after its marks, one a line, with the same number of lines."""
+    for line in marks.splitlines():
+        mark = MARK.fullmatch(line)
+        assert mark is not None, f"No arrow and no reason to skip: {line}"
+        if mark["skip"]:
+            return "\n" * body.count("\n")
+        assert mark["long"] in body, f"The block has no {mark['long']!r}: {line}"
+        body = body.replace(mark["long"], mark["short"] or "")
+    return body
+
+
+def code(text: str) -> str:
+    """All Python blocks of a page, each on the lines that it has there, shortened by its marks."""
     lines = [""] * text.count("\n")
+    marks = 0
     for block in BLOCK.finditer(text):
-        first = text.count("\n", 0, block.start(1))
-        body = block[1].splitlines()
+        first = text.count("\n", 0, block.start(2))
+        body = shorten(block[2], block[1]).splitlines()
         lines[first : first + len(body)] = body
-    source = "\n".join(lines)
-    for long, short in SHORTER[page].items():
-        assert long in source, f"{page} no longer has {long!r}"
-        source = source.replace(long, short)
-    return source
+        marks += block[1].count("\n")
+    assert marks == text.count("<!-- test:"), "a mark does not stand directly before a Python block"
+    return "\n".join(lines)
 
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the tensors are too small to share
+    torch.set_num_threads(1)  # threads cost more than they save on small tensors
     yield
     torch.set_num_threads(threads)
 
@@ -133,39 +87,55 @@ def write_photos(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [pytest.param(page, marks=[pytest.mark.slow] if page in SLOW else []) for page in SHORTER]
+    "page", [pytest.param(page, marks=[pytest.mark.slow] if page in SLOW else []) for page in PAGES]
 )
 def test_code_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import pretextkit as pk
 
     monkeypatch.chdir(tmp_path)
-    for registry in (pk.pretext_tasks, pk.backbones, pk.heads):  # what a page registers, it takes along
+    for registry in (pk.pretext_tasks, pk.backbones, pk.heads):  # undo a page's registrations
         monkeypatch.setattr(registry, "_classes", dict(registry._classes))
     if "own-images" in page:
         write_photos(tmp_path / "photos")
-    module = ModuleType("page")  # in sys.modules, as a script is: pickling looks classes up there
+    module = ModuleType("page")  # in sys.modules, like a script, because pickle looks classes up there
     module.__dict__["small_sample"] = small_sample
     monkeypatch.setitem(sys.modules, "page", module)
-    exec(compile(code(page), page, "exec"), module.__dict__)
+    source = code((ROOT / page).read_text(encoding="utf-8"))
+    exec(compile(source, page, "exec"), module.__dict__)
 
 
-def test_every_page_with_code_is_listed() -> None:
-    pages = [path for path in ROOT.glob("docs/**/*.md") if "_build" not in path.parts]
-    with_code = {path.relative_to(ROOT).as_posix() for path in pages if BLOCK.search(path.read_text("utf-8"))}
-    assert with_code <= set(SHORTER)
-    assert {path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/how-to/*.md")} <= {
-        *SHORTER,
-        "docs/how-to/index.md",
-    }
+def test_pages_with_code_are_found() -> None:
+    first = {"README.md", "docs/index.md", "docs/tutorial/first-pretraining.md", "docs/how-to/own-task.md"}
+    assert first < set(PAGES)
 
 
 def test_blocks_keep_their_line_numbers() -> None:
-    page = "docs/how-to/resume.md"
-    lines = (ROOT / page).read_text("utf-8").splitlines()
-    source = code(page).splitlines()
-    number = lines.index("def run():")
+    text = (ROOT / "docs/how-to/resume.md").read_text("utf-8")
+    source = code(text).splitlines()
+    number = text.splitlines().index("def run():")
     assert source[number] == "def run():"
-    assert not any(line.startswith("#") for line in source)  # no heading slipped in
+    assert not any(line.startswith(("#", "<!--")) for line in source)
+
+
+def test_marks_replace_remove_and_skip() -> None:
+    fence = "```"
+    block = f"{fence}python\nf(seeds=[0], epochs=9)\n{fence}\n"
+    assert code(f"<!-- test: epochs=9 -> steps=2 -->\n{block}").strip() == "f(seeds=[0], steps=2)"
+    assert code(f"<!-- test: seeds=[0], -> -->\n{block}").strip() == "f( epochs=9)"
+    assert code(f"<!-- test: skip, needs a GPU -->\n{block}").strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("mark", "message"),
+    [
+        ("<!-- test: epochs=8 -> steps=2 -->\n", "no 'epochs=8'"),
+        ("<!-- test: skip -->\n", "No arrow and no reason"),
+        ("<!-- test: epochs=9 -> steps=2 -->\n\n", "directly before"),
+    ],
+)
+def test_mark_without_text_reason_or_block_fails(mark: str, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        code(f"{mark}```python\nf(epochs=9)\n```\n")
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +148,7 @@ def tables() -> ModuleType:
     return module
 
 
-def test_committed_tables_are_those_of_the_committed_measurements(tables: ModuleType) -> None:
+def test_committed_tables_match_committed_measurements(tables: ModuleType) -> None:
     assert tables.main(["--check"]) == 0
 
 
@@ -197,7 +167,7 @@ def write_report(root: Path) -> None:
     (root / "README.md").write_text("# Title\n<!-- table: quickstart -->\nold\n<!-- end -->\nafter\n")
 
 
-def test_tables_are_written_checked_and_found_stale(tables: ModuleType, tmp_path: Path, capsys: Any) -> None:
+def test_check_fails_on_stale_table_until_written(tables: ModuleType, tmp_path: Path, capsys: Any) -> None:
     write_report(tmp_path)
     assert tables.main(["--check"], tmp_path) == 1
     assert "Out of date: README.md" in capsys.readouterr().out
@@ -219,7 +189,7 @@ def test_tables_are_written_checked_and_found_stale(tables: ModuleType, tmp_path
     assert tables.main(["--check"], tmp_path) == 0
 
 
-def test_a_table_without_measurements_is_named(tables: ModuleType, tmp_path: Path) -> None:
+def test_table_without_measurements_is_named_in_error(tables: ModuleType, tmp_path: Path) -> None:
     write_report(tmp_path)
     (tmp_path / "docs/figures/quickstart.json").unlink()
     message = "README.md asks for the table 'quickstart', but docs/figures/quickstart.json has it not."
@@ -228,7 +198,7 @@ def test_a_table_without_measurements_is_named(tables: ModuleType, tmp_path: Pat
     assert "old" in (tmp_path / "README.md").read_text()
 
 
-def test_layers_are_compared_and_the_chosen_ones_bold(tables: ModuleType) -> None:
+def test_chosen_layers_are_bold_in_table(tables: ModuleType) -> None:
     report = {
         "random_init": {"stage1 1x1": 0.3, "stage2 1x1": 0.4},
         "rotation": {"stage1 1x1": 0.35, "stage2 1x1": 0.345},
@@ -241,7 +211,7 @@ def test_layers_are_compared_and_the_chosen_ones_bold(tables: ModuleType) -> Non
     ]
 
 
-def test_a_report_says_what_its_tables_are(tables: ModuleType, tmp_path: Path) -> None:
+def test_tables_listed_in_report_are_written(tables: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "docs" / "figures").mkdir(parents=True)
     (tmp_path / "docs" / "explanation").mkdir()
     (tmp_path / "README.md").write_text("# Title\n")
