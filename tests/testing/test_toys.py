@@ -8,10 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pretextkit.testing import TinyBackbone, noise_images, toy_images
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+from tests.helpers import generator
 
 
 @settings(max_examples=25, deadline=None)
