@@ -189,7 +189,9 @@ class Head(nn.Module, ABC):
 
 
 BatchT = TypeVar("BatchT", bound=tuple[Any, ...])
-BackboneT = TypeVar("BackboneT", bound=Backbone, default=Backbone)
+# Covariant, so that a task of a SmallCNN is a task of a Backbone: forward only reads ``backbone``.
+BackboneT = TypeVar("BackboneT", bound=Backbone, default=Backbone, covariant=True)
+SpatialBackboneT = TypeVar("SpatialBackboneT", bound=SpatialBackbone, default=SpatialBackbone, covariant=True)
 
 
 class PretextTask(nn.Module, ABC, Generic[BatchT, BackboneT]):
