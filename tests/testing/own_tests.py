@@ -28,7 +28,7 @@ def batch_of(task: Any, pixels: Tensor | None = None) -> Any:
     return task.views(images() if pixels is None else pixels.clone(), torch.Generator().manual_seed(0))
 
 
-def turning_back_gives_the_image(task: ToyRotation) -> None:
+def rotating_back_restores_the_image(task: ToyRotation) -> None:
     """A view turned back by its label is the image it was made of."""
     batch = batch_of(task)
     for image, view, label in zip(images(), batch.images, batch.labels, strict=True):
@@ -43,7 +43,7 @@ def cross_entropy_equals_a_loop(task: ToyRotation) -> None:
     torch.testing.assert_close(task(batch).loss.item(), sum(rows) / len(rows), rtol=1e-4, atol=1e-5)
 
 
-def neighbors_lie_where_their_index_says(task: ToyContext) -> None:
+def neighbor_offsets_match_positions(task: ToyContext) -> None:
     """On images whose pixels hold their own coordinates, patches differ by the offset of their index."""
     grid = torch.stack(torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij"))
     batch = batch_of(task, torch.cat((grid, grid[:1])).repeat(16, 1, 1, 1) / 32)
@@ -72,7 +72,7 @@ def hidden_pixels_change_no_prediction(task: ToyInpainting | ContextEncoder | De
     torch.testing.assert_close(task.reconstruct(batch.visible), task.reconstruct(other.visible))
 
 
-def only_hidden_pixels_count(task: ToyInpainting) -> None:
+def loss_counts_hidden_pixels_only(task: ToyInpainting) -> None:
     """The loss is the mean squared error of the hidden pixels, counted one by one."""
     batch = batch_of(task)
     error = (task.reconstruct(batch.visible) - batch.target).square().mean(1).detach()
@@ -90,7 +90,7 @@ def copy_is_the_moving_average(task: ToyMomentum) -> None:
     torch.testing.assert_close(task.copy[1][2].weight.detach(), wanted)  # type: ignore[index]
 
 
-def only_hole_and_border_count(task: ContextEncoder) -> None:
+def loss_counts_hole_and_border_only(task: ContextEncoder) -> None:
     """The loss is the squared error of the hole and, with its weight, of the pixels around it, counted one by one."""
     batch = batch_of(task)
     error = (task.reconstruct(batch.visible) - batch.target).square().mean(1).detach()
@@ -109,14 +109,14 @@ def target_is_the_image(task: Any) -> None:
     assert torch.equal(batch_of(task).target, images())
 
 
-def every_pixel_counts(task: Denoising) -> None:
+def loss_counts_every_pixel(task: Denoising) -> None:
     """The loss is the mean squared error of all pixels, spoilt or not."""
     batch = batch_of(task)
     error = (task.reconstruct(batch.visible) - batch.target).square().mean().item()
     torch.testing.assert_close(task(batch).loss.item(), error, rtol=1e-4, atol=1e-6)
 
 
-def code_is_as_narrow_as_asked_for(task: NarrowAutoencoder) -> None:
+def code_has_the_rank_of_the_bottleneck(task: NarrowAutoencoder) -> None:
     """What is drawn around one place of the map depends on as many numbers as the bottleneck has channels."""
     decoder = task.head.eval()
     code = task.backbone.feature_map(images(1)).detach()[:, :, :1, :1]
@@ -124,7 +124,7 @@ def code_is_as_narrow_as_asked_for(task: NarrowAutoencoder) -> None:
     assert torch.linalg.matrix_rank(slopes.double(), rtol=1e-5) <= 2
 
 
-def nothing_passes_by_the_code(task: Autoencoder) -> None:
+def reconstruction_depends_on_code_only(task: Autoencoder) -> None:
     """Where all images have one code, they have one reconstruction."""
     code = task.backbone.feature_map(images(1)).detach()
     task.backbone.stages = lambda images: (code.expand(len(images), -1, -1, -1),)  # type: ignore[method-assign]
@@ -139,7 +139,7 @@ def colors_change_no_prediction(task: Colorization) -> None:
     torch.testing.assert_close(*made, atol=1e-3, rtol=0)
 
 
-def colors_are_counted_one_by_one(task: Colorization) -> None:
+def color_loss_equals_a_loop(task: Colorization) -> None:
     """The loss is the mean squared error of a* and b*, in units of 110."""
     drawn = 2 * task.head(task.backbone.feature_map(same_lightness(images()))).detach() - 1
     true = rgb_to_lab(images())[:, 1:] / 110
@@ -147,20 +147,20 @@ def colors_are_counted_one_by_one(task: Colorization) -> None:
     torch.testing.assert_close(task(batch_of(task)).loss.item(), sum(errors) / len(errors), rtol=1e-4, atol=1e-6)
 
 
-def tiles_lie_where_their_order_says(task: Jigsaw) -> None:
+def tiles_match_their_permutation(task: Jigsaw) -> None:
     """On images whose pixels hold their own coordinates, each tile begins in the cell that the label's order names."""
     batch, step = _corners(task)
     cells = (batch // step * torch.tensor([3, 1])).sum(2)
     assert torch.equal(cells, task.orders[_tiles(task).permutation])
 
 
-def orders_differ(task: Jigsaw) -> None:
+def permutations_are_distinct(task: Jigsaw) -> None:
     """No order comes twice, and each has every tile once."""
     assert len(torch.unique(task.orders, dim=0)) == len(task.orders)
     assert torch.equal(task.orders.sort(1).values, torch.arange(9).expand_as(task.orders))
 
 
-def tiles_keep_apart(task: Jigsaw) -> None:
+def tiles_do_not_touch(task: Jigsaw) -> None:
     """Between two tiles there is at least one pixel that none of them shows."""
     corners, _ = _corners(task)
     apart = (corners[:, :, None] - corners[:, None]).abs().amax(3)[:, ~torch.eye(9, dtype=torch.bool)]
@@ -182,16 +182,16 @@ def _corners(task: Jigsaw) -> tuple[Tensor, int]:
 
 
 OWN_TESTS: dict[type[Any], tuple[Callable[[Any], None], ...]] = {
-    ToyRotation: (turning_back_gives_the_image, cross_entropy_equals_a_loop),
-    ToyContext: (neighbors_lie_where_their_index_says,),
+    ToyRotation: (rotating_back_restores_the_image, cross_entropy_equals_a_loop),
+    ToyContext: (neighbor_offsets_match_positions,),
     ToyMomentum: (copy_is_the_moving_average,),
     ToyContrast: (nt_xent_equals_a_loop,),
-    ToyInpainting: (hidden_pixels_change_no_prediction, only_hidden_pixels_count),
-    ContextEncoder: (hidden_pixels_change_no_prediction, only_hole_and_border_count, target_is_the_image),
-    Denoising: (hidden_pixels_change_no_prediction, every_pixel_counts, target_is_the_image),
-    NarrowAutoencoder: (code_is_as_narrow_as_asked_for, nothing_passes_by_the_code, target_is_the_image),
-    Colorization: (colors_change_no_prediction, colors_are_counted_one_by_one, target_is_the_image),
-    Jigsaw: (tiles_lie_where_their_order_says, orders_differ, tiles_keep_apart),
+    ToyInpainting: (hidden_pixels_change_no_prediction, loss_counts_hidden_pixels_only),
+    ContextEncoder: (hidden_pixels_change_no_prediction, loss_counts_hole_and_border_only, target_is_the_image),
+    Denoising: (hidden_pixels_change_no_prediction, loss_counts_every_pixel, target_is_the_image),
+    NarrowAutoencoder: (code_has_the_rank_of_the_bottleneck, reconstruction_depends_on_code_only, target_is_the_image),
+    Colorization: (colors_change_no_prediction, color_loss_equals_a_loop, target_is_the_image),
+    Jigsaw: (tiles_match_their_permutation, permutations_are_distinct, tiles_do_not_touch),
 }
 
 

@@ -26,7 +26,7 @@ from .planted import BUGS, planted
 from .toy_tasks import OFFSETS, ToyContext, ToyContrast, ToyInpainting, ToyMomentum, ToyRotation
 
 AS_THEY_ARE = ("views_draw_for_each_image", "views_use_the_generator")
-EXEMPTED = {Autoencoder: AS_THEY_ARE, Colorization: (*AS_THEY_ARE, "takes_gray_and_color")}
+EXEMPTED = {Autoencoder: AS_THEY_ARE, Colorization: (*AS_THEY_ARE, "accepts_gray_and_color")}
 """What these tasks need not do: nothing in their views is random, and gray images have no colors to predict."""
 
 
@@ -36,7 +36,7 @@ class MaskNeverApplied(ToyInpainting):
         return images
 
 
-@planted("the loss counts visible pixels too", caught_by="only_hidden_pixels_count")
+@planted("the loss counts visible pixels too", caught_by="loss_counts_hidden_pixels_only")
 class LossOverAllPixels(ToyInpainting):
     def error(self, prediction: Tensor, batch: Masked) -> Tensor:
         return (prediction - batch.target).square().mean()
@@ -48,13 +48,13 @@ class UnmaskedDiagonal(ToyContrast):
         return F.normalize(z) @ F.normalize(z).T / self.temperature
 
 
-@planted("rows and columns of the patch grid are swapped", caught_by="neighbors_lie_where_their_index_says")
+@planted("rows and columns of the patch grid are swapped", caught_by="neighbor_offsets_match_positions")
 class WrongPatchIndex(ToyContext):
     def corner(self, cells: Tensor, position: Tensor) -> Tensor:
         return cells * (1 + OFFSETS[position].flip(1))
 
 
-@planted("patches overlap by a few pixels", caught_by="borders_tell_nothing")
+@planted("patches overlap by a few pixels", caught_by="borders_hold_no_shortcut")
 class OverlappingPatches(ToyContext):
     growth = 4
 
@@ -62,7 +62,7 @@ class OverlappingPatches(ToyContext):
         return super().cut(images, corners.clamp(max=images.shape[2] - size), size)
 
 
-@planted("patches reach over the edge and are padded with black", caught_by="borders_tell_nothing")
+@planted("patches reach over the edge and are padded with black", caught_by="borders_hold_no_shortcut")
 class PaddedPatches(ToyContext):
     def cut(self, images: Tensor, corners: Tensor, size: int) -> Tensor:
         return super().cut(F.pad(images, (1, 1, 1, 1)), corners, size)
@@ -75,7 +75,7 @@ class SharedDraw(ToyContrast):
         return super().view(images.reshape(1, b * c, h, w), generator).view(b, c, h, w)
 
 
-@planted("the global RNG is used", caught_by="views_leave_global_rng_alone")
+@planted("the global RNG is used", caught_by="views_leave_global_rng_unchanged")
 class GlobalRng(ToyContext):
     def draw(self, b: int, generator: Generator) -> Tensor:
         return torch.randint(8, (b,))
@@ -93,7 +93,7 @@ class SeedIgnored(ToyContrast):
         return super().view(images, Generator().manual_seed(0))
 
 
-@planted("views change their input in place", caught_by="views_change_no_input")
+@planted("views change their input in place", caught_by="views_leave_images_unchanged")
 class InPlaceViews(ToyInpainting):
     def hide(self, images: Tensor, mask: Tensor) -> Tensor:
         return images.masked_fill_(mask, 0.5)
@@ -105,7 +105,7 @@ class ViewsReadParameters(ToyContrast):
         return super().view(images, generator) + next(self.backbone.parameters()).mean()
 
 
-@planted("reshaping mixes the images of a batch", caught_by="views_keep_images_apart")
+@planted("reshaping mixes the images of a batch", caught_by="views_keep_images_separate")
 class MixedImages(ToyContrast):
     def view(self, images: Tensor, generator: Generator) -> Tensor:
         b, c, h, w = images.shape
@@ -118,19 +118,19 @@ class DetachedBackbone(ToyRotation):
         return super().features(images).detach()
 
 
-@planted("labels are shuffled against the images", caught_by="prefers_its_own_targets")
+@planted("labels are shuffled against the images", caught_by="loss_depends_on_targets")
 class LabelsShuffled(ToyRotation):
     def label(self, turns: Tensor) -> Tensor:
         return turns.roll(1)
 
 
-@planted("labels name the opposite turn", caught_by="turning_back_gives_the_image")
+@planted("labels name the opposite turn", caught_by="rotating_back_restores_the_image")
 class LabelsOff(ToyRotation):
     def label(self, turns: Tensor) -> Tensor:
         return (4 - turns) % 4
 
 
-@planted("rotations are interpolated and leave black corners", caught_by="borders_tell_nothing")
+@planted("rotations are interpolated and leave black corners", caught_by="borders_hold_no_shortcut")
 class BlackCorners(ToyRotation):
     def turn(self, images: Tensor, turns: Tensor, generator: Generator) -> Tensor:
         angle = turns * torch.pi / 2 + 0.2 * (turns > 0) * torch.rand(len(turns), generator=generator)
@@ -170,7 +170,7 @@ class GradientReversed(ToyRotation):
         return 2 * loss.detach() - loss
 
 
-@planted("patches are divided by a standard deviation that may be 0", caught_by="takes_extreme_images")
+@planted("patches are divided by a standard deviation that may be 0", caught_by="accepts_extreme_images")
 class DividesByZero(ToyContext):
     def cut(self, images: Tensor, corners: Tensor, size: int) -> Tensor:
         patches = super().cut(images, corners, size)
@@ -216,13 +216,13 @@ class StateNotSaved(ToyContrast):
         return super().loss(z - self.center)
 
 
-@planted("the momentum copy shares the weights", caught_by="copies_have_their_own_memory")
+@planted("the momentum copy shares the weights", caught_by="copies_share_no_memory")
 class CopySharesWeights(ToyMomentum):
     def make_copy(self) -> nn.ModuleList:
         return self.online()
 
 
-@planted("the momentum copy is another module over the same memory", caught_by="copies_have_their_own_memory")
+@planted("the momentum copy is another module over the same memory", caught_by="copies_share_no_memory")
 class CopySharesMemory(ToyMomentum):
     def make_copy(self) -> nn.ModuleList:
         lagging = super().make_copy()
@@ -236,7 +236,7 @@ class CopyNeverMoves(ToyMomentum):
         lagging = lagging.lerp(leading, 1 - self.momentum)
 
 
-@planted("after_step moves the weights towards the copy", caught_by="after_step_leaves_weights_alone")
+@planted("after_step moves the weights towards the copy", caught_by="after_step_leaves_weights_unchanged")
 class CopyLeads(ToyMomentum):
     def move(self, lagging: Tensor, leading: Tensor) -> None:
         leading.lerp_(lagging, 1 - self.momentum)
@@ -248,45 +248,45 @@ class MomentumSwapped(ToyMomentum):
         lagging.lerp_(leading, self.momentum)
 
 
-@planted("the loss forgets the second view", caught_by="prefers_its_own_targets")
+@planted("the loss forgets the second view", caught_by="loss_depends_on_targets")
 class SecondViewForgotten(ToyMomentum):
     def forward(self, batch: TwoViews) -> TaskOutput:
         return super().forward(TwoViews(batch.a, batch.a))
 
 
-@planted("oblong images fail inside torch", caught_by="refuses_oblong_images_in_words")
+@planted("oblong images fail inside torch", caught_by="accepts_or_refuses_oblong_images")
 class OblongNotRefused(ToyRotation):
     def views(self, images: Tensor, generator: Generator) -> Labeled:
         turns = torch.randint(4, (len(images),), generator=generator)
         return Labeled(self.turn(images, turns, generator), self.label(turns))
 
 
-@planted("small images fail inside torch", caught_by="refuses_small_images_in_words")
+@planted("small images fail inside torch", caught_by="accepts_or_refuses_small_images")
 class SmallNotRefused(ToyContrast):
     def view(self, images: Tensor, generator: Generator) -> Tensor:
         return F.avg_pool2d(super().view(images, generator), 2)
 
 
-@planted("only even batches work", caught_by="takes_odd_batches")
+@planted("only even batches work", caught_by="accepts_odd_batches")
 class EvenBatchesOnly(ToyRotation):
     def features(self, images: Tensor) -> Tensor:
         halves = images.view(2, len(images) // 2, *images.shape[1:])
         return torch.cat([self.backbone(half) for half in halves])
 
 
-@planted("the blue channel is taken for granted", caught_by="takes_gray_and_color")
+@planted("the blue channel is taken for granted", caught_by="accepts_gray_and_color")
 class ColorOnly(ToyRotation):
     def features(self, images: Tensor) -> Tensor:
         return super().features(images[:, 2:])
 
 
-@planted("logits are divided by their deviation within the batch", caught_by="takes_or_refuses_one_image")
+@planted("logits are divided by their deviation within the batch", caught_by="accepts_or_refuses_one_image")
 class OneImageGivesNan(ToyRotation):
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return super().loss(logits / (logits.var(0) + 0.1).sqrt(), labels)
 
 
-@planted("a float32 buffer meets bfloat16", caught_by="takes_bfloat16_autocast")
+@planted("a float32 buffer meets bfloat16", caught_by="accepts_bfloat16_autocast")
 class Float32Only(ToyRotation):
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         kept = torch.zeros(len(logits), 4)
@@ -306,7 +306,7 @@ class ContiguousOnly(ToyContrast):
         return super().view(images.view(-1).view(images.shape), generator)
 
 
-@planted("forward normalizes its batch in place", caught_by="forward_leaves_batch_alone")
+@planted("forward normalizes its batch in place", caught_by="forward_leaves_batch_unchanged")
 class InPlaceForward(ToyRotation):
     def features(self, images: Tensor) -> Tensor:
         return super().features(images.sub_(images.mean()).add_(0.5))

@@ -34,7 +34,7 @@ class HoleTellsItsColor(ContextEncoder):
         return batch._replace(visible=torch.where(batch.mask, mean, images))
 
 
-@planted("the loss counts what is seen, and not the hole", caught_by="only_hole_and_border_count")
+@planted("the loss counts what is seen, and not the hole", caught_by="loss_counts_hole_and_border_only")
 class SeenIsScored(ContextEncoder):
     def forward(self, batch: Masked) -> TaskOutput:
         return super().forward(batch._replace(mask=~batch.mask))
@@ -60,7 +60,7 @@ class NothingIsSpoilt(Denoising):
         return super().views(images, generator)._replace(visible=images)
 
 
-@planted("only pixels that were left alone are scored", caught_by="every_pixel_counts")
+@planted("only pixels that were left alone are scored", caught_by="loss_counts_every_pixel")
 class UnspoiltIsScored(Denoising):
     def forward(self, batch: Masked) -> TaskOutput:
         return TaskOutput(weighted_mse(self.reconstruct(batch.visible), batch.target, ~batch.mask), {})
@@ -73,40 +73,40 @@ class SharedNoise(Denoising):
         return Masked((images + noise).clamp(0, 1), torch.ones_like(images[:, :1], dtype=torch.bool), images)
 
 
-@planted("the bottleneck is skipped", caught_by="code_is_as_narrow_as_asked_for")
+@planted("the bottleneck is skipped", caught_by="code_has_the_rank_of_the_bottleneck")
 class BottleneckSkipped(NarrowAutoencoder):
     def __init__(self, backbone: SpatialBackbone) -> None:
         super().__init__(backbone)
         self.head.layers = self.head.layers[2:]
 
 
-@planted("pixels pass by the code", caught_by="nothing_passes_by_the_code")
+@planted("pixels pass by the code", caught_by="reconstruction_depends_on_code_only")
 class PixelsPassBy(NarrowAutoencoder):
     def reconstruct(self, images: Tensor) -> Tensor:
         return (super().reconstruct(images) + images) / 2
 
 
-@planted("the target is another image of the batch", caught_by="prefers_its_own_targets")
+@planted("the target is another image of the batch", caught_by="loss_depends_on_targets")
 class OtherImagesTarget(NarrowAutoencoder):
     def views(self, images: Tensor, generator: Generator) -> ImageToImage:
         return ImageToImage(images, images[torch.randperm(len(images), generator=generator)])
 
 
-@planted("labels are off by one", caught_by="tiles_lie_where_their_order_says")
+@planted("labels are off by one", caught_by="tiles_match_their_permutation")
 class LabelsOffByOne(Jigsaw):
     def views(self, images: Tensor, generator: Generator) -> Tiles:
         batch = super().views(images, generator)
         return batch._replace(permutation=(batch.permutation + 1) % len(self.orders))
 
 
-@planted("labels are shuffled against the tiles", caught_by="prefers_its_own_targets")
+@planted("labels are shuffled against the tiles", caught_by="loss_depends_on_targets")
 class LabelsOfOthers(Jigsaw):
     def views(self, images: Tensor, generator: Generator) -> Tiles:
         batch = super().views(images, generator)
         return batch._replace(permutation=batch.permutation.roll(1))
 
 
-@planted("half of the orders come twice", caught_by="orders_differ")
+@planted("half of the orders come twice", caught_by="permutations_are_distinct")
 class OrdersComeTwice(Jigsaw):
     def __init__(self, backbone: Backbone) -> None:
         super().__init__(backbone)
@@ -120,7 +120,7 @@ class NeverShuffled(Jigsaw):
         self.orders[:] = torch.arange(9)
 
 
-@planted("tiles touch, so that lines run on from one to the next", caught_by="tiles_keep_apart")
+@planted("tiles touch, so that lines run on from one to the next", caught_by="tiles_do_not_touch")
 class TilesTouch(Jigsaw):
     def __init__(self, backbone: Backbone) -> None:
         super().__init__(backbone, layout=PatchLayout(patch=10, gap=0, jitter=0))
@@ -139,19 +139,19 @@ class GrayIsTheTarget(Colorization):
         return batch._replace(target=batch.input.expand_as(images))
 
 
-@planted("the colors to predict are another image's", caught_by="prefers_its_own_targets")
+@planted("the colors to predict are another image's", caught_by="loss_depends_on_targets")
 class OtherImagesColors(Colorization):
     def views(self, images: Tensor, generator: Generator) -> ImageToImage:
         return super().views(images, generator)._replace(target=images.roll(1, 0))
 
 
-@planted("red is taken for blue in what is to be predicted", caught_by="colors_are_counted_one_by_one")
+@planted("red is taken for blue in what is to be predicted", caught_by="color_loss_equals_a_loop")
 class RedForBlue(Colorization):
     def forward(self, batch: ImageToImage) -> TaskOutput:
         return super().forward(batch._replace(target=batch.target.flip(1)))
 
 
-@planted("the loss is divided by how colorful the batch is", caught_by="colors_are_counted_one_by_one")
+@planted("the loss is divided by how colorful the batch is", caught_by="color_loss_equals_a_loop")
 class DividedByColor(Colorization):
     def forward(self, batch: ImageToImage) -> TaskOutput:
         output = super().forward(batch)
