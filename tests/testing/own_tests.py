@@ -1,6 +1,6 @@
-"""What a task's own tests look like: naive twins, true targets, and hidden pixels that change nothing.
+"""Tests of single tasks: naive twins of the loss, correct targets, and independence of hidden pixels.
 
-The conformance kit knows no task, so that it cannot know whether a target is true; each of these functions knows one.
+The conformance kit has no knowledge of a task and cannot check its targets; these functions can.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ def batch_of(task: Any, pixels: Tensor | None = None) -> Any:
 
 
 def rotating_back_restores_the_image(task: ToyRotation) -> None:
-    """A view turned back by its label is the image it was made of."""
+    """Rotating a view back by its label restores the image."""
     batch = batch_of(task)
     for image, view, label in zip(images(), batch.images, batch.labels, strict=True):
         assert torch.equal(torch.rot90(view, -int(label), (1, 2)), image)
 
 
 def cross_entropy_equals_a_loop(task: ToyRotation) -> None:
-    """The loss is the mean over rows of the log-sum-exp of a row's logits less the logit of its label."""
+    """The loss is the mean over rows of the log-sum-exp of the logits minus the logit of the label."""
     batch = batch_of(task)
     logits = task.head(task.backbone(batch.images)).tolist()
     rows = [math.log(sum(map(math.exp, row))) - row[k] for row, k in zip(logits, batch.labels.tolist(), strict=True)]
@@ -44,7 +44,7 @@ def cross_entropy_equals_a_loop(task: ToyRotation) -> None:
 
 
 def neighbor_offsets_match_positions(task: ToyContext) -> None:
-    """On images whose pixels hold their own coordinates, patches differ by the offset of their index."""
+    """On images that hold pixel coordinates, center and neighbor differ by the offset of the position."""
     grid = torch.stack(torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij"))
     batch = batch_of(task, torch.cat((grid, grid[:1])).repeat(16, 1, 1, 1) / 32)
     moved = (batch.neighbor - batch.center).mean((2, 3))[:, :2] * 32
@@ -54,7 +54,7 @@ def neighbor_offsets_match_positions(task: ToyContext) -> None:
 
 
 def nt_xent_equals_a_loop(task: ToyContrast) -> None:
-    """Each row against every row but itself, its partner being the right one."""
+    """The loss contrasts each row with all other rows; its partner is the positive."""
     batch = batch_of(task)
     z = torch.nn.functional.normalize(task.head(task.backbone(torch.cat(batch)))).tolist()
     n, total = len(z) // 2, 0.0
@@ -65,7 +65,7 @@ def nt_xent_equals_a_loop(task: ToyContrast) -> None:
 
 
 def hidden_pixels_change_no_prediction(task: ToyInpainting | ContextEncoder | Denoising) -> None:
-    """What is hidden cannot be seen: other pixels under the mask give the same prediction."""
+    """Changing the pixels under the mask does not change the prediction."""
     batch = batch_of(task)
     other = batch_of(task, torch.where(batch.mask, 1 - images(), images()))
     assert torch.equal(batch.mask, other.mask)
@@ -73,7 +73,7 @@ def hidden_pixels_change_no_prediction(task: ToyInpainting | ContextEncoder | De
 
 
 def loss_counts_hidden_pixels_only(task: ToyInpainting) -> None:
-    """The loss is the mean squared error of the hidden pixels, counted one by one."""
+    """The loss is the mean squared error of the hidden pixels, by a loop."""
     batch = batch_of(task)
     error = (task.reconstruct(batch.visible) - batch.target).square().mean(1).detach()
     hidden = [float(error[b, r, c]) for b, r, c in batch.mask[:, 0].nonzero().tolist()]
@@ -81,7 +81,7 @@ def loss_counts_hidden_pixels_only(task: ToyInpainting) -> None:
 
 
 def copy_is_the_moving_average(task: ToyMomentum) -> None:
-    """After a step the copy is m times itself plus 1 - m times the weights."""
+    """After a step, the copy is m times itself plus 1 - m times the weights."""
     weights, lagging = task.head[2].weight, task.copy[1][2].weight  # type: ignore[index]
     with torch.no_grad():
         weights.add_(1)
@@ -91,7 +91,7 @@ def copy_is_the_moving_average(task: ToyMomentum) -> None:
 
 
 def loss_counts_hole_and_border_only(task: ContextEncoder) -> None:
-    """The loss is the squared error of the hole and, with its weight, of the pixels around it, counted one by one."""
+    """The loss is the weighted squared error of the hole and its border, by a loop."""
     batch = batch_of(task)
     error = (task.reconstruct(batch.visible) - batch.target).square().mean(1).detach()
     total = weights = 0.0
@@ -105,19 +105,19 @@ def loss_counts_hole_and_border_only(task: ContextEncoder) -> None:
 
 
 def target_is_the_image(task: Any) -> None:
-    """What is to be made is the image itself, pixel by pixel."""
+    """The target equals the image."""
     assert torch.equal(batch_of(task).target, images())
 
 
 def loss_counts_every_pixel(task: Denoising) -> None:
-    """The loss is the mean squared error of all pixels, spoilt or not."""
+    """The loss is the mean squared error of all pixels, corrupted or not."""
     batch = batch_of(task)
     error = (task.reconstruct(batch.visible) - batch.target).square().mean().item()
     torch.testing.assert_close(task(batch).loss.item(), error, rtol=1e-4, atol=1e-6)
 
 
 def code_has_the_rank_of_the_bottleneck(task: NarrowAutoencoder) -> None:
-    """What is drawn around one place of the map depends on as many numbers as the bottleneck has channels."""
+    """The decoder output at one map position has the rank of the bottleneck."""
     decoder = task.head.eval()
     code = task.backbone.feature_map(images(1)).detach()[:, :, :1, :1]
     slopes = torch.func.jacrev(lambda place: decoder(place).flatten())(code).flatten(1)
@@ -125,7 +125,7 @@ def code_has_the_rank_of_the_bottleneck(task: NarrowAutoencoder) -> None:
 
 
 def reconstruction_depends_on_code_only(task: Autoencoder) -> None:
-    """Where all images have one code, they have one reconstruction."""
+    """Images with the same code have the same reconstruction."""
     code = task.backbone.feature_map(images(1)).detach()
     task.backbone.stages = lambda images: (code.expand(len(images), -1, -1, -1),)  # type: ignore[method-assign]
     made = task.reconstruct(images())
@@ -133,14 +133,14 @@ def reconstruction_depends_on_code_only(task: Autoencoder) -> None:
 
 
 def colors_change_no_prediction(task: Colorization) -> None:
-    """An image and the gray one of its lightness are drawn alike."""
+    """An image and the gray image of equal lightness give the same prediction."""
     shown, gray = (batch_of(task, each).input for each in (images(), same_lightness(images()).expand(-1, 3, -1, -1)))
     made = (task.head(task.backbone.feature_map(each)) for each in (shown, gray))
     torch.testing.assert_close(*made, atol=1e-3, rtol=0)
 
 
 def color_loss_equals_a_loop(task: Colorization) -> None:
-    """The loss is the mean squared error of a* and b*, in units of 110."""
+    """The loss is the mean squared error of a* and b* in units of 110, by a loop."""
     drawn = 2 * task.head(task.backbone.feature_map(same_lightness(images()))).detach() - 1
     true = rgb_to_lab(images())[:, 1:] / 110
     errors = [(one - other) ** 2 for one, other in zip(drawn.flatten().tolist(), true.flatten().tolist(), strict=True)]
@@ -148,34 +148,34 @@ def color_loss_equals_a_loop(task: Colorization) -> None:
 
 
 def tiles_match_their_permutation(task: Jigsaw) -> None:
-    """On images whose pixels hold their own coordinates, each tile begins in the cell that the label's order names."""
+    """On images that hold pixel coordinates, each tile comes from the grid position of its permutation."""
     batch, step = _corners(task)
     cells = (batch // step * torch.tensor([3, 1])).sum(2)
     assert torch.equal(cells, task.orders[_tiles(task).permutation])
 
 
 def permutations_are_distinct(task: Jigsaw) -> None:
-    """No order comes twice, and each has every tile once."""
+    """All permutations differ, and each has every tile once."""
     assert len(torch.unique(task.orders, dim=0)) == len(task.orders)
     assert torch.equal(task.orders.sort(1).values, torch.arange(9).expand_as(task.orders))
 
 
 def tiles_do_not_touch(task: Jigsaw) -> None:
-    """Between two tiles there is at least one pixel that none of them shows."""
+    """At least one pixel lies between two tiles."""
     corners, _ = _corners(task)
     apart = (corners[:, :, None] - corners[:, None]).abs().amax(3)[:, ~torch.eye(9, dtype=torch.bool)]
     assert int(apart.min()) > _tiles(task).tiles[0].shape[2]
 
 
 def _tiles(task: Jigsaw) -> Any:
-    """Cut tiles, as they are, out of images whose pixels hold their own coordinates."""
+    """Cut unprocessed tiles from images that hold pixel coordinates."""
     grid = torch.stack(torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij"))
     task.remove_shortcuts = lambda patches, generator: patches  # type: ignore[method-assign]
     return batch_of(task, torch.cat((grid, grid[:1])).repeat(16, 1, 1, 1))
 
 
 def _corners(task: Jigsaw) -> tuple[Tensor, int]:
-    """Give the row and column ``n 9 2`` in which each tile begins, and the pixels from cell to cell."""
+    """Return row and column ``n 9 2`` of each tile, and the grid spacing in pixels."""
     layout = task.layout_for(images())
     corners = torch.stack([tile[:, :2, 0, 0] for tile in _tiles(task).tiles], 1).long()
     return corners, layout.patch + layout.gap
@@ -196,7 +196,7 @@ OWN_TESTS: dict[type[Any], tuple[Callable[[Any], None], ...]] = {
 
 
 def own_tests(task: type[Any]) -> tuple[Callable[[Any], None], ...]:
-    """Find the tests written for ``task``, or for the correct task that it is a broken child of."""
+    """Find the tests of ``task`` or of its correct parent class."""
     return next(tests for kind, tests in OWN_TESTS.items() if issubclass(task, kind))
 
 

@@ -1,4 +1,4 @@
-"""The task keeps pretextkit's contract; every check is a test of its own."""
+"""Conformance of the task: every check is one test."""
 
 import pretextkit as pk
 from pretextkit.testing import Check, TinyBackbone, parametrize_checks, pretext_task_checks

@@ -1,4 +1,4 @@
-"""A pretext task in a package of its own."""
+"""Pretext task of a plug-in package: detect vertical flips."""
 
 import torch
 from torch import Generator, Tensor
@@ -11,9 +11,9 @@ __all__ = ["UpsideDown"]
 
 
 class UpsideDown(PretextTask[Labeled]):
-    """Tell whether an image was mirrored top to bottom.
+    """Predict whether an image is flipped vertically.
 
-    Skies are above and feet below; a mirror image has no black corner and no interpolated pixel that would tell.
+    The sky is above and feet are below. A flip leaves no black corner and no interpolated pixel as a shortcut.
     One of the transformations of Golan and El-Yaniv (2018, arXiv 1805.10917). Metric: ``accuracy`` (chance is 0.5).
     """
 
@@ -22,7 +22,7 @@ class UpsideDown(PretextTask[Labeled]):
         self.head = LinearHead(backbone.feature_dim, 2)
 
     def views(self, images: Tensor, generator: Generator) -> Labeled:
-        """Mirror about half of ``b c h w``; the labels ``b`` say which."""
+        """Flip about half of ``b c h w`` vertically; label 1 marks flipped images."""
         labels = torch.randint(2, (len(images),), generator=generator, device=generator.device).to(images.device)
         return Labeled(torch.where(labels.view(-1, 1, 1, 1) == 1, images.flip(2), images), labels)
 
