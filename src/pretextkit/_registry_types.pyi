@@ -1,4 +1,4 @@
-"""Types of the three registries: a built-in name gives its class, so that type checkers see its options.
+"""Types of the three registries: a built-in name gives its class, and type checkers see the options of the class.
 
 There is no module at run time: every registry is a plain ``Registry``. Any other name, such as a plug-in's or one
 read from a configuration, gives a class of the registry's kind that takes any options.

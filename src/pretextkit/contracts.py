@@ -193,7 +193,7 @@ class Head(nn.Module, ABC):
 
 
 BatchT = TypeVar("BatchT", bound=tuple[Any, ...])
-# Covariant, so that a task of a SmallCNN is a task of a Backbone: forward only reads ``backbone``.
+# Covariant: a task of a SmallCNN is also a task of a Backbone, because forward only reads ``backbone``.
 BackboneT = TypeVar("BackboneT", bound=Backbone, default=Backbone, covariant=True)
 SpatialBackboneT = TypeVar("SpatialBackboneT", bound=SpatialBackbone, default=SpatialBackbone, covariant=True)
 
