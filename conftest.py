@@ -1,4 +1,4 @@
-"""What every doctest may use without importing it, and how Hypothesis draws."""
+"""Names that doctests use without an import, and profiles of Hypothesis."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-# A busy machine is no failure, and one tree has one verdict: what is drawn anew is drawn at night.
+# No deadlines, because the machine may be busy. Examples are fixed, so one commit has one result; only the nightly
+# profile draws new ones.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("nightly", settings.get_profile("untimed"), max_examples=2000)
 settings.register_profile("steady", settings.get_profile("untimed"), derandomize=True)

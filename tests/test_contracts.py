@@ -12,18 +12,18 @@ import pretextkit as pk
 from pretextkit.batches import Labeled
 from pretextkit.contracts import Backbone, Head, InputNormalization, PretextTask, SpatialBackbone, TaskOutput
 from pretextkit.errors import DataError, ShapeError
+from tests.helpers import generator, uniform
 
 LUMA = (0.299, 0.587, 0.114)
 WRONG_SHAPES = [(3, 8, 8), (2, 8, 8, 3), (2, 2, 8, 8), (2, 4, 8, 8), (8, 8), (2, 1, 3, 8, 8)]
 
 
-def some_images(channels: int = 3, dtype: torch.dtype = torch.uint8) -> Tensor:
-    generator = Generator().manual_seed(0)
-    levels = torch.randint(256, (7, channels, 5, 6), generator=generator, dtype=torch.uint8)
+def pixel_images(channels: int = 3, dtype: torch.dtype = torch.uint8) -> Tensor:
+    levels = torch.randint(256, (7, channels, 5, 6), generator=generator(), dtype=torch.uint8)
     return levels if dtype == torch.uint8 else levels.to(dtype) / 255
 
 
-def adapted(images: Tensor, channels: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+def numpy_adapted(images: Tensor, channels: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     pixels = images.numpy().astype(np.float64) / (255 if images.dtype == torch.uint8 else 1)
     if pixels.shape[1] == channels:
         return pixels
@@ -39,10 +39,10 @@ each_need = pytest.mark.parametrize("needed", [1, 3], ids=["to-gray", "to-color"
 @each_kind
 @each_need
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64], ids=str)
-def test_images_are_adapted_measured_and_normalised_as_numpy_does(given: int, needed: int, dtype: torch.dtype) -> None:
-    images, normalization = some_images(given, dtype), InputNormalization(needed)
+def test_normalization_equals_numpy(given: int, needed: int, dtype: torch.dtype) -> None:
+    images, normalization = pixel_images(given, dtype), InputNormalization(needed)
     before = images.clone()
-    pixels = adapted(images, needed)
+    pixels = numpy_adapted(images, needed)
     torch.testing.assert_close(normalization.adapt(images), torch.from_numpy(pixels).float())
 
     unmeasured = normalization(images)
@@ -63,15 +63,15 @@ def test_images_are_adapted_measured_and_normalised_as_numpy_does(given: int, ne
     assert torch.equal(images, before)
 
 
-def test_channels_are_normalised_each_by_its_own_numbers() -> None:
-    images = some_images(dtype=torch.float32) * torch.tensor([1.0, 0.5, 0.1]).view(3, 1, 1)
+def test_normalization_has_statistics_per_channel() -> None:
+    images = pixel_images(dtype=torch.float32) * torch.tensor([1.0, 0.5, 0.1]).view(3, 1, 1)
     normalization = InputNormalization(3).measure(images)
     assert normalization.mean[0] > normalization.mean[1] > normalization.mean[2]
     swapped = normalization(images.flip(1))
     assert not torch.allclose(swapped, normalization(images).flip(1), atol=0.1)
 
 
-def test_constant_channels_are_divided_by_one_gray_level() -> None:
+def test_constant_channel_has_std_of_one_gray_level() -> None:
     normalization = InputNormalization(3).measure(torch.full((2, 3, 4, 4), 128, dtype=torch.uint8))
     assert normalization.std.tolist() == pytest.approx([1 / 255] * 3)
     assert normalization(torch.full((1, 3, 1, 1), 129, dtype=torch.uint8)).flatten().tolist() == pytest.approx(
@@ -84,28 +84,28 @@ def test_luma_weights_sum_to_one() -> None:
     assert InputNormalization(1).adapt(white).item() == pytest.approx(1)
 
 
-def test_numbers_travel_with_the_state_dict_and_none_is_trained() -> None:
-    measured, new = InputNormalization(3).measure(some_images()), InputNormalization(3)
+def test_normalization_is_in_state_dict_and_not_trainable() -> None:
+    measured, new = InputNormalization(3).measure(pixel_images()), InputNormalization(3)
     new.load_state_dict(measured.state_dict())
     assert set(measured.state_dict()) == {"mean", "std", "measured"}
-    assert torch.equal(new(some_images()), measured(some_images()))
+    assert torch.equal(new(pixel_images()), measured(pixel_images()))
     assert new.measured
     assert not list(measured.parameters())
 
 
-def test_gradient_reaches_the_pixels() -> None:
+def test_normalization_passes_gradient_to_the_pixels() -> None:
     """Saliency and adversarial examples need it."""
-    images = some_images(dtype=torch.float32).requires_grad_()
+    images = pixel_images(dtype=torch.float32).requires_grad_()
     (gradient,) = torch.autograd.grad(InputNormalization(1)(images).sum(), images)
     torch.testing.assert_close(gradient[0, :, 0, 0], 4 * torch.tensor(LUMA))
 
 
-def test_it_prints_what_it_measured() -> None:
+def test_normalization_repr_shows_mean_and_std() -> None:
     assert repr(InputNormalization(1)) == "InputNormalization(channels=1, mean=[0.5], std=[0.25])"
 
 
 @pytest.mark.parametrize("channels", [0, 2, 4])
-def test_other_numbers_of_input_channels_are_refused(channels: int) -> None:
+def test_normalization_refuses_other_channel_counts(channels: int) -> None:
     with pytest.raises(ShapeError) as caught:
         InputNormalization(channels)
     assert str(caught.value) == (
@@ -121,7 +121,7 @@ def shape_text(shape: tuple[int, ...]) -> str:
 
 
 @pytest.mark.parametrize("shape", WRONG_SHAPES)
-def test_wrong_shapes_are_refused(shape: tuple[int, ...]) -> None:
+def test_normalization_refuses_wrong_shapes(shape: tuple[int, ...]) -> None:
     normalization = InputNormalization(3)
     methods: tuple[Callable[[Tensor], Any], ...] = (normalization, normalization.adapt, normalization.measure)
     for method in methods:
@@ -132,7 +132,7 @@ def test_wrong_shapes_are_refused(shape: tuple[int, ...]) -> None:
 
 
 class Ramp(SpatialBackbone):
-    """Two stages: the normalized images, and their doubles."""
+    """Two stages: the normalized images, and twice the normalized images."""
 
     feature_dim = 3
 
@@ -141,8 +141,8 @@ class Ramp(SpatialBackbone):
         return normal, 2 * normal
 
 
-def test_a_spatial_backbone_needs_only_stages() -> None:
-    backbone, images = Ramp(), some_images()
+def test_spatial_backbone_needs_only_stages() -> None:
+    backbone, images = Ramp(), pixel_images()
     assert torch.equal(backbone.feature_map(images), backbone.stages(images)[1])
     expected = (2 * (images.double() / 255 - 0.5) / 0.25).sum((2, 3)) / 30
     torch.testing.assert_close(backbone(images).double(), expected, atol=1e-5, rtol=0)
@@ -151,13 +151,13 @@ def test_a_spatial_backbone_needs_only_stages() -> None:
 
 
 @pytest.mark.parametrize("base", [Backbone, SpatialBackbone, Head, PretextTask])
-def test_contracts_cannot_be_instantiated(base: Any) -> None:
+def test_abstract_classes_cannot_be_instantiated(base: Any) -> None:
     with pytest.raises(TypeError, match="abstract"):
         base()
 
 
 class Spy(PretextTask[Labeled]):
-    """Remembers under which circumstances its views were made."""
+    """Record images, grad mode and autocast of each call of views."""
 
     def __init__(self) -> None:
         super().__init__(Ramp())
@@ -175,32 +175,32 @@ class Spy(PretextTask[Labeled]):
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64, torch.float16], ids=str)
 @each_kind
-def test_step_brings_images_to_float32_in_the_unit_range(dtype: torch.dtype, given: int) -> None:
-    task, images = Spy(), some_images(given, dtype)
+def test_step_converts_images_to_float32_in_unit_range(dtype: torch.dtype, given: int) -> None:
+    task, images = Spy(), pixel_images(given, dtype)
     task.step(images, Generator())
     ((seen, _, _),) = task.seen
     assert seen.dtype == torch.float32
     torch.testing.assert_close(seen.double(), images.double() / (255 if dtype == torch.uint8 else 1))
 
 
-def test_step_makes_views_without_gradient_or_autocast_and_scores_them_with_both() -> None:
+def test_step_disables_grad_and_autocast_only_for_views() -> None:
     task = Spy()
     with torch.autocast("cpu", torch.bfloat16):
-        output = task.step(some_images(), Generator().manual_seed(4))
+        output = task.step(pixel_images(), generator(4))
     ((_, gradient, autocast),) = task.seen
     assert not gradient
     assert not autocast
     assert output.loss.requires_grad
     assert output.metrics["autocast"]
-    expected = task(task.views(some_images(), Generator().manual_seed(4)))
+    expected = task(task.views(pixel_images(), generator(4)))
     assert output.loss.item() == expected.loss.item()
 
 
 def test_step_runs_forward_hooks() -> None:
-    """Distributed wrappers and profilers hang on them."""
+    """Distributed wrappers and profilers use these hooks."""
     task, calls = Spy(), []
     task.register_forward_hook(lambda *_: calls.append(1))
-    task.step(some_images(), Generator())
+    task.step(pixel_images(), Generator())
     assert calls == [1]
 
 
@@ -213,30 +213,34 @@ def test_step_refuses_wrong_shapes(shape: tuple[int, ...]) -> None:
     assert not task.seen
 
 
-def test_nothing_follows_the_weights_by_default() -> None:
+def test_after_step_changes_nothing_by_default() -> None:
     task = Spy()
     state = {name: value.clone() for name, value in task.state_dict().items()}
     task.after_step()
     assert all(torch.equal(value, state[name]) for name, value in task.state_dict().items())
 
 
-def test_contracts_are_what_the_package_exports() -> None:
+def test_package_exports_the_contracts() -> None:
     assert (pk.Backbone, pk.SpatialBackbone, pk.Head) == (Backbone, SpatialBackbone, Head)
     assert (pk.PretextTask, pk.TaskOutput, pk.InputNormalization) == (PretextTask, TaskOutput, InputNormalization)
 
 
-def test_measuring_goes_chunk_by_chunk_and_refuses_nothing_to_measure() -> None:
-    images = torch.rand(2500, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+def test_measure_of_several_chunks_equals_one_chunk() -> None:
+    images = uniform(2500, 3, 4, 4)
     images[2048:] = 1.0
     measured = InputNormalization(3).measure(images)
     torch.testing.assert_close(measured.mean, images.double().mean((0, 2, 3)).float())
     torch.testing.assert_close(measured.std, images.double().std((0, 2, 3), correction=0).float())
-    with pytest.raises(ShapeError, match="Expected at least one image"):
-        InputNormalization(3).measure(images[:0])
+
+
+def test_measure_refuses_an_empty_batch() -> None:
+    with pytest.raises(ShapeError) as caught:
+        InputNormalization(3).measure(torch.zeros(0, 3, 4, 4))
+    assert str(caught.value) == "Expected at least one image, but got shape (0, 3, 4, 4). Pass the training images."
 
 
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.int64, torch.bool], ids=str)
-def test_numbers_that_are_no_pixels_are_refused(dtype: torch.dtype) -> None:
+def test_normalization_refuses_other_dtypes(dtype: torch.dtype) -> None:
     with pytest.raises(DataError) as caught:
         InputNormalization(3)(torch.zeros(2, 3, 8, 8).to(dtype))
     assert str(caught.value) == (
@@ -246,7 +250,9 @@ def test_numbers_that_are_no_pixels_are_refused(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 0, 8), (0, 1, 8, 0)])
-def test_images_without_pixels_are_refused_before_a_convolution_does(shape: tuple[int, ...]) -> None:
+def test_normalization_refuses_images_without_pixels(shape: tuple[int, ...]) -> None:
     with pytest.raises(ShapeError) as caught:
         InputNormalization(3)(torch.zeros(shape))
-    assert str(caught.value) == f"Expected images of at least 1 pixel, but got shape {shape}. Look at what cut them."
+    assert str(caught.value) == (
+        f"Expected images of at least 1 pixel, but got shape {shape}. Check the code that crops or resizes them."
+    )

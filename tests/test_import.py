@@ -1,4 +1,4 @@
-"""``import pretextkit`` is quick and changes nothing but ``sys.modules``."""
+"""``import pretextkit`` imports only torch and einops and changes no global state."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-# Run in a fresh interpreter. The audit hook goes in after torch, whose own import is not ours to judge.
+# Runs in a fresh interpreter. The audit hook comes after torch, because the import of torch is not under test.
 PROBE = """
     import json, locale, logging, os, random, signal, sys, threading, warnings
     import torch
@@ -69,25 +69,25 @@ def found() -> dict[str, Any]:
     return result
 
 
-def test_nothing_is_imported_beyond_torch_and_einops(found: dict[str, Any]) -> None:
-    # torchvision, torchmetrics, matplotlib and tqdm take seconds: each is imported where it is used.
+def test_import_loads_only_torch_and_einops(found: dict[str, Any]) -> None:
+    # torchvision, torchmetrics, matplotlib and tqdm take seconds: functions import them on first use.
     assert found["packages"] == ["einops", "pretextkit"]
 
 
-def test_no_global_state_is_changed(found: dict[str, Any]) -> None:
+def test_import_changes_no_global_state(found: dict[str, Any]) -> None:
     assert found["changed"] == []
 
 
-def test_no_connection_process_or_file_is_opened(found: dict[str, Any]) -> None:
+def test_import_opens_no_connection_process_or_file(found: dict[str, Any]) -> None:
     assert found["events"] == []
 
 
-def test_plots_and_testing_wait_until_asked_for(found: dict[str, Any]) -> None:
+def test_import_does_not_load_plots_and_testing(found: dict[str, Any]) -> None:
     assert "pretextkit.tasks._rotation" in found["modules"]
     assert not {"pretextkit.plots", "pretextkit.testing"} & set(found["modules"])
 
 
-def test_the_package_is_marked_as_typed() -> None:
+def test_package_has_a_py_typed_marker() -> None:
     import pretextkit
 
     assert (Path(pretextkit.__file__).parent / "py.typed").exists()

@@ -1,4 +1,4 @@
-"""What only real images show; they lie in the folder that PRETEXTKIT_DATA names."""
+"""Tests on real images, from the folder in the environment variable PRETEXTKIT_DATA."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = [
 ]
 
 
-def test_street_digits_load_as_they_are() -> None:
+def test_load_reads_svhn_splits_as_uint8() -> None:
     data = pk.data.load(SVHN)
     assert data.train_images.shape == (8001, 3, 32, 32)
     assert data.test_images.shape == (999, 3, 32, 32)
@@ -28,7 +28,7 @@ def test_street_digits_load_as_they_are() -> None:
     assert len(pk.data.stratified_subset(data.train_labels, 732)) == 732
 
 
-def test_rotation_teaches_more_about_digits_than_random_weights() -> None:
+def test_rotation_beats_random_weights_on_svhn() -> None:
     data = pk.data.load(SVHN)
     chosen = pk.data.stratified_subset(data.train_labels, 732)
     few = (data.train_images[chosen], data.train_labels[chosen])

@@ -1,7 +1,9 @@
-"""Names to classes: registered in code, or by distributions that are really installed (in a temporary folder)."""
+"""Registries: classes registered in code, and plug-ins of distributions installed in a temporary folder."""
 
 from __future__ import annotations
 
+import ast
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -50,7 +52,7 @@ def registry() -> Registry[pk.Head]:
 
 
 class Installer:
-    """Puts distributions where Python finds installed ones."""
+    """Install distributions into a temporary folder on ``sys.path``."""
 
     def __init__(self, site: Path) -> None:
         self.site = site
@@ -78,7 +80,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 # In code
 
 
-def test_the_registry_is_a_mapping_sorted_by_name(registry: Registry[pk.Head]) -> None:
+def test_registry_is_a_mapping_sorted_by_name(registry: Registry[pk.Head]) -> None:
     registry.register("b", Identity)
     registry.register("a-2", Other)
     assert list(registry) == ["a-2", "b"]
@@ -90,7 +92,7 @@ def test_the_registry_is_a_mapping_sorted_by_name(registry: Registry[pk.Head]) -
     assert repr(registry) == "Registry(head: a-2, b)"
 
 
-def test_create_passes_its_arguments_on() -> None:
+def test_create_passes_arguments_to_the_class() -> None:
     head = pk.heads.create("linear", 3, out_dim=2)
     assert head(torch.zeros(1, 3)).shape == (1, 2)
 
@@ -117,7 +119,7 @@ def test_decorators_register_and_return_the_class(monkeypatch: pytest.MonkeyPatc
     assert [pk.heads["one"], pk.backbones["one"], pk.pretext_tasks["one"]] == [Identity, Means, Spread]
 
 
-def test_a_second_class_under_a_name_is_refused_and_the_first_stays(registry: Registry[pk.Head]) -> None:
+def test_register_refuses_a_second_class_under_one_name(registry: Registry[pk.Head]) -> None:
     registry.register("mine", Identity)
     with pytest.raises(errors.DuplicateNameError) as caught:
         registry.register("mine", Other)
@@ -128,7 +130,7 @@ def test_a_second_class_under_a_name_is_refused_and_the_first_stays(registry: Re
     assert registry["mine"] is Identity
 
 
-def test_defining_the_same_class_again_replaces_it(registry: Registry[pk.Head]) -> None:
+def test_register_replaces_a_class_that_is_defined_again(registry: Registry[pk.Head]) -> None:
     def cell() -> type[pk.Head]:
         class Draft(Identity):
             pass
@@ -142,11 +144,11 @@ def test_defining_the_same_class_again_replaces_it(registry: Registry[pk.Head]) 
 
 
 @pytest.mark.parametrize("name", ["", " ", "Mine", "my_head", "my head", "-mine", "mine-", "a--b", "mine\n", "méthode"])
-def test_a_name_has_one_spelling(registry: Registry[pk.Head], name: str) -> None:
+def test_register_refuses_other_spellings_of_a_name(registry: Registry[pk.Head], name: str) -> None:
     with pytest.raises(errors.OptionError) as caught:
         registry.register(name, Identity)
     assert str(caught.value) == (
-        f"Expected lowercase words joined by hyphens as the name of the head {__name__}.Identity, but got {name!r}. "
+        f"Expected the name of the head {__name__}.Identity to be lowercase words joined by hyphens, but got {name!r}. "
         "Choose a name like 'small-cnn'."
     )
     assert list(registry) == []
@@ -155,46 +157,63 @@ def test_a_name_has_one_spelling(registry: Registry[pk.Head], name: str) -> None
 @pytest.mark.parametrize(
     ("thing", "shown"), [(int, "builtins.int"), (torch.nn.Linear, "torch.nn.modules.linear.Linear"), (3, "3")]
 )
-def test_only_subclasses_of_the_base_are_taken(registry: Registry[pk.Head], thing: type[pk.Head], shown: str) -> None:
+def test_register_refuses_class_of_other_base(registry: Registry[pk.Head], thing: type[pk.Head], shown: str) -> None:
     with pytest.raises(errors.OptionError) as caught:
         registry.register("mine", thing)
     assert str(caught.value) == (
-        f"Expected a subclass of Head as the head 'mine', but got {shown}. Derive it from pretextkit.Head."
+        f"Expected the head 'mine' to be a subclass of Head, but got {shown}. Derive it from pretextkit.Head."
     )
 
 
-@pytest.mark.parametrize("cls", [Half])  # a parameter, since mypy refuses the abstract class itself
-def test_a_class_that_cannot_be_built_is_refused(registry: Registry[pk.Head], cls: type[pk.Head]) -> None:
+@pytest.mark.parametrize("cls", [Half])  # a parameter, because mypy refuses the abstract class itself
+def test_register_refuses_abstract_classes(registry: Registry[pk.Head], cls: type[pk.Head]) -> None:
     with pytest.raises(errors.OptionError) as caught:
         registry.register("half", cls)
     assert str(caught.value) == (
-        f"Expected a class that can be built as the head 'half', but got {__name__}.Half without forward. "
-        "Define what is missing, or register the subclass that does."
+        f"Expected the head 'half' to be a concrete class, but got {__name__}.Half without forward. "
+        "Define forward, or register a subclass that does."
     )
 
 
-def test_an_unknown_name_suggests_the_nearest_and_lists_all(registry: Registry[pk.Head]) -> None:
+def test_unknown_name_suggests_the_nearest_and_lists_all(registry: Registry[pk.Head]) -> None:
     registry.register("linear", Identity)
     registry.register("mlp", Other)
     with pytest.raises(errors.UnknownNameError) as caught:
         registry["Linaer"]
     assert str(caught.value) == (
         "Expected the name of a head, but got 'Linaer'. Did you mean 'linear'? Known: linear, mlp. "
-        f"Plug-ins register in the entry-point group '{GROUP}'."
+        f"Plug-ins use the entry-point group '{GROUP}'."
     )
     with pytest.raises(errors.UnknownNameError, match=r"but got 'zzz'\. Known: linear, mlp\. Plug-ins"):
         registry.create("zzz")
 
 
-def test_an_unknown_name_in_an_empty_registry(registry: Registry[pk.Head]) -> None:
+def test_unknown_name_in_an_empty_registry_lists_none(registry: Registry[pk.Head]) -> None:
     with pytest.raises(errors.UnknownNameError, match=r"but got 'linear'\. Known: none\. Plug-ins"):
         registry["linear"]
 
 
 @pytest.mark.parametrize("name", ["SMALL_CNN", "smallcnn", "small cnn"])
-def test_suggestions_see_through_case_and_separators(name: str) -> None:
+def test_suggestions_ignore_case_and_separators(name: str) -> None:
     for known in ("small-cnn", "Small_CNN"):
         assert f"Did you mean {known!r}?" in str(unknown_name("backbone", name, ["resnet18", known]))
+
+
+@pytest.mark.parametrize(
+    ("types", "registry"),
+    [
+        ("PretextTaskRegistry", pk.pretext_tasks),
+        ("BackboneRegistry", pk.backbones),
+        ("HeadRegistry", pk.heads),
+    ],
+)
+def test_type_stub_lists_every_built_in_class(types: str, registry: Registry[torch.nn.Module]) -> None:
+    stub = ast.parse((Path(pk.__file__).parent / "_registry_types.pyi").read_text(encoding="utf-8"))
+    (cls,) = (node for node in stub.body if isinstance(node, ast.ClassDef) and node.name == types)
+    source = ast.unparse(cls)
+    overloads = dict(re.findall(r"name: Literal\['(.+?)'\]\) -> type\[\w+\.(\w+)\]", source))
+    built_in = {name: each.__name__ for name, each in registry.items() if each.__module__.startswith("pretextkit.")}
+    assert overloads == built_in
 
 
 # Installed
@@ -213,7 +232,7 @@ def test_listing_imports_no_plugin(registry: Registry[pk.Head], install: Install
     assert "bomb" not in sys.modules
 
 
-def test_a_plugin_is_loaded_by_name(registry: Registry[pk.Head], install: Installer) -> None:
+def test_plugin_is_loaded_by_name(registry: Registry[pk.Head], install: Installer) -> None:
     install("acme-heads", PLUGIN, {"plugged": ":Plugged"})
     head = registry.create("plugged", scale=2.0)
     assert head(torch.ones(1, 1)).item() == 2
@@ -230,7 +249,7 @@ def test_a_plugin_is_loaded_by_name(registry: Registry[pk.Head], install: Instal
     ],
     ids=["heads", "backbones", "pretext_tasks"],
 )
-def test_each_kind_has_its_documented_group(
+def test_each_kind_has_its_documented_entry_point_group(
     registry: Registry[torch.nn.Module],
     source: str,
     install: Installer,
@@ -244,17 +263,21 @@ def test_each_kind_has_its_documented_group(
     assert [name for name, other in vars(pk).items() if isinstance(other, Registry) and "plugged" in other] == [kind]
 
 
-def test_a_plugin_may_also_use_the_decorator(install: Installer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plugin_may_also_use_the_decorator(install: Installer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pk.heads, "_classes", dict(pk.heads._classes))
-    source = "import pretextkit as pk\n@pk.register_head('plugged')\nclass Plugged(pk.Head):\n    def forward(self, features): ..."
+    source = """
+        import pretextkit as pk
+
+        @pk.register_head("plugged")
+        class Plugged(pk.Head):
+            def forward(self, features): ...
+    """
     install("acme-heads", source, {"plugged": ":Plugged"}, group="pretextkit.heads")
     assert pk.heads["plugged"] is pk.heads["plugged"]
     assert list(pk.heads).count("plugged") == 1
 
 
-def test_two_plugins_with_one_name_are_both_named_and_neither_is_loaded(
-    registry: Registry[pk.Head], install: Installer
-) -> None:
+def test_two_plugins_under_one_name_are_both_named_unloaded(registry: Registry[pk.Head], install: Installer) -> None:
     install("beta", PLUGIN, {"plugged": ":Plugged", "other": ":Plugged"})
     install("acme", "raise RuntimeError('imported')", {"plugged": ":Plugged"})
     assert list(registry) == ["other", "plugged"]
@@ -268,7 +291,7 @@ def test_two_plugins_with_one_name_are_both_named_and_neither_is_loaded(
     assert registry["other"].__module__ == "beta", "the rest of a plug-in still works"
 
 
-def test_a_plugin_cannot_take_a_name_that_is_in_use(registry: Registry[pk.Head], install: Installer) -> None:
+def test_plugin_under_a_registered_name_is_refused(registry: Registry[pk.Head], install: Installer) -> None:
     registry.register("mine", Identity)
     install("acme", PLUGIN, {"mine": ":Plugged"})
     for _ in range(2):
@@ -288,7 +311,7 @@ def test_a_plugin_cannot_take_a_name_that_is_in_use(registry: Registry[pk.Head],
         ("", ":Plugged", "AttributeError: module 'acme' has no attribute 'Plugged'"),
     ],
 )
-def test_a_broken_plugin_names_its_distribution(
+def test_broken_plugin_error_names_its_distribution(
     registry: Registry[pk.Head], install: Installer, source: str, attribute: str, got: str
 ) -> None:
     install("acme", source, {"plugged": attribute})
@@ -302,7 +325,7 @@ def test_a_broken_plugin_names_its_distribution(
         assert f"{type(caught.value.__cause__).__name__}: {caught.value.__cause__}" == got
 
 
-def test_a_plugin_whose_entry_point_is_malformed(registry: Registry[pk.Head], install: Installer) -> None:
+def test_plugin_with_malformed_entry_point_is_refused(registry: Registry[pk.Head], install: Installer) -> None:
     install("acme", PLUGIN, {"plugged": ": not an object reference"})
     with pytest.raises(errors.PluginError, match=r"of acme 1\.2\.3"):
         registry["plugged"]
@@ -314,13 +337,13 @@ def test_a_plugin_whose_entry_point_is_malformed(registry: Registry[pk.Head], in
         (
             "class Plugged: ...",
             ":Plugged",
-            "a subclass of Head as the head 'plugged', but got acme:Plugged of acme 1.2.3.",
+            "the head 'plugged' to be a subclass of Head, but got acme:Plugged of acme 1.2.3.",
         ),
-        (PLUGIN, "", "a subclass of Head as the head 'plugged', but got acme of acme 1.2.3."),
+        (PLUGIN, "", "the head 'plugged' to be a subclass of Head, but got acme of acme 1.2.3."),
         ("from pretextkit import Head as Plugged", ":Plugged", "acme:Plugged of acme 1.2.3 without forward."),
     ],
 )
-def test_a_plugin_of_the_wrong_kind_names_its_distribution(
+def test_plugin_of_wrong_kind_error_names_its_distribution(
     registry: Registry[pk.Head], install: Installer, source: str, attribute: str, text: str
 ) -> None:
     install("acme", source, {"plugged": attribute})
@@ -329,7 +352,7 @@ def test_a_plugin_of_the_wrong_kind_names_its_distribution(
     assert text in str(caught.value)
 
 
-def test_a_plugin_with_a_bad_name_names_its_distribution(registry: Registry[pk.Head], install: Installer) -> None:
+def test_plugin_with_bad_name_error_names_its_distribution(registry: Registry[pk.Head], install: Installer) -> None:
     install("acme", PLUGIN, {"My_Head": ":Plugged"})
-    with pytest.raises(errors.OptionError, match=r"name of the head acme:Plugged of acme 1\.2\.3, but got 'My_Head'"):
+    with pytest.raises(errors.OptionError, match=r"head acme:Plugged of acme 1\.2\.3 to be .*, but got 'My_Head'"):
         registry["My_Head"]

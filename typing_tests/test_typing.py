@@ -1,4 +1,4 @@
-"""mypy and pyright accept every line of ``passes`` and refuse exactly the lines marked ``# E`` in ``fails``."""
+"""mypy and pyright accept every line of ``passes`` and report exactly the lines marked ``# E`` in ``fails``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Errors = dict[Path, dict[int, str]]
 
 
 def run(*command: str) -> str:
-    """Run a checker; exit status 1 says that it found errors, as it should, and 2 that it did not work."""
+    """Run a type checker. Exit status 1 means that it found type errors, and 2 that it failed."""
     answer = subprocess.run([sys.executable, "-m", *command], cwd=HERE, capture_output=True, text=True, check=False)
     assert answer.returncode in (0, 1), answer.stdout + answer.stderr
     return answer.stdout
@@ -51,13 +51,13 @@ def marked(path: Path) -> set[int]:
 
 
 @pytest.mark.parametrize("path", sorted(HERE.glob("passes/*.py")), ids=lambda path: path.name)
-def test_passes(errors: Errors, path: Path) -> None:
+def test_checker_accepts_file_without_errors(errors: Errors, path: Path) -> None:
     assert errors.get(path, {}) == {}
 
 
 @pytest.mark.parametrize("path", sorted(HERE.glob("fails/*.py")), ids=lambda path: path.name)
-def test_fails(errors: Errors, path: Path) -> None:
-    assert marked(path), "a file of failures marks at least one"
+def test_checker_reports_marked_lines_only(errors: Errors, path: Path) -> None:
+    assert marked(path), "the file marks no line"
     found = errors.get(path, {})
     assert {line: text for line, text in found.items() if line not in marked(path)} == {}, "errors on unmarked lines"
     assert marked(path) - set(found) == set(), "marked lines without an error"

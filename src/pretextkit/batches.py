@@ -1,6 +1,6 @@
-"""What a pretext task's views look like: one named tuple per kind of batch.
+"""Batch types of pretext tasks: one named tuple per kind of views.
 
-Letters in shapes: ``b`` batch, ``c`` channels, ``h w`` pixels, ``p`` patch pixels.
+Letters in shapes: ``b`` batch, ``c`` channels, ``h w`` height and width, ``p`` side of a patch, in pixels.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["ImageToImage", "Labeled", "Masked", "PatchPair", "Tiles", "TwoViews"
 
 
 class Labeled(NamedTuple):
-    """Images with the labels a task made for them (or a person did)."""
+    """Images with labels, made by a task or by annotators."""
 
     images: Tensor
     """``b c h w``, float in [0, 1]."""
@@ -22,7 +22,7 @@ class Labeled(NamedTuple):
 
 
 class ImageToImage(NamedTuple):
-    """Images to be shown, and the images to be made of them."""
+    """Input images, and the target images of a reconstruction."""
 
     input: Tensor
     """``b c h w``, float in [0, 1]."""
@@ -40,31 +40,31 @@ class TwoViews(NamedTuple):
 
 
 class PatchPair(NamedTuple):
-    """A center patch, one of its eight neighbors, and which one it is."""
+    """Center patches, one of the eight neighbors of each, and its position."""
 
     center: Tensor
     """``b c p p``."""
     neighbor: Tensor
     """``b c p p``."""
     position: Tensor
-    """``b``, int64 in 0…7, row by row without the center: 0 is above left, 7 below right."""
+    """``b``, int64 in 0…7, row by row without the center: 0 is top left, 7 bottom right."""
 
 
 class Tiles(NamedTuple):
-    """The nine tiles of each image in a shuffled order, and which order it is."""
+    """Nine shuffled tiles of each image, and the index of the permutation."""
 
     tiles: tuple[Tensor, ...]
-    """Nine times ``b c p p``, as shown: row by row, from above left to below right."""
+    """Nine times ``b c p p``, in shuffled order: row by row, from top left to bottom right."""
     permutation: Tensor
-    """``b``, int64: number of the order."""
+    """``b``, int64: index of the permutation."""
 
 
 class Masked(NamedTuple):
-    """Images with a hidden region, and what was there."""
+    """Images with hidden pixels, and the original images."""
 
     visible: Tensor
     """``b c h w``: the images with the hidden pixels replaced."""
     mask: Tensor
     """``b 1 h w``, bool: True where pixels are hidden."""
     target: Tensor
-    """``b c h w``: the images as they were."""
+    """``b c h w``: the original images."""

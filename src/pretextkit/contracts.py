@@ -1,4 +1,4 @@
-"""The contract: what a backbone, a head and a pretext task are."""
+"""The contract: abstract classes of backbones, heads and pretext tasks."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ GRAY_FROM_RGB = (0.299, 0.587, 0.114)
 
 
 class TaskOutput(NamedTuple):
-    """What one forward pass of a pretext task gives."""
+    """Loss and metrics of one forward pass of a pretext task."""
 
     loss: Tensor
-    """``()``, with gradient."""
+    """Scalar ``()``, with gradient."""
     metrics: Mapping[str, Tensor]
-    """Each ``()``, detached."""
+    """Scalars ``()`` by name, detached."""
 
 
 def as_float(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Bring images to ``dtype`` in [0, 1], where float ones are already.
+    """Convert images to ``dtype`` in [0, 1]; uint8 images are divided by 255.
 
     Example:
         >>> as_float(torch.tensor([0, 51, 255], dtype=torch.uint8))
@@ -46,7 +46,7 @@ def as_float(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def _checked_float(images: Tensor, dtype: torch.dtype) -> Tensor:
-    """Refuse what is not ``b c h w`` with 1 or 3 channels and pixels, and bring the rest to ``dtype`` in [0, 1]."""
+    """Check that images are ``b c h w`` with 1 or 3 channels, and convert them to ``dtype`` in [0, 1]."""
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         raise ShapeError(
             "images b c h w with 1 or 3 channels",
@@ -54,7 +54,11 @@ def _checked_float(images: Tensor, dtype: torch.dtype) -> Tensor:
             fix="Put channels second (images.permute(0, 3, 1, 2)) and add a batch axis to a single image.",
         )
     if 0 in images.shape[2:]:
-        raise ShapeError("images of at least 1 pixel", got=f"shape {tuple(images.shape)}", fix="Look at what cut them.")
+        raise ShapeError(
+            "images of at least 1 pixel",
+            got=f"shape {tuple(images.shape)}",
+            fix="Check the code that crops or resizes them.",
+        )
     if images.dtype != torch.uint8 and not images.is_floating_point():
         raise DataError(
             "images of dtype uint8 (0 to 255) or floating-point (0 to 1)",
@@ -65,14 +69,14 @@ def _checked_float(images: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 class InputNormalization(nn.Module):
-    """Bring raw images to the channels and the scale a backbone was trained on.
+    """Convert raw images to the channels and the scale of a backbone.
 
-    Gray images are repeated to three channels and color images reduced to luma, as the backbone needs;
-    then the mean is taken off and the result divided by the standard deviation, both stored with the weights,
-    so that no downstream use can mismatch them. Until :meth:`measure` is called, mean and std are 0.5 and 0.25.
+    Gray images are repeated to three channels or color images reduced to luma, as the backbone needs. Then the mean is
+    subtracted and the result divided by the standard deviation. Both are stored with the weights, because a backbone
+    needs the same numbers downstream. Before :meth:`measure`, mean and std are 0.5 and 0.25.
 
     Args:
-        channels: 1 or 3, what the backbone takes.
+        channels: Input channels of the backbone, 1 or 3.
 
     Example:
         >>> normalization = InputNormalization(channels=3)
@@ -99,11 +103,11 @@ class InputNormalization(nn.Module):
 
     @torch.no_grad()
     def measure(self, images: Tensor) -> InputNormalization:
-        """Set mean and std to those of ``images`` (``b c h w``, uint8 or float in [0, 1])."""
+        """Set mean and std to the statistics of ``images`` (``b c h w``, uint8 or float in [0, 1])."""
         if images.numel() == 0:
-            raise ShapeError("at least one image", got=f"shape {tuple(images.shape)}", fix="Pass images to measure.")
+            raise ShapeError("at least one image", got=f"shape {tuple(images.shape)}", fix="Pass the training images.")
         sums = squares = torch.zeros((), dtype=torch.float64, device=images.device)
-        for chunk in torch.split(images, 1024):  # a copy of all images as float64 could be more than the memory holds
+        for chunk in torch.split(images, 1024):  # a float64 copy of all images may not fit into memory
             pixels = self.adapt(chunk).double()
             sums = sums + pixels.sum((0, 2, 3))
             squares = squares + pixels.square().sum((0, 2, 3))
@@ -114,13 +118,13 @@ class InputNormalization(nn.Module):
 
     @torch.no_grad()
     def set(self, mean: Tensor, std: Tensor) -> None:
-        """Set mean and std, each ``c``; a constant channel gets the standard deviation of one gray level."""
+        """Set mean and std, each ``c``; std is at least one gray level, 1/255, because channels may be constant."""
         self.mean.copy_(mean)
         self.std.copy_(std.clamp(min=1 / 255))
         self.measured.fill_(True)
 
     def adapt(self, images: Tensor) -> Tensor:
-        """Make ``images`` float in [0, 1] with this backbone's number of channels."""
+        """Convert ``images`` to float in [0, 1] with ``self.channels`` channels."""
         images = _checked_float(images, self.mean.dtype)
         if images.shape[1] == self.channels:
             return images
@@ -138,12 +142,12 @@ class InputNormalization(nn.Module):
 
 
 class Backbone(nn.Module, ABC):
-    """Images ``b c h w`` in [0, 1] to features ``b d``: the product of pretraining.
+    """Network from images ``b c h w`` in [0, 1] to features ``b d``: the product of pretraining.
 
     A subclass sets ``feature_dim`` and calls :attr:`normalization` on its input.
 
     Args:
-        in_channels: 1 or 3; images of the other kind are adapted.
+        in_channels: Input channels, 1 or 3; images with the other number are converted.
     """
 
     feature_dim: int
@@ -162,11 +166,11 @@ class Backbone(nn.Module, ABC):
 
 
 class SpatialBackbone(Backbone):
-    """A backbone with feature maps; its features are the global average of the last one."""
+    """Backbone with feature maps; the features are the global average of the last map."""
 
     @abstractmethod
     def stages(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Map ``b c h w`` to the map ``b d' h' w'`` after every stage, first to last."""
+        """Map ``b c h w`` to one map ``b d' h' w'`` per stage, first to last."""
 
     def feature_map(self, images: Tensor) -> Tensor:
         """Map ``b c h w`` to the last stage's map ``b d h' w'``."""
@@ -177,7 +181,7 @@ class SpatialBackbone(Backbone):
 
 
 class Head(nn.Module, ABC):
-    """Features ``b d`` (or maps ``b d h' w'``, for a decoder) to what a loss needs."""
+    """Network from features ``b d`` (or maps ``b d h' w'``, for a decoder) to the input of a loss."""
 
     @abstractmethod
     def forward(self, features: Tensor) -> Tensor:
@@ -189,14 +193,16 @@ class Head(nn.Module, ABC):
 
 
 BatchT = TypeVar("BatchT", bound=tuple[Any, ...])
-BackboneT = TypeVar("BackboneT", bound=Backbone, default=Backbone)
+# Covariant: a task of a SmallCNN is also a task of a Backbone, because forward only reads ``backbone``.
+BackboneT = TypeVar("BackboneT", bound=Backbone, default=Backbone, covariant=True)
+SpatialBackboneT = TypeVar("SpatialBackboneT", bound=SpatialBackbone, default=SpatialBackbone, covariant=True)
 
 
 class PretextTask(nn.Module, ABC, Generic[BatchT, BackboneT]):
-    """A task that images pose by themselves: make views of them, and score a backbone on the views.
+    """Self-supervised task: makes views of images and computes a loss of a backbone on the views.
 
     Args:
-        backbone: What is trained; after training, use it without the task.
+        backbone: Network to train; after training, use it without the task.
     """
 
     backbone: BackboneT
@@ -209,31 +215,32 @@ class PretextTask(nn.Module, ABC, Generic[BatchT, BackboneT]):
     def views(self, images: Tensor, generator: Generator) -> BatchT:
         """Make a batch from ``images`` (``b c h w``, float in [0, 1]).
 
-        Every image gets its own draw from ``generator`` and nothing else is random; no parameter is read and
-        ``images`` is left as it was.
+        Every image gets its own draw from ``generator``, the only source of random numbers. The method reads no
+        parameter and does not change ``images``.
         """
 
     @abstractmethod
     def forward(self, batch: BatchT) -> TaskOutput:
-        """Score a batch: backbone, head, loss."""
+        """Compute loss and metrics of a batch: backbone, head, loss."""
 
     if TYPE_CHECKING:
 
         def __call__(self, batch: BatchT) -> TaskOutput: ...
 
     def after_step(self) -> None:
-        """Move what follows the weights (a momentum copy, a queue) once the optimizer has stepped."""
+        """Update state that follows the weights, such as a momentum copy, after each optimizer step."""
 
     @final
     def step(self, images: Tensor, generator: Generator) -> TaskOutput:
-        """Make views of ``images`` (without gradient, in float32 whatever the autocast) and score them.
+        """Make views of ``images``, without gradient and in float32 even under autocast, and compute their loss.
 
         Args:
             images: ``b c h w`` with 1 or 3 channels, uint8 or float in [0, 1].
-            generator: Source of all that is random in the views.
+            generator: Source of all random numbers in the views.
 
         Raises:
             ShapeError: The images have another rank or number of channels.
+            DataError: The images are neither uint8 nor floating-point.
         """
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
             batch = self.views(_checked_float(images, torch.float32), generator)

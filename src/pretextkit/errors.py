@@ -1,4 +1,4 @@
-"""The errors pretextkit raises: each says what was expected, what came, and what to do. And its warnings."""
+"""Errors with three parts (expected value, actual value, fix), and training warnings."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class PretextkitError(Exception):
     """Base of every error raised on purpose by pretextkit.
 
     Args:
-        expected: What was expected, as a noun phrase; without ``got``, a sentence that says what is wrong.
-        got: What came instead.
-        fix: What to do about it, as a sentence.
+        expected: Expected value as a noun phrase; without ``got``, a full sentence that describes the problem.
+        got: Actual value.
+        fix: Advice to the caller, as a sentence.
 
     Example:
         >>> print(PretextkitError("a batch of at least 2", got=1, fix="Raise batch_size."))
@@ -44,19 +44,19 @@ class PretextkitError(Exception):
 
 
 class TrainingWarning(UserWarning):
-    """Training goes on, and does not do what it should; the message names the cause and the cure."""
+    """Training continues with a silent failure; the message names the cause and a fix."""
 
 
 class CollapseWarning(TrainingWarning):
-    """A backbone has come to give every image nearly the same features; the message names the cause."""
+    """The backbone gives nearly the same features to all images; the message names the cause."""
 
 
 class ShapeError(PretextkitError, ValueError):
-    """A tensor has a shape the function cannot take."""
+    """A tensor has an invalid shape."""
 
 
 class DataError(PretextkitError, ValueError):
-    """Images, labels or files hold something the function cannot use."""
+    """Images, labels or files have invalid contents."""
 
 
 class OptionError(PretextkitError, ValueError):
@@ -64,27 +64,27 @@ class OptionError(PretextkitError, ValueError):
 
 
 class UnknownNameError(PretextkitError, KeyError):
-    """A name is not known; the message suggests the nearest one."""
+    """A name is unknown; the message suggests the most similar one."""
 
 
 class DuplicateNameError(PretextkitError, ValueError):
-    """Two things claim one name."""
+    """Two classes have the same name."""
 
 
 class PluginError(PretextkitError, ImportError):
-    """An installed plug-in could not be loaded."""
+    """An installed plug-in cannot be loaded."""
 
 
 class CheckpointError(PretextkitError, RuntimeError):
-    """A checkpoint is damaged, belongs to another run, or cannot be written."""
+    """A checkpoint is corrupt, belongs to another run, or cannot be written."""
 
 
 class DivergenceError(PretextkitError, RuntimeError):
-    """Training produced a loss that is not finite."""
+    """The training loss is NaN or infinite."""
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str], fix: str = "") -> UnknownNameError:
-    """Build the error for a name that is not known, with the nearest known one and all of them.
+    """Build the error for an unknown name, with the most similar valid name and a list of all.
 
     Example:
         >>> print(unknown_name("precision", "FP_16", ["bf16", "fp16", "fp32"]))

@@ -1,11 +1,11 @@
-"""Named pretext tasks, backbones and heads, built in, registered in code, or installed as plug-ins."""
+"""Registries of pretext tasks, backbones and heads: built in, registered in code, or installed as plug-ins."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pretextkit.contracts import Backbone, Head, PretextTask
 from pretextkit.errors import DuplicateNameError, OptionError, PluginError, unknown_name
@@ -23,17 +23,18 @@ __all__ = [
 T = TypeVar("T")
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-"""One spelling only, so that ``Small_CNN`` and ``small-cnn`` cannot both exist."""
+"""One spelling per name: ``Small_CNN`` and ``small-cnn`` cannot both exist."""
 
 
 class Registry(Mapping[str, type[T]]):
-    """A mapping from names to classes of one kind.
+    """Mapping from names to classes of one kind.
 
-    Listing imports no plug-in; ``registry[name]`` loads it.
+    Listing the names imports no plug-in; ``registry[name]`` does. Type checkers know the class and the options of
+    each built-in name; for any other name they accept all options.
 
     Args:
-        kind: What is registered, for messages.
-        base: Every class registered must derive from it.
+        kind: Noun for the classes in error messages, such as ``"backbone"``.
+        base: Base class of every registered class.
         group: Entry-point group through which installed packages add classes.
 
     Example:
@@ -53,17 +54,17 @@ class Registry(Mapping[str, type[T]]):
     def register(self, name: str, cls: type[T]) -> None:
         """Register ``cls`` as ``name``.
 
-        Defining the same class again (a notebook cell run twice) replaces it.
+        A class that is defined again, such as in a notebook cell that runs twice, replaces the first one.
 
         Raises:
-            OptionError: ``name`` is not lowercase words joined by hyphens, or ``cls`` does not derive from the
-                registry's base or leaves some of its methods abstract.
-            DuplicateNameError: Another class has the name.
+            OptionError: ``name`` is not lowercase words joined by hyphens, or ``cls`` is abstract or does not derive
+                from the registry's base.
+            DuplicateNameError: Another class has this name.
         """
         self._register(name, cls, _path(cls))
 
     def create(self, name: str, *args: Any, **options: Any) -> T:
-        """Build ``self[name](*args, **options)``, for names that come from a configuration or command line."""
+        """Build ``self[name](*args, **options)``, for a name from a configuration or a command line."""
         return self[name](*args, **options)
 
     def __getitem__(self, name: str) -> type[T]:
@@ -77,7 +78,7 @@ class Registry(Mapping[str, type[T]]):
         for point in points:
             self._register(name, self._load(point), _source(point))
         if name not in self._classes:
-            raise unknown_name(self.kind, name, self, f"Plug-ins register in the entry-point group {self.group!r}.")
+            raise unknown_name(self.kind, name, self, f"Plug-ins use the entry-point group {self.group!r}.")
         return self._classes[name]
 
     def __contains__(self, name: object) -> bool:
@@ -95,27 +96,27 @@ class Registry(Mapping[str, type[T]]):
     def _register(self, name: str, cls: type[T], source: str) -> None:
         if not NAME.fullmatch(name):
             raise OptionError(
-                f"lowercase words joined by hyphens as the name of the {self.kind} {source}",
+                f"the name of the {self.kind} {source} to be lowercase words joined by hyphens",
                 got=repr(name),
                 fix="Choose a name like 'small-cnn'.",
             )
         if not (isinstance(cls, type) and issubclass(cls, self.base)):
             raise OptionError(
-                f"a subclass of {self.base.__name__} as the {self.kind} {name!r}",
+                f"the {self.kind} {name!r} to be a subclass of {self.base.__name__}",
                 got=source,
                 fix=f"Derive it from pretextkit.{self.base.__name__}.",
             )
         if missing := sorted(getattr(cls, "__abstractmethods__", ())):
             raise OptionError(
-                f"a class that can be built as the {self.kind} {name!r}",
+                f"the {self.kind} {name!r} to be a concrete class",
                 got=f"{source} without {' and '.join(missing)}",
-                fix="Define what is missing, or register the subclass that does.",
+                fix=f"Define {' and '.join(missing)}, or register a subclass that does.",
             )
-        known = self._classes.get(name)
-        if known is not None and _path(known) != _path(cls):
+        registered = self._classes.get(name)
+        if registered is not None and _path(registered) != _path(cls):
             raise DuplicateNameError(
                 f"one {self.kind} named {name!r}",
-                got=f"{_path(known)} and {source}",
+                got=f"{_path(registered)} and {source}",
                 fix="Give one of them another name.",
             )
         self._classes[name] = cls
@@ -140,23 +141,29 @@ def _source(point: EntryPoint) -> str:
     return f"{point.value} of {origin}"
 
 
-pretext_tasks: Registry[PretextTask[Any, Any]] = Registry("pretext task", PretextTask, "pretextkit.pretext_tasks")
-backbones: Registry[Backbone] = Registry("backbone", Backbone, "pretextkit.backbones")
-heads: Registry[Head] = Registry("head", Head, "pretextkit.heads")
+if TYPE_CHECKING:  # overloads give each built-in name its class
+    from pretextkit._registry_types import BackboneRegistry, HeadRegistry, PretextTaskRegistry
+else:
+    BackboneRegistry = HeadRegistry = PretextTaskRegistry = Registry
+
+pretext_tasks = PretextTaskRegistry("pretext task", PretextTask, "pretextkit.pretext_tasks")
+backbones = BackboneRegistry("backbone", Backbone, "pretextkit.backbones")
+heads = HeadRegistry("head", Head, "pretextkit.heads")
 
 TaskT = TypeVar("TaskT", bound=PretextTask[Any, Any])
 BackboneT = TypeVar("BackboneT", bound=Backbone)
 HeadT = TypeVar("HeadT", bound=Head)
 
 
-# One concrete decorator per kind: a generic one would make type checkers forget the class it returns.
+# One concrete decorator per kind: type checkers lose the decorated class in a generic one.
 
 
 def register_pretext_task(name: str) -> Callable[[type[TaskT]], type[TaskT]]:
     """Register the decorated :class:`~pretextkit.PretextTask` as ``name``.
 
     Raises:
-        OptionError, DuplicateNameError: As in :meth:`Registry.register`.
+        OptionError: ``name`` is not lowercase words joined by hyphens, or the class is abstract or of another kind.
+        DuplicateNameError: Another class has this name.
 
     Example:
         >>> from pretextkit import Labeled, TaskOutput
@@ -181,7 +188,8 @@ def register_backbone(name: str) -> Callable[[type[BackboneT]], type[BackboneT]]
     """Register the decorated :class:`~pretextkit.Backbone` as ``name``.
 
     Raises:
-        OptionError, DuplicateNameError: As in :meth:`Registry.register`.
+        OptionError: ``name`` is not lowercase words joined by hyphens, or the class is abstract or of another kind.
+        DuplicateNameError: Another class has this name.
 
     Example:
         >>> @register_backbone("channel-means")
@@ -204,7 +212,8 @@ def register_head(name: str) -> Callable[[type[HeadT]], type[HeadT]]:
     """Register the decorated :class:`~pretextkit.Head` as ``name``.
 
     Raises:
-        OptionError, DuplicateNameError: As in :meth:`Registry.register`.
+        OptionError: ``name`` is not lowercase words joined by hyphens, or the class is abstract or of another kind.
+        DuplicateNameError: Another class has this name.
 
     Example:
         >>> @register_head("unit-length")

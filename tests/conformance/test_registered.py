@@ -1,6 +1,6 @@
-"""What is registered is the test matrix: a new built-in is tested without writing a test.
+"""Conformance of every registered class, installed plug-ins included: the registries are the test matrix.
 
-``OPTIONS`` and ``EXPECTED_FAILURES`` say what a name needs beside the defaults; installed plug-ins are tested as well.
+``EXPECTED_FAILURES`` exempts tasks from checks, and ``HEADS`` holds the arguments of each head.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from pretextkit.testing import (
     pretext_task_checks,
 )
 
-ALL_FOUR = "all four rotations of every image, nothing is random"
-AS_THEY_ARE = "images are shown as they are, nothing is random"
-NO_COLORS = "gray images have no colors to predict, and are refused"
+ALL_FOUR = "makes all four rotations of every image, without random draws"
+UNCHANGED = "shows the images unchanged, without random draws"
+NO_COLORS = "refuses gray images, which have no colors to predict"
 EXPECTED_FAILURES: Mapping[str, Mapping[str, str]] = {
-    "autoencoder": {"views_draw_for_each_image": AS_THEY_ARE, "views_use_the_generator": AS_THEY_ARE},
+    "autoencoder": {"views_draw_for_each_image": UNCHANGED, "views_use_the_generator": UNCHANGED},
     "colorization": {
-        "takes_gray_and_color": NO_COLORS,
-        "views_draw_for_each_image": AS_THEY_ARE,
-        "views_use_the_generator": AS_THEY_ARE,
+        "accepts_gray_and_color": NO_COLORS,
+        "views_draw_for_each_image": UNCHANGED,
+        "views_use_the_generator": UNCHANGED,
     },
     "rotation": {"views_draw_for_each_image": ALL_FOUR, "views_use_the_generator": ALL_FOUR},
 }
@@ -38,7 +38,7 @@ HEADS: Mapping[str, tuple[tuple[Any, ...], tuple[int, ...]]] = {
     "conv-decoder": ((16,), (16, 4, 4)),
     "patch-discriminator": ((), (3, 16, 16)),
 }
-"""Arguments of each head, and the shape of one image's features."""
+"""Arguments of each head, and the shape of the features of one image."""
 
 
 def tasks() -> dict[str, list[Check]]:
@@ -84,14 +84,14 @@ def test_head(check: Check) -> None:
     check.run()
 
 
-def test_every_head_has_arguments_to_be_tried_with() -> None:
+def test_every_registered_head_has_test_arguments() -> None:
     assert set(pk.heads) == set(HEADS)
 
 
 @pytest.mark.parametrize("name", pk.pretext_tasks)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_every_task_takes_every_kind_of_backbone(name: str, channels: int) -> None:
-    wanted = "takes_odd_batches" if name == "colorization" else "takes_gray_and_color"
+def test_task_accepts_gray_and_color_backbones(name: str, channels: int) -> None:
+    expected = "accepts_odd_batches" if name == "colorization" else "accepts_gray_and_color"
     make = lambda: pk.pretext_tasks.create(name, TinyBackbone(in_channels=channels))  # noqa: E731
-    (check,) = (check for check in pretext_task_checks(make) if check.name == wanted)
+    (check,) = (check for check in pretext_task_checks(make) if check.name == expected)
     check.run()

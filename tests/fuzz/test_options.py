@@ -152,7 +152,7 @@ SEQUENCES = {
     "tuple[float, float]",
     "int | tuple[int, int] | None",
 }
-RESULTS = ("Result", "Score", "Metrics", "Cell", "Calibration", "DetectionMetrics", "Data")
+RESULTS = ("Result", "Score", "Metrics", "Run", "Calibration", "DetectionMetrics", "Data")
 """How the classes of what functions give back end."""
 
 WRONG: tuple[Any, ...] = ("3", "", b"3", None, True, [1], ["3"], [None], {"3": 3}, math.nan, 2.5, 1j, object())

@@ -146,7 +146,7 @@ def test_a_backbone_without_maps_and_a_bottleneck_below_one_are_refused() -> Non
             return images.mean((2, 3))
 
     with pytest.raises(OptionError, match="a SpatialBackbone, as images are decoded from its last feature map"):
-        Colorization(Flat())  # type: ignore[arg-type]
+        Colorization(Flat())  # type: ignore[type-var]
     with pytest.raises(OptionError, match="bottleneck"):
         task_of(bottleneck=0)
     assert task_of(bottleneck=2).head.layers[0].out_channels == 2

@@ -1,4 +1,4 @@
-"""Backbones and heads that are broken in one place each, and the check that says so."""
+"""Backbones and heads with one fault each, and the check that detects it."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ class CountsInEval(TinyBackbone):
         return super().forward(images)
 
 
-@fails_check("eval_features_ignore_batch_mates")
+@fails_check("eval_features_ignore_other_images")
 class CentersOnBatch(TinyBackbone):
     def forward(self, images: Tensor) -> Tensor:
         features = super().forward(images)
         return features - features.mean(0)
 
 
-@fails_check("features_tell_images_apart")
+@fails_check("features_differ_between_images")
 class Constant(TinyBackbone):
     def stages(self, images: Tensor) -> tuple[Tensor, ...]:
         return super().stages(images * 0)
@@ -157,7 +157,7 @@ class IgnoresFeatures(CorrectHead):
         return super().forward(features * 0)
 
 
-@fails_check("features_are_left_alone")
+@fails_check("features_are_unchanged")
 class WritesIntoFeatures(CorrectHead):
     def forward(self, features: Tensor) -> Tensor:
         return super().forward(features.relu_())

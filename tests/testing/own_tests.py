@@ -1,6 +1,6 @@
-"""What a task's own tests look like: naive twins, true targets, and hidden pixels that change nothing.
+"""Tests of single tasks: naive twins of the loss, correct targets, and independence of hidden pixels.
 
-The conformance kit knows no task, so that it cannot know whether a target is true; each of these functions knows one.
+The conformance kit has no knowledge of a task and cannot check its targets; these functions can.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ def batch_of(task: Any, pixels: Tensor | None = None) -> Any:
     return task.views(images() if pixels is None else pixels.clone(), torch.Generator().manual_seed(0))
 
 
-def turning_back_gives_the_image(task: ToyRotation) -> None:
-    """A view turned back by its label is the image it was made of."""
+def rotating_back_restores_the_image(task: ToyRotation) -> None:
+    """Rotating a view back by its label restores the image."""
     batch = batch_of(task)
     for image, view, label in zip(images(), batch.images, batch.labels, strict=True):
         assert torch.equal(torch.rot90(view, -int(label), (1, 2)), image)
 
 
 def cross_entropy_equals_a_loop(task: ToyRotation) -> None:
-    """The loss is the mean over rows of the log-sum-exp of a row's logits less the logit of its label."""
+    """The loss is the mean over rows of the log-sum-exp of the logits minus the logit of the label."""
     batch = batch_of(task)
     logits = task.head(task.backbone(batch.images)).tolist()
     rows = [math.log(sum(map(math.exp, row))) - row[k] for row, k in zip(logits, batch.labels.tolist(), strict=True)]
     torch.testing.assert_close(task(batch).loss.item(), sum(rows) / len(rows), rtol=1e-4, atol=1e-5)
 
 
-def neighbors_lie_where_their_index_says(task: ToyContext) -> None:
-    """On images whose pixels hold their own coordinates, patches differ by the offset of their index."""
+def neighbor_offsets_match_positions(task: ToyContext) -> None:
+    """On images that hold pixel coordinates, center and neighbor differ by the offset of the position."""
     grid = torch.stack(torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij"))
     batch = batch_of(task, torch.cat((grid, grid[:1])).repeat(16, 1, 1, 1) / 32)
     moved = (batch.neighbor - batch.center).mean((2, 3))[:, :2] * 32
@@ -54,7 +54,7 @@ def neighbors_lie_where_their_index_says(task: ToyContext) -> None:
 
 
 def nt_xent_equals_a_loop(task: ToyContrast) -> None:
-    """Each row against every row but itself, its partner being the right one."""
+    """The loss contrasts each row with all other rows; its partner is the positive."""
     batch = batch_of(task)
     z = torch.nn.functional.normalize(task.head(task.backbone(torch.cat(batch)))).tolist()
     n, total = len(z) // 2, 0.0
@@ -65,15 +65,15 @@ def nt_xent_equals_a_loop(task: ToyContrast) -> None:
 
 
 def hidden_pixels_change_no_prediction(task: ToyInpainting | ContextEncoder | Denoising) -> None:
-    """What is hidden cannot be seen: other pixels under the mask give the same prediction."""
+    """Changing the pixels under the mask does not change the prediction."""
     batch = batch_of(task)
     other = batch_of(task, torch.where(batch.mask, 1 - images(), images()))
     assert torch.equal(batch.mask, other.mask)
     torch.testing.assert_close(task.reconstruct(batch.visible), task.reconstruct(other.visible))
 
 
-def only_hidden_pixels_count(task: ToyInpainting) -> None:
-    """The loss is the mean squared error of the hidden pixels, counted one by one."""
+def loss_counts_hidden_pixels_only(task: ToyInpainting) -> None:
+    """The loss is the mean squared error of the hidden pixels, by a loop."""
     batch = batch_of(task)
     error = (task.reconstruct(batch.visible) - batch.target).square().mean(1).detach()
     hidden = [float(error[b, r, c]) for b, r, c in batch.mask[:, 0].nonzero().tolist()]
@@ -81,7 +81,7 @@ def only_hidden_pixels_count(task: ToyInpainting) -> None:
 
 
 def copy_is_the_moving_average(task: ToyMomentum) -> None:
-    """After a step the copy is m times itself plus 1 - m times the weights."""
+    """After a step, the copy is m times itself plus 1 - m times the weights."""
     weights, lagging = task.head[2].weight, task.copy[1][2].weight  # type: ignore[index]
     with torch.no_grad():
         weights.add_(1)
@@ -90,8 +90,8 @@ def copy_is_the_moving_average(task: ToyMomentum) -> None:
     torch.testing.assert_close(task.copy[1][2].weight.detach(), wanted)  # type: ignore[index]
 
 
-def only_hole_and_border_count(task: ContextEncoder) -> None:
-    """The loss is the squared error of the hole and, with its weight, of the pixels around it, counted one by one."""
+def loss_counts_hole_and_border_only(task: ContextEncoder) -> None:
+    """The loss is the weighted squared error of the hole and its border, by a loop."""
     batch = batch_of(task)
     error = (task.reconstruct(batch.visible) - batch.target).square().mean(1).detach()
     total = weights = 0.0
@@ -105,27 +105,27 @@ def only_hole_and_border_count(task: ContextEncoder) -> None:
 
 
 def target_is_the_image(task: Any) -> None:
-    """What is to be made is the image itself, pixel by pixel."""
+    """The target equals the image."""
     assert torch.equal(batch_of(task).target, images())
 
 
-def every_pixel_counts(task: Denoising) -> None:
-    """The loss is the mean squared error of all pixels, spoilt or not."""
+def loss_counts_every_pixel(task: Denoising) -> None:
+    """The loss is the mean squared error of all pixels, corrupted or not."""
     batch = batch_of(task)
     error = (task.reconstruct(batch.visible) - batch.target).square().mean().item()
     torch.testing.assert_close(task(batch).loss.item(), error, rtol=1e-4, atol=1e-6)
 
 
-def code_is_as_narrow_as_asked_for(task: NarrowAutoencoder) -> None:
-    """What is drawn around one place of the map depends on as many numbers as the bottleneck has channels."""
+def code_has_the_rank_of_the_bottleneck(task: NarrowAutoencoder) -> None:
+    """The decoder output at one map position has the rank of the bottleneck."""
     decoder = task.head.eval()
     code = task.backbone.feature_map(images(1)).detach()[:, :, :1, :1]
     slopes = torch.func.jacrev(lambda place: decoder(place).flatten())(code).flatten(1)
     assert torch.linalg.matrix_rank(slopes.double(), rtol=1e-5) <= 2
 
 
-def nothing_passes_by_the_code(task: Autoencoder) -> None:
-    """Where all images have one code, they have one reconstruction."""
+def reconstruction_depends_on_code_only(task: Autoencoder) -> None:
+    """Images with the same code have the same reconstruction."""
     code = task.backbone.feature_map(images(1)).detach()
     task.backbone.stages = lambda images: (code.expand(len(images), -1, -1, -1),)  # type: ignore[method-assign]
     made = task.reconstruct(images())
@@ -133,70 +133,70 @@ def nothing_passes_by_the_code(task: Autoencoder) -> None:
 
 
 def colors_change_no_prediction(task: Colorization) -> None:
-    """An image and the gray one of its lightness are drawn alike."""
+    """An image and the gray image of equal lightness give the same prediction."""
     shown, gray = (batch_of(task, each).input for each in (images(), same_lightness(images()).expand(-1, 3, -1, -1)))
     made = (task.head(task.backbone.feature_map(each)) for each in (shown, gray))
     torch.testing.assert_close(*made, atol=1e-3, rtol=0)
 
 
-def colors_are_counted_one_by_one(task: Colorization) -> None:
-    """The loss is the mean squared error of a* and b*, in units of 110."""
+def color_loss_equals_a_loop(task: Colorization) -> None:
+    """The loss is the mean squared error of a* and b* in units of 110, by a loop."""
     drawn = 2 * task.head(task.backbone.feature_map(same_lightness(images()))).detach() - 1
     true = rgb_to_lab(images())[:, 1:] / 110
     errors = [(one - other) ** 2 for one, other in zip(drawn.flatten().tolist(), true.flatten().tolist(), strict=True)]
     torch.testing.assert_close(task(batch_of(task)).loss.item(), sum(errors) / len(errors), rtol=1e-4, atol=1e-6)
 
 
-def tiles_lie_where_their_order_says(task: Jigsaw) -> None:
-    """On images whose pixels hold their own coordinates, each tile begins in the cell that the label's order names."""
+def tiles_match_their_permutation(task: Jigsaw) -> None:
+    """On images that hold pixel coordinates, each tile comes from the grid position of its permutation."""
     batch, step = _corners(task)
     cells = (batch // step * torch.tensor([3, 1])).sum(2)
     assert torch.equal(cells, task.orders[_tiles(task).permutation])
 
 
-def orders_differ(task: Jigsaw) -> None:
-    """No order comes twice, and each has every tile once."""
+def permutations_are_distinct(task: Jigsaw) -> None:
+    """All permutations differ, and each has every tile once."""
     assert len(torch.unique(task.orders, dim=0)) == len(task.orders)
     assert torch.equal(task.orders.sort(1).values, torch.arange(9).expand_as(task.orders))
 
 
-def tiles_keep_apart(task: Jigsaw) -> None:
-    """Between two tiles there is at least one pixel that none of them shows."""
+def tiles_do_not_touch(task: Jigsaw) -> None:
+    """At least one pixel lies between two tiles."""
     corners, _ = _corners(task)
     apart = (corners[:, :, None] - corners[:, None]).abs().amax(3)[:, ~torch.eye(9, dtype=torch.bool)]
     assert int(apart.min()) > _tiles(task).tiles[0].shape[2]
 
 
 def _tiles(task: Jigsaw) -> Any:
-    """Cut tiles, as they are, out of images whose pixels hold their own coordinates."""
+    """Cut unprocessed tiles from images that hold pixel coordinates."""
     grid = torch.stack(torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij"))
     task.remove_shortcuts = lambda patches, generator: patches  # type: ignore[method-assign]
     return batch_of(task, torch.cat((grid, grid[:1])).repeat(16, 1, 1, 1))
 
 
 def _corners(task: Jigsaw) -> tuple[Tensor, int]:
-    """Give the row and column ``n 9 2`` in which each tile begins, and the pixels from cell to cell."""
+    """Return row and column ``n 9 2`` of each tile, and the grid spacing in pixels."""
     layout = task.layout_for(images())
     corners = torch.stack([tile[:, :2, 0, 0] for tile in _tiles(task).tiles], 1).long()
     return corners, layout.patch + layout.gap
 
 
 OWN_TESTS: dict[type[Any], tuple[Callable[[Any], None], ...]] = {
-    ToyRotation: (turning_back_gives_the_image, cross_entropy_equals_a_loop),
-    ToyContext: (neighbors_lie_where_their_index_says,),
+    ToyRotation: (rotating_back_restores_the_image, cross_entropy_equals_a_loop),
+    ToyContext: (neighbor_offsets_match_positions,),
     ToyMomentum: (copy_is_the_moving_average,),
     ToyContrast: (nt_xent_equals_a_loop,),
-    ToyInpainting: (hidden_pixels_change_no_prediction, only_hidden_pixels_count),
-    ContextEncoder: (hidden_pixels_change_no_prediction, only_hole_and_border_count, target_is_the_image),
-    Denoising: (hidden_pixels_change_no_prediction, every_pixel_counts, target_is_the_image),
-    NarrowAutoencoder: (code_is_as_narrow_as_asked_for, nothing_passes_by_the_code, target_is_the_image),
-    Colorization: (colors_change_no_prediction, colors_are_counted_one_by_one, target_is_the_image),
-    Jigsaw: (tiles_lie_where_their_order_says, orders_differ, tiles_keep_apart),
+    ToyInpainting: (hidden_pixels_change_no_prediction, loss_counts_hidden_pixels_only),
+    ContextEncoder: (hidden_pixels_change_no_prediction, loss_counts_hole_and_border_only, target_is_the_image),
+    Denoising: (hidden_pixels_change_no_prediction, loss_counts_every_pixel, target_is_the_image),
+    NarrowAutoencoder: (code_has_the_rank_of_the_bottleneck, reconstruction_depends_on_code_only, target_is_the_image),
+    Colorization: (colors_change_no_prediction, color_loss_equals_a_loop, target_is_the_image),
+    Jigsaw: (tiles_match_their_permutation, permutations_are_distinct, tiles_do_not_touch),
 }
 
 
 def own_tests(task: type[Any]) -> tuple[Callable[[Any], None], ...]:
-    """Find the tests written for ``task``, or for the correct task that it is a broken child of."""
+    """Find the tests of ``task`` or of its correct parent class."""
     return next(tests for kind, tests in OWN_TESTS.items() if issubclass(task, kind))
 
 

@@ -1,4 +1,4 @@
-"""The list of planted bugs."""
+"""Registry of planted bugs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from pretextkit import PretextTask
 
 BUGS: dict[type[PretextTask[Any, Any]], tuple[str, str]] = {}
-"""Each broken task, with what is wrong in words and what is sure to catch it."""
+"""Description of the bug in each broken task, and the name of a test that detects it."""
 
 
 def planted(wrong: str, *, caught_by: str) -> Callable[[type[Any]], type[Any]]:
-    """Plant a bug."""
+    """Register the decorated task as a planted bug."""
 
     def decorate(task: type[Any]) -> type[Any]:
         BUGS[task] = wrong, caught_by

@@ -1,6 +1,6 @@
-"""Bugs planted in the toy tasks, one method each, and a table of what catches them and those in built-in tasks.
+"""Bugs planted in the toy tasks, and a table of the checks that detect these and the bugs in built-in tasks.
 
-``python -m tests.testing.planted_bugs`` writes docs/explanation/planted-bugs.md; it takes three minutes.
+``python -m tests.testing.planted_bugs`` writes docs/explanation/planted-bugs.md in about three minutes.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from pretextkit.tasks import Autoencoder, Colorization
 from pretextkit.testing import TinyBackbone, pretext_task_checks
 from pretextkit.testing._runner import failure
 
-from . import planted_in_built_in  # noqa: F401 - plants its bugs
+from . import planted_in_built_in  # noqa: F401 - registers its bugs
 from .own_tests import fails, own_tests
 from .planted import BUGS, planted
 from .toy_tasks import OFFSETS, ToyContext, ToyContrast, ToyInpainting, ToyMomentum, ToyRotation
 
-AS_THEY_ARE = ("views_draw_for_each_image", "views_use_the_generator")
-EXEMPTED = {Autoencoder: AS_THEY_ARE, Colorization: (*AS_THEY_ARE, "takes_gray_and_color")}
-"""What these tasks need not do: nothing in their views is random, and gray images have no colors to predict."""
+UNCHANGED = ("views_draw_for_each_image", "views_use_the_generator")
+EXEMPTED = {Autoencoder: UNCHANGED, Colorization: (*UNCHANGED, "accepts_gray_and_color")}
+"""Checks without meaning for a task: its views are not random, or gray images have no colors to predict."""
 
 
 @planted("the mask is never applied", caught_by="hidden_pixels_change_no_prediction")
@@ -36,7 +36,7 @@ class MaskNeverApplied(ToyInpainting):
         return images
 
 
-@planted("the loss counts visible pixels too", caught_by="only_hidden_pixels_count")
+@planted("the loss counts visible pixels too", caught_by="loss_counts_hidden_pixels_only")
 class LossOverAllPixels(ToyInpainting):
     def error(self, prediction: Tensor, batch: Masked) -> Tensor:
         return (prediction - batch.target).square().mean()
@@ -48,13 +48,13 @@ class UnmaskedDiagonal(ToyContrast):
         return F.normalize(z) @ F.normalize(z).T / self.temperature
 
 
-@planted("rows and columns of the patch grid are swapped", caught_by="neighbors_lie_where_their_index_says")
+@planted("rows and columns of the patch grid are swapped", caught_by="neighbor_offsets_match_positions")
 class WrongPatchIndex(ToyContext):
     def corner(self, cells: Tensor, position: Tensor) -> Tensor:
         return cells * (1 + OFFSETS[position].flip(1))
 
 
-@planted("patches overlap by a few pixels", caught_by="borders_tell_nothing")
+@planted("patches overlap by a few pixels", caught_by="borders_hold_no_shortcut")
 class OverlappingPatches(ToyContext):
     growth = 4
 
@@ -62,20 +62,20 @@ class OverlappingPatches(ToyContext):
         return super().cut(images, corners.clamp(max=images.shape[2] - size), size)
 
 
-@planted("patches reach over the edge and are padded with black", caught_by="borders_tell_nothing")
+@planted("patches reach over the edge and are padded with black", caught_by="borders_hold_no_shortcut")
 class PaddedPatches(ToyContext):
     def cut(self, images: Tensor, corners: Tensor, size: int) -> Tensor:
         return super().cut(F.pad(images, (1, 1, 1, 1)), corners, size)
 
 
-@planted("one draw serves the whole batch", caught_by="views_draw_for_each_image")
+@planted("all images of a batch share one draw", caught_by="views_draw_for_each_image")
 class SharedDraw(ToyContrast):
     def view(self, images: Tensor, generator: Generator) -> Tensor:
         b, c, h, w = images.shape
         return super().view(images.reshape(1, b * c, h, w), generator).view(b, c, h, w)
 
 
-@planted("the global RNG is used", caught_by="views_leave_global_rng_alone")
+@planted("the global RNG is used", caught_by="views_leave_global_rng_unchanged")
 class GlobalRng(ToyContext):
     def draw(self, b: int, generator: Generator) -> Tensor:
         return torch.randint(8, (b,))
@@ -87,13 +87,13 @@ class PythonRandom(ToyContext):
         return torch.tensor([random.randrange(8) for _ in range(b)])
 
 
-@planted("views make their own generator, always with one seed", caught_by="views_use_the_generator")
+@planted("views use a new generator with a constant seed", caught_by="views_use_the_generator")
 class SeedIgnored(ToyContrast):
     def view(self, images: Tensor, generator: Generator) -> Tensor:
         return super().view(images, Generator().manual_seed(0))
 
 
-@planted("views change their input in place", caught_by="views_change_no_input")
+@planted("views change their input in place", caught_by="views_leave_images_unchanged")
 class InPlaceViews(ToyInpainting):
     def hide(self, images: Tensor, mask: Tensor) -> Tensor:
         return images.masked_fill_(mask, 0.5)
@@ -105,7 +105,7 @@ class ViewsReadParameters(ToyContrast):
         return super().view(images, generator) + next(self.backbone.parameters()).mean()
 
 
-@planted("reshaping mixes the images of a batch", caught_by="views_keep_images_apart")
+@planted("reshaping mixes the images of a batch", caught_by="views_keep_images_separate")
 class MixedImages(ToyContrast):
     def view(self, images: Tensor, generator: Generator) -> Tensor:
         b, c, h, w = images.shape
@@ -118,19 +118,19 @@ class DetachedBackbone(ToyRotation):
         return super().features(images).detach()
 
 
-@planted("labels are shuffled against the images", caught_by="prefers_its_own_targets")
+@planted("labels are shuffled against the images", caught_by="loss_depends_on_targets")
 class LabelsShuffled(ToyRotation):
     def label(self, turns: Tensor) -> Tensor:
         return turns.roll(1)
 
 
-@planted("labels name the opposite turn", caught_by="turning_back_gives_the_image")
+@planted("labels are the opposite rotation", caught_by="rotating_back_restores_the_image")
 class LabelsOff(ToyRotation):
     def label(self, turns: Tensor) -> Tensor:
         return (4 - turns) % 4
 
 
-@planted("rotations are interpolated and leave black corners", caught_by="borders_tell_nothing")
+@planted("rotations are interpolated and leave black corners", caught_by="borders_hold_no_shortcut")
 class BlackCorners(ToyRotation):
     def turn(self, images: Tensor, turns: Tensor, generator: Generator) -> Tensor:
         angle = turns * torch.pi / 2 + 0.2 * (turns > 0) * torch.rand(len(turns), generator=generator)
@@ -163,14 +163,14 @@ class LossNegated(ToyRotation):
         return -super().loss(logits, labels)
 
 
-@planted("a gradient reversal is left in", caught_by="learns_on_unseen_images")
+@planted("a gradient reversal remains", caught_by="learns_on_unseen_images")
 class GradientReversed(ToyRotation):
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         loss = super().loss(logits, labels)
         return 2 * loss.detach() - loss
 
 
-@planted("patches are divided by a standard deviation that may be 0", caught_by="takes_extreme_images")
+@planted("patches are divided by a standard deviation that may be 0", caught_by="accepts_extreme_images")
 class DividesByZero(ToyContext):
     def cut(self, images: Tensor, corners: Tensor, size: int) -> Tensor:
         patches = super().cut(images, corners, size)
@@ -186,7 +186,7 @@ class Overflows(ToyContrast):
         return -(scores[torch.arange(len(z)), torch.arange(len(z)).roll(len(z) // 2)] / scores.sum(1)).log().mean()
 
 
-@planted("no negatives: all images end in one point", caught_by="features_do_not_collapse")
+@planted("no negatives: all features collapse to one point", caught_by="features_do_not_collapse")
 class Collapses(ToyContrast):
     def loss(self, z: Tensor) -> Tensor:
         a, b = z.chunk(2)
@@ -206,7 +206,7 @@ class MetricsWithGraph(ToyContrast):
         return {"spread": z.std(0, correction=0).mean()}
 
 
-@planted("what the loss needs is no buffer and not saved", caught_by="state_dict_round_trip")
+@planted("state of the loss is no buffer and is not saved", caught_by="state_dict_round_trip")
 class StateNotSaved(ToyContrast):
     def __init__(self, backbone: Backbone) -> None:
         super().__init__(backbone)
@@ -216,13 +216,13 @@ class StateNotSaved(ToyContrast):
         return super().loss(z - self.center)
 
 
-@planted("the momentum copy shares the weights", caught_by="copies_have_their_own_memory")
+@planted("the momentum copy shares the weights", caught_by="copies_share_no_memory")
 class CopySharesWeights(ToyMomentum):
     def make_copy(self) -> nn.ModuleList:
         return self.online()
 
 
-@planted("the momentum copy is another module over the same memory", caught_by="copies_have_their_own_memory")
+@planted("the momentum copy is another module over the same memory", caught_by="copies_share_no_memory")
 class CopySharesMemory(ToyMomentum):
     def make_copy(self) -> nn.ModuleList:
         lagging = super().make_copy()
@@ -230,63 +230,63 @@ class CopySharesMemory(ToyMomentum):
         return lagging.requires_grad_(False)
 
 
-@planted("the momentum copy never moves", caught_by="copies_follow_after_step")
+@planted("the momentum copy is never updated", caught_by="copies_follow_after_step")
 class CopyNeverMoves(ToyMomentum):
     def move(self, lagging: Tensor, leading: Tensor) -> None:
         lagging = lagging.lerp(leading, 1 - self.momentum)
 
 
-@planted("after_step moves the weights towards the copy", caught_by="after_step_leaves_weights_alone")
+@planted("after_step moves the weights towards the copy", caught_by="after_step_leaves_weights_unchanged")
 class CopyLeads(ToyMomentum):
     def move(self, lagging: Tensor, leading: Tensor) -> None:
         leading.lerp_(lagging, 1 - self.momentum)
 
 
-@planted("momentum weights copy and original the wrong way round", caught_by="copy_is_the_moving_average")
+@planted("momentum weights of copy and original are swapped", caught_by="copy_is_the_moving_average")
 class MomentumSwapped(ToyMomentum):
     def move(self, lagging: Tensor, leading: Tensor) -> None:
         lagging.lerp_(leading, self.momentum)
 
 
-@planted("the loss forgets the second view", caught_by="prefers_its_own_targets")
+@planted("the loss ignores the second view", caught_by="loss_depends_on_targets")
 class SecondViewForgotten(ToyMomentum):
     def forward(self, batch: TwoViews) -> TaskOutput:
         return super().forward(TwoViews(batch.a, batch.a))
 
 
-@planted("oblong images fail inside torch", caught_by="refuses_oblong_images_in_words")
+@planted("oblong images fail inside torch", caught_by="accepts_or_refuses_oblong_images")
 class OblongNotRefused(ToyRotation):
     def views(self, images: Tensor, generator: Generator) -> Labeled:
         turns = torch.randint(4, (len(images),), generator=generator)
         return Labeled(self.turn(images, turns, generator), self.label(turns))
 
 
-@planted("small images fail inside torch", caught_by="refuses_small_images_in_words")
+@planted("small images fail inside torch", caught_by="accepts_or_refuses_small_images")
 class SmallNotRefused(ToyContrast):
     def view(self, images: Tensor, generator: Generator) -> Tensor:
         return F.avg_pool2d(super().view(images, generator), 2)
 
 
-@planted("only even batches work", caught_by="takes_odd_batches")
+@planted("only even batches work", caught_by="accepts_odd_batches")
 class EvenBatchesOnly(ToyRotation):
     def features(self, images: Tensor) -> Tensor:
         halves = images.view(2, len(images) // 2, *images.shape[1:])
         return torch.cat([self.backbone(half) for half in halves])
 
 
-@planted("the blue channel is taken for granted", caught_by="takes_gray_and_color")
+@planted("the backbone gets only the blue channel", caught_by="accepts_gray_and_color")
 class ColorOnly(ToyRotation):
     def features(self, images: Tensor) -> Tensor:
         return super().features(images[:, 2:])
 
 
-@planted("logits are divided by their deviation within the batch", caught_by="takes_or_refuses_one_image")
+@planted("logits are divided by their deviation within the batch", caught_by="accepts_or_refuses_one_image")
 class OneImageGivesNan(ToyRotation):
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return super().loss(logits / (logits.var(0) + 0.1).sqrt(), labels)
 
 
-@planted("a float32 buffer meets bfloat16", caught_by="takes_bfloat16_autocast")
+@planted("a float32 tensor is mixed with bfloat16", caught_by="accepts_bfloat16_autocast")
 class Float32Only(ToyRotation):
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         kept = torch.zeros(len(logits), 4)
@@ -306,7 +306,7 @@ class ContiguousOnly(ToyContrast):
         return super().view(images.view(-1).view(images.shape), generator)
 
 
-@planted("forward normalizes its batch in place", caught_by="forward_leaves_batch_alone")
+@planted("forward normalizes its batch in place", caught_by="forward_leaves_batch_unchanged")
 class InPlaceForward(ToyRotation):
     def features(self, images: Tensor) -> Tensor:
         return super().features(images.sub_(images.mean()).add_(0.5))
@@ -331,14 +331,14 @@ class HoldsClosure(ToyRotation):
 
 
 def caught_by_kit(task: type[Any]) -> list[str]:
-    """Name the checks of the kit that fail for ``task``, but for those that its correct parent is exempted from."""
+    """List the checks of the kit that fail for ``task``, without the exemptions of its correct parent."""
     exempted = next((names for kind, names in EXEMPTED.items() if issubclass(task, kind)), ())
     checks = pretext_task_checks(lambda: task(TinyBackbone()))
     return [check.name for check in checks if check.name not in exempted and failure(check)]
 
 
 def caught_by_own_tests(task: type[Any]) -> list[str]:
-    """Name the task's own tests that fail for ``task``."""
+    """List the own tests of the task that fail for ``task``."""
     return [test.__name__ for test in own_tests(task) if fails(test, build(task))]
 
 
@@ -350,7 +350,7 @@ def build(task: type[Any]) -> Any:
 
 
 def page() -> str:
-    """Run the whole kit and the tasks' own tests over every bug, and write what caught it."""
+    """Run the full kit and the own tests of the task on every bug, and write the table."""
     rows, kit, own = [], 0, 0
     for task, (wrong, caught_by) in BUGS.items():
         by_kit, by_own = caught_by_kit(task), caught_by_own_tests(task)
@@ -358,17 +358,17 @@ def page() -> str:
         rows.append(f"| {task.__bases__[0].__name__}: {wrong} | {_names(by_kit, caught_by)} | {_names(by_own)} |")
     return "\n".join(
         [
-            "# What the conformance kit catches, and what it cannot",
+            "# Planted bugs",
             "",
             "Written by `python -m tests.testing.planted_bugs`.",
             "",
-            f"{len(BUGS)} bugs were planted in correct tasks, one at a time: toy tasks, and those of pretextkit that",
-            f"hide, shuffle, color or reconstruct. The kit caught {kit}; the kit and the tasks' own tests together",
-            f"caught {own}. What the kit misses keeps the contract and still trains: only a test that knows the task",
-            "can tell that a target is not true. Write such tests for your own task: a naive-loop twin of the loss, a",
-            "closed-form value, a test that the target is true, a test that hidden pixels change no prediction.",
+            f"{len(BUGS)} bugs were planted in correct tasks, one at a time: in toy tasks, and in built-in tasks that",
+            f"hide, shuffle, color or reconstruct. The kit detects {kit}; with the own tests of the tasks,",
+            f"{own} are detected. The other bugs keep the contract, and training still works: only a test for the",
+            "task can find a wrong target. Write such tests for your own task: a naive-loop twin of the loss, a",
+            "closed-form value, a test of the target, and a test that hidden pixels do not change the prediction.",
             "",
-            "| Bug | Checks of the kit that fail | The task's own tests that fail |",
+            "| Bug | Failed checks of the kit | Failed own tests of the task |",
             "|---|---|---|",
             *rows,
             "",
@@ -377,7 +377,7 @@ def page() -> str:
 
 
 def _names(names: list[str], first: str = "") -> str:
-    """List up to three names, ``first`` first if it is there."""
+    """List up to three names, beginning with ``first`` if the list has it."""
     ordered = sorted(names, key=lambda name: name != first)
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(f"`{name}`" for name in ordered[:3]) + more or "none"

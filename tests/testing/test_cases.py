@@ -9,12 +9,12 @@ import torch
 from pretextkit.batches import PatchPair, TwoViews
 from pretextkit.errors import ShapeError
 from pretextkit.testing import TinyBackbone
-from pretextkit.testing._cases import TaskCase, global_rng_states, map_tensors, same, seeded, tensors
+from pretextkit.testing._cases import TaskCase, global_rng_states, global_seed, map_tensors, same, tensors
 
 from .toy_tasks import ToyContrast
 
 
-def test_tensors_are_found_in_nested_batches_and_their_types_kept() -> None:
+def test_map_tensors_keeps_the_types_of_nested_batches() -> None:
     one, two = torch.ones(1), torch.ones(2)
     batch = {"pair": TwoViews(one, two), "list": [one, (two, 3)]}
     assert [len(tensor) for tensor in tensors(batch)] == [1, 2, 1, 2]
@@ -39,33 +39,33 @@ def test_same_compares_shapes_values_and_nan() -> None:
     ("library", "draw"),
     [("torch", lambda: torch.rand(1)), ("numpy", lambda: np.random.rand()), ("Python", random.random)],  # noqa: NPY002
 )
-def test_a_draw_from_any_global_rng_is_seen_and_undone_by_seeded(library: str, draw: object) -> None:
+def test_global_seed_restores_every_global_rng(library: str, draw: object) -> None:
     assert callable(draw)
     before = global_rng_states()
-    with seeded(0):
+    with global_seed(0):
         draw()
         inside = draw()
         assert global_rng_states()[library] != before[library]
     assert global_rng_states() == before
-    with seeded(0):
+    with global_seed(0):
         draw()
         assert draw() == inside
 
 
-def test_a_task_under_test_has_seeded_weights() -> None:
+def test_task_case_seeds_the_weights() -> None:
     case = TaskCase(lambda: ToyContrast(TinyBackbone()))
     first, second, other = (list(case.task(seed).parameters()) for seed in (0, 0, 1))
     assert same(first, second)
     assert not same(first, other)
 
 
-def test_patches_of_a_pair_keep_their_names() -> None:
+def test_map_tensors_keeps_field_names() -> None:
     pair = map_tensors(torch.clone, PatchPair(torch.ones(1), torch.ones(1), torch.ones(1)))
     assert pair._fields == ("center", "neighbor", "position")
 
 
-def test_step_takes_every_dtype_and_refuses_every_wrong_rank() -> None:
-    # What the contract does for every task, the kit need not check of each.
+def test_step_accepts_every_dtype_and_refuses_wrong_ranks() -> None:
+    # The contract ensures this for every task, so the kit does not check it for each.
     task = TaskCase(lambda: ToyContrast(TinyBackbone())).task()
     levels = torch.randint(256, (4, 3, 16, 16), generator=torch.Generator().manual_seed(0))
     images = [levels.float() / 255, levels.to(torch.uint8), levels.double() / 255]

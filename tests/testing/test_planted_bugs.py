@@ -1,4 +1,4 @@
-"""What is broken is caught, what is correct passes, and every check of the kit can fail."""
+"""The kit detects planted bugs and passes correct tasks, and every check of the kit can fail."""
 
 from __future__ import annotations
 
@@ -16,45 +16,45 @@ from .planted_bugs import build
 from .toy_tasks import TOY_TASKS, ToyRotation
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "planted-bugs.md"
-ALONE = {"factory_makes_new_tasks"}
-"""Checks of the factory, which no bug in a task can break; they have tests of their own."""
+FACTORY_CHECKS = {"factory_makes_new_tasks"}
+"""Checks of the factory, which no bug in a task can break; another test covers them."""
 
 
 @pytest.mark.parametrize("task", TOY_TASKS)
-def test_correct_tasks_pass_the_kit(task: Any) -> None:
+def test_kit_passes_correct_tasks(task: Any) -> None:
     check_pretext_task(lambda: task(TinyBackbone()))
 
 
 @pytest.mark.parametrize("task", OWN_TESTS)
-def test_correct_tasks_pass_their_own_tests(task: Any) -> None:
+def test_own_tests_pass_correct_tasks(task: Any) -> None:
     for test in own_tests(task):
         test(build(task))
 
 
 @pytest.mark.parametrize("task", BUGS)
-def test_every_bug_is_caught_by_what_is_said_to_catch_it(task: Any) -> None:
+def test_declared_check_detects_planted_bug(task: Any) -> None:
     name = BUGS[task][1]
     checks = {check.name: check for check in pretext_task_checks(lambda: task(TinyBackbone()))}
     if name in checks:
-        assert failure(checks[name]), f"{name} lets it pass"
+        assert failure(checks[name]), f"{name} passes"
     else:
         (test,) = (test for test in own_tests(task) if test.__name__ == name)
-        assert fails(test, build(task)), f"{name} lets it pass"
+        assert fails(test, build(task)), f"{name} passes"
 
 
-def test_no_check_of_the_kit_is_idle() -> None:
+def test_every_check_of_the_kit_detects_a_bug() -> None:
     names = {check.name for check in pretext_task_checks(lambda: ToyRotation(TinyBackbone()))}
-    assert names - {caught_by for _, caught_by in BUGS.values()} == ALONE
+    assert names - {caught_by for _, caught_by in BUGS.values()} == FACTORY_CHECKS
 
 
-def test_a_factory_that_reuses_one_backbone_is_caught() -> None:
+def test_kit_detects_factory_that_reuses_a_backbone() -> None:
     backbone = TinyBackbone()
     (check,) = (c for c in pretext_task_checks(lambda: ToyRotation(backbone)) if c.name == "factory_makes_new_tasks")
     assert failure(check) == "Two tasks share parameters; build backbone and task inside the factory."
 
 
-def test_the_page_lists_every_bug() -> None:
+def test_page_lists_every_bug_with_a_detection() -> None:
     lines = PAGE.read_text(encoding="utf-8").splitlines()
-    for wrong, _ in BUGS.values():
-        (line,) = (line for line in lines if f": {wrong} |" in line)
+    for task, (wrong, _) in BUGS.items():
+        (line,) = (line for line in lines if line.startswith(f"| {task.__bases__[0].__name__}: {wrong} |"))
         assert not line.endswith("| none | none |")

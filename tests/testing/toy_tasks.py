@@ -1,4 +1,4 @@
-"""Five correct toy tasks, each in small methods, so that a planted bug is one method overridden."""
+"""Five correct toy tasks in small methods: a planted bug overrides one method."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def at_least(images: Tensor, size: int) -> None:
 
 
 class ToyRotation(PretextTask[Labeled]):
-    """Each image turned by its own number of quarter turns."""
+    """Predict the random quarter turns of each image."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__(backbone)
@@ -57,7 +57,7 @@ class ToyRotation(PretextTask[Labeled]):
 
 
 class ToyContext(PretextTask[PatchPair]):
-    """A center patch and one of its neighbors, each jittered inside its cell of a 3x3 grid."""
+    """Predict the position of a neighbor of the center patch in a jittered 3x3 grid."""
 
     jitter, growth = 2, 0
 
@@ -92,7 +92,7 @@ class ToyContext(PretextTask[PatchPair]):
 
 
 class ToyContrast(PretextTask[TwoViews]):
-    """Two views of each image, shifted, brightened and contrasted at random; NT-Xent."""
+    """NT-Xent between two views of each image with random shift, brightness and contrast."""
 
     temperature = 0.2
 
@@ -129,7 +129,7 @@ class ToyContrast(PretextTask[TwoViews]):
 
 
 class ToyInpainting(PretextTask[Masked, SpatialBackbone]):
-    """Predict the pixels of a hidden square; only they count."""
+    """Predict the pixels of a hidden rectangle; the loss is over hidden pixels."""
 
     def __init__(self, backbone: SpatialBackbone) -> None:
         super().__init__(backbone)

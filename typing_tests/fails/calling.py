@@ -1,4 +1,4 @@
-"""What the functional layer refuses. Every marked line is an error, and no other line."""
+"""Wrong calls of the functional layer. Every marked line is an error, and no other line."""
 
 from __future__ import annotations
 

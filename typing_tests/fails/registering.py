@@ -1,4 +1,4 @@
-"""What registries and decorators refuse. Every marked line is an error, and no other line."""
+"""Wrong uses of registries and decorators. Every marked line is an error, and no other line."""
 
 from __future__ import annotations
 
@@ -35,12 +35,21 @@ pk.heads.register("small-cnn", SmallCNN)  # E
 pk.heads.register(LinearHead, "linear")  # E
 pk.register_pretext_task(Task)  # E
 
+# A built-in name gives a class that refuses wrong options.
+pk.backbones["resnet18"](stems="imagenet")  # E
+pk.backbones["resnet18"](stem="large")  # E
+pk.backbones["small-cnn"](3)  # E: keyword only
+pk.pretext_tasks["simclr"](SmallCNN(), temprature=0.2)  # E
+pk.pretext_tasks["simclr"](SmallCNN(), temperature="low")  # E
+pk.pretext_tasks["simclr"]()  # E: no backbone
+pk.heads["linear"](256)  # E: no out_dim
+
 # Each registry gives its own kind, and is no dictionary to write to.
 head: type[pk.Head] = pk.backbones["small-cnn"]  # E
 backbone: pk.Backbone = pk.heads.create("linear", 8, 2)  # E
 pk.backbones["mine"] = SmallCNN  # E
 del pk.backbones["small-cnn"]  # E
 
-# What is not there.
+# Names that do not exist.
 print(pk.nothing)  # E
 print(pk.heads.nothing)  # E

@@ -1,4 +1,4 @@
-"""What the contract refuses. Every marked line is an error, and no other line."""
+"""Violations of the contract. Every marked line is an error, and no other line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Generator, Tensor
 
 from pretextkit import Backbone, Labeled, Masked, PretextTask, SpatialBackbone, TaskOutput, TwoViews
 from pretextkit.models import ResNet18, SmallCNN
-from pretextkit.tasks import Rotation, SimCLR
+from pretextkit.tasks import Autoencoder, Rotation, SimCLR
 
 images, generator = torch.rand(2, 3, 32, 32), torch.Generator()
 
@@ -65,6 +65,10 @@ class HalfTask(PretextTask[Labeled]):
     def views(self, images: Tensor, generator: Generator) -> Labeled:
         return Labeled(images, images)
 
+
+flat = Rotation(Flat())
+flat.backbone.stages(images)  # E: Flat has no feature maps
+Autoencoder(Flat())  # E: it needs feature maps
 
 HalfTask(SmallCNN())  # E: forward is abstract
 Backbone()  # E: abstract

@@ -1,4 +1,4 @@
-"""The functional layer takes any module or callable and gives results with types."""
+"""The functional layer takes any module or callable and returns typed results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A task's type arguments reach its backbone, its views and its forward."""
+"""Tasks keep the types of their backbone and of their views."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import torch
 from torch import Generator, Tensor
 from typing_extensions import assert_type
 
-from pretextkit import Backbone, Head, Labeled, Masked, PatchPair, PretextTask, SpatialBackbone, TaskOutput, TwoViews
+from pretextkit import Head, Labeled, Masked, PatchPair, PretextTask, SpatialBackbone, TaskOutput, TwoViews
 from pretextkit.models import ConvDecoder, ResNet18, SmallCNN
-from pretextkit.tasks import JigsawContext, Rotation, SimCLR
+from pretextkit.tasks import Autoencoder, JigsawContext, Rotation, SimCLR
 
 
 class Inpainting(PretextTask[Masked, SpatialBackbone]):
@@ -37,7 +37,12 @@ assert_type(inpainting.views(images, generator), Masked)
 assert_type(inpainting.step(images, generator), TaskOutput)
 assert_type(inpainting.step(images, generator).metrics, Mapping[str, Tensor])
 
-assert_type(Rotation(ResNet18(stem="imagenet")).backbone, Backbone)
+small = SmallCNN()
+assert_type(Rotation(small).backbone, SmallCNN)
+assert_type(Rotation(ResNet18(stem="imagenet")).backbone, ResNet18)
+assert_type(SimCLR(small, temperature=0.2).backbone, SmallCNN)
+assert_type(JigsawContext(small).backbone, SmallCNN)
+assert_type(Autoencoder(small).backbone, SmallCNN)
 assert_type(Rotation(SmallCNN()).views(images, generator), Labeled)
 assert_type(SimCLR(SmallCNN(), temperature=0.2).views(images, generator), TwoViews)
 assert_type(JigsawContext(SmallCNN()).views(images, generator), PatchPair)
@@ -48,4 +53,7 @@ def any_task(task: PretextTask[Labeled]) -> Labeled:
     return task.views(images, generator)
 
 
-assert_type(any_task(Rotation(SmallCNN())), Labeled)
+# A task of a SmallCNN is a task of a Backbone.
+rotation = Rotation(small)
+assert_type(any_task(rotation), Labeled)
+any_backbone: Rotation = rotation

@@ -1,4 +1,4 @@
-"""The task keeps the contract of pretextkit; every check is a separate test."""
+"""Conformance of the task: every check is one test."""
 
 import pretextkit as pk
 from pretextkit.testing import Check, TinyBackbone, parametrize_checks, pretext_task_checks

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Generator, Tensor, nn
 
 from pretextkit.batches import ImageToImage
-from pretextkit.contracts import PretextTask, SpatialBackbone, TaskOutput
+from pretextkit.contracts import PretextTask, SpatialBackboneT, TaskOutput
 from pretextkit.losses import psnr
 from pretextkit.models.heads import ConvDecoder
 from pretextkit.models.heads._decoder import match_images
@@ -15,7 +15,7 @@ __all__ = ["Autoencoder"]
 
 
 @register_pretext_task("autoencoder")
-class Autoencoder(PretextTask[ImageToImage, SpatialBackbone]):
+class Autoencoder(PretextTask[ImageToImage, SpatialBackboneT]):
     """Reconstruct an image from its last feature map.
 
     What a narrow code keeps of an image is what most helps to draw it again (Hinton & Salakhutdinov 2006,
@@ -39,7 +39,7 @@ class Autoencoder(PretextTask[ImageToImage, SpatialBackbone]):
         torch.Size([2, 1, 28, 28])
     """
 
-    def __init__(self, backbone: SpatialBackbone, *, bottleneck: int | None = None) -> None:
+    def __init__(self, backbone: SpatialBackboneT, *, bottleneck: int | None = None) -> None:
         super().__init__(backbone)
         self.head = ConvDecoder.fitting(backbone, bottleneck=bottleneck)
 

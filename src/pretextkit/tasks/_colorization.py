@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from pretextkit.batches import ImageToImage
-from pretextkit.contracts import PretextTask, SpatialBackbone, TaskOutput
+from pretextkit.contracts import PretextTask, SpatialBackboneT, TaskOutput
 from pretextkit.errors import ShapeError
 from pretextkit.models.heads import ConvDecoder
 from pretextkit.models.heads._decoder import match_size
@@ -20,7 +20,7 @@ STRONGEST = 110.0
 
 
 @register_pretext_task("colorization")
-class Colorization(PretextTask[ImageToImage, SpatialBackbone]):
+class Colorization(PretextTask[ImageToImage, SpatialBackboneT]):
     """Predict the colors of an image from its lightness.
 
     Grass is green and the sky is blue: to color a thing, a network has to know what it is (Zhang et al. 2016,
@@ -47,7 +47,7 @@ class Colorization(PretextTask[ImageToImage, SpatialBackbone]):
         torch.Size([2, 3, 32, 32])
     """
 
-    def __init__(self, backbone: SpatialBackbone, *, bottleneck: int | None = None) -> None:
+    def __init__(self, backbone: SpatialBackboneT, *, bottleneck: int | None = None) -> None:
         super().__init__(backbone)
         self.head = ConvDecoder.fitting(backbone, out_channels=2, bottleneck=bottleneck)
 

@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 
 from pretextkit._validation._options import check_float, check_int
 from pretextkit.batches import Masked
-from pretextkit.contracts import Head, PretextTask, SpatialBackbone, TaskOutput
+from pretextkit.contracts import Head, PretextTask, SpatialBackboneT, TaskOutput
 from pretextkit.errors import OptionError
 from pretextkit.losses import discriminator_loss, generator_loss, psnr, weighted_mse
 from pretextkit.models.heads import ConvDecoder
@@ -48,7 +48,7 @@ class RandomBlocks(NamedTuple):
 
 
 @register_pretext_task("context-encoder")
-class ContextEncoder(PretextTask[Masked, SpatialBackbone]):
+class ContextEncoder(PretextTask[Masked, SpatialBackboneT]):
     """Fill a hole in an image from what is around it.
 
     Whoever draws the missing half of a face has seen that it is one (Pathak et al. 2016, arXiv 1604.07379). Only the
@@ -89,7 +89,7 @@ class ContextEncoder(PretextTask[Masked, SpatialBackbone]):
 
     def __init__(
         self,
-        backbone: SpatialBackbone,
+        backbone: SpatialBackboneT,
         *,
         hole: HoleShape = RandomBlocks(),  # noqa: B008 - a tuple, which cannot change
         overlap: int = 2,

@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from pretextkit._validation._options import check_float
 from pretextkit.batches import Masked
-from pretextkit.contracts import PretextTask, SpatialBackbone, TaskOutput
+from pretextkit.contracts import PretextTask, SpatialBackboneT, TaskOutput
 from pretextkit.losses import psnr, weighted_mse
 from pretextkit.models.heads import ConvDecoder
 from pretextkit.models.heads._decoder import match_images
@@ -55,7 +55,7 @@ class GaussianNoise(NamedTuple):
 
 
 @register_pretext_task("denoising")
-class Denoising(PretextTask[Masked, SpatialBackbone]):
+class Denoising(PretextTask[Masked, SpatialBackboneT]):
     """Bring spoilt images back.
 
     To undo the damage, a code must know how images hang together, and it cannot just copy its input, however wide it
@@ -85,7 +85,7 @@ class Denoising(PretextTask[Masked, SpatialBackbone]):
 
     def __init__(
         self,
-        backbone: SpatialBackbone,
+        backbone: SpatialBackboneT,
         *,
         corruption: Corruption = HiddenPatches(),  # noqa: B008 - a tuple, which cannot change
         bottleneck: int | None = None,

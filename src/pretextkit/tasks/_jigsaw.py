@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 
 from pretextkit._validation._options import check_int
 from pretextkit.batches import Tiles
-from pretextkit.contracts import Backbone, TaskOutput
+from pretextkit.contracts import BackboneT, TaskOutput
 from pretextkit.errors import OptionError
 from pretextkit.models.heads import MLPHead
 from pretextkit.registries import register_pretext_task
@@ -26,7 +26,7 @@ SEED = 0
 
 
 @register_pretext_task("jigsaw")
-class Jigsaw(PatchTask[Tiles]):
+class Jigsaw(PatchTask[Tiles, BackboneT]):
     """Tell in which of a set of orders the nine tiles of an image were shuffled.
 
     Whoever can put the tiles back knows what the parts of a thing are and how they lie (Noroozi & Favaro 2016,
@@ -58,7 +58,7 @@ class Jigsaw(PatchTask[Tiles]):
 
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: BackboneT,
         *,
         orders: int = 64,
         layout: PatchLayout | None = None,

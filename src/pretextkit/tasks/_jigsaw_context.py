@@ -7,7 +7,7 @@ from torch import Generator, Tensor, nn
 
 from pretextkit._validation._options import check_int
 from pretextkit.batches import PatchPair
-from pretextkit.contracts import Backbone, TaskOutput
+from pretextkit.contracts import BackboneT, TaskOutput
 from pretextkit.models.heads import MLPHead
 from pretextkit.registries import register_pretext_task
 from pretextkit.tasks._patches import PatchLayout, PatchTask
@@ -20,7 +20,7 @@ OFFSETS = tuple((row, column) for row in (-1, 0, 1) for column in (-1, 0, 1) if 
 
 
 @register_pretext_task("jigsaw-context")
-class JigsawContext(PatchTask[PatchPair]):
+class JigsawContext(PatchTask[PatchPair, BackboneT]):
     """Tell where around a center patch one of its eight neighbors was.
 
     Whoever knows that the wheel is below the window has recognized the car (Doersch et al. 2015, arXiv 1505.05192).
@@ -50,7 +50,7 @@ class JigsawContext(PatchTask[PatchPair]):
 
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: BackboneT,
         *,
         layout: PatchLayout | None = None,
         pairs: int = 4,

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Generator, Tensor
 
 from pretextkit._validation._options import check_float, check_int
-from pretextkit.contracts import Backbone, BatchT, PretextTask
+from pretextkit.contracts import BackboneT, BatchT, PretextTask
 from pretextkit.errors import ShapeError
 from pretextkit.views import cut_patches, drop_colors, standardize_patches
 from pretextkit.views._random import randint
@@ -52,7 +52,7 @@ class PatchLayout(NamedTuple):
         return cls(patch, 3 * jitter, jitter)
 
 
-class PatchTask(PretextTask[BatchT]):
+class PatchTask(PretextTask[BatchT, BackboneT]):
     """Cuts patches that tell their place by what they show, and by nothing else.
 
     Gaps and jitter are the cure against lines that run from patch to patch, one channel kept of many patches against
@@ -77,7 +77,7 @@ class PatchTask(PretextTask[BatchT]):
         PatchLayout(patch=16, gap=6, jitter=2)
     """
 
-    def __init__(self, backbone: Backbone, *, layout: PatchLayout | None, color_drop: float) -> None:
+    def __init__(self, backbone: BackboneT, *, layout: PatchLayout | None, color_drop: float) -> None:
         super().__init__(backbone)
         if layout is not None:
             fix = "For example PatchLayout(patch=16, gap=6, jitter=2)."

@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from pretextkit.batches import Labeled
-from pretextkit.contracts import Backbone, PretextTask, TaskOutput
+from pretextkit.contracts import BackboneT, PretextTask, TaskOutput
 from pretextkit.models.heads import LinearHead
 from pretextkit.registries import register_pretext_task
 from pretextkit.views import all_rotations
@@ -17,7 +17,7 @@ ANGLES = (0, 90, 180, 270)
 
 
 @register_pretext_task("rotation")
-class Rotation(PretextTask[Labeled]):
+class Rotation(PretextTask[Labeled, BackboneT]):
     """Tell by which of four right angles an image was rotated.
 
     Whoever knows which way up an object stands has recognized it (Gidaris et al. 2018, arXiv 1803.07728). All four
@@ -39,7 +39,7 @@ class Rotation(PretextTask[Labeled]):
         ['accuracy', 'accuracy_0', 'accuracy_180', 'accuracy_270', 'accuracy_90']
     """
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: BackboneT) -> None:
         super().__init__(backbone)
         self.head = LinearHead(backbone.feature_dim, len(ANGLES))
 

@@ -8,7 +8,7 @@ from torch import Generator, Tensor, nn
 from pretextkit._chunks import row_chunks
 from pretextkit._validation._options import check_float, check_int
 from pretextkit.batches import TwoViews
-from pretextkit.contracts import Backbone, PretextTask, TaskOutput
+from pretextkit.contracts import BackboneT, PretextTask, TaskOutput
 from pretextkit.losses import alignment, nt_xent_loss, uniformity
 from pretextkit.models.heads import MLPHead
 from pretextkit.registries import register_pretext_task
@@ -18,7 +18,7 @@ __all__ = ["SimCLR"]
 
 
 @register_pretext_task("simclr")
-class SimCLR(PretextTask[TwoViews]):
+class SimCLR(PretextTask[TwoViews, BackboneT]):
     """Bring two random views of an image together and push all other images away.
 
     What survives cropping and recoloring is what the image shows (Chen et al. 2020, arXiv 2002.05709). The defaults
@@ -50,7 +50,7 @@ class SimCLR(PretextTask[TwoViews]):
 
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: BackboneT,
         *,
         projection_dim: int = 128,
         temperature: float = 0.5,

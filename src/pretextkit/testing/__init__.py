@@ -1,7 +1,7 @@
-"""The conformance kit: many tiny named checks of what the contract promises, for plug-ins and built-ins alike.
+"""Conformance kit: small named checks of the contract, for plug-ins and built-in classes.
 
-``check_pretext_task``, ``check_backbone`` and ``check_head`` run all checks of what a factory makes and report
-together; ``parametrize_checks`` makes each check a pytest test of its own.
+``check_pretext_task``, ``check_backbone`` and ``check_head`` run all checks on the objects of a factory and report all
+failures together; ``parametrize_checks`` turns each check into a pytest test.
 """
 
 from pretextkit.testing._backbone import backbone_checks, check_backbone

@@ -1,4 +1,4 @@
-"""The conformance kit for backbones."""
+"""Conformance checks of backbones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pretextkit.contracts import Backbone, SpatialBackbone
 from pretextkit.errors import PretextkitError
-from pretextkit.testing._cases import generator, global_rng_states, same, seeded
+from pretextkit.testing._cases import generator, global_rng_states, global_seed, same
 from pretextkit.testing._runner import NONE, Check, bind, require, run_checks
 from pretextkit.testing._toys import toy_images
 
@@ -24,15 +24,18 @@ TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class BackboneCase:
-    """A backbone under test, and images to try it on."""
+    """Backbone under test, with toy images."""
 
     make: Callable[[], Backbone]
 
     def backbone(self, seed: int = 0) -> Backbone:
-        """Make the backbone in eval mode, its normalization measured and its BatchNorm statistics moved."""
-        with seeded(seed):
+        """Make the backbone in eval mode, with measured normalization and updated BatchNorm statistics."""
+        with global_seed(seed):
             backbone = self.make()
-            require(isinstance(backbone, Backbone), f"The factory makes a {type(backbone).__name__}, not a Backbone.")
+            require(
+                isinstance(backbone, Backbone),
+                f"Expected the factory to build a Backbone, but got a {type(backbone).__name__}.",
+            )
             backbone.normalization.measure(self.images(16))
             with torch.no_grad():
                 backbone.train()(self.images(16))
@@ -50,11 +53,14 @@ def features_are_b_d(case: BackboneCase) -> None:
         for channels in (1, 3):
             shape = tuple(_features(backbone, case.images(2, size=size, channels=channels)).shape)
             wanted = (2, backbone.feature_dim)
-            require(shape == wanted, f"{channels} channels of {size[0]}x{size[1]} give features {shape}, not {wanted}.")
+            require(
+                shape == wanted,
+                f"Images of {channels} channels and {size[0]}x{size[1]} pixels give features {shape}, not {wanted}.",
+            )
 
 
 def stages_end_in_the_feature_map(case: BackboneCase) -> None:
-    """A SpatialBackbone's stages are maps, the last is ``feature_map``, and its mean is the features."""
+    """The stages of a SpatialBackbone are maps; the last is ``feature_map``, and its mean gives the features."""
     backbone = case.backbone()
     if not isinstance(backbone, SpatialBackbone):
         return
@@ -62,17 +68,18 @@ def stages_end_in_the_feature_map(case: BackboneCase) -> None:
         images = case.images(2, size=size)
         with torch.no_grad():
             stages, last = backbone.stages(images), backbone.feature_map(images)
-        require(isinstance(stages, tuple) and bool(stages), "stages returns no tuple of maps.")
+        require(isinstance(stages, tuple) and bool(stages), "stages must return a tuple of maps.")
         for number, stage in enumerate(stages):
             require(stage.ndim == 4 and len(stage) == 2, f"Stage {number} has shape {tuple(stage.shape)}, not b d h w.")
         require(same(stages[-1], last), "The last stage is not feature_map.")
         require(
-            same(last.mean((2, 3)), _features(backbone, images), tolerance=1e-5), "Features are not the map's mean."
+            same(last.mean((2, 3)), _features(backbone, images), tolerance=1e-5),
+            "The features are not the mean of feature_map.",
         )
 
 
 def stages_are_not_overwritten(case: BackboneCase) -> None:
-    """Every stage has its own memory: no later one writes into an earlier one."""
+    """Every stage has its own memory: a later stage does not write into an earlier one."""
     backbone = case.backbone()
     if not isinstance(backbone, SpatialBackbone):
         return
@@ -82,41 +89,44 @@ def stages_are_not_overwritten(case: BackboneCase) -> None:
 
 
 def eval_features_repeat(case: BackboneCase) -> None:
-    """In eval mode features repeat, and the global RNG is left alone."""
+    """In eval mode, features repeat and the global RNGs do not advance."""
     backbone, images = case.backbone(), case.images()
     before = global_rng_states()
     first, second = _features(backbone, images), _features(backbone, images)
-    require(torch.equal(first, second), "Two passes over the same images differ in eval mode.")
+    require(torch.equal(first, second), "Two passes over the same images give different features in eval mode.")
     require(before == global_rng_states(), "A pass in eval mode draws from a global RNG.")
 
 
 def eval_changes_no_state(case: BackboneCase) -> None:
-    """In eval mode a pass changes no parameter, no buffer and not its input."""
+    """In eval mode, a forward pass changes no parameter, no buffer and no image."""
     backbone, images = case.backbone(), case.images()
     state, input_before = {k: v.clone() for k, v in backbone.state_dict().items()}, images.clone()
     _features(backbone, images)
     moved = [name for name, value in backbone.state_dict().items() if not same(value, state[name])]
     require(not moved, f"A pass in eval mode changed {moved[:3]}.")
-    require(torch.equal(images, input_before), "A pass changed its images in place.")
+    require(torch.equal(images, input_before), "A pass in eval mode changed the images in place.")
 
 
-def eval_features_ignore_batch_mates(case: BackboneCase) -> None:
-    """In eval mode an image's features do not depend on the others in its batch."""
+def eval_features_ignore_other_images(case: BackboneCase) -> None:
+    """In eval mode, the features of an image do not depend on the rest of the batch."""
     backbone, images = case.backbone(), case.images()
     alone = torch.cat([_features(backbone, image[None]) for image in images])
-    require(_near(alone, _features(backbone, images)), "An image's features change with its batch in eval mode.")
+    require(
+        _near(alone, _features(backbone, images)),
+        "The features of an image depend on the rest of the batch in eval mode.",
+    )
 
 
-def features_tell_images_apart(case: BackboneCase) -> None:
-    """Different images get different, finite features."""
+def features_differ_between_images(case: BackboneCase) -> None:
+    """Features are finite, and differ between different images."""
     features = _features(case.backbone(), case.images(8))
     require(bool(features.isfinite().all()), "Features are not finite.")
     distances = torch.cdist(features, features) + torch.eye(8) * 1e9
-    require(float(distances.min()) > 1e-6, "Two different images get the same features.")
+    require(float(distances.min()) > 1e-6, "Two different images have the same features.")
 
 
 def every_parameter_gets_gradient(case: BackboneCase) -> None:
-    """Every trainable parameter of the backbone gets gradient from the features."""
+    """Every trainable parameter of the backbone has a gradient from the features."""
     backbone = case.backbone().train()
     weights = torch.randn(backbone.feature_dim, generator=generator(0))
     torch.autograd.backward((backbone(case.images()) * weights).square().sum())
@@ -125,7 +135,7 @@ def every_parameter_gets_gradient(case: BackboneCase) -> None:
         for name, parameter in backbone.named_parameters()
         if parameter.requires_grad and (parameter.grad is None or not parameter.grad.any())
     ]
-    require(not idle, f"The features do not depend on {idle[:5]}; leave classifiers and unused stages out.")
+    require(not idle, f"The features do not depend on {idle[:5]}; remove classifiers and unused stages.")
 
 
 def dtypes_agree(case: BackboneCase) -> None:
@@ -135,24 +145,27 @@ def dtypes_agree(case: BackboneCase) -> None:
     features = _features(backbone, levels / 255)
     for images in (levels.to(torch.uint8), levels.double() / 255):
         require(
-            _near(_features(backbone, images), features), f"{images.dtype} images give other features than float32."
+            _near(_features(backbone, images), features),
+            f"Images of {images.dtype} and float32 give different features.",
         )
 
 
 def memory_layouts_agree(case: BackboneCase) -> None:
-    """channels_last and transposed images give the same features."""
+    """Features do not depend on the memory layout: contiguous, transposed or channels_last."""
     backbone, images = case.backbone(), case.images()
     features = _features(backbone, images)
     transposed = images.transpose(2, 3).contiguous().transpose(2, 3)
-    require(_near(_features(backbone, transposed), features), "Images that are not contiguous give other features.")
+    require(
+        _near(_features(backbone, transposed), features), "Contiguous and transposed memory give different features."
+    )
     last = _features(
         backbone.to(memory_format=torch.channels_last), images.contiguous(memory_format=torch.channels_last)
     )
-    require(_near(last, features), "channels_last gives other features.")
+    require(_near(last, features), "Contiguous and channels_last memory give different features.")
 
 
 def normalization_is_in_the_state_dict(case: BackboneCase) -> None:
-    """A new backbone that loads the state dict gives bit-identical features: mean and std travel with the weights."""
+    """A new backbone with the same state dict, mean and std included, gives bit-identical features."""
     backbone, other = case.backbone(), case.backbone(seed=1)
     other.normalization.set(torch.zeros(()), torch.ones(()))
     other.load_state_dict(backbone.state_dict())
@@ -163,12 +176,13 @@ def normalization_is_in_the_state_dict(case: BackboneCase) -> None:
 
 
 def normalization_is_used(case: BackboneCase) -> None:
-    """Measuring other images changes the features: the input goes through ``self.normalization``."""
+    """The input goes through ``self.normalization``: another mean and std change the features."""
     backbone, images = case.backbone(), case.images()
     before = _features(backbone, images)
     backbone.normalization.set(torch.full((), 0.9), torch.full((), 0.05))
     require(
-        not _near(before, _features(backbone, images)), "Features do not depend on self.normalization; call it first."
+        not _near(before, _features(backbone, images)),
+        "The features do not depend on self.normalization; apply it to the images first.",
     )
 
 
@@ -181,13 +195,13 @@ def copies_agree(case: BackboneCase) -> None:
 
 
 def bfloat16_autocast_is_finite(case: BackboneCase) -> None:
-    """Under bfloat16 autocast the features are finite and near those of float32."""
+    """Features under bfloat16 autocast are finite and within 10 % of the float32 features."""
     backbone, images = case.backbone(), case.images()
     features = _features(backbone, images)
     with torch.autocast("cpu", torch.bfloat16):
         low = _features(backbone, images).float()
     error = (low - features).norm() / features.norm()
-    require(bool(error < 0.1), f"Features under bfloat16 autocast are off by {float(error):.0%}.")
+    require(bool(error < 0.1), f"Features under bfloat16 autocast differ by {float(error):.0%} from float32.")
 
 
 def refuses_wrong_ranks(case: BackboneCase) -> None:
@@ -198,7 +212,9 @@ def refuses_wrong_ranks(case: BackboneCase) -> None:
             _features(backbone, wrong)
         except PretextkitError:
             continue
-        require(False, f"Images of shape {tuple(wrong.shape)} were taken; call self.normalization first.")
+        require(
+            False, f"Images of shape {tuple(wrong.shape)} raise no error; apply self.normalization to the images first."
+        )
 
 
 def _features(backbone: Backbone, images: Tensor) -> Tensor:
@@ -217,8 +233,8 @@ CHECKS = (
     stages_are_not_overwritten,
     eval_features_repeat,
     eval_changes_no_state,
-    eval_features_ignore_batch_mates,
-    features_tell_images_apart,
+    eval_features_ignore_other_images,
+    features_differ_between_images,
     every_parameter_gets_gradient,
     dtypes_agree,
     memory_layouts_agree,
@@ -231,14 +247,14 @@ CHECKS = (
 
 
 def backbone_checks(make: Callable[[], Backbone], *, expected_failures: Mapping[str, str] = NONE) -> list[Check]:
-    """List the checks of a backbone, for :func:`parametrize_checks` or to run one by one.
+    """List the checks of a backbone, for :func:`parametrize_checks` or to run them one by one.
 
     Args:
-        make: Makes a new backbone with new weights.
-        expected_failures: Checks that may fail, each with the reason.
+        make: Builds a new backbone with new weights.
+        expected_failures: Names of checks that must fail, with the reason of each.
 
     Raises:
-        UnknownNameError: ``expected_failures`` names no check.
+        UnknownNameError: A key of ``expected_failures`` is not the name of a check.
 
     Example:
         >>> from pretextkit.testing import TinyBackbone
@@ -252,12 +268,12 @@ def check_backbone(make: Callable[[], Backbone], *, expected_failures: Mapping[s
     """Run every check of a backbone.
 
     Args:
-        make: Makes a new backbone with new weights.
-        expected_failures: Checks that may fail, each with the reason.
+        make: Builds a new backbone with new weights.
+        expected_failures: Names of checks that must fail, with the reason of each.
 
     Raises:
-        ConformanceError: Lists every check that failed and why, and every exemption that is stale.
-        UnknownNameError: ``expected_failures`` names no check.
+        ConformanceError: A check failed, or a check in ``expected_failures`` passed; the message lists all.
+        UnknownNameError: A key of ``expected_failures`` is not the name of a check.
 
     Example:
         >>> from pretextkit.testing import TinyBackbone

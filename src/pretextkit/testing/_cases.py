@@ -1,4 +1,4 @@
-"""What the checks share: seeds, generators, and a pretext task with images to try it on."""
+"""Shared parts of the checks: seeds, tensor utilities, and a pretext task with toy images."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from pretextkit._seeding import seeded
 from pretextkit.contracts import PretextTask, TaskOutput
 from pretextkit.testing._runner import require
 from pretextkit.testing._toys import toy_images
@@ -23,32 +24,34 @@ __all__ = [
     "Trained",
     "generator",
     "global_rng_states",
+    "global_seed",
     "image_tensors",
     "map_tensors",
     "same",
     "score",
-    "seeded",
     "tensors",
 ]
 
 Task = PretextTask[Any, Any]
 STEPS, BATCH = 80, 48
-"""Length of the short training: enough for TinyBackbone on toy images, and about two seconds."""
+"""Steps and batch size of the short training: enough for TinyBackbone on toy images, in about two seconds."""
 
 
 def generator(seed: int) -> Generator:
-    """Make a generator from a seed."""
+    """Build a seeded CPU generator."""
     return Generator().manual_seed(seed)
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seed the global RNGs (torch's initializes weights and drives dropout), and restore them afterwards."""
+def global_seed(seed: int) -> Iterator[None]:
+    """Seed the global RNGs of torch, numpy and Python, and restore them afterwards.
+
+    A task may draw from any of the three by mistake, unlike the library, which only needs torch's.
+    """
     import numpy as np
 
-    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002 - the global one is meant
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002 - the global RNG is meant
+    with seeded(seed):
         np.random.seed(seed)  # noqa: NPY002
         random.seed(seed)
         try:
@@ -59,7 +62,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def global_rng_states() -> dict[str, bytes]:
-    """Describe the states of the global RNGs, so that two moments can be compared."""
+    """Return the states of the global RNGs by library, for comparison."""
     import numpy as np
 
     return {
@@ -70,7 +73,7 @@ def global_rng_states() -> dict[str, bytes]:
 
 
 def tensors(batch: object) -> list[Tensor]:
-    """List the tensors in a batch, however nested."""
+    """List the tensors in a nested batch."""
     if isinstance(batch, Tensor):
         return [batch]
     parts = batch.values() if isinstance(batch, dict) else batch if isinstance(batch, (tuple, list)) else ()
@@ -78,7 +81,7 @@ def tensors(batch: object) -> list[Tensor]:
 
 
 def image_tensors(batch: object) -> list[Tensor]:
-    """List the tensors of a batch that are images: float, ``b c h w``."""
+    """List the image tensors of a batch: float, ``b c h w``."""
     return [tensor for tensor in tensors(batch) if tensor.ndim == 4 and tensor.is_floating_point()]
 
 
@@ -95,7 +98,7 @@ def map_tensors(function: Callable[[Tensor], Tensor], batch: Any) -> Any:
 
 
 def same(one: object, other: object, *, tolerance: float = 0.0) -> bool:
-    """Tell whether two batches hold the same values, NaN equal to NaN."""
+    """Compare the values of two batches; NaN equals NaN."""
     ours, theirs = tensors(one), tensors(other)
     return len(ours) == len(theirs) and all(
         a.shape == b.shape
@@ -106,7 +109,7 @@ def same(one: object, other: object, *, tolerance: float = 0.0) -> bool:
 
 @dataclass(frozen=True)
 class Trained:
-    """A task after the short training, and its losses on unseen images."""
+    """Task after the short training, with its losses and metrics on unseen images."""
 
     task: Task
     before: Tensor
@@ -119,7 +122,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class TaskCase:
-    """A pretext task under test, and images to try it on."""
+    """Pretext task under test, with toy images."""
 
     make: Callable[[], Task]
     image_size: int | tuple[int, int] = 32
@@ -127,9 +130,12 @@ class TaskCase:
 
     def task(self, seed: int = 0) -> Task:
         """Make the task with weights drawn from ``seed``."""
-        with seeded(seed):
+        with global_seed(seed):
             task = self.make()
-        require(isinstance(task, PretextTask), f"The factory makes a {type(task).__name__}, not a PretextTask.")
+        require(
+            isinstance(task, PretextTask),
+            f"Expected the factory to build a PretextTask, but got a {type(task).__name__}.",
+        )
         return task.train()
 
     def images(self, n: int, seed: int = 0) -> Tensor:
@@ -137,20 +143,20 @@ class TaskCase:
         return toy_images(n, size=self.image_size, channels=self.channels, generator=generator(seed))
 
     def batch(self, task: Task, *, n: int = 8, seed: int = 0) -> Any:
-        """Make a batch of toy images' views, as ``PretextTask.step`` does."""
+        """Make views of toy images, as ``PretextTask.step`` does."""
         return self.views(task, self.images(n, seed), seed)
 
     def views(self, task: Task, images: Tensor, seed: int = 0) -> Any:
-        """Make a batch of ``images``' views, as ``PretextTask.step`` does."""
+        """Make views of ``images``, as ``PretextTask.step`` does."""
         with torch.no_grad():
             return task.views(images, generator(seed))
 
     def train(self, task: Task, steps: int = STEPS) -> Iterator[TaskOutput]:
-        """Train ``task`` on new toy images at every step; yield between the gradient and the optimizer's step."""
+        """Train ``task`` on new toy images at every step; yield after the backward pass, before the optimizer step."""
         optimizer = torch.optim.AdamW([p for p in task.parameters() if p.requires_grad], lr=1e-3)
         draws = generator(1)
         for step in range(steps):
-            with seeded(step):
+            with global_seed(step):
                 output = task.step(self.images(BATCH, seed=1000 + step), draws)
             optimizer.zero_grad()
             torch.autograd.backward(output.loss)
@@ -159,12 +165,12 @@ class TaskCase:
             task.after_step()
 
     def unseen(self, task: Task) -> list[Any]:
-        """Make batches of images that training does not see."""
+        """Make views of images that training does not use."""
         return [self.batch(task, n=BATCH, seed=seed) for seed in range(16)]
 
     @cached_property
     def trained(self) -> Trained:
-        """Train once; every check of learning looks at the same result."""
+        """Train once, for all checks of learning."""
         task = self.task()
         batches = self.unseen(task)
         before = [score(task, batch) for batch in batches]
@@ -181,8 +187,8 @@ class TaskCase:
 
 
 def score(task: Task, batch: Any, seed: int = 0) -> TaskOutput:
-    """Score a copy of ``batch`` by a copy of ``task``: neither queues nor running statistics of the task move."""
-    with torch.no_grad(), seeded(seed):
+    """Score a copy of ``batch`` with a copy of ``task``: queues and running statistics of the task stay the same."""
+    with torch.no_grad(), global_seed(seed):
         output: TaskOutput = copy.deepcopy(task)(map_tensors(torch.clone, batch))
     return output
 

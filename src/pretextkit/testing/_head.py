@@ -1,4 +1,4 @@
-"""The conformance kit for heads."""
+"""Conformance checks of heads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pretextkit.contracts import Head
-from pretextkit.testing._cases import generator, same, seeded
+from pretextkit.testing._cases import generator, global_seed, same
 from pretextkit.testing._runner import NONE, Check, bind, require, run_checks
 
 __all__ = ["check_head", "head_checks"]
@@ -19,16 +19,16 @@ __all__ = ["check_head", "head_checks"]
 
 @dataclass(frozen=True)
 class HeadCase:
-    """A head under test, and the shape of what it takes."""
+    """Head under test, with the shape of its features."""
 
     make: Callable[[], Head]
     feature_shape: tuple[int, ...]
 
     def head(self, seed: int = 0) -> Head:
         """Make the head in train mode."""
-        with seeded(seed):
+        with global_seed(seed):
             head = self.make()
-        require(isinstance(head, Head), f"The factory makes a {type(head).__name__}, not a Head.")
+        require(isinstance(head, Head), f"Expected the factory to build a Head, but got a {type(head).__name__}.")
         return head.train()
 
     def features(self, b: int = 6) -> Tensor:
@@ -37,13 +37,16 @@ class HeadCase:
 
 
 def output_keeps_rank_and_batch(case: HeadCase) -> None:
-    """``b d`` gives ``b k`` and ``b d h w`` gives ``b c h w``; of the input, only b changes the output's shape."""
+    """Features ``b d`` give ``b k`` and ``b d h w`` give ``b c h w``; only b changes the shape of the output."""
     head = case.head()
     shapes = {b: tuple(_output(head, case.features(b)).shape) for b in (2, 3, 5)}
     for b, shape in shapes.items():
-        require(shape[:1] == (b,), f"{b} rows give an output of shape {shape}.")
-        require(len(shape) == 1 + len(case.feature_shape), f"Rank {1 + len(case.feature_shape)} gives shape {shape}.")
-        require(shape[1:] == shapes[2][1:], f"2 rows give shape {shapes[2]} and {b} rows {shape}.")
+        require(shape[:1] == (b,), f"{b} rows of features give an output of shape {shape}.")
+        require(
+            len(shape) == 1 + len(case.feature_shape),
+            f"Features of rank {1 + len(case.feature_shape)} give shape {shape}.",
+        )
+        require(shape[1:] == shapes[2][1:], f"2 rows give shape {shapes[2]}, but {b} rows give {shape}.")
 
 
 def output_is_finite_and_varies(case: HeadCase) -> None:
@@ -53,23 +56,26 @@ def output_is_finite_and_varies(case: HeadCase) -> None:
     require(not same(output[:-1], output[1:], tolerance=1e-6), "Different features give the same output.")
 
 
-def features_are_left_alone(case: HeadCase) -> None:
-    """The head changes nothing in the features it is given."""
+def features_are_unchanged(case: HeadCase) -> None:
+    """The head does not change its features in place."""
     features = case.features()
     before = features.clone()
     _output(case.head(), features)
-    require(torch.equal(features, before), "The features were changed in place; other heads may need them.")
+    require(torch.equal(features, before), "The head changed its features in place; other heads may need them.")
 
 
 def eval_rows_are_independent(case: HeadCase) -> None:
-    """In eval mode a row's output does not depend on the other rows."""
+    """In eval mode, the output of a row does not depend on the other rows."""
     head, features = case.head().eval(), case.features()
     alone = torch.cat([_output(head, row[None]) for row in features])
-    require(same(alone, _output(head, features), tolerance=1e-4), "A row's output changes with its batch in eval mode.")
+    require(
+        same(alone, _output(head, features), tolerance=1e-4),
+        "The output of a row depends on the other rows in eval mode.",
+    )
 
 
 def gradient_flows_through(case: HeadCase) -> None:
-    """Every trainable parameter, and the features themselves, get gradient."""
+    """Every trainable parameter and the features have a gradient."""
     head, features = case.head(), case.features().requires_grad_()
     output: Tensor = head(features)
     torch.autograd.backward(output, torch.randn(output.shape, generator=generator(1)))
@@ -83,9 +89,9 @@ def gradient_flows_through(case: HeadCase) -> None:
 
 
 def state_dict_round_trip(case: HeadCase) -> None:
-    """A new head that loads the state dict gives a bit-identical output."""
+    """A new head with the same state dict gives a bit-identical output."""
     head, other, features = case.head(), case.head(seed=1), case.features()
-    _output(head, features)  # moves BatchNorm statistics, if there are any
+    _output(head, features)  # updates BatchNorm statistics, if the head has any
     other.load_state_dict(head.state_dict())
     ours, theirs = _output(head.eval(), features), _output(other.eval(), features)
     require(torch.equal(ours, theirs), "The output differs after load_state_dict.")
@@ -108,7 +114,7 @@ def _output(head: Head, features: Tensor) -> Tensor:
 CHECKS = (
     output_keeps_rank_and_batch,
     output_is_finite_and_varies,
-    features_are_left_alone,
+    features_are_unchanged,
     eval_rows_are_independent,
     gradient_flows_through,
     state_dict_round_trip,
@@ -119,15 +125,15 @@ CHECKS = (
 def head_checks(
     make: Callable[[], Head], *, feature_shape: tuple[int, ...], expected_failures: Mapping[str, str] = NONE
 ) -> list[Check]:
-    """List the checks of a head, for :func:`parametrize_checks` or to run one by one.
+    """List the checks of a head, for :func:`parametrize_checks` or to run them one by one.
 
     Args:
-        make: Makes a new head with new weights.
-        feature_shape: What one image's features look like: ``(d,)``, or ``(d, h, w)`` for a decoder.
-        expected_failures: Checks that may fail, each with the reason.
+        make: Builds a new head with new weights.
+        feature_shape: Shape of the features of one image: ``(d,)``, or ``(d, h, w)`` for a decoder.
+        expected_failures: Names of checks that must fail, with the reason of each.
 
     Raises:
-        UnknownNameError: ``expected_failures`` names no check.
+        UnknownNameError: A key of ``expected_failures`` is not the name of a check.
 
     Example:
         >>> from pretextkit import heads
@@ -143,13 +149,13 @@ def check_head(
     """Run every check of a head.
 
     Args:
-        make: Makes a new head with new weights.
-        feature_shape: What one image's features look like: ``(d,)``, or ``(d, h, w)`` for a decoder.
-        expected_failures: Checks that may fail, each with the reason.
+        make: Builds a new head with new weights.
+        feature_shape: Shape of the features of one image: ``(d,)``, or ``(d, h, w)`` for a decoder.
+        expected_failures: Names of checks that must fail, with the reason of each.
 
     Raises:
-        ConformanceError: Lists every check that failed and why, and every exemption that is stale.
-        UnknownNameError: ``expected_failures`` names no check.
+        ConformanceError: A check failed, or a check in ``expected_failures`` passed; the message lists all.
+        UnknownNameError: A key of ``expected_failures`` is not the name of a check.
 
     Example:
         >>> from pretextkit import heads

@@ -1,4 +1,4 @@
-"""Named checks, and the three ways to run them: all at once, one by one, or each as a pytest test."""
+"""Named checks, and runners: all together, one by one, or each as a pytest test."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class ConformanceError(PretextkitError, AssertionError):
-    """Something does not keep the contract; the message lists every check that failed and why."""
+    """An object violates the contract; the message lists every failed check with its reason."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One named check of one object.
+    """Named check of one object.
 
     Example:
-        >>> Check("one_is_one", "one equals one", lambda: require(1 == 1, "1 was something else")).run()
+        >>> Check("one_is_one", "one equals one", lambda: require(1 == 1, "1 differs from 1.")).run()
     """
 
     name: str
-    """What ``expected_failures`` calls it."""
+    """Key in ``expected_failures``."""
     promise: str
-    """What holds where it passes, as a sentence."""
+    """Property that holds if the check passes, as a sentence."""
     run: Callable[[], None]
-    """Raises where it fails."""
+    """Function that raises if the check fails."""
     expected_failure: str | None = None
-    """Why it may fail, if it may."""
+    """Reason of an expected failure, or None."""
 
 
 def require(holds: bool, otherwise: str) -> None:
-    """Raise :class:`ConformanceError` unless ``holds``; a plain ``assert`` would vanish under ``python -O``.
+    """Raise :class:`ConformanceError` unless ``holds``; ``python -O`` would remove an ``assert``.
 
     Example:
         >>> require(False, "The views differ.")
         Traceback (most recent call last):
             ...
-        pretextkit.testing.runner.ConformanceError: The views differ.
+        pretextkit.testing._runner.ConformanceError: The views differ.
     """
     if not holds:
         raise ConformanceError(otherwise)
@@ -58,12 +58,12 @@ def require(holds: bool, otherwise: str) -> None:
 def bind(
     functions: Iterable[Callable[[CaseT], None]], case: CaseT, expected_failures: Mapping[str, str]
 ) -> list[Check]:
-    """Make one :class:`Check` of each function, all about ``case``.
+    """Make one :class:`Check` of ``case`` from each function.
 
-    A function's name is the check's name, and the first line of its docstring the promise.
+    The function gives the name, and the first line of its docstring the promise.
 
     Raises:
-        UnknownNameError: ``expected_failures`` names no check.
+        UnknownNameError: A key of ``expected_failures`` is not the name of a check.
     """
     by_name = {function.__name__: function for function in functions}
     for name in expected_failures:
@@ -78,7 +78,7 @@ def bind(
 
 
 def failure(check: Check) -> str | None:
-    """Run ``check``; say why it failed, or None. Any exception is a failure."""
+    """Run ``check`` and return the reason of its failure, or None. Any exception is a failure."""
     try:
         check.run()
     except ConformanceError as error:
@@ -89,16 +89,16 @@ def failure(check: Check) -> str | None:
 
 
 def run_checks(checks: Iterable[Check]) -> None:
-    """Run every check, then report together all that did not go as expected.
+    """Run every check, then report all unexpected results together.
 
     Raises:
-        ConformanceError: A check failed, or one in ``expected_failures`` passed: that exemption is stale.
+        ConformanceError: A check failed, or a check in ``expected_failures`` passed.
 
     Example:
         >>> run_checks([Check("sun_rises", "the sun rises", lambda: require(False, "It stayed dark."))])
         Traceback (most recent call last):
             ...
-        pretextkit.testing.runner.ConformanceError: Expected all 1 checks to go as declared, but got 1 that did not:
+        pretextkit.testing._runner.ConformanceError: Expected the declared result of 1 check, but got 1 other result:
           sun_rises: It stayed dark.
     """
     count, wrong = 0, []
@@ -108,20 +108,21 @@ def run_checks(checks: Iterable[Check]) -> None:
         if check.expected_failure is None and reason is not None:
             wrong.append(f"  {check.name}: {reason}")
         elif check.expected_failure is not None and reason is None:
-            wrong.append(f"  {check.name}: passes; remove it from expected_failures.")
+            wrong.append(f"  {check.name}: passes; remove the name from expected_failures.")
     if wrong:
         raise ConformanceError("\n".join((_headline(count, len(wrong)), *wrong)))
 
 
 def _headline(count: int, wrong: int) -> str:
-    return f"Expected all {count} checks to go as declared, but got {wrong} that did not:"
+    checks, results = ("check" if count == 1 else "checks"), ("result" if wrong == 1 else "results")
+    return f"Expected the declared result of {count} {checks}, but got {wrong} other {results}:"
 
 
 def parametrize_checks(checks: Mapping[str, Iterable[Check]] | Iterable[Check]) -> pytest.MarkDecorator:
     """Turn checks into pytest tests: the decorated function takes ``check`` and calls ``check.run()``.
 
-    An expected failure becomes a strict ``xfail``, so that a stale exemption fails. Pass a mapping to test several
-    things in one function; its keys lead the tests' names. This alone needs pytest.
+    An expected failure becomes a strict ``xfail``: the test fails if the check passes. A mapping tests several objects
+    in one function; its keys begin the test names. Only this function needs pytest.
 
     Example:
         >>> from pretextkit.testing import TinyBackbone, backbone_checks

@@ -1,4 +1,4 @@
-"""The conformance kit for pretext tasks."""
+"""Conformance checks of pretext tasks."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ def pretext_task_checks(
     image_size: int | tuple[int, int] = 32,
     channels: int = 3,
 ) -> list[Check]:
-    """List the checks of a pretext task, for :func:`parametrize_checks` or to run one by one.
+    """List the checks of a pretext task, for :func:`parametrize_checks` or to run them one by one.
 
     Args:
-        make: Makes a new task with new weights; give it a small backbone such as :class:`TinyBackbone`, since some
+        make: Builds a new task with new weights. Use a small backbone such as :class:`TinyBackbone`, because some
             checks train it.
-        expected_failures: Checks that may fail, each with the reason.
-        image_size: Of the toy images the task is tried on.
-        channels: Of the toy images.
+        expected_failures: Names of checks that must fail, with the reason of each.
+        image_size: Height and width of the toy images in pixels, or one number for both.
+        channels: Channels of the toy images, 1 or 3.
 
     Raises:
-        UnknownNameError: ``expected_failures`` names no check.
+        UnknownNameError: A key of ``expected_failures`` is not the name of a check.
 
     Example:
         >>> from pretextkit import pretext_tasks
         >>> from pretextkit.testing import TinyBackbone
         >>> checks = pretext_task_checks(lambda: pretext_tasks["rotation"](TinyBackbone()))
-        >>> [check.promise for check in checks if check.name == "views_change_no_input"]
-        ['Views leave the images they are given as they were.']
+        >>> [check.promise for check in checks if check.name == "views_leave_images_unchanged"]
+        ['Making views does not change the images.']
     """
     modules = (task_views, task_steps, task_copies, task_inputs, task_learning)
     functions = [function for module in modules for function in module.CHECKS]
@@ -55,18 +55,18 @@ def check_pretext_task(
     image_size: int | tuple[int, int] = 32,
     channels: int = 3,
 ) -> None:
-    """Run every check of a pretext task, in some ten seconds.
+    """Run every check of a pretext task, in about ten seconds.
 
     Args:
-        make: Makes a new task with new weights; give it a small backbone such as :class:`TinyBackbone`, since some
+        make: Builds a new task with new weights. Use a small backbone such as :class:`TinyBackbone`, because some
             checks train it.
-        expected_failures: Checks that may fail, each with the reason.
-        image_size: Of the toy images the task is tried on.
-        channels: Of the toy images.
+        expected_failures: Names of checks that must fail, with the reason of each.
+        image_size: Height and width of the toy images in pixels, or one number for both.
+        channels: Channels of the toy images, 1 or 3.
 
     Raises:
-        ConformanceError: Lists every check that failed and why, and every exemption that is stale.
-        UnknownNameError: ``expected_failures`` names no check.
+        ConformanceError: A check failed, or a check in ``expected_failures`` passed; the message lists all.
+        UnknownNameError: A key of ``expected_failures`` is not the name of a check.
 
     Example:
         >>> from pretextkit import pretext_tasks
@@ -74,8 +74,8 @@ def check_pretext_task(
         >>> check_pretext_task(
         ...     lambda: pretext_tasks["rotation"](TinyBackbone()),
         ...     expected_failures={
-        ...         "views_draw_for_each_image": "all four rotations, nothing random",
-        ...         "views_use_the_generator": "all four rotations, nothing random",
+        ...         "views_draw_for_each_image": "all four rotations, without random draws",
+        ...         "views_use_the_generator": "all four rotations, without random draws",
         ...     },
         ... )
     """

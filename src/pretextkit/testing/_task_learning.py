@@ -1,4 +1,4 @@
-"""Checks of a short training on toy images: that the task learns, from the right cause, and without a shortcut."""
+"""Checks of a short training on toy images: learning, dependence on the targets, collapse, and shortcuts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pretextkit.testing._toys import noise_images
 __all__ = ["CHECKS"]
 
 MIN_SPREAD = 0.04
-"""Honest tasks leave TinyBackbone with 0.07 to 0.5, collapsing ones with 0.03 or less."""
+"""Least spread of features: correct tasks give TinyBackbone 0.07 to 0.5, collapsed tasks at most 0.03."""
 
 
 def learns_on_unseen_images(case: TaskCase) -> None:
@@ -25,13 +25,13 @@ def learns_on_unseen_images(case: TaskCase) -> None:
     trained = case.trained
     gain = _standard_errors(trained.before - trained.after)
     before, after = float(trained.before.mean()), float(trained.after.mean())
-    require(gain > 4, f"The loss on unseen images was {before:.4g} before training and is {after:.4g} after it.")
+    require(gain > 4, f"The loss on unseen images is {before:.4g} before training and {after:.4g} after training.")
 
 
-def prefers_its_own_targets(case: TaskCase) -> None:
+def loss_depends_on_targets(case: TaskCase) -> None:
     """After training, shuffling one field of the views among the images raises the loss.
 
-    Random labels, or a loss that ignores what the backbone sees, can fall to chance but not tell whose target is whose.
+    With random labels, or if the loss ignores the images, the loss can fall to chance level but not below.
     """
     trained = case.trained
     batches = case.unseen(trained.task)
@@ -43,13 +43,13 @@ def prefers_its_own_targets(case: TaskCase) -> None:
         gains.append(_standard_errors(torch.stack(shuffled) - trained.after))
     require(
         bool(gains) and max(gains) > 4,
-        "Views with one field shuffled among the images score as well: the loss does not depend on which target "
-        "belongs to which image.",
+        "Shuffling any field of the views among the images does not raise the loss: the loss does not depend on the "
+        "match between images and targets.",
     )
 
 
 def accuracy_rises(case: TaskCase) -> None:
-    """After training, the metrics named accuracy are higher on unseen images, on average."""
+    """Training raises the mean of all metrics named accuracy, on unseen images."""
     trained = case.trained
     names = [name for name in trained.metrics_after if "accuracy" in name]
     if names:
@@ -58,24 +58,27 @@ def accuracy_rises(case: TaskCase) -> None:
             for metrics in (trained.metrics_before, trained.metrics_after)
         )
         require(
-            after > before + 0.02, f"Accuracy on unseen images was {before:.3f} before training, {after:.3f} after."
+            after > before + 0.02, f"Accuracy on unseen images is {before:.3f} before training and {after:.3f} after."
         )
 
 
 def features_do_not_collapse(case: TaskCase) -> None:
-    """After training, features differ between images: they spread over more than a point of the sphere."""
+    """After training, the unit-length features of different images differ."""
     backbone = case.trained.task.backbone.eval()
     with torch.no_grad():
         directions = F.normalize(backbone(case.images(128, seed=7)).float(), dim=1)
     case.trained.task.train()
     spread = float(directions.var(0).sum().sqrt())
-    require(spread > MIN_SPREAD, f"Features of different images spread by {spread:.3f}, of at most 1: they collapse.")
+    require(
+        spread > MIN_SPREAD,
+        f"The features of different images have a spread of {spread:.3f}, of at most 1: they collapsed.",
+    )
 
 
-def borders_tell_nothing(case: TaskCase) -> None:
-    """On images of noise, a linear model on the views' border pixels guesses an integer target no better than chance.
+def borders_hold_no_shortcut(case: TaskCase) -> None:
+    """On noise images, a linear model of the border pixels predicts an integer target no better than chance.
 
-    Padding, interpolated corners and overlapping patches would let a network solve the task without looking.
+    Padding, interpolated corners and overlapping patches let a network solve the task without the image content.
     """
     task = case.task()
     batches = [_noise_views(case, task, seed) for seed in range(24)]
@@ -93,19 +96,19 @@ def borders_tell_nothing(case: TaskCase) -> None:
     limit = chance + 4 * math.sqrt(chance * (1 - chance) / len(unseen))
     require(
         accuracy <= limit,
-        f"A linear model on the border pixels of noise finds {accuracy:.0%} of unseen targets, where chance is "
-        f"{chance:.0%}: the views show the answer at their edges.",
+        f"A linear model of the border pixels of noise has an accuracy of {accuracy:.0%}, where chance is "
+        f"{chance:.0%}: the borders of the views give the target away.",
     )
 
 
 def _standard_errors(differences: Tensor) -> float:
-    """Divide the mean by its standard error; differences that are too small to matter count as none."""
+    """Divide the mean by its standard error; negligible differences count as 0."""
     mean, error = float(differences.mean()), float(differences.std()) / math.sqrt(len(differences))
     return mean / (error + 1e-4)
 
 
 def _shuffle(batch: Any, field: int) -> Any:
-    """Move the rows of one of the batch's tensors among themselves."""
+    """Permute the rows of one tensor of the batch."""
     index = iter(range(len(tensors(batch))))
 
     def move(tensor: Tensor) -> Tensor:
@@ -120,7 +123,7 @@ def _noise_views(case: TaskCase, task: Any, seed: int) -> Any:
 
 
 def _borders(batch: Any, rows: int) -> Tensor:
-    """Gather each row's border pixels, their squares, and where its views show the same pixels: ``r n``."""
+    """Gather for each row its border pixels, their squares, and the overlap of its views: ``r n``."""
     gray = [image.mean(1) for image in image_tensors(batch) if len(image) == rows]
     around = [torch.cat((g[:, 0], g[:, -1], g[:, :, 0], g[:, :, -1]), 1) for g in gray]
     features = [part for border in around for part in (border, (border - border.mean()).square())]
@@ -129,7 +132,7 @@ def _borders(batch: Any, rows: int) -> Tensor:
 
 
 def _overlap(one: Tensor, other: Tensor) -> Tensor:
-    """Cross-correlate two views: pixels that both show make a peak where their offset is."""
+    """Cross-correlate two views: shared pixels make a peak at their offset."""
     size = [2 * side for side in one.shape[1:]]
     spectra = [torch.fft.rfft2(view - view.mean((1, 2), keepdim=True), size) for view in (one, other)]
     correlation = torch.fft.fftshift(torch.fft.irfft2(spectra[0] * spectra[1].conj(), size), dim=(1, 2))
@@ -137,7 +140,7 @@ def _overlap(one: Tensor, other: Tensor) -> Tensor:
 
 
 def _linear_accuracy(x: Tensor, y: Tensor, x_test: Tensor, y_test: Tensor) -> float:
-    """Fit a ridge classifier and count what it gets right on the test rows."""
+    """Fit a ridge classifier and return its accuracy on the test rows."""
     mean, std = x.mean(0), x.std(0).clamp(min=1e-6)
     x, x_test = (torch.cat(((a - mean) / std, torch.ones(len(a), 1).double()), 1) for a in (x, x_test))
     gram = x.T @ x + 0.1 * len(x) * torch.eye(x.shape[1]).double()
@@ -147,8 +150,8 @@ def _linear_accuracy(x: Tensor, y: Tensor, x_test: Tensor, y_test: Tensor) -> fl
 
 CHECKS = (
     learns_on_unseen_images,
-    prefers_its_own_targets,
+    loss_depends_on_targets,
     accuracy_rises,
     features_do_not_collapse,
-    borders_tell_nothing,
+    borders_hold_no_shortcut,
 )

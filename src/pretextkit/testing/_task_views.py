@@ -9,9 +9,9 @@ from pretextkit.testing._cases import (
     TaskCase,
     generator,
     global_rng_states,
+    global_seed,
     image_tensors,
     same,
-    seeded,
     tensors,
 )
 from pretextkit.testing._runner import require
@@ -20,26 +20,29 @@ __all__ = ["CHECKS"]
 
 
 def views_are_float_tensors(case: TaskCase) -> None:
-    """Views are a tuple of tensors with float32 images, finite and without gradient."""
+    """Views are a tuple of tensors with finite float32 images, without gradient."""
     batch = case.batch(case.task())
     require(isinstance(batch, tuple), f"views returns a {type(batch).__name__}; return a NamedTuple of tensors.")
     images = image_tensors(batch)
-    require(bool(images), "No field of the views is a float tensor b c h w.")
+    require(bool(images), "No field of the views is a float tensor b c h w; return at least one.")
     for tensor in tensors(batch):
-        require(not tensor.requires_grad, "A view carries gradient; make views from images alone.")
+        require(not tensor.requires_grad, "A view has a gradient; make views from the images only.")
     for view in images:
         require(view.dtype == torch.float32, f"float32 images give views of {view.dtype}.")
         require(bool(view.isfinite().all()), "A view holds NaN or inf.")
 
 
 def views_repeat_under_one_seed(case: TaskCase) -> None:
-    """Views are the same for the same generator seed, whatever the global seed."""
+    """Views depend on the seed of the generator, and not on the global seed."""
     task, images = case.task(), case.images(8)
-    with seeded(1):
+    with global_seed(1):
         first = case.views(task, images, seed=3)
-    with seeded(2):
+    with global_seed(2):
         second = case.views(task, images, seed=3)
-    require(same(first, second), "Two calls with one seed differ; draw everything from the generator passed.")
+    require(
+        same(first, second),
+        "Two calls with one seed give different views; draw all random numbers from the generator argument.",
+    )
 
 
 def views_use_the_generator(case: TaskCase) -> None:
@@ -50,66 +53,66 @@ def views_use_the_generator(case: TaskCase) -> None:
     require(not same(first, case.views(task, images, seed=1)), "Two seeds give the same views.")
 
 
-def views_leave_global_rng_alone(case: TaskCase) -> None:
-    """Views draw nothing from the global RNGs of torch, numpy and Python."""
+def views_leave_global_rng_unchanged(case: TaskCase) -> None:
+    """Making views draws nothing from the global RNGs of torch, numpy and Python."""
     task, images = case.task(), case.images(8)
     before = global_rng_states()
     case.views(task, images)
     for library, state in global_rng_states().items():
-        require(state == before[library], f"The global RNG of {library} moved; draw from the generator passed.")
+        require(state == before[library], f"The global RNG of {library} advanced; draw from the generator argument.")
 
 
-def views_change_no_input(case: TaskCase) -> None:
-    """Views leave the images they are given as they were."""
+def views_leave_images_unchanged(case: TaskCase) -> None:
+    """Making views does not change the images."""
     task, images = case.task(), case.images(8)
     before = images.clone()
     case.views(task, images)
-    require(torch.equal(images, before), "The images were changed in place; clone before writing.")
+    require(torch.equal(images, before), "views changed the images in place; clone them before writing.")
 
 
 def views_read_no_parameter(case: TaskCase) -> None:
-    """Views are the same with every parameter replaced by NaN, and in either mode."""
+    """Views do not depend on parameters or on train and eval mode."""
     task = case.task()
     batch = case.batch(task)
     with torch.no_grad():
         for parameter in task.parameters():
             parameter.fill_(torch.nan)
-    require(same(batch, case.batch(task)), "Views depend on a parameter; what needs weights belongs in forward.")
+    require(same(batch, case.batch(task)), "Views depend on a parameter; move computations with weights to forward.")
     require(same(case.batch(case.task().eval()), batch), "Views differ between train and eval mode.")
 
 
 def views_draw_for_each_image(case: TaskCase) -> None:
-    """Equal images in one batch get different views: every image has its own draw."""
+    """Every image has its own random draw: equal images in one batch get different views."""
     b = 8
     images = case.images(1).repeat(b, 1, 1, 1)
     rows = _rows(case.views(case.task(), images), b)
-    require(bool(rows), "No field of the views has rows for every image.")
+    require(bool(rows), "No field of the views has one or more rows for every image.")
     longest = max(len(tensor) for tensor in rows)
     joined = torch.cat([tensor for tensor in rows if len(tensor) == longest], 1)
     distinct, allowed = len(torch.unique(joined, dim=0)), len(joined) // b
     require(
         distinct > allowed,
-        f"{b} equal images give {distinct} different views, as one image alone would: one draw serves the whole batch.",
+        f"{b} equal images give only {distinct} different views: all images share one random draw.",
     )
 
 
-def views_keep_images_apart(case: TaskCase) -> None:
-    """Changing one image changes only that image's views."""
+def views_keep_images_separate(case: TaskCase) -> None:
+    """Changing one image changes only the views of this image."""
     b = 8
     task, images = case.task(), case.images(b)
     other = images.clone()
     other[0] = case.images(1, seed=99)[0]
     before, after = (_rows(case.views(task, batch), b) for batch in (images, other))
     for rows, changed in zip(before, after, strict=True):
-        share = int((rows != changed).any(1).sum())
+        count = int((rows != changed).any(1).sum())
         require(
-            share <= len(rows) // b,
-            f"Changing 1 of {b} images changed {share} of {len(rows)} rows of the views: images are mixed.",
+            count <= len(rows) // b,
+            f"Changing 1 of {b} images changes {count} of {len(rows)} rows of the views: images are mixed.",
         )
 
 
 def views_ignore_memory_layout(case: TaskCase) -> None:
-    """Views are the same for contiguous, transposed, channels-last and float64 images."""
+    """Views are the same for contiguous, transposed, channels_last and float64 images."""
     task, images = case.task(), case.images(6)
     batch = case.views(task, images)
     layouts = {
@@ -118,23 +121,23 @@ def views_ignore_memory_layout(case: TaskCase) -> None:
         "float64": images.double(),
     }
     for layout, twin in layouts.items():
-        require(same(batch, case.views(task, twin), tolerance=1e-4), f"Images in {layout} give other views.")
+        require(same(batch, case.views(task, twin), tolerance=1e-4), f"Images in {layout} give different views.")
 
 
 def _rows(batch: object, b: int) -> list[Tensor]:
-    """Flatten every tensor whose rows belong to images: ``r n`` with r a multiple of b."""
-    rowed = [tensor for tensor in tensors(batch) if tensor.ndim > 0 and len(tensor) > 0 and len(tensor) % b == 0]
-    return [tensor.reshape(len(tensor), -1).double() for tensor in rowed]
+    """Flatten each tensor with a multiple of b rows: ``r n``."""
+    found = [tensor for tensor in tensors(batch) if tensor.ndim > 0 and len(tensor) > 0 and len(tensor) % b == 0]
+    return [tensor.reshape(len(tensor), -1).double() for tensor in found]
 
 
 CHECKS = (
     views_are_float_tensors,
     views_repeat_under_one_seed,
     views_use_the_generator,
-    views_leave_global_rng_alone,
-    views_change_no_input,
+    views_leave_global_rng_unchanged,
+    views_leave_images_unchanged,
     views_read_no_parameter,
     views_draw_for_each_image,
-    views_keep_images_apart,
+    views_keep_images_separate,
     views_ignore_memory_layout,
 )

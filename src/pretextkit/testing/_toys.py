@@ -1,4 +1,4 @@
-"""Toy images with something to learn in them, images with nothing to learn, and a backbone that learns in seconds."""
+"""Toy images with learnable content, noise images, and a backbone that trains in seconds."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ __all__ = ["TinyBackbone", "noise_images", "toy_images"]
 
 
 def toy_images(n: int, *, size: int | tuple[int, int] = 32, channels: int = 3, generator: Generator) -> Tensor:
-    """Draw little landscapes: a bright sky above dark ground, a glow in the middle, stripes, three colored shapes.
+    """Draw landscapes: a bright sky above dark ground, a glow in the center, stripes, three colored shapes.
 
-    The sky tells which way is up (rotation), the glow tells from which side of the middle a patch comes even when its
-    mean and contrast are taken away (relative position), and hues, stripes and shapes tell images apart (contrast,
-    hidden regions). A network of 20,000 parameters learns each of these in a few dozen steps.
+    The sky shows the rotation. The glow shows the position of a patch, even without its mean and contrast. Hues,
+    stripes and shapes differ between images, for contrastive tasks and inpainting. A network of 20,000 parameters
+    learns each of these in a few dozen steps.
 
     Args:
-        n: How many.
-        size: ``h`` and ``w``, or one number for both.
-        channels: ``c``.
-        generator: Source of the draws.
+        n: Number of images.
+        size: Height and width in pixels, or one number for both.
+        channels: Channels ``c``, 1 or 3.
+        generator: Source of all random numbers.
 
     Returns:
         ``n c h w`` in [0, 1].
@@ -59,9 +59,9 @@ def toy_images(n: int, *, size: int | tuple[int, int] = 32, channels: int = 3, g
 
 
 def noise_images(n: int, *, size: int | tuple[int, int] = 32, channels: int = 3, generator: Generator) -> Tensor:
-    """Draw images with nothing in them: every pixel on its own, ``n c h w`` in [0, 1].
+    """Draw noise images ``n c h w`` in [0, 1], with independent pixels.
 
-    Whatever a model learns from these, the views have put there.
+    A model can learn only artifacts of the views from these images.
 
     Example:
         >>> noise_images(2, size=8, generator=torch.Generator().manual_seed(0)).shape
@@ -72,10 +72,10 @@ def noise_images(n: int, *, size: int | tuple[int, int] = 32, channels: int = 3,
 
 
 class TinyBackbone(SpatialBackbone):
-    """Three strided convolutions, 24,000 parameters, 64 features: enough for toy images.
+    """Three strided convolutions with 24,000 parameters and 64 features, for toy images.
 
-    Check a pretext task with this one: the kit trains the task for a moment, and a backbone of millions of
-    parameters would make that minutes. GroupNorm and not BatchNorm, which would hide a collapse for a while.
+    Check pretext tasks with this backbone: the kit trains the task for 80 steps, which takes minutes with a backbone
+    of millions of parameters. It uses GroupNorm, because BatchNorm hides a collapse in the first steps.
 
     Example:
         >>> [tuple(stage.shape[1:]) for stage in TinyBackbone().stages(torch.rand(2, 3, 32, 32))]

@@ -1,4 +1,4 @@
-"""A pretext task in a separate package."""
+"""Pretext task of a plug-in package: detect vertical flips."""
 
 import torch
 from torch import Generator, Tensor
@@ -11,10 +11,10 @@ __all__ = ["UpsideDown"]
 
 
 class UpsideDown(PretextTask[Labeled]):
-    """Predict whether an image was flipped vertically.
+    """Predict whether an image is flipped vertically.
 
-    The sky is above and feet are below. A flip leaves no black corner and no interpolated pixel as a shortcut. The flip
-    is one of the transformations of Golan and El-Yaniv (2018, arXiv 1805.10917). Metric: ``accuracy`` (chance is 0.5).
+    The sky is above and feet are below. A flip leaves no black corner and no interpolated pixel as a shortcut.
+    One of the transformations of Golan and El-Yaniv (2018, arXiv 1805.10917). Metric: ``accuracy`` (chance is 0.5).
     """
 
     def __init__(self, backbone: Backbone) -> None:
@@ -22,12 +22,12 @@ class UpsideDown(PretextTask[Labeled]):
         self.head = LinearHead(backbone.feature_dim, 2)
 
     def views(self, images: Tensor, generator: Generator) -> Labeled:
-        """Flip about half of ``b c h w``; the label is 1 for a flipped image."""
+        """Flip about half of ``b c h w`` vertically; label 1 marks flipped images."""
         labels = torch.randint(2, (len(images),), generator=generator, device=generator.device).to(images.device)
         return Labeled(torch.where(labels.view(-1, 1, 1, 1) == 1, images.flip(2), images), labels)
 
     def forward(self, batch: Labeled) -> TaskOutput:
-        """Classify ``b c h w`` as flipped or not."""
+        """Classify ``b c h w``."""
         logits = self.head(self.backbone(batch.images)).float()
         accuracy = (logits.detach().argmax(1) == batch.labels).float().mean()
         return TaskOutput(cross_entropy(logits, batch.labels), {"accuracy": accuracy})
