@@ -38,17 +38,17 @@ def naive(z_a: Tensor, z_b: Tensor, temperature: float) -> Tensor:
 
 
 def values_and_gradients(loss: Loss, z_a: Tensor, z_b: Tensor, **options: float) -> tuple[Tensor, ...]:
-    value = 3 * loss(z_a, z_b, **options)  # times 3, so that an upstream gradient forgotten would show
+    value = 3 * loss(z_a, z_b, **options)  # a factor of 3 detects an ignored upstream gradient
     return (value.detach(), *torch.autograd.grad(value, (z_a, z_b)))
 
 
-@pytest.fixture(params=[1 << 22, 37, 1], ids=["whole", "chunks", "rows"])
-def cells(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At once, in chunks of uneven length, and row by row."""
+@pytest.fixture(params=[1 << 22, 37, 1], ids=["all", "chunks", "rows"])
+def chunk_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compute all rows at once, in chunks of uneven length, and row by row."""
     monkeypatch.setattr(_chunks, "_MAX_ENTRIES", request.param)
 
 
-@pytest.mark.usefixtures("cells")
+@pytest.mark.usefixtures("chunk_size")
 @pytest.mark.parametrize("temperature", [0.05, 0.2, 0.5, 2.0])
 @pytest.mark.parametrize("n", [2, 3, 8])
 def test_loss_and_both_gradients_equal_a_loop(n: int, temperature: float) -> None:
@@ -58,20 +58,20 @@ def test_loss_and_both_gradients_equal_a_loop(n: int, temperature: float) -> Non
         torch.testing.assert_close(one, other, atol=1e-10, rtol=1e-8)
 
 
-@pytest.mark.usefixtures("cells")
+@pytest.mark.usefixtures("chunk_size")
 def test_gradient_is_the_slope_of_the_loss() -> None:
     z_a, z_b = embeddings(3, 4)
     assert torch.autograd.gradcheck(lambda a, b: nt_xent_loss(a, b, temperature=0.3), (z_a, z_b))
 
 
-@pytest.mark.usefixtures("cells")
+@pytest.mark.usefixtures("chunk_size")
 @pytest.mark.parametrize("n", [2, 5])
 def test_equal_embeddings_leave_a_guess_among_all_others(n: int) -> None:
     z = torch.ones(n, 3)
     assert nt_xent_loss(z, z).item() == pytest.approx(math.log(2 * n - 1), rel=1e-6)
 
 
-@pytest.mark.usefixtures("cells")
+@pytest.mark.usefixtures("chunk_size")
 @pytest.mark.parametrize("temperature", [0.1, 1.0])
 @pytest.mark.parametrize("n", [2, 6])
 def test_orthogonal_pairs(n: int, temperature: float) -> None:
@@ -82,7 +82,7 @@ def test_orthogonal_pairs(n: int, temperature: float) -> None:
 
 
 def test_partners_opposite_and_others_alike_is_the_worst() -> None:
-    """a is e for all, b is -e for all: partner at -1, n - 1 others at 1 and n - 1 at -1."""
+    """All rows of a equal e and all rows of b equal -e: partner at -1, n - 1 others at 1 and n - 1 at -1."""
     z = torch.tensor([[1.0, 0.0]]).expand(4, -1)
     expected = math.log(3 * math.e + 4 / math.e) + 1
     assert nt_xent_loss(z, -z, temperature=1).item() == pytest.approx(expected, rel=1e-6)
@@ -111,7 +111,7 @@ def test_high_temperatures_leave_a_guess() -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("temperature", [0.05, 0.005])
 def test_low_precision_inputs_at_low_temperatures(dtype: torch.dtype, temperature: float) -> None:
-    """exp(1 / 0.05) is infinite in fp16: similarities are made in fp32, inside autocast too."""
+    """exp(1 / 0.05) overflows in fp16: similarities are computed in fp32, even under autocast."""
     z_a, z_b = (z.detach().to(dtype).requires_grad_() for z in embeddings(16))
     with torch.autocast("cpu", torch.bfloat16):
         loss = nt_xent_loss(z_a, z_b, temperature=temperature)
@@ -136,7 +136,8 @@ def test_double_gradients_are_refused_rather_than_wrong() -> None:
     with pytest.raises(PretextkitError) as caught:
         torch.autograd.grad(nt_xent_loss(z_a, z_b), z_a, create_graph=True)
     assert str(caught.value) == (
-        "nt_xent_loss can be differentiated once. Leave create_graph=True out, or write the loss in torch."
+        "nt_xent_loss can be differentiated only once. "
+        "Remove create_graph=True, or compute the loss with torch operations."
     )
 
 
@@ -162,7 +163,7 @@ def test_unequal_shapes_are_refused(shape_a: tuple[int, ...], shape_b: tuple[int
     with pytest.raises(ShapeError) as caught:
         nt_xent_loss(torch.zeros(shape_a), torch.zeros(shape_b))
     assert str(caught.value) == (
-        f"Expected two embeddings of one shape n d, but got {shape_a} and {shape_b}. "
+        f"Expected two embeddings of the same shape n d, but got {shape_a} and {shape_b}. "
         "Embed both views of the same images."
     )
 
@@ -172,8 +173,8 @@ def test_a_single_pair_has_no_negatives(n: int) -> None:
     with pytest.raises(ShapeError) as caught:
         nt_xent_loss(torch.ones(n, 2), torch.ones(n, 2))
     assert str(caught.value) == (
-        f"Expected a batch of at least 2 images, as the others are the negatives, but got {n}. "
-        "Raise the batch size, and drop a last batch of one."
+        f"Expected a batch of at least 2 images, because other images are the negatives, but got {n}. "
+        "Increase the batch size, and drop a last batch of one image."
     )
 
 

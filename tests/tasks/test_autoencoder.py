@@ -50,7 +50,7 @@ def test_reconstructions_have_the_shape_of_the_images(
 def test_every_built_in_backbone_is_decoded_at_full_resolution(
     backbone: Callable[[], SpatialBackbone], doublings: int
 ) -> None:
-    """Nothing is left to resizing: the decoder itself gives as many pixels as the image has."""
+    """The decoder output has the resolution of the image, without resizing."""
     layers = Autoencoder(backbone()).head.layers
     assert sum(isinstance(layer, nn.Upsample) for layer in layers) == doublings
 
@@ -78,7 +78,7 @@ def test_gray_images_are_compared_with_the_luma_of_what_is_decoded() -> None:
 
 
 def test_a_bottleneck_lets_only_so_many_channels_through() -> None:
-    """With one channel, the code of each place is one number: it varies along one direction."""
+    """With one channel, the code at each position is one number, and varies along one direction."""
     task = Autoencoder(TinyBackbone(), bottleneck=1)
     narrow = task.head.layers[:2](task.backbone.feature_map(some(8)))
     values = torch.linalg.svdvals(narrow.permute(0, 2, 3, 1).flatten(0, 2) - narrow.mean((0, 2, 3)))
@@ -106,7 +106,7 @@ def test_a_backbone_without_maps_is_refused(task: type[Autoencoder | Denoising])
     with pytest.raises(OptionError) as caught:
         task(Flat())  # type: ignore[arg-type]
     assert str(caught.value) == (
-        "Expected a SpatialBackbone, as images are decoded from its last feature map, but got Flat. "
+        "Expected a SpatialBackbone, because images are decoded from its last feature map, but got Flat. "
         "Derive it from pretextkit.SpatialBackbone and define stages()."
     )
 
@@ -126,7 +126,7 @@ def test_a_single_image_needs_a_batch_axis() -> None:
 
 
 def test_what_was_not_trained_on_scores_higher() -> None:
-    """Overfitted to one image, the autoencoder finds another one strange, at the place where they differ."""
+    """An autoencoder overfitted to one image scores a changed image higher, at the changed pixels."""
     normal = some(1)
     task = Autoencoder(TinyBackbone())
     torch.manual_seed(0)
@@ -135,9 +135,9 @@ def test_what_was_not_trained_on_scores_higher() -> None:
         optimizer.zero_grad()
         torch.autograd.backward(task.step(normal, Generator()).loss)
         optimizer.step()
-    strange = normal.clone()
-    strange[..., 20:28, 4:12] = 1 - strange[..., 20:28, 4:12]
-    result = reconstruction_anomaly_score(task.reconstruct, torch.cat([normal, strange]))
+    anomalous = normal.clone()
+    anomalous[..., 20:28, 4:12] = 1 - anomalous[..., 20:28, 4:12]
+    result = reconstruction_anomaly_score(task.reconstruct, torch.cat([normal, anomalous]))
     assert result.scores[1] > 2 * result.scores[0]
     assert result.maps is not None
     assert result.maps[1, 20:28, 4:12].mean() > 2 * result.maps[1].mean()

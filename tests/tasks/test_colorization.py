@@ -110,13 +110,13 @@ def test_gray_images_are_refused_in_words_before_anything_is_trained() -> None:
     with pytest.raises(ShapeError) as caught:
         pretrain(task_of(), sample, steps=2, batch_size=16, progress=False)
     assert str(caught.value) == (
-        "Expected images of 3 channels, but got gray images. They have no colors to predict: pretrain on color "
-        "images, or with another task."
+        "Expected images of 3 channels, but got gray images. Gray images have no colors to predict: pretrain on "
+        "color images, or with another task."
     )
 
 
 def test_it_learns_colors_that_follow_from_shapes_and_not_those_that_do_not() -> None:
-    """Stripes across are red and stripes down are green: the network can know, and gets nearer than gray would."""
+    """Horizontal stripes are red and vertical stripes are green, so the color is predictable."""
     red, green = torch.tensor([0.8, 0.2, 0.2]), torch.tensor([0.2, 0.42, 0.2])
     waves = 0.5 + 0.5 * (torch.arange(16.0) * torch.rand(64, 1, generator=Generator().manual_seed(0)).add(1)).sin()
     across = waves[:32, None, :, None] * red.view(1, 3, 1, 1) * torch.ones(16)
@@ -145,7 +145,7 @@ def test_a_backbone_without_maps_and_a_bottleneck_below_one_are_refused() -> Non
         def forward(self, images: Tensor) -> Tensor:
             return images.mean((2, 3))
 
-    with pytest.raises(OptionError, match="a SpatialBackbone, as images are decoded from its last feature map"):
+    with pytest.raises(OptionError, match="a SpatialBackbone, because images are decoded from its last feature map"):
         Colorization(Flat())  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="bottleneck"):
         task_of(bottleneck=0)

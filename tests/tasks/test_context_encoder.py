@@ -12,7 +12,7 @@ from pretextkit.contracts import Head
 from pretextkit.errors import OptionError, ShapeError
 from pretextkit.models import PatchDiscriminator
 from pretextkit.tasks import CenterBlock, ContextEncoder, RandomBlocks
-from pretextkit.tasks._context_encoder import HoleShape, border_of
+from pretextkit.tasks._context_encoder import HoleShape, dilate_border
 from pretextkit.testing import Check, TinyBackbone, parametrize_checks, pretext_task_checks, toy_images
 
 HOLES = [CenterBlock(), CenterBlock(0.3), RandomBlocks(), RandomBlocks(blocks=1, side=0.4)]
@@ -56,7 +56,7 @@ def test_hidden_pixels_change_no_view_and_no_prediction(hole: HoleShape) -> None
 @pytest.mark.parametrize("width", [0, 1, 3])
 def test_the_border_equals_a_loop(width: int) -> None:
     mask = torch.rand(2, 1, 9, 11, generator=Generator().manual_seed(0)) < 0.1
-    border = border_of(mask, width)
+    border = dilate_border(mask, width)
     for b in range(2):
         for row in range(9):
             for column in range(11):
@@ -71,7 +71,7 @@ def test_loss_and_metrics_equal_a_loop_over_hole_and_border(overlap: int, border
     task = ContextEncoder(TinyBackbone(), overlap=overlap, border_weight=border_weight)
     batch = task.views(some(), Generator().manual_seed(0))
     errors = (task.reconstruct(batch.visible).detach() - batch.target).square().mean(1)
-    border = border_of(batch.mask, overlap)
+    border = dilate_border(batch.mask, overlap)
     hidden, around = errors[batch.mask[:, 0]].tolist(), errors[border[:, 0]].tolist()
     of_mean = (batch.visible - batch.target).square().mean(1)[batch.mask[:, 0]].tolist()
     weights = len(hidden) + border_weight * len(around)
@@ -91,11 +91,11 @@ def test_loss_and_metrics_equal_a_loop_over_hole_and_border(overlap: int, border
 def test_a_pixel_of_the_border_weighs_ten_times_one_of_the_hole_and_others_nothing() -> None:
     task = ContextEncoder(TinyBackbone(), hole=CenterBlock())
     batch = task.views(some(1), Generator())
-    made = task.reconstruct(batch.visible).detach()
+    fake = task.reconstruct(batch.visible).detach()
 
     def loss(row: int) -> float:
-        """The loss where all is right except one pixel of the middle column."""
-        target = made.clone()
+        """Compute the loss of a reconstruction that is wrong in one pixel of the middle column."""
+        target = fake.clone()
         target[..., row, 16] += 0.5
         return task(Masked(batch.visible, batch.mask, target)).loss.item()
 
@@ -130,11 +130,11 @@ def test_images_without_room_for_a_hole_are_refused() -> None:
 
 
 WEIGHT = 0.004
-"""So small that the discriminator is not sure: where it is, no gradient is left to be told from another."""
+"""A small weight keeps the discriminator unsure; a confident one would leave no gradient to compare."""
 
 
 class SumOfPixels(Head):
-    """A discriminator that can be followed by hand: how much brighter than gray an image is, times one weight."""
+    """A discriminator in closed form: the brightness of an image relative to gray, times one weight."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -153,7 +153,7 @@ def gradients(task: ContextEncoder, batch: Masked) -> dict[str, Tensor]:
 def test_with_a_critic_the_loss_equals_a_loop_over_holes() -> None:
     task = ContextEncoder(TinyBackbone(), discriminator=SumOfPixels(), adversarial_weight=0.5)
     batch = task.views(some(), Generator().manual_seed(0))
-    made = task.reconstruct(batch.visible).detach()
+    fake = task.reconstruct(batch.visible).detach()
 
     def logit(image: Tensor, mask: Tensor) -> float:
         return WEIGHT * (image[:, mask[0]] - 0.5).sum().item()
@@ -161,10 +161,10 @@ def test_with_a_critic_the_loss_equals_a_loop_over_holes() -> None:
     def softplus(value: float) -> float:
         return math.log(1 + math.exp(value))
 
-    true = [logit(image, mask) for image, mask in zip(batch.target, batch.mask, strict=True)]
-    filled = [logit(image, mask) for image, mask in zip(made, batch.mask, strict=True)]
-    discriminator_term = sum(softplus(-one) for one in true) / 4 + sum(softplus(one) for one in filled) / 4
-    generator_term = sum(softplus(-one) for one in filled) / 4
+    real = [logit(image, mask) for image, mask in zip(batch.target, batch.mask, strict=True)]
+    fake_logits = [logit(image, mask) for image, mask in zip(fake, batch.mask, strict=True)]
+    discriminator_term = sum(softplus(-one) for one in real) / 4 + sum(softplus(one) for one in fake_logits) / 4
+    generator_term = sum(softplus(-one) for one in fake_logits) / 4
     plain = ContextEncoder.forward(without_discriminator(task), batch).loss.item()
     output = task(batch)
     assert output.metrics["discriminator"].item() == pytest.approx(discriminator_term, rel=1e-4)
@@ -179,20 +179,20 @@ def without_discriminator(task: ContextEncoder) -> ContextEncoder:
 
 
 def test_the_discriminator_learns_from_its_own_loss_alone_and_the_decoder_from_all_else() -> None:
-    """Each side's gradient is that of its own loss, though one backward pass makes both."""
+    """Each network gets the gradient of its own loss, although one backward pass computes both."""
     task = ContextEncoder(TinyBackbone(), discriminator=SumOfPixels(), adversarial_weight=0.5)
     batch = task.views(some(), Generator().manual_seed(0))
     found = gradients(task, batch)
-    # The discriminator's, in closed form: d/dw of softplus(-w s) and softplus(w s), over true and made sums s.
-    made = task.reconstruct(batch.visible).detach()
-    sums = [((image - 0.5) * batch.mask).sum((1, 2, 3)) for image in (batch.target, made)]
+    # Gradient of the discriminator in closed form: d/dw of softplus(-w s) and softplus(w s), for real and fake sums s.
+    fake = task.reconstruct(batch.visible).detach()
+    sums = [((image - 0.5) * batch.mask).sum((1, 2, 3)) for image in (batch.target, fake)]
     slope = (-sums[0] * torch.sigmoid(-WEIGHT * sums[0])).mean() + (sums[1] * torch.sigmoid(WEIGHT * sums[1])).mean()
     torch.testing.assert_close(found["discriminator.weight"], slope, rtol=1e-4, atol=1e-5)
     leaked = (
         -sums[1] * torch.sigmoid(-WEIGHT * sums[1])
-    ).mean()  # what the generator_term loss would ask of the discriminator
+    ).mean()  # gradient of the generator loss, which must not reach the discriminator
     assert leaked.abs() > 0.01 * slope.abs()
-    # The others': reconstruction, and half of the way to pass for true.
+    # Gradient of the other networks: reconstruction loss plus 0.5 times the generator loss.
     plain = without_discriminator(task)
     rest = plain.reconstruct(batch.visible)
     generator_term = torch.nn.functional.softplus(-WEIGHT * ((rest - 0.5) * batch.mask).sum((1, 2, 3))).mean()
@@ -232,18 +232,18 @@ def test_with_a_critic_gray_and_color_images_are_learned_from(channels: int) -> 
         rows.append({name: value.item() for name, value in output.metrics.items()})
     first, *_, last = rows
     assert last["mse_hidden"] < first["mse_hidden"]
-    assert last["discriminator"] < first["discriminator"]  # blurred fills are easily told
+    assert last["discriminator"] < first["discriminator"]  # blurred fills are easy to detect
 
 
 def test_a_critic_divided_by_itself_is_refused() -> None:
-    """Before its forward pass, fully_shard puts back the weights that take gradient."""
+    """Before the forward pass, fully_shard restores the weights that require gradients."""
     discriminator = SumOfPixels()
     discriminator.unshard = lambda: None  # type: ignore[assignment]
     with pytest.raises(OptionError) as caught:
         ContextEncoder(TinyBackbone(), discriminator=discriminator).step(some(), Generator().manual_seed(0))
     assert str(caught.value) == (
-        "Expected a discriminator that fully_shard divides with the task only, but got one that is divided by itself. "
-        "Call fully_shard(task), and on other parts of it, but not on the discriminator."
+        "Expected a discriminator that is sharded only as part of the task, but got a discriminator that was passed to "
+        "fully_shard itself. Call fully_shard on the task and on its other parts, but not on the discriminator."
     )
 
 
@@ -251,7 +251,8 @@ def test_what_is_no_critic_is_refused() -> None:
     with pytest.raises(OptionError) as caught:
         ContextEncoder(TinyBackbone(), discriminator=True)  # type: ignore[arg-type]
     assert str(caught.value) == (
-        "Expected discriminator as a Head or None, but got bool. Pass pretextkit.models.PatchDiscriminator(), or a Head of your own."
+        "Expected discriminator to be a Head or None, but got bool. "
+        "Pass pretextkit.models.PatchDiscriminator() or another Head."
     )
 
 

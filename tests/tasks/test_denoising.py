@@ -67,13 +67,13 @@ def test_all_pixels_count_in_the_loss_and_hidden_ones_in_their_metric() -> None:
     batch = task.views(some(), Generator().manual_seed(0))
     errors = (task.reconstruct(batch.visible) - batch.target).square().mean(1).detach()
     hidden = [float(errors[b, row, column]) for b, row, column in batch.mask[:, 0].nonzero().tolist()]
-    spoilt = float((batch.visible - batch.target).square().mean())
+    corrupted = float((batch.visible - batch.target).square().mean())
     output = task(batch)
     expected = {
         "mse": float(errors.mean()),
         "mse_hidden": sum(hidden) / len(hidden),
         "psnr": -10 * math.log10(float(errors.mean())),
-        "psnr_input": -10 * math.log10(spoilt),
+        "psnr_input": -10 * math.log10(corrupted),
     }
     assert output.loss.item() == pytest.approx(expected["mse"], rel=1e-4)
     assert {name: value.item() for name, value in output.metrics.items()} == pytest.approx(expected, rel=1e-4)

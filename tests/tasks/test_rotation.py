@@ -14,7 +14,7 @@ from pretextkit.testing import TinyBackbone, toy_images
 
 
 class Planted(Backbone):
-    """Features are the image's first four pixels, as they are."""
+    """A backbone whose features are the first four pixels."""
 
     feature_dim = 4
 
@@ -70,7 +70,7 @@ def test_oblong_images_are_refused() -> None:
         task.step(torch.zeros(2, 3, 32, 40), Generator())
     assert str(caught.value) == (
         "Expected square images b c h h, but got shape (2, 3, 32, 40). "
-        "Make them square, e.g. with torchvision.transforms.functional.center_crop(images, min(h, w))."
+        "Crop the images to squares: torchvision.transforms.functional.center_crop(images, min(h, w))."
     )
 
 
@@ -81,7 +81,7 @@ def test_loss_is_the_cross_entropy() -> None:
 
 
 def test_accuracy_is_counted_for_each_angle() -> None:
-    """Of 0 degrees two of three are right, of 90 none of one, of 180 both, of 270 one of two."""
+    """Correct are two of three images at 0 degrees, none of one at 90, both at 180, and one of two at 270."""
     said = [(0, 0), (0, 0), (0, 3), (1, 0), (2, 2), (2, 2), (3, 3), (3, 1)]
     batch = batch_of([[5.0 * (guess == k) for k in range(4)] for _, guess in said], [label for label, _ in said])
     metrics = {name: value.item() for name, value in planted()(batch).metrics.items()}

@@ -20,11 +20,11 @@ from pretextkit.tasks import _simclr as simclr
 from pretextkit.testing import TinyBackbone, toy_images
 
 STILL: dict[str, Any] = {"crop_scale": (1.0, 1.0), "flip": 0.0, "jitter": 0.0, "grayscale": 0.0}
-"""Only the aspect ratio is left to chance."""
+"""Options that leave only the aspect ratio random."""
 
 
 class Planted(Backbone):
-    """Features are the pixels as they are."""
+    """A backbone whose features are the pixels."""
 
     feature_dim = 4
 
@@ -94,11 +94,11 @@ def test_metrics_equal_loops(seed: int) -> None:
 def test_metrics_are_the_same_in_chunks(seed: int, cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
     z_a, z_b = projections(8, seed=seed)
     task, batch = planted(z_a, z_b)
-    whole = task(batch).metrics
+    expected = task(batch).metrics
     monkeypatch.setattr(_chunks, "_MAX_ENTRIES", cells)
     chunks = task(batch).metrics
     assert chunks["top1"].item() == pytest.approx(naive_top1(z_a, z_b))
-    torch.testing.assert_close(chunks, whole)
+    torch.testing.assert_close(chunks, expected)
 
 
 class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -151,7 +151,7 @@ def test_a_nearer_view_of_another_image_on_either_side_counts_as_wrong() -> None
 
 
 def test_autocast_touches_neither_the_loss_nor_the_metrics() -> None:
-    """Cosines of 0.9990 and 0.9985 are one number in bfloat16."""
+    """Cosines of 0.9990 and 0.9985 are equal in bfloat16."""
     angles = torch.tensor([[0.0, 0.0447], [0.0548, 0.5]])
     a, b = (torch.stack([column.cos(), column.sin(), 0 * column, 0 * column], 1) for column in angles.unbind(1))
     task, batch = planted(a, b, temperature=0.05)
@@ -168,7 +168,7 @@ def test_autocast_touches_neither_the_loss_nor_the_metrics() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_top1_does_not_tie_under_autocast(dtype: torch.dtype) -> None:
-    """Rounding cosines up to a neighbor's would lose partners that are nearest by a little."""
+    """Rounded cosines would tie with those of neighbors, and lose partners that are nearest by a small margin."""
     generator = Generator().manual_seed(0)
     z_a = torch.randn(64, 4, generator=generator)
     z_b = z_a + 0.1 * torch.randn(64, 4, generator=generator)
@@ -182,8 +182,8 @@ def test_a_single_image_is_refused() -> None:
     with pytest.raises(ShapeError) as caught:
         SimCLR(TinyBackbone()).step(some_images(1), Generator())
     assert str(caught.value) == (
-        "Expected a batch of at least 2 images, as the others are the negatives, but got 1. "
-        "Raise the batch size, and drop a last batch of one."
+        "Expected a batch of at least 2 images, because other images are the negatives, but got 1. "
+        "Increase the batch size, and drop a last batch of one image."
     )
 
 
@@ -193,14 +193,14 @@ def test_two_views_of_an_image_differ_and_so_do_those_of_equal_images() -> None:
 
 
 def test_rows_of_both_views_show_the_same_image() -> None:
-    """Of one color throughout: nothing but the color could tell images apart."""
+    """Images of one color differ only in that color."""
     colors = torch.rand(16, 3, 1, 1, generator=Generator().manual_seed(0)).expand(-1, -1, 8, 8)
     for view in views(colors, **{**STILL, "crop_scale": (0.2, 1.0), "flip": 0.5}):
         torch.testing.assert_close(view, colors, atol=1e-5, rtol=0)
 
 
 def slopes(view: Tensor) -> Tensor:
-    """How fast the ramp of :func:`ramps` rises from left to right in the middle of each view; 1 if left alone."""
+    """Compute the slope of :func:`ramps` in the middle of each view; 1 for unchanged images."""
     width = view.shape[3]
     return (view[:, 0, 0, width // 2 + 1] - view[:, 0, 0, width // 2]) * width
 

@@ -163,7 +163,7 @@ def test_what_is_no_color_image_is_refused() -> None:
     with pytest.raises(ShapeError) as caught:
         rgb_to_lab(some(2, 1, 4, 4))
     assert str(caught.value) == (
-        "Expected sRGB images b 3 h w, but got shape (2, 1, 4, 4). Gray images: images.expand(-1, 3, -1, -1)."
+        "Expected sRGB images b 3 h w, but got shape (2, 1, 4, 4). Expand gray images: images.expand(-1, 3, -1, -1)."
     )
     with pytest.raises(ShapeError):
         lab_to_rgb(some(3, 4, 4))

@@ -161,7 +161,7 @@ def test_blocks_out_of_range_are_refused(side: float) -> None:
         with pytest.raises(OptionError) as caught:
             mask(blank(), side=side)
         assert str(caught.value) == (
-            f"Expected side as a number in (0, 1), but got {side}. It is a share of the image's, for example side=0.5."
+            f"Expected side as a number in (0, 1), but got {side}. It is a fraction of the image, for example side=0.5."
         )
 
 
@@ -190,7 +190,7 @@ def test_images_without_room_for_a_mask_are_refused() -> None:
     )
     with pytest.raises(ShapeError) as caught:
         mask_center(blank(1, 1, 8))
-    assert str(caught.value) == "Expected images of at least 2x2 pixels, but got 1x8. Enlarge them."
+    assert str(caught.value) == "Expected images of at least 2x2 pixels, but got 1x8. Enlarge the images."
 
 
 @pytest.mark.parametrize(
@@ -207,5 +207,5 @@ def test_other_masks_are_refused(mask: Tensor, got: str) -> None:
         hide_pixels(blank(2), mask)
     assert str(caught.value) == (
         f"Expected a bool mask b 1 h w of shape (2, 1, 12, 12), but got {got}. "
-        "Make it with pretextkit.views.mask_patches, mask_blocks or mask_center."
+        "Make masks with pretextkit.views.mask_patches, mask_blocks or mask_center."
     )

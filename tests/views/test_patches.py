@@ -52,7 +52,7 @@ def test_every_image_needs_a_corner() -> None:
         cut_patches(torch.zeros(3, 1, 6, 8), torch.tensor([0, 1]), torch.tensor([0, 1, 2]), 4)
     assert str(caught.value) == (
         "Expected one top and one left for each image, but got (2,) tops and (3,) lefts for 3 images. "
-        "Pass both of shape (b,)."
+        "Pass top and left of shape (b,)."
     )
 
 

@@ -48,7 +48,7 @@ def test_turning_back_gives_the_images() -> None:
 def test_oblong_images_are_refused() -> None:
     text = (
         "Expected square images b c h h, but got shape (2, 3, 4, 5). "
-        "Make them square, e.g. with torchvision.transforms.functional.center_crop(images, min(h, w))."
+        "Crop the images to squares: torchvision.transforms.functional.center_crop(images, min(h, w))."
     )
     for rotate in (all_rotations, lambda images: rotate90(images, torch.zeros(2).long())):
         with pytest.raises(ShapeError) as caught:

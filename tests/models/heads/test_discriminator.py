@@ -39,5 +39,6 @@ def test_images_too_small_to_halve_are_refused() -> None:
     with pytest.raises(ShapeError) as caught:
         PatchDiscriminator()(torch.rand(2, 3, 8, 7))
     assert str(caught.value) == (
-        "Expected images of at least 8x8 pixels, but got 8x7. Scale them up, or make the discriminator with fewer halvings."
+        "Expected images of at least 8x8 pixels, but got 8x7. "
+        "Enlarge the images, or create the discriminator with fewer halvings."
     )

@@ -30,7 +30,7 @@ def test_a_single_row_is_refused_in_training_and_taken_in_evaluation(rows: int) 
     with pytest.raises(ShapeError) as caught:
         head(torch.zeros(rows, 5))
     assert str(caught.value) == (
-        f"Expected at least 2 rows, as the head has BatchNorm, but got {rows}. "
-        "Raise the batch size, or call eval() first."
+        f"Expected at least 2 rows, because the head uses BatchNorm, but got {rows}. "
+        "Increase the batch size, or call eval() first."
     )
     assert head.eval()(torch.zeros(rows, 5)).shape == (rows, 2)
