@@ -62,7 +62,7 @@ def test_panels_refuse_what_does_not_belong_together() -> None:
         reconstruction_panel(images, images, drawn(3, 8, 9), torch.zeros(3))
     assert str(caught.value) == (
         "Expected images and reconstructions n c h w, maps n h w and scores n of the same images, but got shapes "
-        "(3, 1, 8, 8), (3, 1, 8, 8), (3, 8, 9), (3,). Pass what reconstruction_anomaly_score gives, with its images."
+        "(3, 1, 8, 8), (3, 1, 8, 8), (3, 8, 9), (3,). Pass the result of reconstruction_anomaly_score with its images."
     )
     with pytest.raises(
         OptionError, match=r"Expected count as a whole number of at least 1, but got 0\. The default is 6\."
@@ -99,12 +99,12 @@ def test_equal_scores_and_no_threshold_can_be_drawn() -> None:
 
 @pytest.mark.parametrize(
     ("anomalous", "got"),
-    [(torch.zeros(0), "2 and 0, of which 0"), (torch.tensor([math.nan]), "2 and 1, of which 1")],
+    [(torch.zeros(0), "2 and 0 scores, of which 0"), (torch.tensor([math.nan]), "2 and 1 scores, of which 1")],
 )
 def test_no_scores_are_refused(anomalous: Tensor, got: str) -> None:
     with pytest.raises(DataError) as caught:
         score_histogram(torch.ones(2), anomalous)
     assert str(caught.value) == (
         f"Expected finite scores of normal and of anomalous images, but got {got} are NaN or infinite. "
-        "Pass AnomalyScores.scores of both."
+        "Pass AnomalyScores.scores of both kinds of images."
     )

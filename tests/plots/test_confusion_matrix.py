@@ -19,8 +19,8 @@ def drawn(count: int, classes: int, seed: int) -> Tensor:
     return torch.randint(classes, (count,), generator=Generator().manual_seed(seed))
 
 
-def naive_shares(labels: Tensor, predictions: Tensor, classes: int) -> list[list[float]]:
-    """By loops: of the images of each class in turn, what percentage was given to each class."""
+def naive_percentages(labels: Tensor, predictions: Tensor, classes: int) -> list[list[float]]:
+    """Compute the percentages of predictions for each true class with loops."""
     shares = []
     for true in range(classes):
         given = [p for t, p in zip(labels.tolist(), predictions.tolist(), strict=True) if t == true]
@@ -33,7 +33,7 @@ def test_the_matrix_is_that_of_loops_true_down_and_predicted_across(classes: int
     labels, predictions = drawn(60, classes, 0), drawn(60, classes, 1)
     labels[:5] = -1
     kept = labels >= 0
-    expected = naive_shares(labels[kept], predictions[kept], classes)
+    expected = naive_percentages(labels[kept], predictions[kept], classes)
     axes, bar = confusion_matrix(labels, predictions, title="kNN").axes
     picture: Any = axes.images[0].get_array()
     np.testing.assert_allclose(picture, expected, rtol=1e-5)
@@ -92,11 +92,11 @@ def test_numbers_do_not_reach_over_their_cells() -> None:
             [0, 1],
             [],
             DataError,
-            "Expected labeled images, each with a prediction, but got labels that are all -1. For example, pass",
+            "Expected labeled images, each with a prediction, but got labels that are all -1. Pass targets",
         ),
-        ([], [], [], DataError, "Expected labeled images, each with a prediction, but got no labels. For example"),
-        ([0, 1], [0, -1], [], DataError, "each with a prediction, but got a prediction of -1. For example, pass"),
-        ([0, 0], [0, 0], [], DataError, "Expected at least 2 classes, but got class 0 only. Name the others in"),
+        ([], [], [], DataError, "Expected labeled images, each with a prediction, but got no labels. Pass targets"),
+        ([0, 1], [0, -1], [], DataError, "each with a prediction, but got a prediction of -1. Pass targets"),
+        ([0, 0], [0, 0], [], DataError, "Expected at least 2 classes, but got class 0 only. Name the other classes"),
         ([0, 1], [3, 1], NAMES, OptionError, "Expected class_names for labels up to 3, but got 3 names. Name every"),
     ],
 )

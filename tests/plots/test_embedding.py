@@ -18,7 +18,7 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 
 
 def points_of(figure: Any) -> dict[str, Any]:
-    """The points of each entry of the legend."""
+    """Read the points of each legend entry."""
     return {str(each.get_label()): np.asarray(each.get_offsets()) for each in figure.axes[0].collections}
 
 
@@ -126,7 +126,7 @@ def test_the_global_generator_is_left_alone() -> None:
             None,
             [],
             ShapeError,
-            "Expected features n d, two or more of each, but got shape (5, 1). Pass what extract_features gives",
+            "Expected features n d with n, d >= 2, but got shape (5, 1). Pass the features of one layer",
         ),
         (torch.zeros(5, 3, 2, 2), None, [], ShapeError, "but got shape (5, 3, 2, 2). Pass"),
         (torch.zeros(1, 3), None, [], ShapeError, "but got shape (1, 3). Pass"),

@@ -33,7 +33,7 @@ def shown(figure: Figure, place: int) -> Any:
 
 
 def naive_decibels(image: Tensor, truth: Tensor, mask: Tensor) -> float:
-    """By loops over the hidden pixels of one image ``c h w``."""
+    """Compute the PSNR of the hidden pixels of one image ``c h w`` with loops."""
     errors = []
     for row, column in mask[0].nonzero().tolist():
         errors += [
@@ -115,8 +115,8 @@ def test_bad_input() -> None:
         inpainting(batch, filled[:2])
     assert str(caught.value) == (
         "Expected visible, target and filled b c h w and a bool mask b 1 h w of the same images, but got visible, "
-        "mask, target and filled of shapes (4, 3, 6, 8), (4, 1, 6, 8), (4, 3, 6, 8), (2, 3, 6, 8). Pass what views "
-        "gives, and what the model makes of its visible images."
+        "mask, target and filled of shapes (4, 3, 6, 8), (4, 1, 6, 8), (4, 3, 6, 8), (2, 3, 6, 8). Pass a batch "
+        "from views, and the reconstruction of its visible images."
     )
     with pytest.raises(ShapeError, match="a bool mask b 1 h w"):
         inpainting(batch._replace(mask=batch.mask.float()), filled)

@@ -26,7 +26,7 @@ def shown(figure: Figure, place: int) -> Any:
 
 
 def puzzle(images: Tensor, orders: Tensor, chosen: list[int]) -> Tiles:
-    """Cut ``n c 12 12`` into tiles of four pixels and lay them by loops: place ``i`` shows tile ``orders[...][i]``."""
+    """Cut images ``n c 12 12`` into 4x4 tiles with loops: position ``i`` shows tile ``orders[...][i]``."""
     places = []
     for place in range(9):
         tiles = []
@@ -96,15 +96,13 @@ def test_bad_input() -> None:
     with pytest.raises(DataError) as wrong:
         jigsaw_tiles(batch, orders[:2])
     assert str(wrong.value) == (
-        "Expected numbers of the 2 orders, but got 2. Pass the orders of the task that made the batch."
+        "Expected permutations from 0 to 1, but got 2. Pass the orders of the task that made the batch."
     )
     with pytest.raises(DataError, match="but got -3"):
         jigsaw_tiles(batch._replace(permutation=torch.tensor([1, -3])), orders)
     with pytest.raises(DataError, match="but got an empty batch"):
         jigsaw_tiles(Tiles(tuple(tile[:0] for tile in batch.tiles), batch.permutation[:0]), orders)
-    message = (
-        "Expected nine tiles and orders k 9, but got 8 tiles and orders of shape (3, 9). Pass what the task's views"
-    )
+    message = "Expected nine tiles and orders k 9, but got 8 tiles and orders of shape (3, 9). Pass a batch from"
     with pytest.raises(ShapeError) as few:
         jigsaw_tiles(batch._replace(tiles=batch.tiles[:8]), orders)
     assert str(few.value).startswith(message)

@@ -48,8 +48,8 @@ def test_many_lines_and_single_points_can_be_drawn_and_told_apart() -> None:
     [
         ({}, "Expected accuracies by number of labels for every row, but got none for 'any'. Pass a mapping"),
         ({"a": {}}, "Expected accuracies by number of labels for every row, but got none for 'a'. Pass a mapping"),
-        ({"a": {0: 0.5}}, "Expected numbers of labels of at least 1, but got 0. Pass numbers, not shares."),
-        ({"a": {10: 50.0}}, "Expected accuracies of 'a' in [0, 1], but got 50.0. Pass shares, not percentages."),
+        ({"a": {0: 0.5}}, "Expected numbers of labels >= 1, but got 0. Pass numbers of labels, not fractions."),
+        ({"a": {10: 50.0}}, "Expected accuracies of 'a' in [0, 1], but got 50.0. Pass fractions, not percentages."),
     ],
 )
 def test_what_is_no_label_efficiency_is_refused(rows: Any, message: str) -> None:

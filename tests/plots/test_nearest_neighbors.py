@@ -22,7 +22,7 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 
 
 def ranked(query: Tensor, database: Tensor) -> list[tuple[float, int]]:
-    """By loops: cosines and rows of the database, the nearest first."""
+    """Rank the rows of the database by cosine with loops, nearest first."""
     found = []
     for row, other in enumerate(database.tolist()):
         a = query.tolist()
@@ -32,7 +32,7 @@ def ranked(query: Tensor, database: Tensor) -> list[tuple[float, int]]:
 
 
 def example() -> dict[str, Any]:
-    lengths = 10 * drawn(12, 1, seed=5)  # the cosine does not see them, other distances do
+    lengths = 10 * drawn(12, 1, seed=5)  # the cosine ignores lengths, other distances do not
     return {
         "query_images": drawn(3, 3, 8, 8),
         "database_images": (255 * drawn(12, 3, 6, 7, seed=1)).byte(),
@@ -104,7 +104,7 @@ def test_a_small_database_is_shown_whole_and_nothing_is_changed() -> None:
         (
             {"query_features": torch.rand(2, 4)},
             ShapeError,
-            "Expected features 3 d and 12 d of the images, but got shapes (2, 4) and (12, 4). Pass what",
+            "Expected features 3 d and 12 d of the images, but got shapes (2, 4) and (12, 4). Pass features",
         ),
         ({"query_features": torch.rand(3, 5)}, ShapeError, "but got shapes (3, 5) and (12, 4)."),
         ({"database_features": torch.rand(12, 4, 1)}, ShapeError, "but got shapes (3, 4) and (12, 4, 1)."),

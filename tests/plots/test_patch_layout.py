@@ -21,7 +21,7 @@ def drawn(*shape: int) -> Tensor:
 
 
 def boxes(axes: Any) -> dict[str, list[tuple[int, ...]]]:
-    """Top, left and side in pixels of the squares by their kind."""
+    """Read top, left and side in pixels of each kind of square."""
     found: dict[str, list[tuple[int, ...]]] = {"center": [], "neighbors": [], "moved": []}
     for square in axes.patches:
         assert square.get_width() == square.get_height()
@@ -33,7 +33,7 @@ def boxes(axes: Any) -> dict[str, list[tuple[int, ...]]]:
 
 
 def test_squares_are_what_the_task_cuts() -> None:
-    # Each patch of an image whose pixels tell their places is found inside the dotted square of its number.
+    # Each patch, located by its pixel values, lies inside the dotted square of its number.
     layout = PatchLayout(patch=5, gap=6, jitter=2)
     side = layout.span
     task = JigsawContext(TinyBackbone(), layout=layout, pairs=64, color_drop=0.0)
@@ -72,7 +72,7 @@ def test_the_grid_lies_in_the_middle_with_its_gaps() -> None:
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
         "center, 8x8 pixels",
         "neighbors 0 to 7, 4 pixels apart",
-        "moved by at most 1 pixel",
+        "jitter of at most 1 pixel",
     ]
     figure.savefig(io.BytesIO(), format="png")
 

@@ -1,4 +1,4 @@
-"""Figures show what they are given, label it, and leave no trace."""
+"""Tests of the plots of views, comparisons and training curves, and of their dependencies."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from pretextkit.training import History
 
 
 def shown(figure: Figure, place: int) -> Any:
-    """The pixels that axes number ``place`` of a figure shows."""
+    """Read the pixels of axes number ``place`` of a figure."""
     (image,) = figure.axes[place].images
     return np.asarray(image.get_array())
 
 
 def drawn(figure: Figure) -> Image.Image:
-    """The figure as a picture; drawing it is the test."""
+    """Render a figure; the test is that drawing succeeds."""
     file = io.BytesIO()
     figure.savefig(file, format="png")
     return Image.open(file).convert("RGB")
@@ -142,7 +142,7 @@ def test_views_of_something_else_are_refused(batch: Any) -> None:
     message = f"Expected a named tuple with images b c h w of 1 or 3 channels, but got {type(batch).__name__}. "
     with pytest.raises(DataError) as error:
         views(batch)
-    assert str(error.value) == message + "Pass what a task's views(images, generator) gives."
+    assert str(error.value) == message + "Pass the result of task.views(images, generator)."
 
 
 def test_views_refuse_bad_options() -> None:
@@ -194,11 +194,11 @@ def test_numbers_beside_full_bars_stay_in_the_picture() -> None:
     ("rows", "message"),
     [
         ({}, "Expected at least one row to compare, but got none. Pass a mapping from names to accuracies."),
-        ({"a": []}, "Expected accuracies of 'a' in [0, 1], but got none. Pass shares, not percentages."),
-        ({"a": 71.3}, "Expected accuracies of 'a' in [0, 1], but got 71.3. Pass shares, not percentages."),
+        ({"a": []}, "Expected accuracies of 'a' in [0, 1], but got none. Pass fractions, not percentages."),
+        ({"a": 71.3}, "Expected accuracies of 'a' in [0, 1], but got 71.3. Pass fractions, not percentages."),
         (
             {"b": [0.5, float("nan")]},
-            "Expected accuracies of 'b' in [0, 1], but got nan. Pass shares, not percentages.",
+            "Expected accuracies of 'b' in [0, 1], but got nan. Pass fractions, not percentages.",
         ),
     ],
 )
@@ -253,7 +253,7 @@ def test_a_single_epoch_can_be_seen() -> None:
 def test_an_empty_history_is_refused() -> None:
     with pytest.raises(DataError) as error:
         training_curves(History())
-    assert str(error.value) == "Expected a history of at least one epoch, but got an empty one. Train first."
+    assert str(error.value) == "Expected a history of at least one epoch, but got an empty history. Train first."
 
 
 def test_without_matplotlib_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
