@@ -26,21 +26,21 @@ def test_weighted_error_equals_a_loop() -> None:
     assert weighted_mse(predictions, targets, weights).item() == pytest.approx(total / weight_sum, rel=1e-5)
 
 
-def test_equal_weights_give_the_mean_squared_error_whatever_their_size() -> None:
+def test_equal_weights_give_the_mean_squared_error() -> None:
     predictions, targets = draw(2, 3, 4, 5), draw(2, 3, 4, 5, seed=1)
     expected = (predictions - targets).square().mean()
     for weights in (torch.ones(2, 1, 4, 5), torch.full((2, 1, 4, 5), 7.0), torch.ones(2, 1, 4, 5, dtype=torch.bool)):
         torch.testing.assert_close(weighted_mse(predictions, targets, weights), expected)
 
 
-def test_pixels_of_weight_zero_get_no_gradient_and_others_in_proportion() -> None:
+def test_gradients_are_proportional_to_weights() -> None:
     predictions = torch.ones(1, 2, 1, 3, requires_grad=True)
     loss = weighted_mse(predictions, torch.zeros(1, 2, 1, 3), torch.tensor([[[[0.0, 1.0, 10.0]]]]))
     (gradient,) = torch.autograd.grad(loss, predictions)
     torch.testing.assert_close(gradient[0, :, 0], torch.tensor([[0.0, 1.0, 10.0]] * 2) / 11)
 
 
-def test_no_weight_at_all_is_no_error() -> None:
+def test_zero_weights_give_zero_error() -> None:
     assert weighted_mse(draw(1, 1, 2, 2), draw(1, 1, 2, 2, seed=1), torch.zeros(1, 1, 2, 2)) == 0
 
 
@@ -53,17 +53,17 @@ def test_half_precision_is_summed_in_float32(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("mse", [1.0, 0.25, 1e-3])
-def test_decibels(mse: float) -> None:
+def test_psnr_matches_the_closed_form(mse: float) -> None:
     assert psnr(torch.tensor(mse)).item() == pytest.approx(10 * math.log10(1 / mse), abs=1e-4)
 
 
-def test_no_error_is_a_hundred_decibels_and_gradient_is_left_behind() -> None:
+def test_psnr_of_zero_error_is_100_and_detached() -> None:
     nothing = torch.zeros((), requires_grad=True)
     assert psnr(nothing) == 100
     assert not psnr(nothing).requires_grad
 
 
-def test_decibels_agree_with_torchmetrics() -> None:
+def test_psnr_matches_torchmetrics() -> None:
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
     one, other = draw(2, 3, 8, 8), draw(2, 3, 8, 8, seed=1)

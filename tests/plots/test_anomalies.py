@@ -29,7 +29,7 @@ def labels(figure: Figure) -> list[str]:
     return [text.get_text() for text in legend.get_texts()]
 
 
-def test_columns_are_the_ends_of_the_order() -> None:
+def test_panel_shows_highest_and_lowest_scores() -> None:
     images, scores = drawn(7, 3, 8, 10), torch.tensor([3.0, 6.0, 1.0, 5.0, 2.0, 4.0, 0.5])
     maps = drawn(7, 8, 10)
     figure = reconstruction_panel(images, images / 2, maps, scores, count=2, title="autoencoder")
@@ -48,7 +48,7 @@ def test_columns_are_the_ends_of_the_order() -> None:
     assert first.get_position().x0 < last.get_position().x0
 
 
-def test_bytes_and_few_images_are_fine_and_none_is_drawn_twice() -> None:
+def test_panel_of_few_byte_images_draws_each_once() -> None:
     images = (255 * drawn(3, 1, 8, 8)).byte()
     figure = reconstruction_panel(images, images / 255, torch.zeros(3, 8, 8), torch.arange(3.0), count=2)
     assert [axes.get_title() for axes in figure.axes[::3]] == ["highest\n2", "1", "lowest\n0"]
@@ -56,7 +56,7 @@ def test_bytes_and_few_images_are_fine_and_none_is_drawn_twice() -> None:
     figure.savefig(io.BytesIO())
 
 
-def test_panels_refuse_what_does_not_belong_together() -> None:
+def test_panel_refuses_mismatched_shapes() -> None:
     images = drawn(3, 1, 8, 8)
     with pytest.raises(ShapeError) as caught:
         reconstruction_panel(images, images, drawn(3, 8, 9), torch.zeros(3))
@@ -70,7 +70,7 @@ def test_panels_refuse_what_does_not_belong_together() -> None:
         reconstruction_panel(images, images, drawn(3, 8, 8), torch.zeros(3), count=0)
 
 
-def test_bars_are_shares_of_each_kind() -> None:
+def test_histograms_are_normalized_separately() -> None:
     figure = score_histogram(drawn(200), 2 + drawn(50), threshold=1.5, title="rotation")
     (axes,) = figure.axes
     heights = np.array([bar.get_height() for bar in axes.patches])  # type: ignore[attr-defined]
@@ -84,14 +84,14 @@ def test_bars_are_shares_of_each_kind() -> None:
     figure.savefig(io.BytesIO())
 
 
-def test_a_far_score_does_not_crowd_the_rest() -> None:
+def test_outlier_scores_do_not_stretch_the_axis() -> None:
     figure = score_histogram(drawn(500), torch.cat([drawn(500), torch.tensor([1e6])]))
     assert figure.axes[0].get_xlim()[1] < 2
     heights = [bar.get_height() for bar in figure.axes[0].patches]  # type: ignore[attr-defined]
     assert sum(heights) == pytest.approx(2)  # and is counted
 
 
-def test_equal_scores_and_no_threshold_can_be_drawn() -> None:
+def test_equal_scores_without_threshold_can_be_drawn() -> None:
     figure = score_histogram(torch.ones(3), torch.ones(2))
     assert labels(figure) == ["normal (3)", "anomalous (2)"]
     figure.savefig(io.BytesIO())
@@ -101,7 +101,7 @@ def test_equal_scores_and_no_threshold_can_be_drawn() -> None:
     ("anomalous", "got"),
     [(torch.zeros(0), "2 and 0 scores, of which 0"), (torch.tensor([math.nan]), "2 and 1 scores, of which 1")],
 )
-def test_no_scores_are_refused(anomalous: Tensor, got: str) -> None:
+def test_missing_and_nonfinite_scores_are_refused(anomalous: Tensor, got: str) -> None:
     with pytest.raises(DataError) as caught:
         score_histogram(torch.ones(2), anomalous)
     assert str(caught.value) == (

@@ -29,7 +29,7 @@ def naive_percentages(labels: Tensor, predictions: Tensor, classes: int) -> list
 
 
 @pytest.mark.parametrize("classes", [2, 3, 7])
-def test_the_matrix_is_that_of_loops_true_down_and_predicted_across(classes: int) -> None:
+def test_confusion_matrix_matches_a_loop(classes: int) -> None:
     labels, predictions = drawn(60, classes, 0), drawn(60, classes, 1)
     labels[:5] = -1
     kept = labels >= 0
@@ -47,7 +47,7 @@ def test_the_matrix_is_that_of_loops_true_down_and_predicted_across(classes: int
     assert (bar.get_ylabel(), axes.get_title()) == ("images of the true class in %", "kNN")
 
 
-def test_names_and_numbers_of_images_stand_beside_the_rows() -> None:
+def test_rows_show_class_names_and_image_counts() -> None:
     axes = confusion_matrix(torch.tensor([0, 0, 0, 1]), torch.tensor([0, 0, 1, 1]), NAMES).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["top (3)", "bag (1)", "shoe (0)"]
     assert [label.get_text() for label in axes.get_xticklabels()] == NAMES
@@ -56,12 +56,12 @@ def test_names_and_numbers_of_images_stand_beside_the_rows() -> None:
     assert [label.get_text() for label in plain.get_yticklabels()] == ["0 (1)", "1 (0)", "2 (1)"]
 
 
-def test_numbers_can_be_read_on_their_cells() -> None:
+def test_numbers_contrast_with_their_background() -> None:
     axes = confusion_matrix(torch.tensor([0, 0, 0, 1]), torch.tensor([0, 0, 1, 1])).axes[0]
     assert [text.get_color() for text in axes.texts] == ["white", "black", "white"]
 
 
-def test_many_classes_carry_no_numbers_and_keep_their_names_apart() -> None:
+def test_many_classes_have_separate_names_and_no_numbers() -> None:
     labels = torch.arange(120)
     figure = confusion_matrix(labels, labels)
     axes = figure.axes[0]
@@ -74,7 +74,7 @@ def test_many_classes_carry_no_numbers_and_keep_their_names_apart() -> None:
     assert not confusion_matrix(torch.arange(21), torch.arange(21)).axes[0].texts
 
 
-def test_numbers_do_not_reach_over_their_cells() -> None:
+def test_numbers_fit_into_their_entries() -> None:
     labels = torch.arange(10)
     figure = confusion_matrix(labels, labels, [f"a long name {i}" for i in range(10)])
     figure.draw_without_rendering()
@@ -100,7 +100,7 @@ def test_numbers_do_not_reach_over_their_cells() -> None:
         ([0, 1], [3, 1], NAMES, OptionError, "Expected class_names for labels up to 3, but got 3 names. Name every"),
     ],
 )
-def test_bad_input(labels: Any, predictions: Any, names: Any, error: type[PretextkitError], message: str) -> None:
+def test_invalid_input_is_refused(labels: Any, predictions: Any, names: Any, error: type[PretextkitError], message: str) -> None:
     with pytest.raises(error) as caught:
         confusion_matrix(labels, predictions, names)
     assert message in str(caught.value)

@@ -43,7 +43,7 @@ def naive_decibels(image: Tensor, truth: Tensor, mask: Tensor) -> float:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_hidden_pixels_alone_are_filled_and_measured(channels: int) -> None:
+def test_only_hidden_pixels_are_filled_and_measured(channels: int) -> None:
     batch, filled = example(channels)
     figure = inpainting(batch, filled, count=3, title="inpainting")
     assert len(figure.axes) == 9
@@ -66,7 +66,7 @@ def test_hidden_pixels_alone_are_filled_and_measured(channels: int) -> None:
     figure.savefig(io.BytesIO(), format="png")
 
 
-def test_a_line_runs_around_every_hidden_pixel() -> None:
+def test_line_outlines_the_hidden_pixels() -> None:
     batch, filled = example()
     figure = inpainting(batch, filled, count=1)
     hidden = batch.mask[0, 0]
@@ -87,7 +87,7 @@ def test_a_line_runs_around_every_hidden_pixel() -> None:
 
 
 @pytest.mark.parametrize("task", [ContextEncoder(TinyBackbone()), Denoising(TinyBackbone())])
-def test_it_takes_what_tasks_give_with_gradient_and_changes_nothing(task: Any) -> None:
+def test_batches_of_tasks_are_accepted_and_not_modified(task: Any) -> None:
     batch = task.views(drawn(7, 3, 16, 16), Generator().manual_seed(0))
     kept = [field.clone() for field in batch]
     figure = inpainting(batch, task.reconstruct(batch.visible))
@@ -96,7 +96,7 @@ def test_it_takes_what_tasks_give_with_gradient_and_changes_nothing(task: Any) -
     figure.savefig(io.BytesIO(), format="png")
 
 
-def test_an_image_of_which_nothing_is_hidden_has_no_decibels() -> None:
+def test_image_without_hidden_pixels_has_no_psnr() -> None:
     batch, filled = example()
     batch.mask[0] = False
     figure = inpainting(batch, filled, count=2)
@@ -105,7 +105,7 @@ def test_an_image_of_which_nothing_is_hidden_has_no_decibels() -> None:
     figure.savefig(io.BytesIO(), format="png")
 
 
-def test_bad_input() -> None:
+def test_invalid_input_is_refused() -> None:
     batch, filled = example()
     with pytest.raises(
         OptionError, match=r"Expected count as a whole number of at least 1, but got 0\. The default is 6\."

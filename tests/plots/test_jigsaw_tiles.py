@@ -42,7 +42,7 @@ def without_gaps(picture: Any) -> Any:
     return picture[kept][:, kept]
 
 
-def test_the_solved_puzzle_is_the_image_and_numbers_tell_where_tiles_belong() -> None:
+def test_solved_puzzle_is_the_image_with_tile_numbers() -> None:
     images, orders = drawn(3, 3, 12, 12), distant_permutations(5)
     chosen = [4, 1, 1]
     figure = jigsaw_tiles(puzzle(images, orders, chosen), orders, count=2, title="Noroozi")
@@ -65,7 +65,7 @@ def test_the_solved_puzzle_is_the_image_and_numbers_tell_where_tiles_belong() ->
     figure.savefig(io.BytesIO(), format="png")
 
 
-def test_it_takes_what_the_task_gives_and_changes_nothing() -> None:
+def test_batch_of_the_task_is_accepted_and_not_modified() -> None:
     task = Jigsaw(TinyBackbone(), orders=4)
     batch = task.views(drawn(7, 3, 32, 32), Generator().manual_seed(0))
     kept = [tile.clone() for tile in batch.tiles]
@@ -86,7 +86,7 @@ def test_numbers_lie_inside_their_tiles() -> None:
         assert y - 0.3 <= min(box.y0, box.y1) <= max(box.y0, box.y1) <= y + 4.1
 
 
-def test_bad_input() -> None:
+def test_invalid_input_is_refused() -> None:
     orders = distant_permutations(3)
     batch = puzzle(drawn(2, 1, 12, 12), orders, [0, 2])
     with pytest.raises(

@@ -41,7 +41,7 @@ def example() -> dict[str, Any]:
     }
 
 
-def test_neighbors_are_those_of_loops_the_nearest_first() -> None:
+def test_neighbors_match_a_loop_nearest_first() -> None:
     given = example()
     figure = nearest_neighbors(**given, k=4, count=2, title="rotation")
     assert len(figure.axes) == 2 * 5
@@ -62,7 +62,7 @@ def test_neighbors_are_those_of_loops_the_nearest_first() -> None:
     assert places[0].y0 > places[5].y1  # rows do not lie over each other
 
 
-def test_frames_say_whose_class_is_the_querys() -> None:
+def test_frames_show_whether_classes_match() -> None:
     given = example()
     queries, database = torch.tensor([1, 0, -1]), torch.arange(12) % 2
     database[ranked(given["query_features"][0], given["database_features"])[0][1]] = -1
@@ -87,7 +87,7 @@ def test_frames_say_whose_class_is_the_querys() -> None:
     figure.savefig(io.BytesIO(), format="png")
 
 
-def test_a_small_database_is_shown_whole_and_nothing_is_changed() -> None:
+def test_small_database_is_shown_completely() -> None:
     given = {name: value[:2] for name, value in example().items()}
     given["query_features"] = given["query_features"].clone().requires_grad_()
     kept = {name: value.detach().clone() for name, value in given.items()}
@@ -121,7 +121,7 @@ def test_a_small_database_is_shown_whole_and_nothing_is_changed() -> None:
         ),
     ],
 )
-def test_bad_input(changed: Any, error: type[PretextkitError], message: str) -> None:
+def test_invalid_input_is_refused(changed: Any, error: type[PretextkitError], message: str) -> None:
     with pytest.raises(error) as caught:
         nearest_neighbors(**(example() | changed))
     assert message in str(caught.value)

@@ -32,7 +32,7 @@ def boxes(axes: Any) -> dict[str, list[tuple[int, ...]]]:
     return found
 
 
-def test_squares_are_what_the_task_cuts() -> None:
+def test_squares_match_the_patches_of_the_task() -> None:
     # Each patch, located by its pixel values, lies inside the dotted square of its number.
     layout = PatchLayout(patch=5, gap=6, jitter=2)
     side = layout.span
@@ -56,7 +56,7 @@ def test_squares_are_what_the_task_cuts() -> None:
         assert max(max(pair) for pair in moved) == 2
 
 
-def test_the_grid_lies_in_the_middle_with_its_gaps() -> None:
+def test_grid_is_centered_with_gaps() -> None:
     layout = PatchLayout(patch=8, gap=4, jitter=1)  # spans 34
     figure = patch_layout(drawn(2, 3, 40, 44), layout, title="Doersch")
     assert figure.get_suptitle() == "Doersch"
@@ -77,7 +77,7 @@ def test_the_grid_lies_in_the_middle_with_its_gaps() -> None:
     figure.savefig(io.BytesIO(), format="png")
 
 
-def test_images_are_shown_as_they_are_and_a_layout_is_fitted() -> None:
+def test_images_are_unscaled_and_layout_is_fitted() -> None:
     images = (drawn(5, 1, 28, 28) * 100).byte()  # dark ones stay dark
     figure = patch_layout(images)
     assert len(figure.axes) == 4
@@ -88,7 +88,7 @@ def test_images_are_shown_as_they_are_and_a_layout_is_fitted() -> None:
     assert boxes(figure.axes[0])["center"][0][2] == PatchLayout.fitting(28).patch
 
 
-def test_without_jitter_there_is_no_dotted_line() -> None:
+def test_layout_without_jitter_has_no_dotted_line() -> None:
     figure = patch_layout(drawn(1, 3, 30, 30), PatchLayout(8, 0, 0))
     assert not boxes(figure.axes[0])["moved"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
@@ -97,7 +97,7 @@ def test_without_jitter_there_is_no_dotted_line() -> None:
     ]
 
 
-def test_bad_input() -> None:
+def test_invalid_input_is_refused() -> None:
     with pytest.raises(
         OptionError, match=r"Expected count as a whole number of at least 1, but got 0\. The default is 4\."
     ):

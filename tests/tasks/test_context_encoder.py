@@ -25,7 +25,7 @@ def some(n: int = 4, size: int = 32, channels: int = 3) -> Tensor:
 
 @every_hole
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_hole_has_the_mean_color_and_the_target_is_the_image(hole: HoleShape, channels: int) -> None:
+def test_hole_has_the_mean_color_and_target_is_the_image(hole: HoleShape, channels: int) -> None:
     images = some(channels=channels)
     batch = ContextEncoder(TinyBackbone(), hole=hole).views(images, Generator().manual_seed(0))
     assert torch.equal(batch.target, images)
@@ -35,7 +35,7 @@ def test_the_hole_has_the_mean_color_and_the_target_is_the_image(hole: HoleShape
         torch.testing.assert_close(view[:, mask], mean.expand(-1, int(mask.sum())))
 
 
-def test_holes_have_the_size_of_the_paper() -> None:
+def test_default_holes_have_the_size_of_the_paper() -> None:
     images = some(16, size=64)
     assert (CenterBlock()(images, Generator()).float().mean((1, 2, 3)) == 1 / 4).all()
     shares = RandomBlocks()(images, Generator().manual_seed(0)).float().mean((1, 2, 3))
@@ -44,7 +44,7 @@ def test_holes_have_the_size_of_the_paper() -> None:
 
 
 @every_hole
-def test_hidden_pixels_change_no_view_and_no_prediction(hole: HoleShape) -> None:
+def test_hidden_pixels_do_not_affect_predictions(hole: HoleShape) -> None:
     task = ContextEncoder(TinyBackbone(), hole=hole).eval()
     batch = task.views(some(), Generator().manual_seed(0))
     twin = task.views(torch.where(batch.mask, 1 - some(), some()), Generator().manual_seed(0))
@@ -54,7 +54,7 @@ def test_hidden_pixels_change_no_view_and_no_prediction(hole: HoleShape) -> None
 
 
 @pytest.mark.parametrize("width", [0, 1, 3])
-def test_the_border_equals_a_loop(width: int) -> None:
+def test_border_matches_a_loop(width: int) -> None:
     mask = torch.rand(2, 1, 9, 11, generator=Generator().manual_seed(0)) < 0.1
     border = dilate_border(mask, width)
     for b in range(2):
@@ -67,7 +67,7 @@ def test_the_border_equals_a_loop(width: int) -> None:
 
 
 @pytest.mark.parametrize(("overlap", "border_weight"), [(2, 10.0), (1, 3.0), (0, 10.0), (2, 0.0)])
-def test_loss_and_metrics_equal_a_loop_over_hole_and_border(overlap: int, border_weight: float) -> None:
+def test_loss_and_metrics_match_a_loop_over_hole_and_border(overlap: int, border_weight: float) -> None:
     task = ContextEncoder(TinyBackbone(), overlap=overlap, border_weight=border_weight)
     batch = task.views(some(), Generator().manual_seed(0))
     errors = (task.reconstruct(batch.visible).detach() - batch.target).square().mean(1)
@@ -88,7 +88,7 @@ def test_loss_and_metrics_equal_a_loop_over_hole_and_border(overlap: int, border
     )
 
 
-def test_a_pixel_of_the_border_weighs_ten_times_one_of_the_hole_and_others_nothing() -> None:
+def test_border_pixels_weigh_ten_times_hole_pixels() -> None:
     task = ContextEncoder(TinyBackbone(), hole=CenterBlock())
     batch = task.views(some(1), Generator())
     fake = task.reconstruct(batch.visible).detach()
@@ -105,7 +105,7 @@ def test_a_pixel_of_the_border_weighs_ten_times_one_of_the_hole_and_others_nothi
     assert outside == 0
 
 
-def test_filling_changes_the_hole_alone() -> None:
+def test_fill_changes_only_the_hole() -> None:
     task = ContextEncoder(TinyBackbone()).eval()
     batch = task.views(some(), Generator().manual_seed(0))
     filled = task.fill(batch.visible, batch.mask)
@@ -124,7 +124,7 @@ def test_options_out_of_range_are_refused(overlap: int, border_weight: float) ->
     )
 
 
-def test_images_without_room_for_a_hole_are_refused() -> None:
+def test_images_too_small_for_a_hole_are_refused() -> None:
     with pytest.raises(ShapeError, match=r"^Expected images of at least 2x2 pixels, but got 1x1\. "):
         ContextEncoder(TinyBackbone()).step(torch.zeros(2, 3, 1, 1), Generator())
 
@@ -150,7 +150,7 @@ def gradients(task: ContextEncoder, batch: Masked) -> dict[str, Tensor]:
     return {name: weight.grad.clone() for name, weight in task.named_parameters() if weight.grad is not None}
 
 
-def test_with_a_critic_the_loss_equals_a_loop_over_holes() -> None:
+def test_adversarial_loss_matches_a_loop_over_holes() -> None:
     task = ContextEncoder(TinyBackbone(), discriminator=SumOfPixels(), adversarial_weight=0.5)
     batch = task.views(some(), Generator().manual_seed(0))
     fake = task.reconstruct(batch.visible).detach()
@@ -178,7 +178,7 @@ def without_discriminator(task: ContextEncoder) -> ContextEncoder:
     return twin
 
 
-def test_the_discriminator_learns_from_its_own_loss_alone_and_the_decoder_from_all_else() -> None:
+def test_each_network_gets_gradients_of_its_own_loss() -> None:
     """Each network gets the gradient of its own loss, although one backward pass computes both."""
     task = ContextEncoder(TinyBackbone(), discriminator=SumOfPixels(), adversarial_weight=0.5)
     batch = task.views(some(), Generator().manual_seed(0))
@@ -204,7 +204,7 @@ def test_the_discriminator_learns_from_its_own_loss_alone_and_the_decoder_from_a
         torch.testing.assert_close(found[name], weight.grad, rtol=1e-3, atol=1e-5, msg=name)
 
 
-def test_the_discriminator_sees_the_hole_and_nothing_else() -> None:
+def test_discriminator_sees_only_the_hole() -> None:
     task = ContextEncoder(TinyBackbone(), discriminator=PatchDiscriminator())
     assert isinstance(task.discriminator, PatchDiscriminator)
     batch = task.views(some(), Generator().manual_seed(0))
@@ -220,7 +220,7 @@ def test_the_discriminator_sees_the_hole_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_with_a_critic_gray_and_color_images_are_learned_from(channels: int) -> None:
+def test_adversarial_training_reduces_both_losses(channels: int) -> None:
     task = ContextEncoder(TinyBackbone(), discriminator=PatchDiscriminator())
     optimizer = torch.optim.AdamW(task.parameters(), 3e-3)
     rows: list[dict[str, float]] = []
@@ -235,7 +235,7 @@ def test_with_a_critic_gray_and_color_images_are_learned_from(channels: int) -> 
     assert last["discriminator"] < first["discriminator"]  # blurred fills are easy to detect
 
 
-def test_a_critic_divided_by_itself_is_refused() -> None:
+def test_separately_sharded_discriminator_is_refused() -> None:
     """Before the forward pass, fully_shard restores the weights that require gradients."""
     discriminator = SumOfPixels()
     discriminator.unshard = lambda: None  # type: ignore[assignment]
@@ -247,7 +247,7 @@ def test_a_critic_divided_by_itself_is_refused() -> None:
     )
 
 
-def test_what_is_no_critic_is_refused() -> None:
+def test_discriminator_that_is_no_head_is_refused() -> None:
     with pytest.raises(OptionError) as caught:
         ContextEncoder(TinyBackbone(), discriminator=True)  # type: ignore[arg-type]
     assert str(caught.value) == (
@@ -263,5 +263,5 @@ def test_what_is_no_critic_is_refused() -> None:
         )
     }
 )
-def test_with_a_critic_the_contract_holds(check: Check) -> None:
+def test_contract_holds_with_a_discriminator(check: Check) -> None:
     check.run()

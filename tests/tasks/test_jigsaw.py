@@ -40,7 +40,7 @@ def coordinates(n: int, height: int, width: int) -> Tensor:
     ("height", "width", "layout"),
     [(32, 32, None), (64, 80, None), (40, 60, PatchLayout(7, 4, 2)), (33, 26, PatchLayout(8, 1, 0))],
 )
-def test_targets_are_true(height: int, width: int, layout: PatchLayout | None) -> None:
+def test_labels_match_the_order_of_the_tiles(height: int, width: int, layout: PatchLayout | None) -> None:
     """Each tile is one piece of its image, at the grid position given by the order, up to jitter."""
     n = 64
     task, batch = views(coordinates(n, height, width), layout=layout, color_drop=0)
@@ -63,7 +63,7 @@ def test_targets_are_true(height: int, width: int, layout: PatchLayout | None) -
 
 
 @pytest.mark.usefixtures("plain")
-def test_sorting_the_tiles_back_gives_the_image() -> None:
+def test_sorted_tiles_form_the_image() -> None:
     """Without gap, jitter and removal of shortcuts, the sorted tiles form the image."""
     images = torch.rand(12, 3, 24, 24, generator=Generator().manual_seed(0))
     task, batch = views(images, layout=PatchLayout(8, 0, 0), color_drop=0)
@@ -74,7 +74,7 @@ def test_sorting_the_tiles_back_gives_the_image() -> None:
 
 
 @pytest.mark.usefixtures("plain")
-def test_tiles_never_overlap_and_jitter_is_their_own() -> None:
+def test_tiles_never_overlap_and_have_independent_jitter() -> None:
     _, batch = views(coordinates(200, 32, 32), color_drop=0)
     patch, gap, jitter = PatchLayout.fitting(32)
     corners = torch.stack([tile[:, :2, 0, 0] for tile in batch.tiles], 1)
@@ -85,14 +85,14 @@ def test_tiles_never_overlap_and_jitter_is_their_own() -> None:
 
 
 @pytest.mark.usefixtures("plain")
-def test_the_grid_lies_anywhere_in_the_image() -> None:
+def test_grid_position_is_random() -> None:
     """A grid of 26x26 pixels starts at any of 3 rows and 5 columns, drawn for each image."""
     _, batch = views(coordinates(200, 28, 30), layout=PatchLayout(8, 1, 0), color_drop=0)
     corners = torch.stack([tile[:, :2, 0, 0] for tile in batch.tiles], 1).amin(1)
     assert {(int(row), int(column)) for row, column in corners} == {(r, c) for r in range(3) for c in range(5)}
 
 
-def test_every_tile_is_standardised_and_drops_its_colors_by_itself() -> None:
+def test_tiles_are_standardized_and_drop_colors_separately() -> None:
     images = 0.2 + 0.1 * torch.rand(300, 3, 32, 32, generator=Generator().manual_seed(0))
     _, batch = views(images)
     gray = torch.stack([(tile == tile[:, :1]).flatten(1).all(1).float() for tile in batch.tiles])
@@ -104,7 +104,7 @@ def test_every_tile_is_standardised_and_drops_its_colors_by_itself() -> None:
 
 
 @pytest.mark.parametrize(("count", "least"), [(2, 9), (9, 7), (64, 6)])
-def test_orders_are_far_from_each_other(count: int, least: int) -> None:
+def test_orders_differ_in_many_positions(count: int, least: int) -> None:
     orders = distant_permutations(count)
     assert orders.shape == (count, 9)
     assert torch.equal(orders.sort(1).values, torch.arange(9).expand(count, 9))
@@ -112,7 +112,7 @@ def test_orders_are_far_from_each_other(count: int, least: int) -> None:
     assert apart[~torch.eye(count, dtype=torch.bool)].min() >= least
 
 
-def test_orders_equal_a_loop() -> None:
+def test_orders_match_a_loop() -> None:
     from itertools import permutations
 
     every = [tuple(row) for row in torch.tensor(list(permutations(range(4)))).tolist()]
@@ -124,21 +124,21 @@ def test_orders_equal_a_loop() -> None:
     assert [tuple(row) for row in distant_permutations(8, length=4).tolist()] == chosen
 
 
-def test_all_orders_can_be_had_and_are_the_same_each_time() -> None:
+def test_all_permutations_are_available_and_reproducible() -> None:
     every = distant_permutations(24, length=4)
     assert len(torch.unique(every, dim=0)) == 24
     jigsaw._distant_permutations.cache_clear()
     assert torch.equal(distant_permutations(24, length=4), every)
 
 
-def test_changing_the_orders_of_one_task_changes_no_other() -> None:
+def test_tasks_do_not_share_their_orders() -> None:
     one, other = Jigsaw(TinyBackbone(), orders=6), Jigsaw(TinyBackbone(), orders=6)
     one.orders.zero_()
     assert torch.equal(other.orders, distant_permutations(6))
     assert other.orders.any()
 
 
-def test_the_orders_travel_with_the_weights() -> None:
+def test_orders_are_saved_in_the_state_dict() -> None:
     one, other = Jigsaw(TinyBackbone(), orders=6), Jigsaw(TinyBackbone(), orders=6)
     one.orders = one.orders.flip(0)
     other.load_state_dict(one.state_dict())
@@ -153,7 +153,7 @@ class Means(Backbone):
         return images.mean((2, 3))
 
 
-def test_the_head_sees_the_tiles_in_the_order_shown_and_loss_is_the_cross_entropy() -> None:
+def test_loss_is_the_cross_entropy_of_tiles_in_order() -> None:
     task = Jigsaw(Means(), orders=5)
     draws = Generator().manual_seed(0)
     tiles = tuple(torch.rand(4, 3, 8, 8, generator=draws) for _ in range(9))
@@ -168,7 +168,7 @@ def test_the_head_sees_the_tiles_in_the_order_shown_and_loss_is_the_cross_entrop
 
 
 @pytest.mark.parametrize("right", range(5))
-def test_accuracy_counts_what_is_right(right: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_accuracy_counts_correct_predictions(right: int, monkeypatch: pytest.MonkeyPatch) -> None:
     task = Jigsaw(Means(), orders=5)
     permutation = torch.tensor([0, 4, 2, 3])
     said = torch.where(torch.arange(4) < right, permutation, (permutation + 1) % 5)
@@ -177,7 +177,7 @@ def test_accuracy_counts_what_is_right(right: int, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("orders", [0, 1, 362881])
-def test_orders_that_cannot_be_had_are_refused(orders: int) -> None:
+def test_invalid_numbers_of_orders_are_refused(orders: int) -> None:
     with pytest.raises(OptionError) as caught:
         Jigsaw(TinyBackbone(), orders=orders)
     assert (

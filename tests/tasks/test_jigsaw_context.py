@@ -59,7 +59,7 @@ def corners(patches: Tensor) -> tuple[Tensor, Tensor]:
         (33, 26, PatchLayout(patch=8, gap=1, jitter=0)),
     ],
 )
-def test_targets_are_true(height: int, width: int, layout: PatchLayout | None, plain: Plain) -> None:
+def test_labels_match_the_neighbor_position(height: int, width: int, layout: PatchLayout | None, plain: Plain) -> None:
     """Patches start at the position of their target, up to independent jitter of both."""
     plain()
     n, pairs = 64, 16
@@ -88,7 +88,7 @@ def test_patches_of_a_pair_never_overlap(layout: PatchLayout | None, plain: Plai
     assert apart.min() >= patch + (layout is None)
 
 
-def test_the_grid_lies_anywhere_in_a_larger_image(plain: Plain) -> None:
+def test_grid_position_is_random_in_larger_images(plain: Plain) -> None:
     plain()
     layout = PatchLayout(patch=7, gap=4, jitter=2)
     batch = views(coordinates(1500, 37, 60), layout=layout, color_drop=0)
@@ -101,7 +101,7 @@ def test_the_grid_lies_anywhere_in_a_larger_image(plain: Plain) -> None:
     assert abs(columns.mean() - (60 - 7) / 2) < 0.5
 
 
-def test_pairs_of_one_image_are_drawn_independently(plain: Plain) -> None:
+def test_pairs_of_an_image_are_drawn_independently(plain: Plain) -> None:
     plain()
     batch = views(coordinates(400, 64, 64), pairs=2, color_drop=0)
     first, second = batch.position[0::2], batch.position[1::2]
@@ -111,7 +111,7 @@ def test_pairs_of_one_image_are_drawn_independently(plain: Plain) -> None:
 
 
 @pytest.mark.parametrize("size", [26, 27, 28, 32, 33, 63, 64, 65, 96, 97, 224, 256])
-def test_every_size_gives_views(size: int) -> None:
+def test_views_exist_for_every_size(size: int) -> None:
     batch = views(torch.zeros(2, 3, size, size), pairs=2)
     patch = PatchLayout.fitting(size).patch
     assert batch.center.shape == batch.neighbor.shape == (4, 3, patch, patch)
@@ -125,7 +125,7 @@ def test_fewer_than_one_pair_is_refused(pairs: int) -> None:
     assert str(caught.value) == f"Expected pairs as a whole number of at least 1, but got {pairs}. The default is 4."
 
 
-def test_colors_are_dropped_from_each_patch_by_itself() -> None:
+def test_colors_are_dropped_from_each_patch_separately() -> None:
     images = torch.rand(500, 3, 32, 32, generator=Generator().manual_seed(0))
     batch = views(images)
     gray = [(patches == patches[:, :1]).flatten(1).all(1).float() for patches in (batch.center, batch.neighbor)]
@@ -173,7 +173,7 @@ def fringes(patches: Tensor) -> Tensor:
     return torch.stack([(difference * slope).mean((1, 2)) / slope.square().mean((1, 2)) for slope in slopes], 1)
 
 
-def test_color_fringes_tell_the_position_unless_colors_are_dropped() -> None:
+def test_dropping_colors_hides_chromatic_aberration() -> None:
     images = fringed(300)
     found = {}
     for color_drop in (0.0, 1.0):
@@ -190,7 +190,7 @@ def vignetted(n: int, size: int = 64) -> Tensor:
     return noise * torch.linspace(1, 0.8, size)[:, None]
 
 
-def test_brightness_and_contrast_tell_the_position_unless_patches_are_standardized(plain: Plain) -> None:
+def test_standardization_hides_vignetting(plain: Plain) -> None:
     def shortcut_accuracy() -> float:
         batch = views(vignetted(500), color_drop=0)
         moments = [moment((1, 2, 3)) for p in (batch.center, batch.neighbor) for moment in (p.mean, p.std)]
@@ -213,7 +213,7 @@ def seams(batch: PatchPair) -> Tensor:
     return torch.stack(unlike, 1)
 
 
-def test_lines_that_run_on_tell_the_position_unless_patches_are_apart(plain: Plain) -> None:
+def test_gaps_hide_continuous_lines(plain: Plain) -> None:
     plain()
     noise = torch.rand(400, 3, 66, 66, generator=Generator().manual_seed(0))
     images = nn.functional.avg_pool2d(noise, 3, stride=1)  # only nearby pixels are similar
@@ -234,7 +234,7 @@ class Planted(Backbone):
         return images.mean((2, 3))
 
 
-def test_the_head_sees_center_and_neighbor_in_this_order() -> None:
+def test_head_sees_center_then_neighbor() -> None:
     task = JigsawContext(Planted())
     generator = Generator().manual_seed(0)
     center, neighbor = (torch.rand(5, 3, 8, 8, generator=generator) for _ in range(2))
@@ -248,7 +248,7 @@ def test_the_head_sees_center_and_neighbor_in_this_order() -> None:
 
 
 @pytest.mark.parametrize("right", range(5))
-def test_accuracy_counts_what_is_right(right: int) -> None:
+def test_accuracy_counts_correct_predictions(right: int) -> None:
     task = JigsawContext(Planted())
     position = torch.tensor([0, 7, 3, 5])
     said = torch.where(torch.arange(4) < right, position, (position + 1) % 8)
@@ -258,7 +258,7 @@ def test_accuracy_counts_what_is_right(right: int) -> None:
         assert task(PatchPair(patches, patches, position)).metrics["accuracy"] == right / 4
 
 
-def test_a_single_pair_is_refused_in_training() -> None:
+def test_single_pair_is_refused_in_training() -> None:
     """The head has BatchNorm; four pairs of one image suffice."""
     image = torch.zeros(1, 3, 32, 32)
     with pytest.raises(ShapeError, match=r"^Expected at least 2 rows, because the head uses BatchNorm, but got 1\."):
@@ -266,7 +266,7 @@ def test_a_single_pair_is_refused_in_training() -> None:
     assert JigsawContext(TinyBackbone()).step(image, Generator()).loss.isfinite()
 
 
-def test_a_task_of_ones_own_may_cure_in_its_own_way() -> None:
+def test_subclass_can_override_remove_shortcuts() -> None:
     class Inverted(JigsawContext):
         def remove_shortcuts(self, patches: Tensor, generator: Generator) -> Tensor:
             return 1 - patches

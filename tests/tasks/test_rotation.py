@@ -37,7 +37,7 @@ def batch_of(logits: list[list[float]], labels: list[int]) -> Labeled:
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("n", [1, 2, 5])
-def test_every_image_comes_in_all_four_rotations_and_labels_are_true(n: int, channels: int) -> None:
+def test_views_hold_all_four_rotations_with_labels(n: int, channels: int) -> None:
     images = toy_images(n, size=9, channels=channels, generator=Generator().manual_seed(0))
     batch = Rotation(Planted()).views(images, Generator())
     assert batch.labels.dtype == torch.int64
@@ -50,21 +50,21 @@ def test_every_image_comes_in_all_four_rotations_and_labels_are_true(n: int, cha
     assert seen == {(which, label) for which in range(n) for label in range(4)}
 
 
-def test_labels_count_quarter_turns_counter_clockwise() -> None:
+def test_labels_count_counterclockwise_quarter_turns() -> None:
     corner = torch.zeros(1, 1, 4, 4)
     corner[..., 0, 3] = 1  # above right; a quarter turn counter-clockwise takes it above left
     views = Rotation(Planted()).views(corner, Generator()).images[:, 0]
     assert [divmod(int(view.argmax()), 4) for view in views] == [(0, 3), (0, 0), (3, 0), (3, 3)]
 
 
-def test_nothing_is_drawn() -> None:
+def test_views_do_not_use_the_generator() -> None:
     generator = Generator().manual_seed(0)
     before = generator.get_state()
     Rotation(Planted()).views(torch.rand(2, 1, 4, 4, generator=Generator()), generator)
     assert torch.equal(generator.get_state(), before)
 
 
-def test_oblong_images_are_refused() -> None:
+def test_non_square_images_are_refused() -> None:
     task = Rotation(TinyBackbone())
     with pytest.raises(ShapeError) as caught:
         task.step(torch.zeros(2, 3, 32, 40), Generator())
@@ -80,7 +80,7 @@ def test_loss_is_the_cross_entropy() -> None:
     assert planted()(batch_of(logits, labels)).loss.item() == pytest.approx(sum(rows) / 3, rel=1e-6)
 
 
-def test_accuracy_is_counted_for_each_angle() -> None:
+def test_accuracy_is_computed_for_each_angle() -> None:
     """Correct are two of three images at 0 degrees, none of one at 90, both at 180, and one of two at 270."""
     said = [(0, 0), (0, 0), (0, 3), (1, 0), (2, 2), (2, 2), (3, 3), (3, 1)]
     batch = batch_of([[5.0 * (guess == k) for k in range(4)] for _, guess in said], [label for label, _ in said])
@@ -91,7 +91,7 @@ def test_accuracy_is_counted_for_each_angle() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-def test_loss_is_float32_whatever_the_logits(dtype: torch.dtype) -> None:
+def test_loss_of_half_precision_logits_is_float32(dtype: torch.dtype) -> None:
     batch = batch_of([[2.0, 0.0, -1.0, 0.5], [1.0, 2.0, 3.0, 4.0]], [0, 1])
     expected = planted()(batch)
     output = planted().to(dtype)(Labeled(batch.images.to(dtype), batch.labels))

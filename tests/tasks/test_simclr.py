@@ -80,7 +80,7 @@ def test_loss_is_nt_xent_of_the_projections(temperature: float) -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_metrics_equal_loops(seed: int) -> None:
+def test_metrics_match_loops(seed: int) -> None:
     z_a, z_b = projections(8, seed=seed)
     task, batch = planted(z_a, z_b)
     metrics = task(batch).metrics
@@ -91,7 +91,7 @@ def test_metrics_equal_loops(seed: int) -> None:
 
 @pytest.mark.parametrize("cells", [1, 37, 100])
 @pytest.mark.parametrize("seed", range(3))
-def test_metrics_are_the_same_in_chunks(seed: int, cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_do_not_depend_on_chunks(seed: int, cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
     z_a, z_b = projections(8, seed=seed)
     task, batch = planted(z_a, z_b)
     expected = task(batch).metrics
@@ -112,7 +112,7 @@ class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
-def test_a_step_makes_no_matrix_of_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_step_never_allocates_the_full_similarity_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_chunks, "_MAX_ENTRIES", 1024)
     task, batch = planted(*projections(128))
     with Largest() as largest:  # type: ignore[no-untyped-call]
@@ -120,7 +120,7 @@ def test_a_step_makes_no_matrix_of_all_pairs(monkeypatch: pytest.MonkeyPatch) ->
     assert 0 < largest.numbers <= 1024
 
 
-def test_top1_varies_over_the_cases_above() -> None:
+def test_top1_varies_over_seeds() -> None:
     shares = {naive_top1(*projections(8, seed=seed)) for seed in range(8)}
     assert len(shares) > 2
 
@@ -134,13 +134,13 @@ def test_top1_varies_over_the_cases_above() -> None:
     ],
     ids=["found", "confused", "collapsed"],
 )
-def test_metrics_of_known_projections(z_a: Tensor, z_b: Tensor, expected: dict[str, float]) -> None:
+def test_metrics_match_closed_forms(z_a: Tensor, z_b: Tensor, expected: dict[str, float]) -> None:
     task, batch = planted(z_a, z_b)
     metrics = {name: value.item() for name, value in task(batch).metrics.items()}
     assert {name: metrics[name] for name in expected} == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_nearer_view_of_another_image_on_either_side_counts_as_wrong() -> None:
+def test_nearer_views_of_other_images_count_as_errors() -> None:
     nearly = torch.tensor([[1.0, 0.1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]])
     z_a = torch.tensor([[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]])
     for here in (nearly, z_a):
@@ -150,7 +150,7 @@ def test_a_nearer_view_of_another_image_on_either_side_counts_as_wrong() -> None
     assert task(batch).metrics["top1"] == 0.5  # rows 0 and 3 are nearest to each other, in the same view
 
 
-def test_autocast_touches_neither_the_loss_nor_the_metrics() -> None:
+def test_autocast_does_not_change_loss_and_metrics() -> None:
     """Cosines of 0.9990 and 0.9985 are equal in bfloat16."""
     angles = torch.tensor([[0.0, 0.0447], [0.0548, 0.5]])
     a, b = (torch.stack([column.cos(), column.sin(), 0 * column, 0 * column], 1) for column in angles.unbind(1))
@@ -167,7 +167,7 @@ def test_autocast_touches_neither_the_loss_nor_the_metrics() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_top1_does_not_tie_under_autocast(dtype: torch.dtype) -> None:
+def test_top1_has_no_ties_under_autocast(dtype: torch.dtype) -> None:
     """Rounded cosines would tie with those of neighbors, and lose partners that are nearest by a small margin."""
     generator = Generator().manual_seed(0)
     z_a = torch.randn(64, 4, generator=generator)
@@ -178,7 +178,7 @@ def test_top1_does_not_tie_under_autocast(dtype: torch.dtype) -> None:
         assert task(batch).metrics["top1"].item() == pytest.approx(naive_top1(z_a.float(), z_b.float()))
 
 
-def test_a_single_image_is_refused() -> None:
+def test_single_image_is_refused() -> None:
     with pytest.raises(ShapeError) as caught:
         SimCLR(TinyBackbone()).step(some_images(1), Generator())
     assert str(caught.value) == (
@@ -187,7 +187,7 @@ def test_a_single_image_is_refused() -> None:
     )
 
 
-def test_two_views_of_an_image_differ_and_so_do_those_of_equal_images() -> None:
+def test_views_of_equal_images_differ() -> None:
     a, b = views(some_images(1).expand(16, -1, -1, -1))
     assert len(torch.unique(torch.cat([a, b]).flatten(1), dim=0)) == 32
 
@@ -210,13 +210,13 @@ def ramps(n: int) -> Tensor:
 
 
 @pytest.mark.parametrize("flip", [0.0, 0.3, 1.0])
-def test_views_are_mirrored_with_their_probability(flip: float) -> None:
+def test_views_are_flipped_with_the_given_probability(flip: float) -> None:
     for view in views(ramps(400), **{**STILL, "flip": flip}):
         share = (slopes(view) < 0).float().mean().item()
         assert share == flip if flip in (0, 1) else abs(share - flip) < 0.1
 
 
-def test_crops_have_the_scale_asked_for() -> None:
+def test_crops_have_the_given_scale() -> None:
     for view in views(ramps(400), **{**STILL, "crop_scale": (0.25, 0.36)}):
         assert slopes(view).min() >= 0.5 * math.sqrt(3 / 4) - 1e-3
         assert slopes(view).max() <= 0.6 * math.sqrt(4 / 3) + 1e-3
@@ -224,7 +224,7 @@ def test_crops_have_the_scale_asked_for() -> None:
 
 
 @pytest.mark.parametrize("jitter", [0.0, 0.5, 1.0])
-def test_jitter_is_a_share_of_the_papers_strength(jitter: float) -> None:
+def test_jitter_is_relative_to_the_papers_strength(jitter: float) -> None:
     """Gray images of one value: only brightness, drawn from 1 +- 0.8 jitter, changes them, four times out of five."""
     gray = torch.full((800, 3, 4, 4), 0.5)
     for view in views(gray, **{**STILL, "jitter": jitter}):
@@ -236,14 +236,14 @@ def test_jitter_is_a_share_of_the_papers_strength(jitter: float) -> None:
 
 
 @pytest.mark.parametrize("grayscale", [0.0, 0.2, 1.0])
-def test_color_is_dropped_with_its_probability(grayscale: float) -> None:
+def test_views_are_gray_with_the_given_probability(grayscale: float) -> None:
     red = torch.tensor([0.8, 0.2, 0.1]).view(1, 3, 1, 1).expand(800, 3, 4, 4)
     for view in views(red, **{**STILL, "grayscale": grayscale}):
         share = ((view[:, 0] - view[:, 2]).abs().amax((1, 2)) < 1e-4).float().mean().item()
         assert share == grayscale if grayscale in (0, 1) else abs(share - grayscale) < 0.06
 
 
-def test_all_four_properties_are_jittered_in_the_papers_proportions(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jitter_keeps_the_papers_proportions(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
     def spy(images: Tensor, *, generator: Generator, **strengths: float) -> Tensor:
@@ -255,7 +255,7 @@ def test_all_four_properties_are_jittered_in_the_papers_proportions(monkeypatch:
     assert calls == [pytest.approx({"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1})] * 2
 
 
-def test_the_projection_has_the_width_asked_for() -> None:
+def test_projection_has_the_given_width() -> None:
     task = SimCLR(TinyBackbone(), projection_dim=24)
     assert task.head(torch.zeros(2, 64)).shape == (2, 24)
     assert SimCLR(TinyBackbone()).head(torch.zeros(2, 64)).shape == (2, 128)

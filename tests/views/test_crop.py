@@ -72,7 +72,7 @@ def test_crops_equal_a_loop_over_pixels(size: int) -> None:
 
 
 @given(*(st.integers(2, 16) for _ in range(4)))
-def test_whole_images_are_resized_as_torch_does(height: int, width: int, to_height: int, to_width: int) -> None:
+def test_crops_of_full_images_match_torch_interpolation(height: int, width: int, to_height: int, to_width: int) -> None:
     images = torch.rand(2, 3, height, width, generator=generator())
     options = {"scale": WHOLE, "ratio": (width / height, width / height)}
     resized = random_resized_crop(images, (to_height, to_width), generator=generator(), **options)
@@ -80,14 +80,14 @@ def test_whole_images_are_resized_as_torch_does(height: int, width: int, to_heig
     torch.testing.assert_close(resized, expected, atol=2e-5, rtol=0)
 
 
-def test_whole_square_images_stay_as_they_are() -> None:
+def test_crop_of_a_full_square_image_is_the_image() -> None:
     images = torch.rand(4, 3, 12, 12, generator=generator())
     result = random_resized_crop(images, scale=WHOLE, ratio=WHOLE, generator=generator())
     torch.testing.assert_close(result, images, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (30, 40)])
-def test_boxes_lie_inside_and_have_the_scale_and_ratio_asked_for(height: int, width: int) -> None:
+def test_boxes_lie_inside_with_given_scale_and_ratio(height: int, width: int) -> None:
     scale, ratio = (0.2, 0.5), (3 / 4, 4 / 3)
     drawn = drawn_boxes(1000, height, width, scale=scale, ratio=ratio)
     top, left, box_height, box_width = drawn.T
@@ -116,7 +116,7 @@ def test_ratio_is_width_over_height() -> None:
     assert (width / height).max() < 2.51
 
 
-def test_boxes_too_wide_are_narrowed() -> None:
+def test_boxes_too_wide_are_clipped() -> None:
     _, left, height, width = drawn_boxes(20, 32, 32, scale=WHOLE, ratio=(4.0, 4.0)).T
     torch.testing.assert_close(width, torch.full((20,), 32.0), atol=0.05, rtol=0)
     torch.testing.assert_close(height, torch.full((20,), 16.0), atol=0.05, rtol=0)
@@ -124,7 +124,7 @@ def test_boxes_too_wide_are_narrowed() -> None:
 
 
 @given(*(st.integers(1, 12) for _ in range(4)), st.integers(0, 5))
-def test_any_size_gives_values_between_those_of_the_image(
+def test_crops_of_any_size_stay_in_the_range_of_the_image(
     height: int, width: int, to_height: int, to_width: int, seed: int
 ) -> None:
     images = torch.rand(2, 1, height, width, generator=generator(seed))
@@ -135,7 +135,7 @@ def test_any_size_gives_values_between_those_of_the_image(
         assert crop.max() <= image.max() + 1e-5
 
 
-def test_shrinking_does_not_alias() -> None:
+def test_downscaling_does_not_alias() -> None:
     """Every other column white: a filter that only looks at two neighbors would give black or white."""
     stripes = (torch.arange(64) % 2).float().expand(1, 1, 64, 64)
     shrunk = random_resized_crop(stripes, 8, scale=WHOLE, ratio=WHOLE, generator=generator())
@@ -162,7 +162,7 @@ def test_options_out_of_range_are_refused(options: dict[str, tuple[float, float]
 
 
 @pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
-def test_flips_mirror_columns_with_their_probability(p: float) -> None:
+def test_flips_mirror_a_fraction_p_of_the_images(p: float) -> None:
     images = torch.rand(2000, 2, 3, 4, generator=generator())
     result = random_horizontal_flip(images, p, generator=generator(1))
     mirrored = 0

@@ -65,7 +65,7 @@ def test_every_public_view_is_in_the_tables() -> None:
 
 
 @every_random_view
-def test_one_seed_gives_one_result_and_a_generator_moves_on(view: View) -> None:
+def test_views_depend_on_the_seed_and_advance_the_generator(view: View) -> None:
     images, draws = some_images(32), generator(1)
     first, second = view(images, draws), view(images, draws)
     assert torch.equal(view(images, generator(1)), first)
@@ -88,7 +88,7 @@ def test_number_of_draws_does_not_depend_on_the_pixels(view: View) -> None:
 
 
 @every_view
-def test_input_is_left_as_it_was(view: View) -> None:
+def test_input_is_not_modified(view: View) -> None:
     images = some_images()
     before = images.clone()
     view(images, generator()).zero_()  # nor may the result share its memory
@@ -96,7 +96,7 @@ def test_input_is_left_as_it_was(view: View) -> None:
 
 
 @every_view
-def test_images_are_kept_apart(view: View) -> None:
+def test_views_do_not_mix_images(view: View) -> None:
     images = some_images()
     whole, other = view(images, generator()), images.clone()
     other[2] = 1 - other[2]
@@ -136,7 +136,7 @@ def test_gray_images_stay_gray(view: View) -> None:
 
 
 @every_view
-def test_gradient_passes(view: View) -> None:
+def test_views_are_differentiable(view: View) -> None:
     """Views are linear or nearly so; adversarial and learned views need their gradient."""
     images = some_images().requires_grad_()
     (gradient,) = torch.autograd.grad(view(images, generator()).square().sum(), images)
@@ -145,18 +145,18 @@ def test_gradient_passes(view: View) -> None:
 
 
 @every_view
-def test_a_batch_of_none_gives_none(view: View) -> None:
+def test_empty_batch_gives_an_empty_batch(view: View) -> None:
     assert len(view(some_images()[:0], generator())) == 0
 
 
 @every_view
-def test_a_single_image_needs_a_batch_axis(view: View) -> None:
+def test_single_image_without_batch_axis_is_refused(view: View) -> None:
     with pytest.raises(ShapeError, match=r"but got shape \(3, 12, 12\)\. "):
         partial(view, some_images()[0])(generator())
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_what_is_chosen_is_changed_to_the_last_bit_and_the_rest_left_alone(dtype: torch.dtype) -> None:
+def test_select_is_exact_for_all_images(dtype: torch.dtype) -> None:
     images = (200 * torch.rand(6, 3, 5, 5, generator=Generator().manual_seed(0))).to(dtype)
     changed = (100 * torch.rand(6, 1, 5, 5, generator=Generator().manual_seed(1))).to(dtype)
     chosen = torch.tensor([True, False, True, True, False, False])
