@@ -7,18 +7,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Generator, Tensor
+from torch import Tensor
 
 from pretextkit.errors import DataError, OptionError, ShapeError
 from pretextkit.functional import AnomalyScores, calibrate
-
-
-def drawn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=Generator().manual_seed(seed))
+from tests.helpers import normal as gaussian
 
 
 def test_p_values_match_a_loop() -> None:
-    normal, scores = drawn(40).round(decimals=1), drawn(60, seed=1).round(decimals=1)  # with ties
+    normal, scores = gaussian(40).round(decimals=1), gaussian(60, seed=1).round(decimals=1)  # with ties
     found = calibrate(normal).p_values(scores)
     for score, p in zip(scores, found, strict=True):
         assert p.item() == pytest.approx((1 + sum(bool(each >= score) for each in normal)) / 41)
@@ -26,10 +23,10 @@ def test_p_values_match_a_loop() -> None:
 
 def test_p_values_of_strided_scores_do_not_warn() -> None:
     """torch warns about non-contiguous input once per process, and warnings are errors here."""
-    scores = drawn(60)
+    scores = gaussian(60)
     torch.set_warn_always(True)
     try:
-        assert torch.equal(calibrate(drawn(40)).p_values(scores[::2]), calibrate(drawn(40)).p_values(scores)[::2])
+        assert torch.equal(calibrate(gaussian(40)).p_values(scores[::2]), calibrate(gaussian(40)).p_values(scores)[::2])
     finally:
         torch.set_warn_always(False)
 
@@ -61,14 +58,14 @@ def test_threshold_is_order_statistic_of_the_exact_rate(n: int, rate: float, ran
 
 def test_false_positive_rate_is_exact_on_exchangeable_scores() -> None:
     """The probability is k / (n + 1), here 2 / 40, over calibrations and new images; a quantile allows more."""
-    trials = drawn(2000, 40)
+    trials = gaussian(2000, 40)
     above = [(row[39] > calibrate(row[:39], false_positive_rate=0.05).threshold).item() for row in trials]
     assert sum(above) / 2000 == pytest.approx(0.05, abs=3 * math.sqrt(0.05 * 0.95 / 2000))
 
 
 def test_leave_one_out_gives_exact_false_positive_count() -> None:
     """Exchangeability without randomness: of 20 distinct scores, exactly one is above the other nineteen."""
-    scores = drawn(20)
+    scores = gaussian(20)
     above = [
         scores[i] > calibrate(torch.cat([scores[:i], scores[i + 1 :]]), false_positive_rate=0.05).threshold
         for i in range(20)
@@ -117,7 +114,7 @@ def test_calibration_refuses_malformed_scores(scores: Tensor, kind: type[Excepti
 
 
 def test_calibrate_accepts_anomaly_scores_unchanged() -> None:
-    scores = drawn(30)
+    scores = gaussian(30)
     kept = scores.clone()
     calibration = calibrate(AnomalyScores(scores), false_positive_rate=0.1)
     assert torch.equal(scores, kept)

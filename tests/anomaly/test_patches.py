@@ -5,15 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from pretextkit.errors import OptionError, ShapeError
 from pretextkit.functional import TopFraction, patch_anomaly_score
 from pretextkit.testing import TinyBackbone
-
-
-def drawn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.rand(shape, generator=Generator().manual_seed(seed))
+from tests.helpers import uniform
 
 
 def patch_maps(model: Any, normal: Tensor, images: Tensor, **options: Any) -> Tensor:
@@ -24,7 +21,7 @@ def patch_maps(model: Any, normal: Tensor, images: Tensor, **options: Any) -> Te
 
 @pytest.mark.parametrize("k", [1, 3])
 def test_maps_match_a_loop(k: int) -> None:
-    normal, images = drawn(3, 3, 6, 8), drawn(2, 3, 6, 8, seed=1)
+    normal, images = uniform(3, 3, 6, 8), uniform(2, 3, 6, 8, seed=1)
 
     def smooth(image: Tensor, y: int, x: int) -> Tensor:
         return image[:, max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].mean((1, 2))
@@ -40,15 +37,15 @@ def test_maps_of_several_layers_have_the_size_of_the_image() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 5, 3, 2, 1))
-    result = patch_anomaly_score(net, drawn(4, 3, 16, 20), drawn(2, 3, 16, 20, seed=1), layers=["0", "1"])
+    result = patch_anomaly_score(net, uniform(4, 3, 16, 20), uniform(2, 3, 16, 20, seed=1), layers=["0", "1"])
     assert result.maps is not None
     assert result.maps.shape == (2, 16, 20)
     torch.testing.assert_close(result.scores, result.maps.amax((1, 2)))
 
 
 def test_defect_is_localized() -> None:
-    normal = 0.5 + 0.1 * drawn(8, 3, 32, 32)
-    images = 0.5 + 0.1 * drawn(3, 3, 32, 32, seed=1)
+    normal = 0.5 + 0.1 * uniform(8, 3, 32, 32)
+    images = 0.5 + 0.1 * uniform(3, 3, 32, 32, seed=1)
     images[1, :, 20:26, 4:10] = 0.0
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -62,7 +59,7 @@ def test_defect_is_localized() -> None:
 
 
 def test_memory_bank_is_bounded_and_drawn_from_the_seed() -> None:
-    normal, images = drawn(4, 3, 8, 8), drawn(2, 3, 8, 8, seed=1)
+    normal, images = uniform(4, 3, 8, 8), uniform(2, 3, 8, 8, seed=1)
     full = patch_maps(nn.Identity(), normal, images)
     few = [patch_maps(nn.Identity(), normal, images, memory_bank_size=8, seed=seed) for seed in (0, 0, 1)]
     assert torch.equal(few[0], few[1])
@@ -76,7 +73,7 @@ def test_memory_bank_is_bounded_and_drawn_from_the_seed() -> None:
 def test_maps_ignore_batch_size_and_state_is_restored() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    normal, images = drawn(5, 3, 8, 8), drawn(5, 3, 8, 8, seed=1)
+    normal, images = uniform(5, 3, 8, 8), uniform(5, 3, 8, 8, seed=1)
     expected = patch_maps(net, normal, images, reduction=TopFraction(0.1))
     torch.testing.assert_close(patch_maps(net, normal, images, batch_size=2), expected, atol=1e-4, rtol=1e-4)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
@@ -86,7 +83,7 @@ def test_maps_ignore_batch_size_and_state_is_restored() -> None:
 @pytest.mark.parametrize(("name", "default"), [("k", 1), ("memory_bank_size", 16384), ("batch_size", 64)])
 def test_invalid_options_are_refused(name: str, default: int) -> None:
     with pytest.raises(OptionError) as caught:
-        patch_anomaly_score(nn.Identity(), drawn(2, 3, 8, 8), drawn(2, 3, 8, 8), **{name: 0})  # type: ignore[arg-type]
+        patch_anomaly_score(nn.Identity(), uniform(2, 3, 8, 8), uniform(2, 3, 8, 8), **{name: 0})  # type: ignore[arg-type]
     assert str(caught.value) == (
         f"Expected {name} as a whole number of at least 1, but got 0. The default is {default}."
     )
@@ -94,9 +91,9 @@ def test_invalid_options_are_refused(name: str, default: int) -> None:
 
 def test_unsuitable_maps_are_refused() -> None:
     with pytest.raises(ShapeError, match="Expected maps b d h w from layer 'last', but got shape"):
-        patch_anomaly_score(nn.Flatten(), drawn(2, 3, 8, 8), drawn(2, 3, 8, 8))
+        patch_anomaly_score(nn.Flatten(), uniform(2, 3, 8, 8), uniform(2, 3, 8, 8))
     with pytest.raises(ShapeError) as caught:
-        patch_anomaly_score(nn.Identity(), drawn(2, 3, 8, 8), drawn(2, 1, 8, 8))
+        patch_anomaly_score(nn.Identity(), uniform(2, 3, 8, 8), uniform(2, 1, 8, 8))
     assert str(caught.value) == (
         "Expected maps of 3 channels, as for normal images, but got 1. "
         "Let the backbone give maps b d h w with the same d for all images."

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
@@ -10,12 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Generator, Tensor
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from pretextkit import _chunks
 from pretextkit.errors import OptionError, PretextkitError, ShapeError
 from pretextkit.losses import nt_xent_loss
+from tests.helpers import LargestTensor
 
 Loss = Callable[..., Tensor]
 
@@ -187,20 +185,9 @@ def test_nonpositive_temperatures_are_refused(temperature: float) -> None:
     )
 
 
-class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Remembers the numbers in the largest tensor made."""
-
-    numbers = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **kwargs or {})
-        self.numbers = max(self.numbers, *(t.numel() for t in tree_leaves(out) if isinstance(t, Tensor)), 0)
-        return out
-
-
 def test_full_similarity_matrix_is_never_allocated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_chunks, "_MAX_ENTRIES", 512)
-    with Largest() as largest:  # type: ignore[no-untyped-call]
+    with LargestTensor() as largest:  # type: ignore[no-untyped-call]
         nt_xent_loss(*(z[:64] for z in embeddings(64, 2)))
     assert 0 < largest.numbers <= 512
 

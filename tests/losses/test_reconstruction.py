@@ -4,17 +4,13 @@ import math
 
 import pytest
 import torch
-from torch import Generator, Tensor
 
 from pretextkit.losses import psnr, weighted_mse
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.rand(*shape, generator=Generator().manual_seed(seed))
+from tests.helpers import uniform
 
 
 def test_weighted_error_equals_a_loop() -> None:
-    predictions, targets, weights = draw(2, 3, 4, 5), draw(2, 3, 4, 5, seed=1), draw(2, 1, 4, 5, seed=2)
+    predictions, targets, weights = uniform(2, 3, 4, 5), uniform(2, 3, 4, 5, seed=1), uniform(2, 1, 4, 5, seed=2)
     total = weight_sum = 0.0
     for b in range(2):
         for row in range(4):
@@ -27,7 +23,7 @@ def test_weighted_error_equals_a_loop() -> None:
 
 
 def test_equal_weights_give_the_mean_squared_error() -> None:
-    predictions, targets = draw(2, 3, 4, 5), draw(2, 3, 4, 5, seed=1)
+    predictions, targets = uniform(2, 3, 4, 5), uniform(2, 3, 4, 5, seed=1)
     expected = (predictions - targets).square().mean()
     for weights in (torch.ones(2, 1, 4, 5), torch.full((2, 1, 4, 5), 7.0), torch.ones(2, 1, 4, 5, dtype=torch.bool)):
         torch.testing.assert_close(weighted_mse(predictions, targets, weights), expected)
@@ -41,7 +37,7 @@ def test_gradients_are_proportional_to_weights() -> None:
 
 
 def test_zero_weights_give_zero_error() -> None:
-    assert weighted_mse(draw(1, 1, 2, 2), draw(1, 1, 2, 2, seed=1), torch.zeros(1, 1, 2, 2)) == 0
+    assert weighted_mse(uniform(1, 1, 2, 2), uniform(1, 1, 2, 2, seed=1), torch.zeros(1, 1, 2, 2)) == 0
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
@@ -66,6 +62,6 @@ def test_psnr_of_zero_error_is_100_and_detached() -> None:
 def test_psnr_matches_torchmetrics() -> None:
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
-    one, other = draw(2, 3, 8, 8), draw(2, 3, 8, 8, seed=1)
+    one, other = uniform(2, 3, 8, 8), uniform(2, 3, 8, 8, seed=1)
     mse = (one - other).square().mean()
     torch.testing.assert_close(psnr(mse), peak_signal_noise_ratio(one, other, data_range=1.0))

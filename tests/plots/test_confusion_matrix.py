@@ -7,16 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from pretextkit.errors import DataError, OptionError, PretextkitError, ShapeError
 from pretextkit.plots import confusion_matrix
+from tests.helpers import random_labels
 
 NAMES = ["top", "bag", "shoe"]
-
-
-def drawn(count: int, classes: int, seed: int) -> Tensor:
-    return torch.randint(classes, (count,), generator=Generator().manual_seed(seed))
 
 
 def naive_percentages(labels: Tensor, predictions: Tensor, classes: int) -> list[list[float]]:
@@ -30,7 +27,7 @@ def naive_percentages(labels: Tensor, predictions: Tensor, classes: int) -> list
 
 @pytest.mark.parametrize("classes", [2, 3, 7])
 def test_confusion_matrix_matches_a_loop(classes: int) -> None:
-    labels, predictions = drawn(60, classes, 0), drawn(60, classes, 1)
+    labels, predictions = random_labels(60, classes, 0), random_labels(60, classes, 1)
     labels[:5] = -1
     kept = labels >= 0
     expected = naive_percentages(labels[kept], predictions[kept], classes)
@@ -79,8 +76,8 @@ def test_numbers_fit_into_their_entries() -> None:
     figure = confusion_matrix(labels, labels, [f"a long name {i}" for i in range(10)])
     figure.draw_without_rendering()
     axes = figure.axes[0]
-    cell = axes.get_window_extent().width / 10
-    assert all(text.get_window_extent().width < cell for text in axes.texts)
+    entry_width = axes.get_window_extent().width / 10
+    assert all(text.get_window_extent().width < entry_width for text in axes.texts)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +97,9 @@ def test_numbers_fit_into_their_entries() -> None:
         ([0, 1], [3, 1], NAMES, OptionError, "Expected class_names for labels up to 3, but got 3 names. Name every"),
     ],
 )
-def test_invalid_input_is_refused(labels: Any, predictions: Any, names: Any, error: type[PretextkitError], message: str) -> None:
+def test_invalid_input_is_refused(
+    labels: Any, predictions: Any, names: Any, error: type[PretextkitError], message: str
+) -> None:
     with pytest.raises(error) as caught:
         confusion_matrix(labels, predictions, names)
     assert message in str(caught.value)

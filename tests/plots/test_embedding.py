@@ -38,7 +38,7 @@ def test_projection_matches_the_two_largest_singular_values() -> None:
     axes = figure.axes[0]
     assert axes.get_xlabel() == f"principal component 1 ({shares[0]:.1f} % of variance)"
     assert axes.get_ylabel() == f"principal component 2 ({shares[1]:.1f} % of variance)"
-    assert axes.get_aspect() == 1  # a distance is as long across as down
+    assert axes.get_aspect() == 1  # distances have the same scale on both axes
 
 
 def test_components_are_unit_vectors_with_fixed_signs() -> None:
@@ -48,7 +48,7 @@ def test_components_are_unit_vectors_with_fixed_signs() -> None:
     torch.testing.assert_close(weights.T @ weights, torch.eye(2).double())
     assert all(column[column.abs().argmax()] > 0 for column in weights.T)
     turned = torch.as_tensor(points_of(embedding(-features))["images"])
-    torch.testing.assert_close(turned, -found)  # the same directions, whatever signs the solver gives
+    torch.testing.assert_close(turned, -found)  # the same directions for any signs from the solver
 
 
 def test_two_columns_are_drawn_directly() -> None:
@@ -135,7 +135,9 @@ def test_global_random_state_is_not_changed() -> None:
         (torch.rand(2, 3), [0, 2], ["a"], OptionError, "class_names for labels up to 2, but got 1 names. Name every"),
     ],
 )
-def test_invalid_input_is_refused(features: Tensor, labels: Any, names: Any, error: type[PretextkitError], message: str) -> None:
+def test_invalid_input_is_refused(
+    features: Tensor, labels: Any, names: Any, error: type[PretextkitError], message: str
+) -> None:
     with pytest.raises(error) as caught:
         embedding(features, labels, names)
     assert message in str(caught.value)

@@ -15,16 +15,13 @@ from pretextkit.errors import OptionError, ShapeError
 from pretextkit.plots import inpainting
 from pretextkit.tasks import ContextEncoder, Denoising
 from pretextkit.testing import TinyBackbone
-
-
-def drawn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.rand(shape, generator=Generator().manual_seed(seed))
+from tests.helpers import uniform
 
 
 def example(channels: int = 3) -> tuple[Masked, Tensor]:
-    images = drawn(4, channels, 6, 8)
-    mask = drawn(4, 1, 6, 8, seed=1) > 0.6
-    return Masked(torch.where(mask, 0.5, images), mask, images), drawn(4, channels, 6, 8, seed=2)
+    images = uniform(4, channels, 6, 8)
+    mask = uniform(4, 1, 6, 8, seed=1) > 0.6
+    return Masked(torch.where(mask, 0.5, images), mask, images), uniform(4, channels, 6, 8, seed=2)
 
 
 def shown(figure: Figure, place: int) -> Any:
@@ -88,7 +85,7 @@ def test_line_outlines_the_hidden_pixels() -> None:
 
 @pytest.mark.parametrize("task", [ContextEncoder(TinyBackbone()), Denoising(TinyBackbone())])
 def test_batches_of_tasks_are_accepted_and_not_modified(task: Any) -> None:
-    batch = task.views(drawn(7, 3, 16, 16), Generator().manual_seed(0))
+    batch = task.views(uniform(7, 3, 16, 16), Generator().manual_seed(0))
     kept = [field.clone() for field in batch]
     figure = inpainting(batch, task.reconstruct(batch.visible))
     assert len(figure.axes) == 18  # six of the seven

@@ -14,10 +14,7 @@ from pretextkit.errors import DataError, OptionError, ShapeError
 from pretextkit.plots import jigsaw_tiles
 from pretextkit.tasks import Jigsaw, distant_permutations
 from pretextkit.testing import TinyBackbone
-
-
-def drawn(*shape: int) -> Tensor:
-    return torch.rand(shape, generator=Generator().manual_seed(0))
+from tests.helpers import uniform
 
 
 def shown(figure: Figure, place: int) -> Any:
@@ -43,7 +40,7 @@ def without_gaps(picture: Any) -> Any:
 
 
 def test_solved_puzzle_is_the_image_with_tile_numbers() -> None:
-    images, orders = drawn(3, 3, 12, 12), distant_permutations(5)
+    images, orders = uniform(3, 3, 12, 12), distant_permutations(5)
     chosen = [4, 1, 1]
     figure = jigsaw_tiles(puzzle(images, orders, chosen), orders, count=2, title="Noroozi")
     assert figure.get_suptitle() == "Noroozi"
@@ -67,7 +64,7 @@ def test_solved_puzzle_is_the_image_with_tile_numbers() -> None:
 
 def test_batch_of_the_task_is_accepted_and_not_modified() -> None:
     task = Jigsaw(TinyBackbone(), orders=4)
-    batch = task.views(drawn(7, 3, 32, 32), Generator().manual_seed(0))
+    batch = task.views(uniform(7, 3, 32, 32), Generator().manual_seed(0))
     kept = [tile.clone() for tile in batch.tiles]
     figure = jigsaw_tiles(batch, task.orders)
     assert len(figure.axes) == 12  # six of the seven
@@ -76,7 +73,7 @@ def test_batch_of_the_task_is_accepted_and_not_modified() -> None:
 
 def test_numbers_lie_inside_their_tiles() -> None:
     orders = distant_permutations(2)
-    figure = jigsaw_tiles(puzzle(drawn(1, 1, 12, 12), orders, [0]), orders)
+    figure = jigsaw_tiles(puzzle(uniform(1, 1, 12, 12), orders, [0]), orders)
     figure.draw_without_rendering()
     (axes, _) = figure.axes
     for text in axes.texts:
@@ -88,7 +85,7 @@ def test_numbers_lie_inside_their_tiles() -> None:
 
 def test_invalid_input_is_refused() -> None:
     orders = distant_permutations(3)
-    batch = puzzle(drawn(2, 1, 12, 12), orders, [0, 2])
+    batch = puzzle(uniform(2, 1, 12, 12), orders, [0, 2])
     with pytest.raises(
         OptionError, match=r"Expected count as a whole number of at least 1, but got 0\. The default is 6\."
     ):

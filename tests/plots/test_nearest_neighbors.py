@@ -8,17 +8,14 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_hex
-from torch import Generator, Tensor
+from torch import Tensor
 
 from pretextkit.errors import OptionError, PretextkitError, ShapeError
 from pretextkit.plots import nearest_neighbors
 from pretextkit.plots._figures import ORANGE, SKY
+from tests.helpers import uniform
 
 SOLID = ("-", "solid")
-
-
-def drawn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.rand(shape, generator=Generator().manual_seed(seed))
 
 
 def ranked(query: Tensor, database: Tensor) -> list[tuple[float, int]]:
@@ -32,12 +29,12 @@ def ranked(query: Tensor, database: Tensor) -> list[tuple[float, int]]:
 
 
 def example() -> dict[str, Any]:
-    lengths = 10 * drawn(12, 1, seed=5)  # the cosine ignores lengths, other distances do not
+    lengths = 10 * uniform(12, 1, seed=5)  # the cosine ignores lengths, other distances do not
     return {
-        "query_images": drawn(3, 3, 8, 8),
-        "database_images": (255 * drawn(12, 3, 6, 7, seed=1)).byte(),
-        "query_features": drawn(3, 4, seed=2) - 0.5,
-        "database_features": (drawn(12, 4, seed=3) - 0.5) * lengths,
+        "query_images": uniform(3, 3, 8, 8),
+        "database_images": (255 * uniform(12, 3, 6, 7, seed=1)).byte(),
+        "query_features": uniform(3, 4, seed=2) - 0.5,
+        "database_features": (uniform(12, 4, seed=3) - 0.5) * lengths,
     }
 
 
@@ -82,7 +79,7 @@ def test_frames_show_whether_classes_match() -> None:
             elif label == other:
                 assert looks == {(SKY, True, True)}
             else:
-                assert looks == {(ORANGE, True, False)}  # told apart without colors, too
+                assert looks == {(ORANGE, True, False)}  # distinct without colors, too
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["same class", "another class"]
     figure.savefig(io.BytesIO(), format="png")
 

@@ -68,9 +68,9 @@ def test_sorted_tiles_form_the_image() -> None:
     images = torch.rand(12, 3, 24, 24, generator=Generator().manual_seed(0))
     task, batch = views(images, layout=PatchLayout(8, 0, 0), color_drop=0)
     for row, label in enumerate(batch.permutation.tolist()):
-        cells = torch.empty(9, 3, 8, 8)
-        cells[task.orders[label]] = torch.stack([tile[row] for tile in batch.tiles])
-        assert torch.equal(rearrange(cells, "(r k) c h w -> c (r h) (k w)", r=3), images[row])
+        sorted_tiles = torch.empty(9, 3, 8, 8)
+        sorted_tiles[task.orders[label]] = torch.stack([tile[row] for tile in batch.tiles])
+        assert torch.equal(rearrange(sorted_tiles, "(r k) c h w -> c (r h) (k w)", r=3), images[row])
 
 
 @pytest.mark.usefixtures("plain")
@@ -146,7 +146,7 @@ def test_orders_are_saved_in_the_state_dict() -> None:
     assert not torch.equal(distant_permutations(6), one.orders)
 
 
-class Means(Backbone):
+class ChannelMeans(Backbone):
     feature_dim = 3
 
     def forward(self, images: Tensor) -> Tensor:
@@ -154,7 +154,7 @@ class Means(Backbone):
 
 
 def test_loss_is_the_cross_entropy_of_tiles_in_order() -> None:
-    task = Jigsaw(Means(), orders=5)
+    task = Jigsaw(ChannelMeans(), orders=5)
     draws = Generator().manual_seed(0)
     tiles = tuple(torch.rand(4, 3, 8, 8, generator=draws) for _ in range(9))
     batch = Tiles(tiles, torch.tensor([0, 4, 2, 2]))
@@ -169,7 +169,7 @@ def test_loss_is_the_cross_entropy_of_tiles_in_order() -> None:
 
 @pytest.mark.parametrize("right", range(5))
 def test_accuracy_counts_correct_predictions(right: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    task = Jigsaw(Means(), orders=5)
+    task = Jigsaw(ChannelMeans(), orders=5)
     permutation = torch.tensor([0, 4, 2, 3])
     said = torch.where(torch.arange(4) < right, permutation, (permutation + 1) % 5)
     monkeypatch.setattr(task.head, "forward", lambda _: nn.functional.one_hot(said, 5))

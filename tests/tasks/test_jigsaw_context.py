@@ -225,7 +225,7 @@ def test_gaps_hide_continuous_lines(plain: Plain) -> None:
     assert found[6] < 1.5 * CHANCE
 
 
-class Planted(Backbone):
+class ChannelMeans(Backbone):
     """A backbone whose features are the mean of each channel."""
 
     feature_dim = 3
@@ -235,7 +235,7 @@ class Planted(Backbone):
 
 
 def test_head_sees_center_then_neighbor() -> None:
-    task = JigsawContext(Planted())
+    task = JigsawContext(ChannelMeans())
     generator = Generator().manual_seed(0)
     center, neighbor = (torch.rand(5, 3, 8, 8, generator=generator) for _ in range(2))
     batch = PatchPair(center, neighbor, torch.tensor([0, 7, 3, 3, 1]))
@@ -249,7 +249,7 @@ def test_head_sees_center_then_neighbor() -> None:
 
 @pytest.mark.parametrize("right", range(5))
 def test_accuracy_counts_correct_predictions(right: int) -> None:
-    task = JigsawContext(Planted())
+    task = JigsawContext(ChannelMeans())
     position = torch.tensor([0, 7, 3, 5])
     said = torch.where(torch.arange(4) < right, position, (position + 1) % 8)
     patches = torch.zeros(4, 3, 8, 8)

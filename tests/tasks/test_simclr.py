@@ -7,8 +7,6 @@ import pytest
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from pretextkit import _chunks
 from pretextkit.batches import TwoViews
@@ -18,12 +16,13 @@ from pretextkit.losses import alignment, uniformity
 from pretextkit.tasks import SimCLR
 from pretextkit.tasks import _simclr as simclr
 from pretextkit.testing import TinyBackbone, toy_images
+from tests.helpers import LargestTensor
 
 STILL: dict[str, Any] = {"crop_scale": (1.0, 1.0), "flip": 0.0, "jitter": 0.0, "grayscale": 0.0}
 """Options that leave only the aspect ratio random."""
 
 
-class Planted(Backbone):
+class PixelFeatures(Backbone):
     """A backbone whose features are the pixels."""
 
     feature_dim = 4
@@ -32,9 +31,9 @@ class Planted(Backbone):
         return images.flatten(1)
 
 
-def planted(z_a: Tensor, z_b: Tensor, temperature: float = 0.5) -> tuple[SimCLR, TwoViews]:
+def fixed_task(z_a: Tensor, z_b: Tensor, temperature: float = 0.5) -> tuple[SimCLR, TwoViews]:
     """A task whose projections are the pixels of its views."""
-    task = SimCLR(Planted(), temperature=temperature)
+    task = SimCLR(PixelFeatures(), temperature=temperature)
     task.head = nn.Identity()  # type: ignore[assignment]
     return task, TwoViews(*(z.view(len(z), 1, 1, -1) for z in (z_a, z_b)))
 
@@ -49,7 +48,7 @@ def some_images(n: int = 6) -> Tensor:
 
 
 def views(images: Tensor, seed: int = 0, **options: Any) -> TwoViews:
-    return SimCLR(Planted(), **options).views(images, Generator().manual_seed(seed))
+    return SimCLR(PixelFeatures(), **options).views(images, Generator().manual_seed(seed))
 
 
 def naive(z_a: Tensor, z_b: Tensor, temperature: float) -> float:
@@ -63,12 +62,12 @@ def naive(z_a: Tensor, z_b: Tensor, temperature: float) -> float:
 
 def naive_top1(z_a: Tensor, z_b: Tensor) -> float:
     a, b = (F.normalize(z).tolist() for z in (z_a, z_b))
-    right = 0
+    correct = 0
     for i, row in enumerate(a):
         cosine = [sum(x * y for x, y in zip(row, other, strict=True)) for other in a + b]
         best = max((k for k in range(2 * len(a)) if k != i), key=cosine.__getitem__)
-        right += best == i + len(a)
-    return right / len(a)
+        correct += best == i + len(a)
+    return correct / len(a)
 
 
 @pytest.mark.parametrize("temperature", [0.1, 0.5])
@@ -82,40 +81,29 @@ def test_loss_is_nt_xent_of_the_projections(temperature: float) -> None:
 @pytest.mark.parametrize("seed", range(8))
 def test_metrics_match_loops(seed: int) -> None:
     z_a, z_b = projections(8, seed=seed)
-    task, batch = planted(z_a, z_b)
+    task, batch = fixed_task(z_a, z_b)
     metrics = task(batch).metrics
     assert metrics["top1"].item() == pytest.approx(naive_top1(z_a, z_b))
     torch.testing.assert_close(metrics["alignment"], alignment(z_a, z_b))
     torch.testing.assert_close(metrics["uniformity"], uniformity(z_a))
 
 
-@pytest.mark.parametrize("cells", [1, 37, 100])
+@pytest.mark.parametrize("entries", [1, 37, 100])
 @pytest.mark.parametrize("seed", range(3))
-def test_metrics_do_not_depend_on_chunks(seed: int, cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_do_not_depend_on_chunks(seed: int, entries: int, monkeypatch: pytest.MonkeyPatch) -> None:
     z_a, z_b = projections(8, seed=seed)
-    task, batch = planted(z_a, z_b)
+    task, batch = fixed_task(z_a, z_b)
     expected = task(batch).metrics
-    monkeypatch.setattr(_chunks, "_MAX_ENTRIES", cells)
+    monkeypatch.setattr(_chunks, "_MAX_ENTRIES", entries)
     chunks = task(batch).metrics
     assert chunks["top1"].item() == pytest.approx(naive_top1(z_a, z_b))
     torch.testing.assert_close(chunks, expected)
 
 
-class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Remembers the numbers in the largest tensor made."""
-
-    numbers = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **kwargs or {})
-        self.numbers = max(self.numbers, *(t.numel() for t in tree_leaves(out) if isinstance(t, Tensor)), 0)
-        return out
-
-
 def test_step_never_allocates_the_full_similarity_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_chunks, "_MAX_ENTRIES", 1024)
-    task, batch = planted(*projections(128))
-    with Largest() as largest:  # type: ignore[no-untyped-call]
+    task, batch = fixed_task(*projections(128))
+    with LargestTensor() as largest:  # type: ignore[no-untyped-call]
         task(batch)
     assert 0 < largest.numbers <= 1024
 
@@ -135,7 +123,7 @@ def test_top1_varies_over_seeds() -> None:
     ids=["found", "confused", "collapsed"],
 )
 def test_metrics_match_closed_forms(z_a: Tensor, z_b: Tensor, expected: dict[str, float]) -> None:
-    task, batch = planted(z_a, z_b)
+    task, batch = fixed_task(z_a, z_b)
     metrics = {name: value.item() for name, value in task(batch).metrics.items()}
     assert {name: metrics[name] for name in expected} == pytest.approx(expected, abs=1e-5)
 
@@ -144,9 +132,9 @@ def test_nearer_views_of_other_images_count_as_errors() -> None:
     nearly = torch.tensor([[1.0, 0.1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]])
     z_a = torch.tensor([[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]])
     for here in (nearly, z_a):
-        task, batch = planted(z_a, here)
+        task, batch = fixed_task(z_a, here)
         assert task(batch).metrics["top1"] == 1
-    task, batch = planted(torch.cat([z_a, z_a[:1]]), torch.cat([nearly, torch.eye(4)[3:]]))
+    task, batch = fixed_task(torch.cat([z_a, z_a[:1]]), torch.cat([nearly, torch.eye(4)[3:]]))
     assert task(batch).metrics["top1"] == 0.5  # rows 0 and 3 are nearest to each other, in the same view
 
 
@@ -154,7 +142,7 @@ def test_autocast_does_not_change_loss_and_metrics() -> None:
     """Cosines of 0.9990 and 0.9985 are equal in bfloat16."""
     angles = torch.tensor([[0.0, 0.0447], [0.0548, 0.5]])
     a, b = (torch.stack([column.cos(), column.sin(), 0 * column, 0 * column], 1) for column in angles.unbind(1))
-    task, batch = planted(a, b, temperature=0.05)
+    task, batch = fixed_task(a, b, temperature=0.05)
     expected = task(batch)
     assert expected.metrics["top1"] == 0.5
     with torch.autocast("cpu", torch.bfloat16):
@@ -173,7 +161,7 @@ def test_top1_has_no_ties_under_autocast(dtype: torch.dtype) -> None:
     z_a = torch.randn(64, 4, generator=generator)
     z_b = z_a + 0.1 * torch.randn(64, 4, generator=generator)
     z_a, z_b = z_a.to(dtype), z_b.to(dtype)
-    task, batch = planted(z_a, z_b)
+    task, batch = fixed_task(z_a, z_b)
     with torch.autocast("cpu", torch.bfloat16):
         assert task(batch).metrics["top1"].item() == pytest.approx(naive_top1(z_a.float(), z_b.float()))
 

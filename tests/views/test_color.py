@@ -4,19 +4,16 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torchvision.transforms import functional as torchvision
 
 from pretextkit.errors import OptionError, ShapeError
 from pretextkit.views import color_jitter, random_grayscale, to_grayscale
+from tests.helpers import generator
 
 ROUNDING = 3e-4
-"""torchvision's luma weight of red is 0.2989, ours 0.299."""
+"""Tolerance: the luma weight of red is 0.2989 in torchvision and 0.299 here."""
 OTHERS = ("brightness", "contrast", "saturation", "hue")
-
-
-def generator(seed: int = 0) -> Generator:
-    return Generator().manual_seed(seed)
 
 
 def some_images(n: int = 4, low: float = 0.0, high: float = 1.0) -> Tensor:
@@ -24,7 +21,7 @@ def some_images(n: int = 4, low: float = 0.0, high: float = 1.0) -> Tensor:
 
 
 def jitter(images: Tensor, *, p: float = 1.0, **strengths: float) -> Tensor:
-    """Jitter by the strengths named and no other."""
+    """Jitter by the given strengths only."""
     return color_jitter(images, **{**dict.fromkeys(OTHERS, 0.0), **strengths}, p=p, generator=generator())
 
 
@@ -47,7 +44,7 @@ def test_single_property_matches_torchvision(
 
 
 def test_properties_change_in_the_documented_order(extreme_factor: Callable[[float], float]) -> None:
-    images = some_images(low=0.4, high=0.6)  # far from black and white, so that no step clamps
+    images = some_images(low=0.4, high=0.6)  # far from black and white: no step clamps
     strengths = {"brightness": 0.1, "contrast": 0.4, "saturation": 0.6}
     turned = jitter(torchvision.adjust_saturation(images, extreme_factor(0.6)), hue=0.15)
     contrasted = torch.stack([torchvision.adjust_contrast(image, extreme_factor(0.4)) for image in turned])
@@ -56,16 +53,14 @@ def test_properties_change_in_the_documented_order(extreme_factor: Callable[[flo
 
 
 def chroma(pixel: Tensor) -> complex:
-    """I and Q of YIQ, as written in the standard of 1953, without a matrix."""
+    """Compute I and Q of YIQ by the formulas of the 1953 standard."""
     r, g, b = pixel.tolist()
     luma = 0.299 * r + 0.587 * g + 0.114 * b
     return complex(0.7355 * (r - luma) - 0.2684 * (b - luma), 0.4778 * (r - luma) + 0.4133 * (b - luma))
 
 
 @pytest.mark.parametrize("hue", [0.05, 0.25, 0.5])
-def test_hue_rotates_chroma_and_keeps_luma(
-    hue: float, extreme_factor: Callable[[float], float]
-) -> None:
+def test_hue_rotates_chroma_and_keeps_luma(hue: float, extreme_factor: Callable[[float], float]) -> None:
     images = some_images(low=0.4, high=0.6)
     turned = jitter(images, hue=hue)
     torch.testing.assert_close(to_grayscale(turned), to_grayscale(images), atol=1e-5, rtol=0)

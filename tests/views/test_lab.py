@@ -2,18 +2,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Generator, Tensor
 
 from pretextkit.errors import DataError, ShapeError
 from pretextkit.views._lab import lab_to_rgb, rgb_to_lab, same_lightness
-
-
-def some(*shape: int) -> Tensor:
-    return torch.rand(*shape, generator=Generator().manual_seed(0))
+from tests.helpers import uniform
 
 
 def lab_of(red: float, green: float, blue: float) -> tuple[float, float, float]:
-    """Follow the formulas of IEC 61966-2-1 and CIE 15:2004 for one pixel, with the white point as published."""
+    """Compute Lab of one pixel by the formulas and the white point of IEC 61966-2-1 and CIE 15:2004."""
 
     def linear(value: float) -> float:
         return value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
@@ -29,7 +25,9 @@ def lab_of(red: float, green: float, blue: float) -> tuple[float, float, float]:
 
 
 def test_rgb_to_lab_matches_published_formulas() -> None:
-    images = torch.cat([some(2, 3, 7, 5), 0.06 * some(1, 3, 7, 5)])  # the last is on both sides of both knees
+    images = torch.cat(
+        [uniform(2, 3, 7, 5), 0.06 * uniform(1, 3, 7, 5)]
+    )  # the last image covers both sides of both knees
     lab = rgb_to_lab(images)
     for image, found in zip(images, lab, strict=True):
         for row in range(7):
@@ -39,7 +37,7 @@ def test_rgb_to_lab_matches_published_formulas() -> None:
 
 
 def rgb_of(lightness: float, a: float, b: float) -> tuple[float, float, float]:
-    """Follow the same formulas backwards, and clip."""
+    """Compute sRGB of one Lab pixel by the inverse formulas, and clip."""
 
     def cube(value: float) -> float:
         return value**3 if value**3 > 216 / 24389 else (116 * value - 16) * 27 / 24389
@@ -58,7 +56,7 @@ def rgb_of(lightness: float, a: float, b: float) -> tuple[float, float, float]:
 
 
 def test_lab_to_rgb_matches_published_formulas() -> None:
-    lab = some(2, 3, 7, 5) * torch.tensor([100.0, 120.0, 120.0]).view(1, 3, 1, 1)
+    lab = uniform(2, 3, 7, 5) * torch.tensor([100.0, 120.0, 120.0]).view(1, 3, 1, 1)
     lab[:, 1:] -= 60  # some of it is beyond sRGB
     lab[1, 0] /= 10  # on both sides of the knees
     for pixels, found in zip(lab, lab_to_rgb(lab), strict=True):
@@ -69,7 +67,7 @@ def test_lab_to_rgb_matches_published_formulas() -> None:
 
 
 def test_same_lightness_keeps_lightness() -> None:
-    images = some(4, 3, 16, 16)
+    images = uniform(4, 3, 16, 16)
     gray = same_lightness(images)
     assert gray.shape == (4, 1, 16, 16)
     lab = rgb_to_lab(gray.expand(-1, 3, -1, -1))
@@ -120,7 +118,7 @@ def test_colors_outside_srgb_are_clamped() -> None:
 
 
 def test_autocast_does_not_change_results() -> None:
-    images = some(2, 3, 8, 8)
+    images = uniform(2, 3, 8, 8)
     with torch.autocast("cpu", torch.bfloat16):
         lab, back = rgb_to_lab(images), lab_to_rgb(100 * images)
     assert torch.equal(lab, rgb_to_lab(images))
@@ -129,7 +127,7 @@ def test_autocast_does_not_change_results() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
 def test_dtype_is_kept_and_half_precision_only_rounds(dtype: torch.dtype) -> None:
-    images = some(2, 3, 8, 8).to(dtype)
+    images = uniform(2, 3, 8, 8).to(dtype)
     lab = rgb_to_lab(images)
     assert lab.dtype == dtype
     torch.testing.assert_close(lab.double(), rgb_to_lab(images.double()), atol=1e-4, rtol=1e-2)
@@ -137,7 +135,7 @@ def test_dtype_is_kept_and_half_precision_only_rounds(dtype: torch.dtype) -> Non
 
 
 def test_gradient_is_finite_and_matches_finite_differences() -> None:
-    images = some(1, 3, 2, 2).double().requires_grad_()
+    images = uniform(1, 3, 2, 2).double().requires_grad_()
     assert torch.autograd.gradcheck(rgb_to_lab, images)
     assert torch.autograd.gradcheck(lambda x: lab_to_rgb(rgb_to_lab(x)), images)
     for convert in (rgb_to_lab, lab_to_rgb, same_lightness):
@@ -150,7 +148,7 @@ def test_gradient_is_finite_and_matches_finite_differences() -> None:
 
 @pytest.mark.parametrize("memory", ["channels_last", "transposed"])
 def test_memory_layout_does_not_matter_and_input_is_kept(memory: str) -> None:
-    images = some(2, 3, 6, 6)
+    images = uniform(2, 3, 6, 6)
     twin = images.mT.contiguous().mT if memory == "transposed" else images.to(memory_format=torch.channels_last)
     before = twin.clone()
     torch.testing.assert_close(rgb_to_lab(twin), rgb_to_lab(images))
@@ -161,11 +159,11 @@ def test_memory_layout_does_not_matter_and_input_is_kept(memory: str) -> None:
 
 def test_non_color_images_are_refused() -> None:
     with pytest.raises(ShapeError) as caught:
-        rgb_to_lab(some(2, 1, 4, 4))
+        rgb_to_lab(uniform(2, 1, 4, 4))
     assert str(caught.value) == (
         "Expected sRGB images b 3 h w, but got shape (2, 1, 4, 4). Expand gray images: images.expand(-1, 3, -1, -1)."
     )
     with pytest.raises(ShapeError):
-        lab_to_rgb(some(3, 4, 4))
+        lab_to_rgb(uniform(3, 4, 4))
     with pytest.raises(DataError):
         rgb_to_lab(torch.zeros(1, 3, 2, 2, dtype=torch.uint8))

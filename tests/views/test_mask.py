@@ -11,12 +11,9 @@ from torch import Generator, Tensor
 
 from pretextkit.errors import OptionError, ShapeError
 from pretextkit.views import hide_pixels, mask_blocks, mask_center, mask_patches
+from tests.helpers import generator
 
 Mask = Callable[[Tensor, Generator], Tensor]
-
-
-def generator(seed: int = 0) -> Generator:
-    return Generator().manual_seed(seed)
 
 
 def blank(n: int = 1, height: int = 12, width: int = 12, channels: int = 3) -> Tensor:
@@ -119,13 +116,15 @@ def test_masked_patches_are_complete_grid_patches(height: int, width: int, patch
             mask_patches(blank(4, height, width), fraction=fraction, patch=patch, generator=generator())
         return
     for marked in mask_patches(blank(4, height, width), fraction=fraction, patch=patch, generator=generator())[:, 0]:
-        cells = [
+        patches = [
             marked[patch * i : patch * i + patch, patch * k : patch * k + patch]
             for i in range(rows)
             for k in range(columns)
         ]
-        assert all(bool(cell.all()) == bool(cell.any()) for cell in cells)
-        assert sum(bool(cell.any()) for cell in cells) == min(max(round(fraction * len(cells)), 1), len(cells) - 1)
+        assert all(bool(each.all()) == bool(each.any()) for each in patches)
+        assert sum(bool(each.any()) for each in patches) == min(
+            max(round(fraction * len(patches)), 1), len(patches) - 1
+        )
 
 
 def test_patches_are_masked_equally_often() -> None:

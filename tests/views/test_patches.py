@@ -4,14 +4,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Generator, Tensor
+from torch import Tensor
 
 from pretextkit.errors import ShapeError
 from pretextkit.views import cut_patches, drop_colors, standardize_patches
-
-
-def generator(seed: int = 0) -> Generator:
-    return Generator().manual_seed(seed)
+from tests.helpers import generator
 
 
 @st.composite
@@ -93,7 +90,7 @@ def test_standardization_removes_brightness_and_contrast() -> None:
 
 
 def test_channels_are_standardized_together() -> None:
-    """Else the color of a patch would be lost, which is no shortcut."""
+    """Separate standardization would remove the color of a patch, which is not a shortcut."""
     red = torch.tensor([0.9, 0.1, 0.1]).view(1, 3, 1, 1).expand(1, 3, 4, 4)
     result = standardize_patches(red)
     assert (result[:, 0] > result[:, 1]).all()

@@ -2,17 +2,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Generator
 
 from pretextkit.errors import OptionError, ShapeError
 from pretextkit.views._random import bernoulli, randint, uniform
+from tests.helpers import generator
 
 N = 20_000
 IMAGES = torch.empty(N, 1, 1, 1)
-
-
-def generator(seed: int = 0) -> Generator:
-    return Generator().manual_seed(seed)
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-2.0, 3.0), (0.5, 0.5)])

@@ -14,8 +14,8 @@ def some_images(n: int = 6, side: int = 5) -> Tensor:
     return torch.rand(n, 3, side, side, generator=Generator().manual_seed(0))
 
 
-def turned(image: Tensor, turns: int) -> Tensor:
-    """Counter-clockwise, pixel by pixel: what was in the last column comes to lie in the first row."""
+def naive_rotation(image: Tensor, turns: int) -> Tensor:
+    """Rotate counter-clockwise pixel by pixel: the last column becomes the first row."""
     for _ in range(turns % 4):
         side = image.shape[-1]
         before, image = image, torch.empty_like(image)
@@ -28,7 +28,7 @@ def turned(image: Tensor, turns: int) -> Tensor:
 @given(st.lists(st.integers(-9, 9), min_size=1, max_size=5), st.integers(1, 5))
 def test_each_image_rotates_by_its_own_turns(turns: list[int], side: int) -> None:
     images = some_images(len(turns), side)
-    expected = torch.stack([turned(image, k) for image, k in zip(images, turns, strict=True)])
+    expected = torch.stack([naive_rotation(image, k) for image, k in zip(images, turns, strict=True)])
     assert torch.equal(rotate90(images, torch.tensor(turns)), expected)
 
 

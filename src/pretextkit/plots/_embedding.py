@@ -88,9 +88,7 @@ def embedding(features: Tensor, labels: Any = None, class_names: Sequence[str] =
         columns = -(-len(axes.collections) // LEGEND_ROWS)
         legend = figure.legend(loc="outside right upper", ncols=columns, frameon=False, fontsize="small")
         for handle in legend.legend_handles:
-            cast("PathCollection", handle).set(
-                sizes=[40.0], alpha=1.0
-            )  # visible even if points are small
+            cast("PathCollection", handle).set(sizes=[40.0], alpha=1.0)  # visible even if points are small
     if title:
         axes.set_title(title)
     figure.draw_without_rendering()  # axes with a fixed aspect need a second layout pass

@@ -38,14 +38,14 @@ def test_decoded_values_are_in_unit_range() -> None:
 
 
 def test_new_decoders_have_no_checkerboard() -> None:
-    """From an even map comes an even image: strided transposed convolutions would print their grid on it."""
+    """A constant map gives a constant image; strided transposed convolutions would add a grid."""
     images = ConvDecoder(16, doublings=2).eval()(torch.ones(1, 16, 12, 12))
     inner = images[..., 12:-12, 12:-12]
     torch.testing.assert_close(inner, inner[..., :1, :1].expand_as(inner), atol=1e-6, rtol=0)
 
 
 class Halving(TinyBackbone):
-    """Shrinks images by any factor before it looks at them."""
+    """A backbone that downscales its input by a factor."""
 
     def __init__(self, factor: float) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ def test_fitted_decoder_doubles_as_often_as_backbone_halves(factor: float, doubl
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(("height", "width"), [(28, 28), (32, 32), (40, 35)])
 def test_match_images_gives_size_and_channels_of_images(height: int, width: int, channels: int) -> None:
-    """A ramp stays a ramp from edge to edge, so that nothing is cut off or moved."""
+    """A ramp stays a ramp from edge to edge: nothing is cropped or shifted."""
     ramp = ((torch.arange(32) + 0.5) / 32).expand(1, 3, 32, 32)
     matched = match_images(ramp, torch.zeros(1, channels, height, width))
     assert matched.shape == (1, channels, height, width)
