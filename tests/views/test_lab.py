@@ -25,9 +25,7 @@ def lab_of(red: float, green: float, blue: float) -> tuple[float, float, float]:
 
 
 def test_rgb_to_lab_matches_published_formulas() -> None:
-    images = torch.cat(
-        [uniform(2, 3, 7, 5), 0.06 * uniform(1, 3, 7, 5)]
-    )  # the last image covers both sides of both knees
+    images = torch.cat([uniform(2, 3, 7, 5), 0.06 * uniform(1, 3, 7, 5)])  # the last image spans both knees
     lab = rgb_to_lab(images)
     for image, found in zip(images, lab, strict=True):
         for row in range(7):

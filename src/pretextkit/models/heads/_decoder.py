@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from pretextkit._validation._options import check_int
-from pretextkit.contracts import GRAY_FROM_RGB, Head, SpatialBackbone
+from pretextkit.contracts import Head, SpatialBackbone
 from pretextkit.errors import OptionError
 from pretextkit.registries import register_head
+from pretextkit.views import to_grayscale
 
 __all__ = ["ConvDecoder", "match_images", "match_size"]
 
@@ -112,9 +113,7 @@ def match_images(decoded: Tensor, images: Tensor) -> Tensor:
         torch.Size([2, 1, 28, 28])
     """
     decoded = match_size(decoded, images)
-    if images.shape[1] == 1:
-        decoded = (decoded * decoded.new_tensor(GRAY_FROM_RGB).view(1, 3, 1, 1)).sum(1, keepdim=True)
-    return decoded
+    return to_grayscale(decoded) if images.shape[1] == 1 else decoded
 
 
 def match_size(decoded: Tensor, images: Tensor) -> Tensor:
