@@ -4,17 +4,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from pretextkit.anomaly import _neighbors as neighbors
 from pretextkit.errors import DataError, OptionError, ShapeError, UnknownNameError
 from pretextkit.functional import neighbor_anomaly_score
 from pretextkit.testing import TinyBackbone
-
-
-def drawn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.rand(shape, generator=Generator().manual_seed(seed))
+from tests.helpers import uniform
 
 
 def cosine(a: Tensor, b: Tensor) -> float:
@@ -27,8 +24,8 @@ def euclidean(a: Tensor, b: Tensor) -> float:
 
 @pytest.mark.parametrize("k", [1, 3, 99])
 @pytest.mark.parametrize(("metric", "distance"), [("cosine", cosine), ("euclidean", euclidean)])
-def test_scores_are_those_of_the_loop(k: int, metric: Any, distance: Any) -> None:
-    normal, images = drawn(12, 5), drawn(7, 5, seed=1)
+def test_scores_match_a_loop(k: int, metric: Any, distance: Any) -> None:
+    normal, images = uniform(12, 5), uniform(7, 5, seed=1)
     found = neighbor_anomaly_score(nn.Identity(), normal, images, k=k, metric=metric)
     assert found.maps is None
     for image, score in zip(images, found.scores, strict=True):
@@ -36,9 +33,9 @@ def test_scores_are_those_of_the_loop(k: int, metric: Any, distance: Any) -> Non
         assert score.item() == pytest.approx(sum(nearest) / len(nearest), rel=1e-4)
 
 
-def test_the_cosine_of_layers_is_the_mean_of_theirs() -> None:
+def test_cosine_distances_are_averaged_over_layers() -> None:
     net = nn.Sequential(nn.Linear(5, 3), nn.Linear(3, 4))
-    normal, images = drawn(1, 5), drawn(4, 5, seed=1)
+    normal, images = uniform(1, 5), uniform(4, 5, seed=1)
     both, one, two = (
         neighbor_anomaly_score(net, normal, images, k=1, layers=layers, precision="fp32").scores
         for layers in (["0", "1"], ["0"], ["1"])
@@ -46,29 +43,29 @@ def test_the_cosine_of_layers_is_the_mean_of_theirs() -> None:
     torch.testing.assert_close(both, (one + two) / 2, atol=1e-6, rtol=1e-4)
 
 
-def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
-    normal, images = drawn(12, 5), drawn(7, 5, seed=1)
-    whole = neighbor_anomaly_score(nn.Identity(), normal, images).scores
+def test_scores_do_not_depend_on_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    normal, images = uniform(12, 5), uniform(7, 5, seed=1)
+    expected = neighbor_anomaly_score(nn.Identity(), normal, images).scores
     monkeypatch.setattr(neighbors, "DISTANCES_AT_ONCE", 25)
-    torch.testing.assert_close(neighbor_anomaly_score(nn.Identity(), normal, images).scores, whole)
+    torch.testing.assert_close(neighbor_anomaly_score(nn.Identity(), normal, images).scores, expected)
 
 
-def test_loaders_and_modules_come_back_as_they_were() -> None:
-    normal, images = drawn(6, 3, 16, 16), drawn(5, 3, 16, 16, seed=1)
+def test_loaders_are_accepted_and_backbone_state_is_restored() -> None:
+    normal, images = uniform(6, 3, 16, 16), uniform(5, 3, 16, 16, seed=1)
     backbone = nn.Sequential(TinyBackbone(), nn.BatchNorm1d(TinyBackbone.feature_dim), nn.Dropout())
     before = {name: value.clone() for name, value in backbone.state_dict().items()}
-    whole = neighbor_anomaly_score(backbone, normal, images).scores
+    expected = neighbor_anomaly_score(backbone, normal, images).scores
     loaded = neighbor_anomaly_score(backbone, DataLoader(TensorDataset(normal), batch_size=4), TensorDataset(images))
-    torch.testing.assert_close(loaded.scores, whole)
+    torch.testing.assert_close(loaded.scores, expected)
     assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
     assert all(module.training for module in backbone.modules())
 
 
-def test_what_is_far_from_every_cluster_is_strange() -> None:
+def test_images_far_from_every_cluster_score_high() -> None:
     centers = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
-    normal = centers.repeat(10, 1) + 0.1 * drawn(20, 3)
-    between = torch.tensor([[0.5, 0.5, 0.0]])  # the mean of all, and like none
-    held_out = centers + 0.1 * drawn(2, 3, seed=2)
+    normal = centers.repeat(10, 1) + 0.1 * uniform(20, 3)
+    between = torch.tensor([[0.5, 0.5, 0.0]])  # the mean of all images, but unlike each
+    held_out = centers + 0.1 * uniform(2, 3, seed=2)
     metrics: list[Any] = ["cosine", "euclidean"]
     for metric in metrics:
         scores = neighbor_anomaly_score(nn.Identity(), normal, torch.cat([held_out, between]), metric=metric).scores
@@ -86,21 +83,21 @@ def test_what_is_far_from_every_cluster_is_strange() -> None:
         ),
     ],
 )
-def test_options(options: dict[str, Any], kind: type[Exception], text: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any], kind: type[Exception], text: str) -> None:
     with pytest.raises(kind) as caught:
-        neighbor_anomaly_score(nn.Identity(), drawn(3, 2), drawn(3, 2), **options)
+        neighbor_anomaly_score(nn.Identity(), uniform(3, 2), uniform(3, 2), **options)
     assert str(caught.value) == text
 
 
-def test_other_widths_are_refused() -> None:
+def test_features_of_different_widths_are_refused() -> None:
     with pytest.raises(ShapeError) as caught:
-        neighbor_anomaly_score(nn.Flatten(), drawn(3, 1, 8, 8), drawn(3, 1, 8, 9))
+        neighbor_anomaly_score(nn.Flatten(), uniform(3, 1, 8, 8), uniform(3, 1, 8, 9))
     assert str(caught.value) == (
-        "Expected features of one width from normal images and from those to score, but got 64 and 72. "
-        "Resize the images to one size."
+        "Expected features of one width from normal images and from images to score, but got 64 and 72. "
+        "Resize all images to one size."
     )
 
 
-def test_features_that_are_not_finite_are_refused() -> None:
+def test_nonfinite_features_are_refused() -> None:
     with pytest.raises(DataError, match="Expected finite features"):
-        neighbor_anomaly_score(lambda x: x / 0, drawn(3, 2), drawn(3, 2))
+        neighbor_anomaly_score(lambda x: x / 0, uniform(3, 2), uniform(3, 2))

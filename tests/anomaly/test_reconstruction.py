@@ -29,7 +29,7 @@ def half(images: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(("error", "power"), [("l1", 1), ("l2", 2)])
-def test_maps_are_differences_averaged_over_channels(error: Any, power: int) -> None:
+def test_maps_average_differences_over_channels(error: Any, power: int) -> None:
     images = pictures()
     scores, maps = scored(half, images, error=error)
     for n in range(5):
@@ -39,31 +39,31 @@ def test_maps_are_differences_averaged_over_channels(error: Any, power: int) -> 
     torch.testing.assert_close(scores, maps.mean((1, 2)))
 
 
-def test_modules_behind_a_lambda_come_back_and_see_no_batch() -> None:
+def test_modules_inside_a_lambda_are_evaluated_and_restored() -> None:
     encoder, decoder = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Dropout()), nn.Conv2d(4, 3, 1)
     before = {name: buffer.clone() for name, buffer in encoder.named_buffers()}
-    whole = scored(lambda x: decoder(encoder(x)), pictures())
+    expected = scored(lambda x: decoder(encoder(x)), pictures())
     single = scored(lambda x: decoder(encoder(x)), pictures(), batch_size=1)
-    torch.testing.assert_close(single, whole)
+    torch.testing.assert_close(single, expected)
     assert all(torch.equal(buffer, before[name]) for name, buffer in encoder.named_buffers())
     assert all(module.training for module in [*encoder.modules(), decoder])
 
 
-def test_the_default_is_the_mean_square() -> None:
+def test_default_score_is_the_mean_squared_error() -> None:
     images = pictures()
     scores, maps = scored(half, images)
     torch.testing.assert_close(scores, (images / 2).square().mean((1, 2, 3)))
     assert maps.shape == (5, 16, 20)
 
 
-def test_a_perfect_reconstruction_scores_zero() -> None:
+def test_perfect_reconstruction_scores_zero() -> None:
     for error in ("l1", "l2", "ssim"):
         result = reconstruction_anomaly_score(nn.Identity(), pictures(), error=error)
         torch.testing.assert_close(result.scores, torch.zeros(5), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_ssim_is_torchmetrics(channels: int) -> None:
+def test_ssim_matches_torchmetrics(channels: int) -> None:
     images = pictures(channels=channels)
     scores, maps = scored(half, images, error="ssim", batch_size=2)
     _, full = structural_similarity_index_measure(
@@ -74,7 +74,7 @@ def test_ssim_is_torchmetrics(channels: int) -> None:
     assert (scores > 0.05).all()
 
 
-def test_ssim_sees_a_blur_where_it_is() -> None:
+def test_ssim_localizes_a_blur() -> None:
     images = pictures(1, size=32)
 
     def blur_left(x: Tensor) -> Tensor:
@@ -85,16 +85,17 @@ def test_ssim_sees_a_blur_where_it_is() -> None:
     assert maps[..., :10].mean() > 10 * maps[..., -10:].mean()
 
 
-def test_ssim_needs_images_as_large_as_its_window() -> None:
+def test_ssim_refuses_images_smaller_than_its_window() -> None:
     with pytest.raises(ShapeError) as caught:
         reconstruction_anomaly_score(half, torch.rand(2, 3, 10, 64), error="ssim")
     assert str(caught.value) == (
-        "Expected images of at least 11x11 pixels for error='ssim', but got 10x64. Use error='l2', or resize them."
+        "Expected images of at least 11x11 pixels for error='ssim', but got 10x64. "
+        "Use error='l2', or resize the images."
     )
     assert scored(half, torch.rand(2, 3, 11, 11), error="ssim")[1].shape == (2, 11, 11)
 
 
-def test_a_strange_image_scores_higher() -> None:
+def test_anomalous_image_scores_highest() -> None:
     images = pictures() * 0.1 + 0.4
     images[2] = 1 - images[2] * 2
 
@@ -104,12 +105,12 @@ def test_a_strange_image_scores_higher() -> None:
     assert reconstruction_anomaly_score(model, images).scores.argmax() == 2
 
 
-def test_batches_do_not_matter_and_order_is_kept() -> None:
+def test_scores_keep_order_and_ignore_batch_size() -> None:
     images = pictures(7)
     torch.testing.assert_close(scored(half, images), scored(half, images, batch_size=3))
 
 
-def test_bytes_and_arrays_are_scaled_to_one() -> None:
+def test_byte_arrays_are_scaled_to_one() -> None:
     array = (pictures(3, size=8) * 255).byte().permute(0, 2, 3, 1).numpy()
     seen: list[Tensor] = []
 
@@ -141,7 +142,7 @@ class Model(nn.Module):
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_the_module_comes_back_as_it_was(fails: bool) -> None:
+def test_module_state_is_restored(fails: bool) -> None:
     model = Model(fails)
     model.drop.eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -176,35 +177,35 @@ def test_the_module_comes_back_as_it_was(fails: bool) -> None:
         ),
     ],
 )
-def test_options(options: dict[str, Any], kind: type[Exception], text: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any], kind: type[Exception], text: str) -> None:
     with pytest.raises(kind) as caught:
         reconstruction_anomaly_score(half, pictures(), **options)
     assert str(caught.value) == text
 
 
-def test_another_shape_is_no_reconstruction() -> None:
+def test_reconstruction_of_wrong_shape_is_refused() -> None:
     with pytest.raises(ShapeError) as caught:
         reconstruction_anomaly_score(lambda x: x.mean((2, 3)), pictures())
     assert str(caught.value) == (
-        "Expected reconstructions of the images' shape (5, 3, 16, 20), but got (5, 3). "
-        "Make reconstruct return images: decoder(encoder(images))."
+        "Expected reconstructions with the shape of the images (5, 3, 16, 20), but got (5, 3). "
+        "Return images from reconstruct: decoder(encoder(images))."
     )
 
 
-def test_a_reconstruction_that_is_not_finite_is_no_score() -> None:
+def test_nonfinite_reconstruction_is_refused() -> None:
     with pytest.raises(DataError) as caught:
         reconstruction_anomaly_score(lambda x: x / 0, pictures())
     assert str(caught.value) == "Expected finite reconstructions, but got NaN or inf. Check the model's weights."
 
 
-def test_bad_images_are_refused() -> None:
+def test_invalid_images_are_refused() -> None:
     with pytest.raises(DataError, match="Divide by 255"):
         reconstruction_anomaly_score(half, pictures() * 255)
     with pytest.raises(ShapeError, match="Add the missing axis"):
         reconstruction_anomaly_score(half, pictures()[0])
 
 
-def test_errors_and_reductions_may_be_functions() -> None:
+def test_errors_and_reductions_can_be_functions() -> None:
     images = pictures()
     scores, maps = scored(
         half, images, error=lambda a, b: (a - b).amax(1), reduction=lambda maps: maps.flatten(1).amin(1)
@@ -213,7 +214,7 @@ def test_errors_and_reductions_may_be_functions() -> None:
     torch.testing.assert_close(scores, maps.amin((1, 2)))
 
 
-def test_an_error_of_another_shape_is_refused() -> None:
+def test_error_maps_of_wrong_shape_are_refused() -> None:
     with pytest.raises(ShapeError) as caught:
         reconstruction_anomaly_score(half, pictures(), error=lambda a, b: a - b)
     assert str(caught.value) == (
@@ -223,18 +224,18 @@ def test_an_error_of_another_shape_is_refused() -> None:
 
 
 def naive_feature_distance(maps: list[tuple[Tensor, Tensor]], size: tuple[int, int]) -> Tensor:
-    """Place by place, from the maps of images and reconstructions at each layer."""
-    whole = torch.zeros(len(maps[0][0]), *size)
+    """Feature distance position by position, from the maps of images and reconstructions at each layer."""
+    total = torch.zeros(len(maps[0][0]), *size)
     for a, b in maps:
         small = torch.zeros(len(a), *a.shape[2:])
         for n, y, x in np.ndindex(*small.shape):
             left, right = a[n, :, y, x], b[n, :, y, x]
             small[n, y, x] = (left / left.norm() - right / right.norm()).square().sum()
-        whole += nn.functional.interpolate(small[:, None], size, mode="bilinear", align_corners=False)[:, 0]
-    return whole / len(maps)
+        total += nn.functional.interpolate(small[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+    return total / len(maps)
 
 
-def test_feature_distance_is_that_of_its_loops() -> None:
+def test_feature_distance_matches_a_loop() -> None:
     images = pictures(3)
     net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 6, 3, stride=2, padding=1))
     maps = [(layer(images), layer(images / 2)) for layer in (net[:1], net)]
@@ -242,7 +243,7 @@ def test_feature_distance_is_that_of_its_loops() -> None:
     torch.testing.assert_close(found, naive_feature_distance(maps, (16, 20)))
 
 
-def test_feature_distance_sees_what_is_missing_where_it_is() -> None:
+def test_feature_distance_localizes_missing_content() -> None:
     images = pictures(2, size=32)
 
     def without_left(x: Tensor) -> Tensor:
@@ -256,17 +257,17 @@ def test_feature_distance_sees_what_is_missing_where_it_is() -> None:
     assert maps[..., :8].mean() > 5 * maps[..., -8:].mean()
 
 
-def test_the_backbone_of_the_error_evaluates_and_comes_back() -> None:
+def test_feature_distance_backbone_state_is_restored() -> None:
     backbone = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
     before = {name: value.clone() for name, value in backbone.state_dict().items()}
-    whole = scored(nn.AvgPool2d(3, 1, 1), pictures(), error=feature_distance(backbone))
+    expected = scored(nn.AvgPool2d(3, 1, 1), pictures(), error=feature_distance(backbone))
     single = scored(nn.AvgPool2d(3, 1, 1), pictures(), error=feature_distance(backbone), batch_size=1)
-    torch.testing.assert_close(single, whole)
+    torch.testing.assert_close(single, expected)
     assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
     assert all(module.training for module in backbone.modules())
 
 
-def test_feature_distance_lets_gradients_through() -> None:
+def test_feature_distance_is_differentiable() -> None:
     images = pictures(2).requires_grad_()
     (gradient,) = torch.autograd.grad(
         feature_distance(nn.Conv2d(3, 4, 3), layers="last")(images, half(images) + 0.3).sum(), images
@@ -274,7 +275,7 @@ def test_feature_distance_lets_gradients_through() -> None:
     assert gradient.abs().sum() > 0
 
 
-def test_feature_distance_needs_maps() -> None:
+def test_feature_distance_refuses_layers_without_maps() -> None:
     with pytest.raises(ShapeError) as caught:
         reconstruction_anomaly_score(half, pictures(), error=feature_distance(nn.Flatten(), layers="last"))
     assert str(caught.value) == (
@@ -283,17 +284,17 @@ def test_feature_distance_needs_maps() -> None:
     )
 
 
-def test_it_prints_as_a_line() -> None:
+def test_anomaly_scores_print_as_one_line() -> None:
     result = reconstruction_anomaly_score(torch.zeros_like, torch.ones(3, 1, 4, 4))
     assert str(result) == "3 anomaly scores from 1 to 1, median 1"
     assert AnomalyScores(torch.tensor([1.0, 3.0])).maps is None
 
 
 @pytest.mark.parametrize("shape", [(4, 3, 16, 17), (1, 3, 16, 16), (4, 1, 16, 16)])
-def test_feature_distance_stretches_no_reconstruction_to_fit(shape: tuple[int, ...]) -> None:
+def test_feature_distance_refuses_mismatched_shapes(shape: tuple[int, ...]) -> None:
     with pytest.raises(ShapeError) as caught:
         feature_distance(TinyBackbone())(torch.rand(4, 3, 16, 16), torch.rand(shape))
     assert str(caught.value) == (
-        f"Expected reconstructions of the images' shape, but got {shape} for (4, 3, 16, 16). "
-        "Resize them, and give one for each image."
+        f"Expected reconstructions with the shape of the images, but got {shape} for (4, 3, 16, 16). "
+        "Pass one reconstruction for each image, resized to the image."
     )

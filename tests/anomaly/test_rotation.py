@@ -18,7 +18,7 @@ def pictures(n: int, size: int = 8) -> Tensor:
 
 
 class Corners(Backbone):
-    """Features are the image's first row, after layers that training would move."""
+    """A backbone whose features are the first row of the image, after layers with training-time state."""
 
     feature_dim = 8
 
@@ -31,7 +31,7 @@ class Corners(Backbone):
         return out[:, 0, 0]
 
 
-def test_scores_are_those_of_the_loop() -> None:
+def test_scores_match_a_loop() -> None:
     images, task = pictures(5), Rotation(Corners())
     found = rotation_anomaly_score(task, images, batch_size=2)
     assert found.maps is None
@@ -44,14 +44,14 @@ def test_scores_are_those_of_the_loop() -> None:
         assert score.item() == pytest.approx(sum(losses) / 4, rel=1e-5)
 
 
-def test_it_is_the_loss_of_the_task() -> None:
+def test_mean_score_equals_the_task_loss() -> None:
     images, task = pictures(6), Rotation(TinyBackbone()).eval()
     assert rotation_anomaly_score(task, images).scores.mean().item() == pytest.approx(
         task.step(images, Generator()).loss.item(), rel=1e-5
     )
 
 
-def test_the_task_comes_back_as_it_was() -> None:
+def test_task_state_is_restored() -> None:
     task = Rotation(Corners())
     task.head.eval()
     before = {name: value.clone() for name, value in task.state_dict().items()}
@@ -66,22 +66,22 @@ def test_the_task_comes_back_as_it_was() -> None:
     assert all(weight.grad is None for weight in task.parameters())
 
 
-@pytest.mark.filterwarnings("ignore:The task is solved")  # so plain are these images
-def test_what_has_no_upright_side_is_strange_to_a_trained_task() -> None:
+@pytest.mark.filterwarnings("ignore:The task is solved")  # the images are very simple
+def test_symmetric_images_score_high_for_a_trained_task() -> None:
     generator = Generator().manual_seed(1)
     normal = 0.2 * torch.rand(96, 3, 16, 16, generator=generator)
     normal[:, :, :6] += 0.7  # a light sky
-    strange = 0.2 * torch.rand(16, 3, 16, 16, generator=generator)
-    strange[:, :, :, 5:11] += 0.7  # a light stripe down the middle: upside down it is the same
+    anomalous = 0.2 * torch.rand(16, 3, 16, 16, generator=generator)
+    anomalous[:, :, :, 5:11] += 0.7  # a light stripe down the middle: upside down it is the same
     with torch.random.fork_rng():
         torch.manual_seed(0)
         task = Rotation(TinyBackbone())
     pretrain(task, normal[:64], steps=40, batch_size=16, learning_rate=0.01, device="cpu", progress=False)
     held_out = rotation_anomaly_score(task, normal[64:]).scores
-    assert rotation_anomaly_score(task, strange).scores.min() > held_out.max()
+    assert rotation_anomaly_score(task, anomalous).scores.min() > held_out.max()
 
 
-def test_bad_input_is_refused() -> None:
+def test_invalid_input_is_refused() -> None:
     task = Rotation(TinyBackbone())
     with pytest.raises(ShapeError, match="Expected square images b c h h, but got shape"):
         rotation_anomaly_score(task, torch.rand(2, 3, 8, 9))

@@ -2,17 +2,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Generator, Tensor
 
 from pretextkit.losses import weighted_mse
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.rand(*shape, generator=Generator().manual_seed(seed))
+from tests.helpers import uniform
 
 
 def test_weighted_error_equals_a_loop() -> None:
-    predictions, targets, weights = draw(2, 3, 4, 5), draw(2, 3, 4, 5, seed=1), draw(2, 1, 4, 5, seed=2)
+    predictions, targets, weights = uniform(2, 3, 4, 5), uniform(2, 3, 4, 5, seed=1), uniform(2, 1, 4, 5, seed=2)
     total = weight_sum = 0.0
     for b in range(2):
         for row in range(4):
@@ -24,22 +20,22 @@ def test_weighted_error_equals_a_loop() -> None:
     assert weighted_mse(predictions, targets, weights).item() == pytest.approx(total / weight_sum, rel=1e-5)
 
 
-def test_equal_weights_give_the_mean_squared_error_whatever_their_size() -> None:
-    predictions, targets = draw(2, 3, 4, 5), draw(2, 3, 4, 5, seed=1)
+def test_equal_weights_give_the_mean_squared_error() -> None:
+    predictions, targets = uniform(2, 3, 4, 5), uniform(2, 3, 4, 5, seed=1)
     expected = (predictions - targets).square().mean()
     for weights in (torch.ones(2, 1, 4, 5), torch.full((2, 1, 4, 5), 7.0), torch.ones(2, 1, 4, 5, dtype=torch.bool)):
         torch.testing.assert_close(weighted_mse(predictions, targets, weights), expected)
 
 
-def test_pixels_of_weight_zero_get_no_gradient_and_others_in_proportion() -> None:
+def test_gradients_are_proportional_to_weights() -> None:
     predictions = torch.ones(1, 2, 1, 3, requires_grad=True)
     loss = weighted_mse(predictions, torch.zeros(1, 2, 1, 3), torch.tensor([[[[0.0, 1.0, 10.0]]]]))
     (gradient,) = torch.autograd.grad(loss, predictions)
     torch.testing.assert_close(gradient[0, :, 0], torch.tensor([[0.0, 1.0, 10.0]] * 2) / 11)
 
 
-def test_no_weight_at_all_is_no_error() -> None:
-    assert weighted_mse(draw(1, 1, 2, 2), draw(1, 1, 2, 2, seed=1), torch.zeros(1, 1, 2, 2)) == 0
+def test_zero_weights_give_zero_error() -> None:
+    assert weighted_mse(uniform(1, 1, 2, 2), uniform(1, 1, 2, 2, seed=1), torch.zeros(1, 1, 2, 2)) == 0
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)

@@ -8,14 +8,11 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
-from torch import Generator, Tensor
+from torch import Tensor
 
 from pretextkit.errors import DataError, OptionError, ShapeError
 from pretextkit.plots import reconstruction_panel, score_histogram
-
-
-def drawn(*shape: int) -> Tensor:
-    return torch.rand(shape, generator=Generator().manual_seed(0))
+from tests.helpers import uniform
 
 
 def shown(figure: Figure, place: int) -> Any:
@@ -29,9 +26,9 @@ def labels(figure: Figure) -> list[str]:
     return [text.get_text() for text in legend.get_texts()]
 
 
-def test_columns_are_the_ends_of_the_order() -> None:
-    images, scores = drawn(7, 3, 8, 10), torch.tensor([3.0, 6.0, 1.0, 5.0, 2.0, 4.0, 0.5])
-    maps = drawn(7, 8, 10)
+def test_panel_shows_highest_and_lowest_scores() -> None:
+    images, scores = uniform(7, 3, 8, 10), torch.tensor([3.0, 6.0, 1.0, 5.0, 2.0, 4.0, 0.5])
+    maps = uniform(7, 8, 10)
     figure = reconstruction_panel(images, images / 2, maps, scores, count=2, title="autoencoder")
     assert [axes.get_title() for axes in figure.axes[::3]] == ["highest\n6", "5", "lowest\n0.5", "1"]
     assert [axes.get_ylabel() for axes in figure.axes[:3]] == ["input", "reconstruction", "error"]
@@ -48,30 +45,30 @@ def test_columns_are_the_ends_of_the_order() -> None:
     assert first.get_position().x0 < last.get_position().x0
 
 
-def test_bytes_and_few_images_are_fine_and_none_is_drawn_twice() -> None:
-    images = (255 * drawn(3, 1, 8, 8)).byte()
+def test_panel_of_few_byte_images_draws_each_once() -> None:
+    images = (255 * uniform(3, 1, 8, 8)).byte()
     figure = reconstruction_panel(images, images / 255, torch.zeros(3, 8, 8), torch.arange(3.0), count=2)
     assert [axes.get_title() for axes in figure.axes[::3]] == ["highest\n2", "1", "lowest\n0"]
     np.testing.assert_allclose(shown(figure, 0), images[2, 0] / 255)
     figure.savefig(io.BytesIO())
 
 
-def test_panels_refuse_what_does_not_belong_together() -> None:
-    images = drawn(3, 1, 8, 8)
+def test_panel_refuses_mismatched_shapes() -> None:
+    images = uniform(3, 1, 8, 8)
     with pytest.raises(ShapeError) as caught:
-        reconstruction_panel(images, images, drawn(3, 8, 9), torch.zeros(3))
+        reconstruction_panel(images, images, uniform(3, 8, 9), torch.zeros(3))
     assert str(caught.value) == (
         "Expected images and reconstructions n c h w, maps n h w and scores n of the same images, but got shapes "
-        "(3, 1, 8, 8), (3, 1, 8, 8), (3, 8, 9), (3,). Pass what reconstruction_anomaly_score gives, with its images."
+        "(3, 1, 8, 8), (3, 1, 8, 8), (3, 8, 9), (3,). Pass the result of reconstruction_anomaly_score with its images."
     )
     with pytest.raises(
         OptionError, match=r"Expected count as a whole number of at least 1, but got 0\. The default is 6\."
     ):
-        reconstruction_panel(images, images, drawn(3, 8, 8), torch.zeros(3), count=0)
+        reconstruction_panel(images, images, uniform(3, 8, 8), torch.zeros(3), count=0)
 
 
-def test_bars_are_shares_of_each_kind() -> None:
-    figure = score_histogram(drawn(200), 2 + drawn(50), threshold=1.5, title="rotation")
+def test_histograms_are_normalized_separately() -> None:
+    figure = score_histogram(uniform(200), 2 + uniform(50), threshold=1.5, title="rotation")
     (axes,) = figure.axes
     heights = np.array([bar.get_height() for bar in axes.patches])  # type: ignore[attr-defined]
     places = np.array([bar.get_x() for bar in axes.patches])  # type: ignore[attr-defined]
@@ -84,14 +81,14 @@ def test_bars_are_shares_of_each_kind() -> None:
     figure.savefig(io.BytesIO())
 
 
-def test_a_far_score_does_not_crowd_the_rest() -> None:
-    figure = score_histogram(drawn(500), torch.cat([drawn(500), torch.tensor([1e6])]))
+def test_outlier_scores_do_not_stretch_the_axis() -> None:
+    figure = score_histogram(uniform(500), torch.cat([uniform(500), torch.tensor([1e6])]))
     assert figure.axes[0].get_xlim()[1] < 2
     heights = [bar.get_height() for bar in figure.axes[0].patches]  # type: ignore[attr-defined]
     assert sum(heights) == pytest.approx(2)  # and is counted
 
 
-def test_equal_scores_and_no_threshold_can_be_drawn() -> None:
+def test_equal_scores_without_threshold_can_be_drawn() -> None:
     figure = score_histogram(torch.ones(3), torch.ones(2))
     assert labels(figure) == ["normal (3)", "anomalous (2)"]
     figure.savefig(io.BytesIO())
@@ -99,12 +96,12 @@ def test_equal_scores_and_no_threshold_can_be_drawn() -> None:
 
 @pytest.mark.parametrize(
     ("anomalous", "got"),
-    [(torch.zeros(0), "2 and 0, of which 0"), (torch.tensor([math.nan]), "2 and 1, of which 1")],
+    [(torch.zeros(0), "2 and 0 scores, of which 0"), (torch.tensor([math.nan]), "2 and 1 scores, of which 1")],
 )
-def test_no_scores_are_refused(anomalous: Tensor, got: str) -> None:
+def test_missing_and_nonfinite_scores_are_refused(anomalous: Tensor, got: str) -> None:
     with pytest.raises(DataError) as caught:
         score_histogram(torch.ones(2), anomalous)
     assert str(caught.value) == (
         f"Expected finite scores of normal and of anomalous images, but got {got} are NaN or infinite. "
-        "Pass AnomalyScores.scores of both."
+        "Pass AnomalyScores.scores of both kinds of images."
     )

@@ -7,20 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from pretextkit.errors import DataError, OptionError, PretextkitError, ShapeError
 from pretextkit.plots import confusion_matrix
+from tests.helpers import random_labels
 
 NAMES = ["top", "bag", "shoe"]
 
 
-def drawn(count: int, classes: int, seed: int) -> Tensor:
-    return torch.randint(classes, (count,), generator=Generator().manual_seed(seed))
-
-
-def naive_shares(labels: Tensor, predictions: Tensor, classes: int) -> list[list[float]]:
-    """By loops: of the images of each class in turn, what percentage was given to each class."""
+def naive_percentages(labels: Tensor, predictions: Tensor, classes: int) -> list[list[float]]:
+    """Compute the percentages of predictions for each true class with loops."""
     shares = []
     for true in range(classes):
         given = [p for t, p in zip(labels.tolist(), predictions.tolist(), strict=True) if t == true]
@@ -29,11 +26,11 @@ def naive_shares(labels: Tensor, predictions: Tensor, classes: int) -> list[list
 
 
 @pytest.mark.parametrize("classes", [2, 3, 7])
-def test_the_matrix_is_that_of_loops_true_down_and_predicted_across(classes: int) -> None:
-    labels, predictions = drawn(60, classes, 0), drawn(60, classes, 1)
+def test_confusion_matrix_matches_a_loop(classes: int) -> None:
+    labels, predictions = random_labels(60, classes, 0), random_labels(60, classes, 1)
     labels[:5] = -1
     kept = labels >= 0
-    expected = naive_shares(labels[kept], predictions[kept], classes)
+    expected = naive_percentages(labels[kept], predictions[kept], classes)
     axes, bar = confusion_matrix(labels, predictions, title="kNN").axes
     picture: Any = axes.images[0].get_array()
     np.testing.assert_allclose(picture, expected, rtol=1e-5)
@@ -47,7 +44,7 @@ def test_the_matrix_is_that_of_loops_true_down_and_predicted_across(classes: int
     assert (bar.get_ylabel(), axes.get_title()) == ("images of the true class in %", "kNN")
 
 
-def test_names_and_numbers_of_images_stand_beside_the_rows() -> None:
+def test_rows_show_class_names_and_image_counts() -> None:
     axes = confusion_matrix(torch.tensor([0, 0, 0, 1]), torch.tensor([0, 0, 1, 1]), NAMES).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["top (3)", "bag (1)", "shoe (0)"]
     assert [label.get_text() for label in axes.get_xticklabels()] == NAMES
@@ -56,12 +53,12 @@ def test_names_and_numbers_of_images_stand_beside_the_rows() -> None:
     assert [label.get_text() for label in plain.get_yticklabels()] == ["0 (1)", "1 (0)", "2 (1)"]
 
 
-def test_numbers_can_be_read_on_their_cells() -> None:
+def test_numbers_contrast_with_their_background() -> None:
     axes = confusion_matrix(torch.tensor([0, 0, 0, 1]), torch.tensor([0, 0, 1, 1])).axes[0]
     assert [text.get_color() for text in axes.texts] == ["white", "black", "white"]
 
 
-def test_many_classes_carry_no_numbers_and_keep_their_names_apart() -> None:
+def test_many_classes_have_separate_names_and_no_numbers() -> None:
     labels = torch.arange(120)
     figure = confusion_matrix(labels, labels)
     axes = figure.axes[0]
@@ -74,13 +71,13 @@ def test_many_classes_carry_no_numbers_and_keep_their_names_apart() -> None:
     assert not confusion_matrix(torch.arange(21), torch.arange(21)).axes[0].texts
 
 
-def test_numbers_do_not_reach_over_their_cells() -> None:
+def test_numbers_fit_into_their_entries() -> None:
     labels = torch.arange(10)
     figure = confusion_matrix(labels, labels, [f"a long name {i}" for i in range(10)])
     figure.draw_without_rendering()
     axes = figure.axes[0]
-    cell = axes.get_window_extent().width / 10
-    assert all(text.get_window_extent().width < cell for text in axes.texts)
+    entry_width = axes.get_window_extent().width / 10
+    assert all(text.get_window_extent().width < entry_width for text in axes.texts)
 
 
 @pytest.mark.parametrize(
@@ -92,15 +89,17 @@ def test_numbers_do_not_reach_over_their_cells() -> None:
             [0, 1],
             [],
             DataError,
-            "Expected labeled images, each with a prediction, but got labels that are all -1. For example, pass",
+            "Expected labeled images, each with a prediction, but got labels that are all -1. Pass targets",
         ),
-        ([], [], [], DataError, "Expected labeled images, each with a prediction, but got no labels. For example"),
-        ([0, 1], [0, -1], [], DataError, "each with a prediction, but got a prediction of -1. For example, pass"),
-        ([0, 0], [0, 0], [], DataError, "Expected at least 2 classes, but got class 0 only. Name the others in"),
+        ([], [], [], DataError, "Expected labeled images, each with a prediction, but got no labels. Pass targets"),
+        ([0, 1], [0, -1], [], DataError, "each with a prediction, but got a prediction of -1. Pass targets"),
+        ([0, 0], [0, 0], [], DataError, "Expected at least 2 classes, but got class 0 only. Name the other classes"),
         ([0, 1], [3, 1], NAMES, OptionError, "Expected class_names for labels up to 3, but got 3 names. Name every"),
     ],
 )
-def test_bad_input(labels: Any, predictions: Any, names: Any, error: type[PretextkitError], message: str) -> None:
+def test_invalid_input_is_refused(
+    labels: Any, predictions: Any, names: Any, error: type[PretextkitError], message: str
+) -> None:
     with pytest.raises(error) as caught:
         confusion_matrix(labels, predictions, names)
     assert message in str(caught.value)

@@ -18,7 +18,7 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 
 
 def points_of(figure: Any) -> dict[str, Any]:
-    """The points of each entry of the legend."""
+    """Read the points of each legend entry."""
     return {str(each.get_label()): np.asarray(each.get_offsets()) for each in figure.axes[0].collections}
 
 
@@ -26,7 +26,7 @@ def face(points: Any) -> Any:
     return points.get_facecolor()
 
 
-def test_the_plane_is_that_of_the_two_largest_singular_values() -> None:
+def test_projection_matches_the_two_largest_singular_values() -> None:
     features = drawn(40, 6) * torch.tensor([1.0, 5.0, 0.2, 3.0, 1.0, 0.1]) + 7
     figure = embedding(features.float())
     found = torch.as_tensor(points_of(figure)["images"])
@@ -38,20 +38,20 @@ def test_the_plane_is_that_of_the_two_largest_singular_values() -> None:
     axes = figure.axes[0]
     assert axes.get_xlabel() == f"principal component 1 ({shares[0]:.1f} % of variance)"
     assert axes.get_ylabel() == f"principal component 2 ({shares[1]:.1f} % of variance)"
-    assert axes.get_aspect() == 1  # a distance is as long across as down
+    assert axes.get_aspect() == 1  # distances have the same scale on both axes
 
 
-def test_the_projection_is_by_unit_vectors_whose_largest_weight_is_positive() -> None:
+def test_components_are_unit_vectors_with_fixed_signs() -> None:
     features = drawn(50, 5, seed=1)
     found = torch.as_tensor(points_of(embedding(features))["images"])
     weights = torch.linalg.lstsq(features - features.mean(0), found).solution  # d 2
     torch.testing.assert_close(weights.T @ weights, torch.eye(2).double())
     assert all(column[column.abs().argmax()] > 0 for column in weights.T)
     turned = torch.as_tensor(points_of(embedding(-features))["images"])
-    torch.testing.assert_close(turned, -found)  # the same directions, whatever signs the solver gives
+    torch.testing.assert_close(turned, -found)  # the same directions for any signs from the solver
 
 
-def test_two_columns_are_drawn_as_they_are() -> None:
+def test_two_columns_are_drawn_directly() -> None:
     points = drawn(9, 2)
     labels = torch.tensor([0, 0, 2, 2, 2, 0, 0, 2, 2])
     figure = embedding(points, labels, ["top", "bag", "shoe"], title="t-SNE")
@@ -67,7 +67,7 @@ def test_two_columns_are_drawn_as_they_are() -> None:
 
 
 @pytest.mark.parametrize("stretch", [(3.0, 30.0), (30.0, 3.0)])
-def test_every_point_and_every_word_is_in_the_picture(stretch: tuple[float, float]) -> None:
+def test_points_and_text_are_not_cropped(stretch: tuple[float, float]) -> None:
     points = drawn(30, 2).abs() * torch.tensor(stretch)
     figure = embedding(points, torch.arange(30) % 3, ["top", "bag", "shoe"])
     file = io.BytesIO()
@@ -81,7 +81,7 @@ def test_every_point_and_every_word_is_in_the_picture(stretch: tuple[float, floa
         assert (edge == 255).all()  # nothing is cut off
 
 
-def test_unlabeled_images_are_gray_and_named_so() -> None:
+def test_unlabeled_images_are_gray() -> None:
     points = drawn(6, 2)
     figure = embedding(points, [-1, 1, -1, 0, 1, -1])
     found = points_of(figure)
@@ -94,7 +94,7 @@ def test_unlabeled_images_are_gray_and_named_so() -> None:
     assert not alone.legends
 
 
-def test_a_hundred_classes_look_different() -> None:
+def test_hundred_classes_have_distinct_styles() -> None:
     figure = embedding(drawn(100, 2), torch.arange(100))
     looks = {
         (*map(tuple, face(each)), np.asarray(each.get_paths()[0].vertices).tobytes())
@@ -104,7 +104,7 @@ def test_a_hundred_classes_look_different() -> None:
     figure.savefig(io.BytesIO(), format="png")
 
 
-def test_collapsed_features_and_gradients_can_be_drawn_and_nothing_is_changed() -> None:
+def test_collapsed_features_with_gradient_can_be_drawn() -> None:
     features = torch.ones(5, 4, requires_grad=True)
     figure = embedding(features, range(5))
     assert figure.axes[0].get_xlabel() == "principal component 1 (0.0 % of variance)"
@@ -112,7 +112,7 @@ def test_collapsed_features_and_gradients_can_be_drawn_and_nothing_is_changed() 
     assert (features == 1).all()
 
 
-def test_the_global_generator_is_left_alone() -> None:
+def test_global_random_state_is_not_changed() -> None:
     state = torch.get_rng_state()
     embedding(drawn(20, 8))
     assert torch.equal(torch.get_rng_state(), state)
@@ -126,7 +126,7 @@ def test_the_global_generator_is_left_alone() -> None:
             None,
             [],
             ShapeError,
-            "Expected features n d, two or more of each, but got shape (5, 1). Pass what extract_features gives",
+            "Expected features n d with n, d >= 2, but got shape (5, 1). Pass the features of one layer",
         ),
         (torch.zeros(5, 3, 2, 2), None, [], ShapeError, "but got shape (5, 3, 2, 2). Pass"),
         (torch.zeros(1, 3), None, [], ShapeError, "but got shape (1, 3). Pass"),
@@ -135,7 +135,9 @@ def test_the_global_generator_is_left_alone() -> None:
         (torch.rand(2, 3), [0, 2], ["a"], OptionError, "class_names for labels up to 2, but got 1 names. Name every"),
     ],
 )
-def test_bad_input(features: Tensor, labels: Any, names: Any, error: type[PretextkitError], message: str) -> None:
+def test_invalid_input_is_refused(
+    features: Tensor, labels: Any, names: Any, error: type[PretextkitError], message: str
+) -> None:
     with pytest.raises(error) as caught:
         embedding(features, labels, names)
     assert message in str(caught.value)

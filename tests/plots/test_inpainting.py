@@ -15,16 +15,13 @@ from pretextkit.errors import OptionError, ShapeError
 from pretextkit.plots import inpainting
 from pretextkit.tasks import ContextEncoder, Denoising
 from pretextkit.testing import TinyBackbone
-
-
-def drawn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.rand(shape, generator=Generator().manual_seed(seed))
+from tests.helpers import uniform
 
 
 def example(channels: int = 3) -> tuple[Masked, Tensor]:
-    images = drawn(4, channels, 6, 8)
-    mask = drawn(4, 1, 6, 8, seed=1) > 0.6
-    return Masked(torch.where(mask, 0.5, images), mask, images), drawn(4, channels, 6, 8, seed=2)
+    images = uniform(4, channels, 6, 8)
+    mask = uniform(4, 1, 6, 8, seed=1) > 0.6
+    return Masked(torch.where(mask, 0.5, images), mask, images), uniform(4, channels, 6, 8, seed=2)
 
 
 def shown(figure: Figure, place: int) -> Any:
@@ -33,7 +30,7 @@ def shown(figure: Figure, place: int) -> Any:
 
 
 def naive_decibels(image: Tensor, truth: Tensor, mask: Tensor) -> float:
-    """By loops over the hidden pixels of one image ``c h w``."""
+    """Compute the PSNR of the hidden pixels of one image ``c h w`` with loops."""
     errors = []
     for row, column in mask[0].nonzero().tolist():
         errors += [
@@ -43,7 +40,7 @@ def naive_decibels(image: Tensor, truth: Tensor, mask: Tensor) -> float:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_hidden_pixels_alone_are_filled_and_measured(channels: int) -> None:
+def test_only_hidden_pixels_are_filled_and_measured(channels: int) -> None:
     batch, filled = example(channels)
     figure = inpainting(batch, filled, count=3, title="inpainting")
     assert len(figure.axes) == 9
@@ -66,7 +63,7 @@ def test_hidden_pixels_alone_are_filled_and_measured(channels: int) -> None:
     figure.savefig(io.BytesIO(), format="png")
 
 
-def test_a_line_runs_around_every_hidden_pixel() -> None:
+def test_line_outlines_the_hidden_pixels() -> None:
     batch, filled = example()
     figure = inpainting(batch, filled, count=1)
     hidden = batch.mask[0, 0]
@@ -87,8 +84,8 @@ def test_a_line_runs_around_every_hidden_pixel() -> None:
 
 
 @pytest.mark.parametrize("task", [ContextEncoder(TinyBackbone()), Denoising(TinyBackbone())])
-def test_it_takes_what_tasks_give_with_gradient_and_changes_nothing(task: Any) -> None:
-    batch = task.views(drawn(7, 3, 16, 16), Generator().manual_seed(0))
+def test_batches_of_tasks_are_accepted_and_not_modified(task: Any) -> None:
+    batch = task.views(uniform(7, 3, 16, 16), Generator().manual_seed(0))
     kept = [field.clone() for field in batch]
     figure = inpainting(batch, task.reconstruct(batch.visible))
     assert len(figure.axes) == 18  # six of the seven
@@ -96,7 +93,7 @@ def test_it_takes_what_tasks_give_with_gradient_and_changes_nothing(task: Any) -
     figure.savefig(io.BytesIO(), format="png")
 
 
-def test_an_image_of_which_nothing_is_hidden_has_no_decibels() -> None:
+def test_image_without_hidden_pixels_has_no_psnr() -> None:
     batch, filled = example()
     batch.mask[0] = False
     figure = inpainting(batch, filled, count=2)
@@ -105,7 +102,7 @@ def test_an_image_of_which_nothing_is_hidden_has_no_decibels() -> None:
     figure.savefig(io.BytesIO(), format="png")
 
 
-def test_bad_input() -> None:
+def test_invalid_input_is_refused() -> None:
     batch, filled = example()
     with pytest.raises(
         OptionError, match=r"Expected count as a whole number of at least 1, but got 0\. The default is 6\."
@@ -115,8 +112,8 @@ def test_bad_input() -> None:
         inpainting(batch, filled[:2])
     assert str(caught.value) == (
         "Expected visible, target and filled b c h w and a bool mask b 1 h w of the same images, but got visible, "
-        "mask, target and filled of shapes (4, 3, 6, 8), (4, 1, 6, 8), (4, 3, 6, 8), (2, 3, 6, 8). Pass what views "
-        "gives, and what the model makes of its visible images."
+        "mask, target and filled of shapes (4, 3, 6, 8), (4, 1, 6, 8), (4, 3, 6, 8), (2, 3, 6, 8). Pass a batch "
+        "from views, and the reconstruction of its visible images."
     )
     with pytest.raises(ShapeError, match="a bool mask b 1 h w"):
         inpainting(batch._replace(mask=batch.mask.float()), filled)

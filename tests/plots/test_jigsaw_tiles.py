@@ -14,10 +14,7 @@ from pretextkit.errors import DataError, OptionError, ShapeError
 from pretextkit.plots import jigsaw_tiles
 from pretextkit.tasks import Jigsaw, distant_permutations
 from pretextkit.testing import TinyBackbone
-
-
-def drawn(*shape: int) -> Tensor:
-    return torch.rand(shape, generator=Generator().manual_seed(0))
+from tests.helpers import uniform
 
 
 def shown(figure: Figure, place: int) -> Any:
@@ -26,7 +23,7 @@ def shown(figure: Figure, place: int) -> Any:
 
 
 def puzzle(images: Tensor, orders: Tensor, chosen: list[int]) -> Tiles:
-    """Cut ``n c 12 12`` into tiles of four pixels and lay them by loops: place ``i`` shows tile ``orders[...][i]``."""
+    """Cut images ``n c 12 12`` into 4x4 tiles with loops: position ``i`` shows tile ``orders[...][i]``."""
     places = []
     for place in range(9):
         tiles = []
@@ -42,8 +39,8 @@ def without_gaps(picture: Any) -> Any:
     return picture[kept][:, kept]
 
 
-def test_the_solved_puzzle_is_the_image_and_numbers_tell_where_tiles_belong() -> None:
-    images, orders = drawn(3, 3, 12, 12), distant_permutations(5)
+def test_solved_puzzle_is_the_image_with_tile_numbers() -> None:
+    images, orders = uniform(3, 3, 12, 12), distant_permutations(5)
     chosen = [4, 1, 1]
     figure = jigsaw_tiles(puzzle(images, orders, chosen), orders, count=2, title="Noroozi")
     assert figure.get_suptitle() == "Noroozi"
@@ -65,9 +62,9 @@ def test_the_solved_puzzle_is_the_image_and_numbers_tell_where_tiles_belong() ->
     figure.savefig(io.BytesIO(), format="png")
 
 
-def test_it_takes_what_the_task_gives_and_changes_nothing() -> None:
+def test_batch_of_the_task_is_accepted_and_not_modified() -> None:
     task = Jigsaw(TinyBackbone(), orders=4)
-    batch = task.views(drawn(7, 3, 32, 32), Generator().manual_seed(0))
+    batch = task.views(uniform(7, 3, 32, 32), Generator().manual_seed(0))
     kept = [tile.clone() for tile in batch.tiles]
     figure = jigsaw_tiles(batch, task.orders)
     assert len(figure.axes) == 12  # six of the seven
@@ -76,7 +73,7 @@ def test_it_takes_what_the_task_gives_and_changes_nothing() -> None:
 
 def test_numbers_lie_inside_their_tiles() -> None:
     orders = distant_permutations(2)
-    figure = jigsaw_tiles(puzzle(drawn(1, 1, 12, 12), orders, [0]), orders)
+    figure = jigsaw_tiles(puzzle(uniform(1, 1, 12, 12), orders, [0]), orders)
     figure.draw_without_rendering()
     (axes, _) = figure.axes
     for text in axes.texts:
@@ -86,9 +83,9 @@ def test_numbers_lie_inside_their_tiles() -> None:
         assert y - 0.3 <= min(box.y0, box.y1) <= max(box.y0, box.y1) <= y + 4.1
 
 
-def test_bad_input() -> None:
+def test_invalid_input_is_refused() -> None:
     orders = distant_permutations(3)
-    batch = puzzle(drawn(2, 1, 12, 12), orders, [0, 2])
+    batch = puzzle(uniform(2, 1, 12, 12), orders, [0, 2])
     with pytest.raises(
         OptionError, match=r"Expected count as a whole number of at least 1, but got 0\. The default is 6\."
     ):
@@ -96,15 +93,13 @@ def test_bad_input() -> None:
     with pytest.raises(DataError) as wrong:
         jigsaw_tiles(batch, orders[:2])
     assert str(wrong.value) == (
-        "Expected numbers of the 2 orders, but got 2. Pass the orders of the task that made the batch."
+        "Expected permutations from 0 to 1, but got 2. Pass the orders of the task that made the batch."
     )
     with pytest.raises(DataError, match="but got -3"):
         jigsaw_tiles(batch._replace(permutation=torch.tensor([1, -3])), orders)
     with pytest.raises(DataError, match="but got an empty batch"):
         jigsaw_tiles(Tiles(tuple(tile[:0] for tile in batch.tiles), batch.permutation[:0]), orders)
-    message = (
-        "Expected nine tiles and orders k 9, but got 8 tiles and orders of shape (3, 9). Pass what the task's views"
-    )
+    message = "Expected nine tiles and orders k 9, but got 8 tiles and orders of shape (3, 9). Pass a batch from"
     with pytest.raises(ShapeError) as few:
         jigsaw_tiles(batch._replace(tiles=batch.tiles[:8]), orders)
     assert str(few.value).startswith(message)

@@ -12,7 +12,7 @@ from pretextkit.plots import label_efficiency
 ROWS: dict[str, Any] = {"random init": {1000: [0.6, 0.64], 100: [0.4, 0.4]}, "rotation": {100: 0.5, 1000: 0.7}}
 
 
-def test_lines_go_through_the_means_in_order_of_labels() -> None:
+def test_lines_show_means_in_order_of_labels() -> None:
     (axes,) = label_efficiency(ROWS, title="sample").axes
     assert [line.get_label() for line in axes.lines] == ["random init", "rotation"]
     first, second = (np.asarray(line.get_xydata()).ravel().tolist() for line in axes.lines)
@@ -24,7 +24,7 @@ def test_lines_go_through_the_means_in_order_of_labels() -> None:
     assert axes.get_ylabel() == "accuracy in %, mean ± standard deviation over seeds"
 
 
-def test_the_band_is_one_deviation_to_either_side_and_only_where_there_are_seeds() -> None:
+def test_band_is_one_deviation_to_either_side() -> None:
     (axes,) = label_efficiency(ROWS).axes
     (band,) = axes.collections
     corners = np.asarray(band.get_paths()[0].vertices)
@@ -34,7 +34,7 @@ def test_the_band_is_one_deviation_to_either_side_and_only_where_there_are_seeds
     assert corners[corners[:, 0] == 100][:, 1] == pytest.approx(40)
 
 
-def test_many_lines_and_single_points_can_be_drawn_and_told_apart() -> None:
+def test_many_lines_have_distinct_styles() -> None:
     figure = label_efficiency({f"row {i}": {50: 0.05 * i} for i in range(12)})
     (axes,) = figure.axes
     assert axes.get_ylabel() == "accuracy in %"
@@ -48,11 +48,11 @@ def test_many_lines_and_single_points_can_be_drawn_and_told_apart() -> None:
     [
         ({}, "Expected accuracies by number of labels for every row, but got none for 'any'. Pass a mapping"),
         ({"a": {}}, "Expected accuracies by number of labels for every row, but got none for 'a'. Pass a mapping"),
-        ({"a": {0: 0.5}}, "Expected numbers of labels of at least 1, but got 0. Pass numbers, not shares."),
-        ({"a": {10: 50.0}}, "Expected accuracies of 'a' in [0, 1], but got 50.0. Pass shares, not percentages."),
+        ({"a": {0: 0.5}}, "Expected numbers of labels >= 1, but got 0. Pass numbers of labels, not fractions."),
+        ({"a": {10: 50.0}}, "Expected accuracies of 'a' in [0, 1], but got 50.0. Pass fractions, not percentages."),
     ],
 )
-def test_what_is_no_label_efficiency_is_refused(rows: Any, message: str) -> None:
+def test_invalid_rows_are_refused(rows: Any, message: str) -> None:
     with pytest.raises(DataError) as error:
         label_efficiency(rows)
     assert str(error.value).startswith(message)

@@ -8,21 +8,18 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_hex
-from torch import Generator, Tensor
+from torch import Tensor
 
 from pretextkit.errors import OptionError, PretextkitError, ShapeError
 from pretextkit.plots import nearest_neighbors
 from pretextkit.plots._figures import ORANGE, SKY
+from tests.helpers import uniform
 
 SOLID = ("-", "solid")
 
 
-def drawn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.rand(shape, generator=Generator().manual_seed(seed))
-
-
 def ranked(query: Tensor, database: Tensor) -> list[tuple[float, int]]:
-    """By loops: cosines and rows of the database, the nearest first."""
+    """Rank the rows of the database by cosine with loops, nearest first."""
     found = []
     for row, other in enumerate(database.tolist()):
         a = query.tolist()
@@ -32,16 +29,16 @@ def ranked(query: Tensor, database: Tensor) -> list[tuple[float, int]]:
 
 
 def example() -> dict[str, Any]:
-    lengths = 10 * drawn(12, 1, seed=5)  # the cosine does not see them, other distances do
+    lengths = 10 * uniform(12, 1, seed=5)  # the cosine ignores lengths, other distances do not
     return {
-        "query_images": drawn(3, 3, 8, 8),
-        "database_images": (255 * drawn(12, 3, 6, 7, seed=1)).byte(),
-        "query_features": drawn(3, 4, seed=2) - 0.5,
-        "database_features": (drawn(12, 4, seed=3) - 0.5) * lengths,
+        "query_images": uniform(3, 3, 8, 8),
+        "database_images": (255 * uniform(12, 3, 6, 7, seed=1)).byte(),
+        "query_features": uniform(3, 4, seed=2) - 0.5,
+        "database_features": (uniform(12, 4, seed=3) - 0.5) * lengths,
     }
 
 
-def test_neighbors_are_those_of_loops_the_nearest_first() -> None:
+def test_neighbors_match_a_loop_nearest_first() -> None:
     given = example()
     figure = nearest_neighbors(**given, k=4, count=2, title="rotation")
     assert len(figure.axes) == 2 * 5
@@ -62,7 +59,7 @@ def test_neighbors_are_those_of_loops_the_nearest_first() -> None:
     assert places[0].y0 > places[5].y1  # rows do not lie over each other
 
 
-def test_frames_say_whose_class_is_the_querys() -> None:
+def test_frames_show_whether_classes_match() -> None:
     given = example()
     queries, database = torch.tensor([1, 0, -1]), torch.arange(12) % 2
     database[ranked(given["query_features"][0], given["database_features"])[0][1]] = -1
@@ -82,12 +79,12 @@ def test_frames_say_whose_class_is_the_querys() -> None:
             elif label == other:
                 assert looks == {(SKY, True, True)}
             else:
-                assert looks == {(ORANGE, True, False)}  # told apart without colors, too
+                assert looks == {(ORANGE, True, False)}  # distinct without colors, too
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["same class", "another class"]
     figure.savefig(io.BytesIO(), format="png")
 
 
-def test_a_small_database_is_shown_whole_and_nothing_is_changed() -> None:
+def test_small_database_is_shown_completely() -> None:
     given = {name: value[:2] for name, value in example().items()}
     given["query_features"] = given["query_features"].clone().requires_grad_()
     kept = {name: value.detach().clone() for name, value in given.items()}
@@ -104,7 +101,7 @@ def test_a_small_database_is_shown_whole_and_nothing_is_changed() -> None:
         (
             {"query_features": torch.rand(2, 4)},
             ShapeError,
-            "Expected features 3 d and 12 d of the images, but got shapes (2, 4) and (12, 4). Pass what",
+            "Expected features 3 d and 12 d of the images, but got shapes (2, 4) and (12, 4). Pass features",
         ),
         ({"query_features": torch.rand(3, 5)}, ShapeError, "but got shapes (3, 5) and (12, 4)."),
         ({"database_features": torch.rand(12, 4, 1)}, ShapeError, "but got shapes (3, 4) and (12, 4, 1)."),
@@ -121,7 +118,7 @@ def test_a_small_database_is_shown_whole_and_nothing_is_changed() -> None:
         ),
     ],
 )
-def test_bad_input(changed: Any, error: type[PretextkitError], message: str) -> None:
+def test_invalid_input_is_refused(changed: Any, error: type[PretextkitError], message: str) -> None:
     with pytest.raises(error) as caught:
         nearest_neighbors(**(example() | changed))
     assert message in str(caught.value)

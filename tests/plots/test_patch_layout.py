@@ -7,21 +7,18 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_hex
-from torch import Generator, Tensor
+from torch import Generator
 
 from pretextkit.errors import OptionError, ShapeError
 from pretextkit.plots import patch_layout
 from pretextkit.plots._figures import ORANGE
 from pretextkit.tasks import JigsawContext, PatchLayout
 from pretextkit.testing import TinyBackbone
-
-
-def drawn(*shape: int) -> Tensor:
-    return torch.rand(shape, generator=Generator().manual_seed(0))
+from tests.helpers import uniform
 
 
 def boxes(axes: Any) -> dict[str, list[tuple[int, ...]]]:
-    """Top, left and side in pixels of the squares by their kind."""
+    """Read top, left and side in pixels of each kind of square."""
     found: dict[str, list[tuple[int, ...]]] = {"center": [], "neighbors": [], "moved": []}
     for square in axes.patches:
         assert square.get_width() == square.get_height()
@@ -32,8 +29,8 @@ def boxes(axes: Any) -> dict[str, list[tuple[int, ...]]]:
     return found
 
 
-def test_squares_are_what_the_task_cuts() -> None:
-    # Each patch of an image whose pixels tell their places is found inside the dotted square of its number.
+def test_squares_match_the_patches_of_the_task() -> None:
+    # Each patch, located by its pixel values, lies inside the dotted square of its number.
     layout = PatchLayout(patch=5, gap=6, jitter=2)
     side = layout.span
     task = JigsawContext(TinyBackbone(), layout=layout, pairs=64, color_drop=0.0)
@@ -56,29 +53,29 @@ def test_squares_are_what_the_task_cuts() -> None:
         assert max(max(pair) for pair in moved) == 2
 
 
-def test_the_grid_lies_in_the_middle_with_its_gaps() -> None:
+def test_grid_is_centered_with_gaps() -> None:
     layout = PatchLayout(patch=8, gap=4, jitter=1)  # spans 34
-    figure = patch_layout(drawn(2, 3, 40, 44), layout, title="Doersch")
+    figure = patch_layout(uniform(2, 3, 40, 44), layout, title="Doersch")
     assert figure.get_suptitle() == "Doersch"
     assert len(figure.axes) == 2
     found = boxes(figure.axes[1])
     tops, lefts = [3 + 1 + 12 * row for row in range(3)], [5 + 1 + 12 * column for column in range(3)]
-    cells = [(top, left, 8) for top in tops for left in lefts]
-    assert found["center"] == [cells.pop(4)]
-    assert found["neighbors"] == cells
+    squares = [(top, left, 8) for top in tops for left in lefts]
+    assert found["center"] == [squares.pop(4)]
+    assert found["neighbors"] == squares
     assert sorted(found["moved"]) == sorted((top - 1, left - 1, 10) for top in tops for left in lefts)
     numbers = {text.get_text(): text.get_position() for text in figure.axes[1].texts if text.get_text()}
-    assert numbers == {str(place): (left + 3.5, top + 3.5) for place, (top, left, _) in enumerate(cells)}
+    assert numbers == {str(place): (left + 3.5, top + 3.5) for place, (top, left, _) in enumerate(squares)}
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
         "center, 8x8 pixels",
         "neighbors 0 to 7, 4 pixels apart",
-        "moved by at most 1 pixel",
+        "jitter of at most 1 pixel",
     ]
     figure.savefig(io.BytesIO(), format="png")
 
 
-def test_images_are_shown_as_they_are_and_a_layout_is_fitted() -> None:
-    images = (drawn(5, 1, 28, 28) * 100).byte()  # dark ones stay dark
+def test_images_are_unscaled_and_layout_is_fitted() -> None:
+    images = (uniform(5, 1, 28, 28) * 100).byte()  # dark ones stay dark
     figure = patch_layout(images)
     assert len(figure.axes) == 4
     for axes, image in zip(figure.axes, images, strict=False):
@@ -88,8 +85,8 @@ def test_images_are_shown_as_they_are_and_a_layout_is_fitted() -> None:
     assert boxes(figure.axes[0])["center"][0][2] == PatchLayout.fitting(28).patch
 
 
-def test_without_jitter_there_is_no_dotted_line() -> None:
-    figure = patch_layout(drawn(1, 3, 30, 30), PatchLayout(8, 0, 0))
+def test_layout_without_jitter_has_no_dotted_line() -> None:
+    figure = patch_layout(uniform(1, 3, 30, 30), PatchLayout(8, 0, 0))
     assert not boxes(figure.axes[0])["moved"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
         "center, 8x8 pixels",
@@ -97,22 +94,22 @@ def test_without_jitter_there_is_no_dotted_line() -> None:
     ]
 
 
-def test_bad_input() -> None:
+def test_invalid_input_is_refused() -> None:
     with pytest.raises(
         OptionError, match=r"Expected count as a whole number of at least 1, but got 0\. The default is 4\."
     ):
-        patch_layout(drawn(1, 3, 32, 32), count=0)
+        patch_layout(uniform(1, 3, 32, 32), count=0)
     with pytest.raises(
         ShapeError, match=r"Expected images n c h w, at least one, but got shape \(3, 32, 32\)\. Pass a"
     ):
-        patch_layout(drawn(3, 32, 32))
+        patch_layout(uniform(3, 32, 32))
     with pytest.raises(ShapeError, match=r"at least one, but got shape \(0, 3, 32, 32\)"):
-        patch_layout(drawn(0, 3, 32, 32))
+        patch_layout(uniform(0, 3, 32, 32))
     with pytest.raises(ShapeError) as caught:
-        patch_layout(drawn(1, 3, 40, 30), PatchLayout(8, 4, 1))
+        patch_layout(uniform(1, 3, 40, 30), PatchLayout(8, 4, 1))
     assert str(caught.value) == (
         "Expected images of at least 34 pixels a side, for PatchLayout(patch=8, gap=4, jitter=1), but got 40x30. "
         "Enlarge the images, or choose a smaller layout."
     )
     with pytest.raises(ShapeError, match="Expected images of at least 26 pixels, for a 3x3 grid of 6-pixel patches"):
-        patch_layout(drawn(1, 3, 20, 20))
+        patch_layout(uniform(1, 3, 20, 20))

@@ -1,4 +1,4 @@
-"""Figures show what they are given, label it, and leave no trace."""
+"""Tests of the plots of views, comparisons and training curves, and of their dependencies."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from pretextkit.training import History
 
 
 def shown(figure: Figure, place: int) -> Any:
-    """The pixels that axes number ``place`` of a figure shows."""
+    """Read the pixels of axes number ``place`` of a figure."""
     (image,) = figure.axes[place].images
     return np.asarray(image.get_array())
 
 
 def drawn(figure: Figure) -> Image.Image:
-    """The figure as a picture; drawing it is the test."""
+    """Render a figure; the test is that drawing succeeds."""
     file = io.BytesIO()
     figure.savefig(file, format="png")
     return Image.open(file).convert("RGB")
@@ -42,7 +42,7 @@ def images() -> Tensor:
     return toy_images(10, size=32, generator=Generator().manual_seed(0))
 
 
-def test_rotations_get_a_row_for_each_angle(images: Tensor) -> None:
+def test_rotations_have_one_row_per_angle(images: Tensor) -> None:
     batch = pk.tasks.Rotation(TinyBackbone()).views(images, Generator())
     figure = views(batch, count=3, label_names=("0°", "90°", "180°", "270°"))
     assert [axes.get_ylabel() for axes in figure.axes] == ["0°", "", "", "90°", "", "", "180°", "", "", "270°", "", ""]
@@ -53,7 +53,7 @@ def test_rotations_get_a_row_for_each_angle(images: Tensor) -> None:
     drawn(figure)
 
 
-def test_labels_without_names_show_their_numbers_and_may_be_few() -> None:
+def test_labels_without_names_show_their_numbers() -> None:
     batch = pk.Labeled(0.5 * torch.rand(4, 1, 8, 8), torch.tensor([5, 2, 5, 5]))
     figure = views(batch)
     assert [axes.get_ylabel() for axes in figure.axes] == ["label 2", "label 5", "", ""]
@@ -62,7 +62,7 @@ def test_labels_without_names_show_their_numbers_and_may_be_few() -> None:
     drawn(figure)
 
 
-def test_two_views_of_an_image_lie_below_each_other(images: Tensor) -> None:
+def test_two_views_are_drawn_below_each_other(images: Tensor) -> None:
     batch = pk.tasks.SimCLR(TinyBackbone()).views(images, Generator().manual_seed(0))
     figure = views(batch)
     assert len(figure.axes) == 16  # eight of the ten
@@ -76,7 +76,7 @@ def test_two_views_of_an_image_lie_below_each_other(images: Tensor) -> None:
 
 
 @pytest.mark.parametrize("place", range(8))
-def test_a_neighbor_lies_where_its_position_says(place: int) -> None:
+def test_neighbor_is_drawn_at_its_position(place: int) -> None:
     center, neighbor = torch.full((1, 3, 4, 4), 0.5), torch.zeros(1, 3, 4, 4)
     figure = views(pk.PatchPair(center, neighbor, torch.tensor([place])))
     (axes,) = figure.axes
@@ -93,7 +93,7 @@ def test_a_neighbor_lies_where_its_position_says(place: int) -> None:
     assert (picture == 1).sum() == 3 * (14 * 14 - 32)
 
 
-def test_tiles_lie_in_the_order_shown() -> None:
+def test_tiles_are_drawn_in_shuffled_order() -> None:
     tiles = tuple(torch.full((2, 1, 3, 3), place / 10) for place in range(9))
     figure = views(pk.Tiles(tiles, torch.tensor([5, 0])))
     assert [axes.get_title() for axes in figure.axes] == ["order 5", "order 0"]
@@ -107,7 +107,7 @@ def test_tiles_lie_in_the_order_shown() -> None:
     drawn(figure)
 
 
-def test_patches_outside_0_to_1_are_stretched_and_titled_one_by_one(images: Tensor) -> None:
+def test_patches_outside_unit_range_are_rescaled(images: Tensor) -> None:
     batch = pk.tasks.JigsawContext(TinyBackbone(), pairs=1).views(images, Generator().manual_seed(0))
     batch = batch._replace(center=4 * batch.center - 2)
     figure = views(batch, count=4)
@@ -117,7 +117,7 @@ def test_patches_outside_0_to_1_are_stretched_and_titled_one_by_one(images: Tens
     drawn(figure)
 
 
-def test_fields_of_other_batches_get_a_row_each(images: Tensor) -> None:
+def test_other_batches_have_one_row_per_field(images: Tensor) -> None:
     mask = torch.zeros(10, 1, 32, 32, dtype=torch.bool)
     mask[:, :, 8:24, 8:24] = True
     figure = views(pk.Masked(images * ~mask, mask, images), count=2)
@@ -126,7 +126,7 @@ def test_fields_of_other_batches_get_a_row_each(images: Tensor) -> None:
     drawn(figure)
 
 
-def test_views_change_nothing_and_take_tensors_with_gradient(images: Tensor) -> None:
+def test_views_accept_gradients_and_do_not_modify(images: Tensor) -> None:
     batch = pk.TwoViews(images.clone().requires_grad_(), images * 3 - 1)
     kept = [view.detach().clone() for view in batch]
     drawn(views(batch))
@@ -138,14 +138,14 @@ class Words(NamedTuple):
 
 
 @pytest.mark.parametrize("batch", [torch.rand(2, 3, 8, 8), Words("hello"), pk.TaskOutput(torch.tensor(1.0), {})])
-def test_views_of_something_else_are_refused(batch: Any) -> None:
+def test_views_refuse_other_objects(batch: Any) -> None:
     message = f"Expected a named tuple with images b c h w of 1 or 3 channels, but got {type(batch).__name__}. "
     with pytest.raises(DataError) as error:
         views(batch)
-    assert str(error.value) == message + "Pass what a task's views(images, generator) gives."
+    assert str(error.value) == message + "Pass the result of task.views(images, generator)."
 
 
-def test_views_refuse_bad_options() -> None:
+def test_views_refuse_invalid_options() -> None:
     batch = pk.Labeled(torch.rand(2, 3, 8, 8), torch.tensor([0, 2]))
     with pytest.raises(
         OptionError, match=r"Expected count as a whole number of at least 1, but got 0\. The default is 8\."
@@ -155,7 +155,7 @@ def test_views_refuse_bad_options() -> None:
         views(batch, label_names=("a", "b"))
 
 
-def test_bars_are_as_long_as_mean_accuracies() -> None:
+def test_bars_show_mean_accuracies() -> None:
     rows: dict[str, float | list[float]] = {"random init": [0.6, 0.62, 0.64], "rotation": 0.8, "all labels": [1.0, 1.0]}
     figure = comparison(rows, title="Linear probe")
     (axes,) = figure.axes
@@ -175,7 +175,7 @@ def test_bars_are_as_long_as_mean_accuracies() -> None:
     drawn(figure)
 
 
-def test_single_accuracies_carry_no_error_bar() -> None:
+def test_single_accuracies_have_no_error_bar() -> None:
     figure = comparison({"a": 0.5, "b": [0.25]})
     (axes,) = figure.axes
     assert not axes.collections
@@ -183,7 +183,7 @@ def test_single_accuracies_carry_no_error_bar() -> None:
     assert [text.get_text() for text in axes.texts] == ["50.0", "25.0"]
 
 
-def test_numbers_beside_full_bars_stay_in_the_picture() -> None:
+def test_numbers_beside_full_bars_are_not_cropped() -> None:
     figure = comparison({"a": [0.9, 1.0], "b": 1.0})
     figure.draw_without_rendering()
     for text in figure.axes[0].texts:
@@ -194,15 +194,15 @@ def test_numbers_beside_full_bars_stay_in_the_picture() -> None:
     ("rows", "message"),
     [
         ({}, "Expected at least one row to compare, but got none. Pass a mapping from names to accuracies."),
-        ({"a": []}, "Expected accuracies of 'a' in [0, 1], but got none. Pass shares, not percentages."),
-        ({"a": 71.3}, "Expected accuracies of 'a' in [0, 1], but got 71.3. Pass shares, not percentages."),
+        ({"a": []}, "Expected accuracies of 'a' in [0, 1], but got none. Pass fractions, not percentages."),
+        ({"a": 71.3}, "Expected accuracies of 'a' in [0, 1], but got 71.3. Pass fractions, not percentages."),
         (
             {"b": [0.5, float("nan")]},
-            "Expected accuracies of 'b' in [0, 1], but got nan. Pass shares, not percentages.",
+            "Expected accuracies of 'b' in [0, 1], but got nan. Pass fractions, not percentages.",
         ),
     ],
 )
-def test_comparisons_of_no_accuracies_are_refused(rows: Any, message: str) -> None:
+def test_comparison_refuses_invalid_accuracies(rows: Any, message: str) -> None:
     with pytest.raises(DataError) as error:
         comparison(rows)
     assert str(error.value) == message
@@ -227,7 +227,7 @@ def history(epochs: int) -> History:
     )
 
 
-def test_every_metric_has_a_panel_and_variants_share_one() -> None:
+def test_metrics_have_panels_shared_by_variants() -> None:
     figure = training_curves(history(3), title="rotation")
     assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "top1", "accuracy", "uniformity"]
     assert {axes.get_xlabel() for axes in figure.axes} == {"epoch"}
@@ -244,19 +244,19 @@ def test_every_metric_has_a_panel_and_variants_share_one() -> None:
         assert all(tick == round(tick) for tick in axes.get_xticks())
 
 
-def test_a_single_epoch_can_be_seen() -> None:
+def test_single_epoch_is_drawn_with_a_marker() -> None:
     figure = training_curves(history(1))
     assert figure.axes[0].lines[0].get_marker() == "."
     drawn(figure)
 
 
-def test_an_empty_history_is_refused() -> None:
+def test_empty_history_is_refused() -> None:
     with pytest.raises(DataError) as error:
         training_curves(History())
-    assert str(error.value) == "Expected a history of at least one epoch, but got an empty one. Train first."
+    assert str(error.value) == "Expected a history of at least one epoch, but got an empty history. Train first."
 
 
-def test_without_matplotlib_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_matplotlib_error_names_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(PretextkitError) as error:
         comparison({"a": 0.5})

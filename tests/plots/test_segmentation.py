@@ -18,7 +18,7 @@ def example() -> tuple[torch.Tensor, torch.Tensor]:
     return images, truth
 
 
-def test_every_mask_is_drawn_in_its_classes_colors() -> None:
+def test_masks_are_drawn_in_class_colors() -> None:
     images, truth = example()
     truth = truth.clone()
     truth[0, 0] = 255
@@ -36,14 +36,14 @@ def test_every_mask_is_drawn_in_its_classes_colors() -> None:
     assert np.allclose(legend.get_patches()[1].get_facecolor()[:3], colors[1])
 
 
-def test_gray_images_and_many_classes() -> None:
+def test_gray_images_and_many_classes_can_be_drawn() -> None:
     images, truth = torch.rand(1, 1, 6, 8), torch.arange(48).view(1, 6, 8)
     figure = segmentation(images, truth, {}, [str(label) for label in range(48)])
     picture: Any = figure.axes[1].get_images()[0].get_array()
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) == 48
 
 
-def test_bad_input() -> None:
+def test_invalid_input_is_refused() -> None:
     images, truth = example()
     with pytest.raises(
         ShapeError, match=r"masks n h w of 'one' for images of \(3, 3, 6, 8\), but got shape \(2, 6, 8\)"

@@ -20,7 +20,7 @@ def some(n: int = 4, size: int | tuple[int, int] = 32, channels: int = 3, seed: 
     return toy_images(n, size=size, channels=channels, generator=Generator().manual_seed(seed))
 
 
-def test_views_are_the_images_and_nothing_is_drawn() -> None:
+def test_views_are_the_images_without_random_draws() -> None:
     images, draws = some(), Generator().manual_seed(0)
     before = draws.get_state()
     batch = Autoencoder(TinyBackbone()).views(images, draws)
@@ -47,10 +47,10 @@ def test_reconstructions_have_the_shape_of_the_images(
 @pytest.mark.parametrize(
     ("backbone", "doublings"), [(SmallCNN, 3), (ResNet18, 3), (lambda: ResNet18(stem="imagenet"), 5)]
 )
-def test_every_built_in_backbone_is_decoded_at_full_resolution(
+def test_built_in_backbones_are_decoded_at_full_resolution(
     backbone: Callable[[], SpatialBackbone], doublings: int
 ) -> None:
-    """Nothing is left to resizing: the decoder itself gives as many pixels as the image has."""
+    """The decoder output has the resolution of the image, without resizing."""
     layers = Autoencoder(backbone()).head.layers
     assert sum(isinstance(layer, nn.Upsample) for layer in layers) == doublings
 
@@ -67,7 +67,7 @@ def test_loss_is_the_mean_squared_error_of_every_pixel() -> None:
     assert output.metrics["psnr"].item() == pytest.approx(-10 * math.log10(expected), abs=1e-3)
 
 
-def test_gray_images_are_compared_with_the_luma_of_what_is_decoded() -> None:
+def test_gray_images_are_compared_with_decoded_luma() -> None:
     task = Autoencoder(TinyBackbone())
     with torch.no_grad():
         task.head.layers[-1].weight.zero_()  # type: ignore[operator]
@@ -77,8 +77,8 @@ def test_gray_images_are_compared_with_the_luma_of_what_is_decoded() -> None:
     torch.testing.assert_close(task.reconstruct(some(1, channels=1)), expected)
 
 
-def test_a_bottleneck_lets_only_so_many_channels_through() -> None:
-    """With one channel, the code of each place is one number: it varies along one direction."""
+def test_bottleneck_limits_the_rank_of_the_code() -> None:
+    """With one channel, the code at each position is one number, and varies along one direction."""
     task = Autoencoder(TinyBackbone(), bottleneck=1)
     narrow = task.head.layers[:2](task.backbone.feature_map(some(8)))
     values = torch.linalg.svdvals(narrow.permute(0, 2, 3, 1).flatten(0, 2) - narrow.mean((0, 2, 3)))
@@ -86,7 +86,7 @@ def test_a_bottleneck_lets_only_so_many_channels_through() -> None:
     assert values[1] < 1e-4 * values[0]
 
 
-def test_modes_weights_and_buffers_of_the_backbone_are_left_alone_by_the_trial() -> None:
+def test_trial_forward_pass_does_not_change_the_backbone() -> None:
     backbone = SmallCNN().train()
     before = {name: value.clone() for name, value in backbone.state_dict().items()}
     Autoencoder(backbone)
@@ -102,17 +102,17 @@ class Flat(Backbone):
 
 
 @pytest.mark.parametrize("task", [Autoencoder, Denoising])
-def test_a_backbone_without_maps_is_refused(task: type[Autoencoder | Denoising]) -> None:
+def test_backbone_without_maps_is_refused(task: type[Autoencoder | Denoising]) -> None:
     with pytest.raises(OptionError) as caught:
         task(Flat())  # type: ignore[arg-type]
     assert str(caught.value) == (
-        "Expected a SpatialBackbone, as images are decoded from its last feature map, but got Flat. "
+        "Expected a SpatialBackbone, because images are decoded from its last feature map, but got Flat. "
         "Derive it from pretextkit.SpatialBackbone and define stages()."
     )
 
 
 @pytest.mark.parametrize("task", [Autoencoder, Denoising])
-def test_a_bottleneck_below_one_is_refused(task: type[Autoencoder | Denoising]) -> None:
+def test_bottleneck_below_one_is_refused(task: type[Autoencoder | Denoising]) -> None:
     with pytest.raises(OptionError) as caught:
         task(TinyBackbone(), bottleneck=0)
     assert str(caught.value) == (
@@ -120,13 +120,13 @@ def test_a_bottleneck_below_one_is_refused(task: type[Autoencoder | Denoising]) 
     )
 
 
-def test_a_single_image_needs_a_batch_axis() -> None:
+def test_single_image_without_batch_axis_is_refused() -> None:
     with pytest.raises(ShapeError, match="add a batch axis"):
         Autoencoder(TinyBackbone()).reconstruct(some()[0])
 
 
-def test_what_was_not_trained_on_scores_higher() -> None:
-    """Overfitted to one image, the autoencoder finds another one strange, at the place where they differ."""
+def test_image_unseen_in_training_scores_higher() -> None:
+    """An autoencoder overfitted to one image scores a changed image higher, at the changed pixels."""
     normal = some(1)
     task = Autoencoder(TinyBackbone())
     torch.manual_seed(0)
@@ -135,9 +135,9 @@ def test_what_was_not_trained_on_scores_higher() -> None:
         optimizer.zero_grad()
         torch.autograd.backward(task.step(normal, Generator()).loss)
         optimizer.step()
-    strange = normal.clone()
-    strange[..., 20:28, 4:12] = 1 - strange[..., 20:28, 4:12]
-    result = reconstruction_anomaly_score(task.reconstruct, torch.cat([normal, strange]))
+    anomalous = normal.clone()
+    anomalous[..., 20:28, 4:12] = 1 - anomalous[..., 20:28, 4:12]
+    result = reconstruction_anomaly_score(task.reconstruct, torch.cat([normal, anomalous]))
     assert result.scores[1] > 2 * result.scores[0]
     assert result.maps is not None
     assert result.maps[1, 20:28, 4:12].mean() > 2 * result.maps[1].mean()

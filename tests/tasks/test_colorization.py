@@ -25,7 +25,7 @@ def task_of(seed: int = 0, **options: Any) -> Colorization:
         return Colorization(TinyBackbone(), **options)
 
 
-def test_the_input_has_the_lightness_of_the_image_and_the_target_is_the_image() -> None:
+def test_views_keep_lightness_and_target_is_the_image() -> None:
     images, draws = some(), Generator().manual_seed(0)
     before = draws.get_state()
     batch = task_of().views(images, draws)
@@ -36,7 +36,7 @@ def test_the_input_has_the_lightness_of_the_image_and_the_target_is_the_image() 
     assert torch.equal(draws.get_state(), before)
 
 
-def test_other_colors_of_the_same_lightness_change_no_prediction() -> None:
+def test_prediction_depends_on_lightness_only() -> None:
     task = task_of().eval()
     lab = rgb_to_lab(some())
     lab[:, 0] = 40 + 0.2 * lab[:, 0]
@@ -50,7 +50,7 @@ def test_other_colors_of_the_same_lightness_change_no_prediction() -> None:
     torch.testing.assert_close(task.colorize(same_lightness(one)), made, atol=1e-4, rtol=0)
 
 
-def test_the_loss_is_the_mean_squared_error_of_a_and_b_counted_one_by_one() -> None:
+def test_loss_and_metrics_match_a_loop_over_pixels() -> None:
     task = task_of().eval()
     images = some(2, 9)
     batch = task.views(images, Generator())
@@ -73,7 +73,7 @@ def test_the_loss_is_the_mean_squared_error_of_a_and_b_counted_one_by_one() -> N
     )
 
 
-def test_a_perfect_prediction_gives_the_image_back() -> None:
+def test_perfect_prediction_restores_the_image() -> None:
     images = torch.rand(2, 3, 16, 16, generator=Generator().manual_seed(0))
     true = rgb_to_lab(images)[:, 1:]
     task = task_of()
@@ -85,7 +85,7 @@ def test_a_perfect_prediction_gives_the_image_back() -> None:
 @pytest.mark.parametrize("in_channels", [1, 3])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [28, 33, (30, 45)])
-def test_any_image_is_colored(in_channels: int, channels: int, size: int | tuple[int, int]) -> None:
+def test_colorize_accepts_any_size_and_channels(in_channels: int, channels: int, size: int | tuple[int, int]) -> None:
     images = some(2, size, channels)
     with torch.no_grad():
         made = Colorization(TinyBackbone(in_channels=in_channels)).colorize(images)
@@ -105,18 +105,18 @@ def test_half_precision_gives_float32_losses() -> None:
     assert made.dtype == torch.float32
 
 
-def test_gray_images_are_refused_in_words_before_anything_is_trained() -> None:
+def test_pretrain_refuses_gray_images_before_training() -> None:
     sample = pk.data.load("sample").train_images[:64]
     with pytest.raises(ShapeError) as caught:
         pretrain(task_of(), sample, steps=2, batch_size=16, progress=False)
     assert str(caught.value) == (
-        "Expected images of 3 channels, but got gray images. They have no colors to predict: pretrain on color "
-        "images, or with another task."
+        "Expected images of 3 channels, but got gray images. Gray images have no colors to predict: pretrain on "
+        "color images, or with another task."
     )
 
 
-def test_it_learns_colors_that_follow_from_shapes_and_not_those_that_do_not() -> None:
-    """Stripes across are red and stripes down are green: the network can know, and gets nearer than gray would."""
+def test_training_learns_colors_implied_by_shapes() -> None:
+    """Horizontal stripes are red and vertical stripes are green, so the color is predictable."""
     red, green = torch.tensor([0.8, 0.2, 0.2]), torch.tensor([0.2, 0.42, 0.2])
     waves = 0.5 + 0.5 * (torch.arange(16.0) * torch.rand(64, 1, generator=Generator().manual_seed(0)).add(1)).sin()
     across = waves[:32, None, :, None] * red.view(1, 3, 1, 1) * torch.ones(16)
@@ -130,7 +130,7 @@ def test_it_learns_colors_that_follow_from_shapes_and_not_those_that_do_not() ->
     assert (made[32:] < -5).all()
 
 
-def test_features_are_probed_on_color_and_on_gray_images() -> None:
+def test_backbone_is_probed_on_color_and_gray_images() -> None:
     task = task_of()
     labels = torch.arange(24) % 2
     for channels in (1, 3):
@@ -138,14 +138,14 @@ def test_features_are_probed_on_color_and_on_gray_images() -> None:
         assert 0 <= linear_probe(task.backbone, data, data, layers="all").accuracy <= 1
 
 
-def test_a_backbone_without_maps_and_a_bottleneck_below_one_are_refused() -> None:
+def test_invalid_backbone_and_bottleneck_are_refused() -> None:
     class Flat(pk.Backbone):
         feature_dim = 3
 
         def forward(self, images: Tensor) -> Tensor:
             return images.mean((2, 3))
 
-    with pytest.raises(OptionError, match="a SpatialBackbone, as images are decoded from its last feature map"):
+    with pytest.raises(OptionError, match="a SpatialBackbone, because images are decoded from its last feature map"):
         Colorization(Flat())  # type: ignore[type-var]
     with pytest.raises(OptionError, match="bottleneck"):
         task_of(bottleneck=0)

@@ -12,7 +12,7 @@ from pretextkit.contracts import Head
 from pretextkit.errors import OptionError, ShapeError
 from pretextkit.models import PatchDiscriminator
 from pretextkit.tasks import CenterBlock, ContextEncoder, RandomBlocks
-from pretextkit.tasks._context_encoder import HoleShape, border_of
+from pretextkit.tasks._context_encoder import HoleShape, dilate_border
 from pretextkit.testing import Check, TinyBackbone, parametrize_checks, pretext_task_checks, toy_images
 
 HOLES = [CenterBlock(), CenterBlock(0.3), RandomBlocks(), RandomBlocks(blocks=1, side=0.4)]
@@ -25,7 +25,7 @@ def some(n: int = 4, size: int = 32, channels: int = 3) -> Tensor:
 
 @every_hole
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_hole_has_the_mean_color_and_the_target_is_the_image(hole: HoleShape, channels: int) -> None:
+def test_hole_has_the_mean_color_and_target_is_the_image(hole: HoleShape, channels: int) -> None:
     images = some(channels=channels)
     batch = ContextEncoder(TinyBackbone(), hole=hole).views(images, Generator().manual_seed(0))
     assert torch.equal(batch.target, images)
@@ -35,7 +35,7 @@ def test_the_hole_has_the_mean_color_and_the_target_is_the_image(hole: HoleShape
         torch.testing.assert_close(view[:, mask], mean.expand(-1, int(mask.sum())))
 
 
-def test_holes_have_the_size_of_the_paper() -> None:
+def test_default_holes_have_the_size_of_the_paper() -> None:
     images = some(16, size=64)
     assert (CenterBlock()(images, Generator()).float().mean((1, 2, 3)) == 1 / 4).all()
     shares = RandomBlocks()(images, Generator().manual_seed(0)).float().mean((1, 2, 3))
@@ -44,7 +44,7 @@ def test_holes_have_the_size_of_the_paper() -> None:
 
 
 @every_hole
-def test_hidden_pixels_change_no_view_and_no_prediction(hole: HoleShape) -> None:
+def test_hidden_pixels_do_not_affect_predictions(hole: HoleShape) -> None:
     task = ContextEncoder(TinyBackbone(), hole=hole).eval()
     batch = task.views(some(), Generator().manual_seed(0))
     twin = task.views(torch.where(batch.mask, 1 - some(), some()), Generator().manual_seed(0))
@@ -54,9 +54,9 @@ def test_hidden_pixels_change_no_view_and_no_prediction(hole: HoleShape) -> None
 
 
 @pytest.mark.parametrize("width", [0, 1, 3])
-def test_the_border_equals_a_loop(width: int) -> None:
+def test_border_matches_a_loop(width: int) -> None:
     mask = torch.rand(2, 1, 9, 11, generator=Generator().manual_seed(0)) < 0.1
-    border = border_of(mask, width)
+    border = dilate_border(mask, width)
     for b in range(2):
         for row in range(9):
             for column in range(11):
@@ -67,11 +67,11 @@ def test_the_border_equals_a_loop(width: int) -> None:
 
 
 @pytest.mark.parametrize(("overlap", "border_weight"), [(2, 10.0), (1, 3.0), (0, 10.0), (2, 0.0)])
-def test_loss_and_metrics_equal_a_loop_over_hole_and_border(overlap: int, border_weight: float) -> None:
+def test_loss_and_metrics_match_a_loop_over_hole_and_border(overlap: int, border_weight: float) -> None:
     task = ContextEncoder(TinyBackbone(), overlap=overlap, border_weight=border_weight)
     batch = task.views(some(), Generator().manual_seed(0))
     errors = (task.reconstruct(batch.visible).detach() - batch.target).square().mean(1)
-    border = border_of(batch.mask, overlap)
+    border = dilate_border(batch.mask, overlap)
     hidden, around = errors[batch.mask[:, 0]].tolist(), errors[border[:, 0]].tolist()
     of_mean = (batch.visible - batch.target).square().mean(1)[batch.mask[:, 0]].tolist()
     weights = len(hidden) + border_weight * len(around)
@@ -88,14 +88,14 @@ def test_loss_and_metrics_equal_a_loop_over_hole_and_border(overlap: int, border
     )
 
 
-def test_a_pixel_of_the_border_weighs_ten_times_one_of_the_hole_and_others_nothing() -> None:
+def test_border_pixels_weigh_ten_times_hole_pixels() -> None:
     task = ContextEncoder(TinyBackbone(), hole=CenterBlock())
     batch = task.views(some(1), Generator())
-    made = task.reconstruct(batch.visible).detach()
+    fake = task.reconstruct(batch.visible).detach()
 
     def loss(row: int) -> float:
-        """The loss where all is right except one pixel of the middle column."""
-        target = made.clone()
+        """Compute the loss of a reconstruction that is wrong in one pixel of the middle column."""
+        target = fake.clone()
         target[..., row, 16] += 0.5
         return task(Masked(batch.visible, batch.mask, target)).loss.item()
 
@@ -105,7 +105,7 @@ def test_a_pixel_of_the_border_weighs_ten_times_one_of_the_hole_and_others_nothi
     assert outside == 0
 
 
-def test_filling_changes_the_hole_alone() -> None:
+def test_fill_changes_only_the_hole() -> None:
     task = ContextEncoder(TinyBackbone()).eval()
     batch = task.views(some(), Generator().manual_seed(0))
     filled = task.fill(batch.visible, batch.mask)
@@ -124,17 +124,17 @@ def test_options_out_of_range_are_refused(overlap: int, border_weight: float) ->
     )
 
 
-def test_images_without_room_for_a_hole_are_refused() -> None:
+def test_images_too_small_for_a_hole_are_refused() -> None:
     with pytest.raises(ShapeError, match=r"^Expected images of at least 2x2 pixels, but got 1x1\. "):
         ContextEncoder(TinyBackbone()).step(torch.zeros(2, 3, 1, 1), Generator())
 
 
 WEIGHT = 0.004
-"""So small that the discriminator is not sure: where it is, no gradient is left to be told from another."""
+"""A small weight keeps the discriminator unsure; a confident one would leave no gradient to compare."""
 
 
 class SumOfPixels(Head):
-    """A discriminator that can be followed by hand: how much brighter than gray an image is, times one weight."""
+    """A discriminator in closed form: the brightness of an image relative to gray, times one weight."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -150,10 +150,10 @@ def gradients(task: ContextEncoder, batch: Masked) -> dict[str, Tensor]:
     return {name: weight.grad.clone() for name, weight in task.named_parameters() if weight.grad is not None}
 
 
-def test_with_a_critic_the_loss_equals_a_loop_over_holes() -> None:
+def test_adversarial_loss_matches_a_loop_over_holes() -> None:
     task = ContextEncoder(TinyBackbone(), discriminator=SumOfPixels(), adversarial_weight=0.5)
     batch = task.views(some(), Generator().manual_seed(0))
-    made = task.reconstruct(batch.visible).detach()
+    fake = task.reconstruct(batch.visible).detach()
 
     def logit(image: Tensor, mask: Tensor) -> float:
         return WEIGHT * (image[:, mask[0]] - 0.5).sum().item()
@@ -161,10 +161,10 @@ def test_with_a_critic_the_loss_equals_a_loop_over_holes() -> None:
     def softplus(value: float) -> float:
         return math.log(1 + math.exp(value))
 
-    true = [logit(image, mask) for image, mask in zip(batch.target, batch.mask, strict=True)]
-    filled = [logit(image, mask) for image, mask in zip(made, batch.mask, strict=True)]
-    discriminator_term = sum(softplus(-one) for one in true) / 4 + sum(softplus(one) for one in filled) / 4
-    generator_term = sum(softplus(-one) for one in filled) / 4
+    real = [logit(image, mask) for image, mask in zip(batch.target, batch.mask, strict=True)]
+    fake_logits = [logit(image, mask) for image, mask in zip(fake, batch.mask, strict=True)]
+    discriminator_term = sum(softplus(-one) for one in real) / 4 + sum(softplus(one) for one in fake_logits) / 4
+    generator_term = sum(softplus(-one) for one in fake_logits) / 4
     plain = ContextEncoder.forward(without_discriminator(task), batch).loss.item()
     output = task(batch)
     assert output.metrics["discriminator"].item() == pytest.approx(discriminator_term, rel=1e-4)
@@ -178,21 +178,21 @@ def without_discriminator(task: ContextEncoder) -> ContextEncoder:
     return twin
 
 
-def test_the_discriminator_learns_from_its_own_loss_alone_and_the_decoder_from_all_else() -> None:
-    """Each side's gradient is that of its own loss, though one backward pass makes both."""
+def test_each_network_gets_gradients_of_its_own_loss() -> None:
+    """Each network gets the gradient of its own loss, although one backward pass computes both."""
     task = ContextEncoder(TinyBackbone(), discriminator=SumOfPixels(), adversarial_weight=0.5)
     batch = task.views(some(), Generator().manual_seed(0))
     found = gradients(task, batch)
-    # The discriminator's, in closed form: d/dw of softplus(-w s) and softplus(w s), over true and made sums s.
-    made = task.reconstruct(batch.visible).detach()
-    sums = [((image - 0.5) * batch.mask).sum((1, 2, 3)) for image in (batch.target, made)]
+    # Gradient of the discriminator in closed form: d/dw of softplus(-w s) and softplus(w s), for real and fake sums s.
+    fake = task.reconstruct(batch.visible).detach()
+    sums = [((image - 0.5) * batch.mask).sum((1, 2, 3)) for image in (batch.target, fake)]
     slope = (-sums[0] * torch.sigmoid(-WEIGHT * sums[0])).mean() + (sums[1] * torch.sigmoid(WEIGHT * sums[1])).mean()
     torch.testing.assert_close(found["discriminator.weight"], slope, rtol=1e-4, atol=1e-5)
     leaked = (
         -sums[1] * torch.sigmoid(-WEIGHT * sums[1])
-    ).mean()  # what the generator_term loss would ask of the discriminator
+    ).mean()  # gradient of the generator loss, which must not reach the discriminator
     assert leaked.abs() > 0.01 * slope.abs()
-    # The others': reconstruction, and half of the way to pass for true.
+    # Gradient of the other networks: reconstruction loss plus 0.5 times the generator loss.
     plain = without_discriminator(task)
     rest = plain.reconstruct(batch.visible)
     generator_term = torch.nn.functional.softplus(-WEIGHT * ((rest - 0.5) * batch.mask).sum((1, 2, 3))).mean()
@@ -204,7 +204,7 @@ def test_the_discriminator_learns_from_its_own_loss_alone_and_the_decoder_from_a
         torch.testing.assert_close(found[name], weight.grad, rtol=1e-3, atol=1e-5, msg=name)
 
 
-def test_the_discriminator_sees_the_hole_and_nothing_else() -> None:
+def test_discriminator_sees_only_the_hole() -> None:
     task = ContextEncoder(TinyBackbone(), discriminator=PatchDiscriminator())
     assert isinstance(task.discriminator, PatchDiscriminator)
     batch = task.views(some(), Generator().manual_seed(0))
@@ -220,7 +220,7 @@ def test_the_discriminator_sees_the_hole_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_with_a_critic_gray_and_color_images_are_learned_from(channels: int) -> None:
+def test_adversarial_training_reduces_both_losses(channels: int) -> None:
     task = ContextEncoder(TinyBackbone(), discriminator=PatchDiscriminator())
     optimizer = torch.optim.AdamW(task.parameters(), 3e-3)
     rows: list[dict[str, float]] = []
@@ -232,26 +232,27 @@ def test_with_a_critic_gray_and_color_images_are_learned_from(channels: int) -> 
         rows.append({name: value.item() for name, value in output.metrics.items()})
     first, *_, last = rows
     assert last["mse_hidden"] < first["mse_hidden"]
-    assert last["discriminator"] < first["discriminator"]  # blurred fills are easily told
+    assert last["discriminator"] < first["discriminator"]  # blurred fills are easy to detect
 
 
-def test_a_critic_divided_by_itself_is_refused() -> None:
-    """Before its forward pass, fully_shard puts back the weights that take gradient."""
+def test_separately_sharded_discriminator_is_refused() -> None:
+    """Before the forward pass, fully_shard restores the weights that require gradients."""
     discriminator = SumOfPixels()
     discriminator.unshard = lambda: None  # type: ignore[assignment]
     with pytest.raises(OptionError) as caught:
         ContextEncoder(TinyBackbone(), discriminator=discriminator).step(some(), Generator().manual_seed(0))
     assert str(caught.value) == (
-        "Expected a discriminator that fully_shard divides with the task only, but got one that is divided by itself. "
-        "Call fully_shard(task), and on other parts of it, but not on the discriminator."
+        "Expected a discriminator that is sharded only as part of the task, but got a discriminator that was passed to "
+        "fully_shard itself. Call fully_shard on the task and on its other parts, but not on the discriminator."
     )
 
 
-def test_what_is_no_critic_is_refused() -> None:
+def test_discriminator_that_is_no_head_is_refused() -> None:
     with pytest.raises(OptionError) as caught:
         ContextEncoder(TinyBackbone(), discriminator=True)  # type: ignore[arg-type]
     assert str(caught.value) == (
-        "Expected discriminator as a Head or None, but got bool. Pass pretextkit.models.PatchDiscriminator(), or a Head of your own."
+        "Expected discriminator to be a Head or None, but got bool. "
+        "Pass pretextkit.models.PatchDiscriminator() or another Head."
     )
 
 
@@ -262,5 +263,5 @@ def test_what_is_no_critic_is_refused() -> None:
         )
     }
 )
-def test_with_a_critic_the_contract_holds(check: Check) -> None:
+def test_contract_holds_with_a_discriminator(check: Check) -> None:
     check.run()

@@ -27,7 +27,7 @@ def views(images: Tensor, corruption: Corruption, seed: int = 0) -> Masked:
     ids=str,
 )
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_target_is_the_image_and_unmarked_pixels_are_as_they_were(corruption: Corruption, channels: int) -> None:
+def test_target_is_the_image_and_visible_pixels_are_kept(corruption: Corruption, channels: int) -> None:
     images = some(channels=channels)
     batch = views(images, corruption)
     assert torch.equal(batch.target, images)
@@ -36,12 +36,12 @@ def test_the_target_is_the_image_and_unmarked_pixels_are_as_they_were(corruption
 
 
 @pytest.mark.parametrize(("fraction", "patch"), [(0.5, 4), (0.25, 8), (0.1, 1)])
-def test_patches_hide_their_share_of_each_image(fraction: float, patch: int) -> None:
+def test_hidden_patches_cover_the_given_fraction(fraction: float, patch: int) -> None:
     shares = views(some(8), HiddenPatches(fraction, patch)).mask.float().mean((1, 2, 3))
     assert shares.sub(fraction).abs().max() < 0.01
 
 
-def test_hidden_pixels_change_no_view_and_no_prediction() -> None:
+def test_hidden_pixels_do_not_affect_predictions() -> None:
     task = Denoising(TinyBackbone()).eval()
     images = some()
     batch = task.views(images, Generator().manual_seed(0))
@@ -52,7 +52,7 @@ def test_hidden_pixels_change_no_view_and_no_prediction() -> None:
     assert not torch.equal(twin.target, batch.target)
 
 
-def test_noise_has_the_deviation_asked_for_in_every_channel_and_image() -> None:
+def test_noise_has_the_given_deviation_in_every_channel() -> None:
     noise = views(torch.full((6, 3, 64, 64), 0.5), GaussianNoise(std=0.1)).visible - 0.5
     assert (noise.std((2, 3)) - 0.1).abs().max() < 0.01
     assert noise.mean((2, 3)).abs().max() < 0.01
@@ -62,24 +62,24 @@ def test_noise_has_the_deviation_asked_for_in_every_channel_and_image() -> None:
     assert strong.max() == 1
 
 
-def test_all_pixels_count_in_the_loss_and_hidden_ones_in_their_metric() -> None:
+def test_loss_counts_all_pixels_and_metric_hidden_ones() -> None:
     task = Denoising(TinyBackbone())
     batch = task.views(some(), Generator().manual_seed(0))
     errors = (task.reconstruct(batch.visible) - batch.target).square().mean(1).detach()
     hidden = [float(errors[b, row, column]) for b, row, column in batch.mask[:, 0].nonzero().tolist()]
-    spoilt = float((batch.visible - batch.target).square().mean())
+    corrupted = float((batch.visible - batch.target).square().mean())
     output = task(batch)
     expected = {
         "mse": float(errors.mean()),
         "mse_hidden": sum(hidden) / len(hidden),
         "psnr": -10 * math.log10(float(errors.mean())),
-        "psnr_input": -10 * math.log10(spoilt),
+        "psnr_input": -10 * math.log10(corrupted),
     }
     assert output.loss.item() == pytest.approx(expected["mse"], rel=1e-4)
     assert {name: value.item() for name, value in output.metrics.items()} == pytest.approx(expected, rel=1e-4)
 
 
-def test_the_backbone_sees_the_spoilt_images_and_not_the_target() -> None:
+def test_backbone_sees_the_corrupted_images() -> None:
     task = Denoising(TinyBackbone()).eval()
     batch = task.views(some(), Generator().manual_seed(0))
     with torch.no_grad():
@@ -97,7 +97,7 @@ def test_noise_out_of_range_is_refused(std: float) -> None:
     assert str(caught.value) == f"Expected std as a number in (0, inf), but got {std}. For example 0.2."
 
 
-def test_a_function_of_ones_own_will_do() -> None:
+def test_custom_corruption_is_accepted() -> None:
     def darken(images: Tensor, generator: Generator) -> Masked:
         return Masked(images / 2, torch.ones_like(images[:, :1], dtype=torch.bool), images)
 

@@ -13,8 +13,8 @@ from pretextkit.tasks import Rotation
 from pretextkit.testing import TinyBackbone, toy_images
 
 
-class Planted(Backbone):
-    """Features are the image's first four pixels, as they are."""
+class PixelFeatures(Backbone):
+    """A backbone whose features are the first four pixels."""
 
     feature_dim = 4
 
@@ -22,9 +22,9 @@ class Planted(Backbone):
         return images[:, 0, 0]
 
 
-def planted() -> Rotation:
+def fixed_task() -> Rotation:
     """A task whose logits are the first four pixels."""
-    task = Rotation(Planted())
+    task = Rotation(PixelFeatures())
     with torch.no_grad():
         task.head.linear.weight.copy_(torch.eye(4))
         task.head.linear.bias.zero_()
@@ -37,9 +37,9 @@ def batch_of(logits: list[list[float]], labels: list[int]) -> Labeled:
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("n", [1, 2, 5])
-def test_every_image_comes_in_all_four_rotations_and_labels_are_true(n: int, channels: int) -> None:
+def test_views_hold_all_four_rotations_with_labels(n: int, channels: int) -> None:
     images = toy_images(n, size=9, channels=channels, generator=Generator().manual_seed(0))
-    batch = Rotation(Planted()).views(images, Generator())
+    batch = Rotation(PixelFeatures()).views(images, Generator())
     assert batch.labels.dtype == torch.int64
     seen = set()
     for view, label in zip(batch.images, batch.labels.tolist(), strict=True):
@@ -50,50 +50,50 @@ def test_every_image_comes_in_all_four_rotations_and_labels_are_true(n: int, cha
     assert seen == {(which, label) for which in range(n) for label in range(4)}
 
 
-def test_labels_count_quarter_turns_counter_clockwise() -> None:
+def test_labels_count_counterclockwise_quarter_turns() -> None:
     corner = torch.zeros(1, 1, 4, 4)
     corner[..., 0, 3] = 1  # above right; a quarter turn counter-clockwise takes it above left
-    views = Rotation(Planted()).views(corner, Generator()).images[:, 0]
+    views = Rotation(PixelFeatures()).views(corner, Generator()).images[:, 0]
     assert [divmod(int(view.argmax()), 4) for view in views] == [(0, 3), (0, 0), (3, 0), (3, 3)]
 
 
-def test_nothing_is_drawn() -> None:
+def test_views_do_not_use_the_generator() -> None:
     generator = Generator().manual_seed(0)
     before = generator.get_state()
-    Rotation(Planted()).views(torch.rand(2, 1, 4, 4, generator=Generator()), generator)
+    Rotation(PixelFeatures()).views(torch.rand(2, 1, 4, 4, generator=Generator()), generator)
     assert torch.equal(generator.get_state(), before)
 
 
-def test_oblong_images_are_refused() -> None:
+def test_non_square_images_are_refused() -> None:
     task = Rotation(TinyBackbone())
     with pytest.raises(ShapeError) as caught:
         task.step(torch.zeros(2, 3, 32, 40), Generator())
     assert str(caught.value) == (
         "Expected square images b c h h, but got shape (2, 3, 32, 40). "
-        "Make them square, e.g. with torchvision.transforms.functional.center_crop(images, min(h, w))."
+        "Crop the images to squares: torchvision.transforms.functional.center_crop(images, min(h, w))."
     )
 
 
 def test_loss_is_the_cross_entropy() -> None:
     logits, labels = [[2.0, 0.0, -1.0, 0.5], [0.0, 0.0, 0.0, 0.0], [1.0, 2.0, 3.0, 4.0]], [0, 3, 1]
     rows = [math.log(sum(map(math.exp, row))) - row[k] for row, k in zip(logits, labels, strict=True)]
-    assert planted()(batch_of(logits, labels)).loss.item() == pytest.approx(sum(rows) / 3, rel=1e-6)
+    assert fixed_task()(batch_of(logits, labels)).loss.item() == pytest.approx(sum(rows) / 3, rel=1e-6)
 
 
-def test_accuracy_is_counted_for_each_angle() -> None:
-    """Of 0 degrees two of three are right, of 90 none of one, of 180 both, of 270 one of two."""
+def test_accuracy_is_computed_for_each_angle() -> None:
+    """Correct are two of three images at 0 degrees, none of one at 90, both at 180, and one of two at 270."""
     said = [(0, 0), (0, 0), (0, 3), (1, 0), (2, 2), (2, 2), (3, 3), (3, 1)]
     batch = batch_of([[5.0 * (guess == k) for k in range(4)] for _, guess in said], [label for label, _ in said])
-    metrics = {name: value.item() for name, value in planted()(batch).metrics.items()}
+    metrics = {name: value.item() for name, value in fixed_task()(batch).metrics.items()}
     assert metrics == pytest.approx(
         {"accuracy": 5 / 8, "accuracy_0": 2 / 3, "accuracy_90": 0, "accuracy_180": 1, "accuracy_270": 1 / 2}
     )
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-def test_loss_is_float32_whatever_the_logits(dtype: torch.dtype) -> None:
+def test_loss_of_half_precision_logits_is_float32(dtype: torch.dtype) -> None:
     batch = batch_of([[2.0, 0.0, -1.0, 0.5], [1.0, 2.0, 3.0, 4.0]], [0, 1])
-    expected = planted()(batch)
-    output = planted().to(dtype)(Labeled(batch.images.to(dtype), batch.labels))
+    expected = fixed_task()(batch)
+    output = fixed_task().to(dtype)(Labeled(batch.images.to(dtype), batch.labels))
     assert output.loss.dtype == torch.float32
     torch.testing.assert_close(output.loss, expected.loss)  # these logits are exact in half precision

@@ -10,7 +10,7 @@ from pretextkit.views import _color as color
 
 
 @pytest.fixture(autouse=True)
-def global_rng_is_left_alone() -> Iterator[None]:
+def unchanged_global_rng() -> Iterator[None]:
     before = torch.get_rng_state()
     yield
     assert torch.equal(torch.get_rng_state(), before)
@@ -18,7 +18,7 @@ def global_rng_is_left_alone() -> Iterator[None]:
 
 @pytest.fixture(params=["lowest", "highest"])
 def extreme_factor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], float]:
-    """Let every strength of the color jitter be drawn at one end of its range, and say which factor that is."""
+    """Draw every strength of the color jitter at one end of its range, and return the function to that factor."""
     highest = request.param == "highest"
 
     def end(images: Tensor, low: float, high: float, generator: Generator) -> Tensor:

@@ -4,19 +4,16 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torchvision.transforms import functional as torchvision
 
 from pretextkit.errors import OptionError, ShapeError
 from pretextkit.views import color_jitter, random_grayscale, to_grayscale
+from tests.helpers import generator
 
 ROUNDING = 3e-4
-"""torchvision's luma weight of red is 0.2989, ours 0.299."""
+"""Tolerance: the luma weight of red is 0.2989 in torchvision and 0.299 here."""
 OTHERS = ("brightness", "contrast", "saturation", "hue")
-
-
-def generator(seed: int = 0) -> Generator:
-    return Generator().manual_seed(seed)
 
 
 def some_images(n: int = 4, low: float = 0.0, high: float = 1.0) -> Tensor:
@@ -24,7 +21,7 @@ def some_images(n: int = 4, low: float = 0.0, high: float = 1.0) -> Tensor:
 
 
 def jitter(images: Tensor, *, p: float = 1.0, **strengths: float) -> Tensor:
-    """Jitter by the strengths named and no other."""
+    """Jitter by the given strengths only."""
     return color_jitter(images, **{**dict.fromkeys(OTHERS, 0.0), **strengths}, p=p, generator=generator())
 
 
@@ -38,7 +35,7 @@ each_property = pytest.mark.parametrize("name", ADJUST)
 
 @each_property
 @pytest.mark.parametrize("strength", [0.3, 0.8, 1.5])
-def test_one_property_changes_as_in_torchvision(
+def test_single_property_matches_torchvision(
     name: str, strength: float, extreme_factor: Callable[[float], float]
 ) -> None:
     images = some_images()
@@ -46,8 +43,8 @@ def test_one_property_changes_as_in_torchvision(
     torch.testing.assert_close(jitter(images, **{name: strength}), expected, atol=ROUNDING, rtol=0)
 
 
-def test_all_properties_follow_one_another_in_the_documented_order(extreme_factor: Callable[[float], float]) -> None:
-    images = some_images(low=0.4, high=0.6)  # far from black and white, so that no step clamps
+def test_properties_change_in_the_documented_order(extreme_factor: Callable[[float], float]) -> None:
+    images = some_images(low=0.4, high=0.6)  # far from black and white: no step clamps
     strengths = {"brightness": 0.1, "contrast": 0.4, "saturation": 0.6}
     turned = jitter(torchvision.adjust_saturation(images, extreme_factor(0.6)), hue=0.15)
     contrasted = torch.stack([torchvision.adjust_contrast(image, extreme_factor(0.4)) for image in turned])
@@ -56,16 +53,14 @@ def test_all_properties_follow_one_another_in_the_documented_order(extreme_facto
 
 
 def chroma(pixel: Tensor) -> complex:
-    """I and Q of YIQ, as written in the standard of 1953, without a matrix."""
+    """Compute I and Q of YIQ by the formulas of the 1953 standard."""
     r, g, b = pixel.tolist()
     luma = 0.299 * r + 0.587 * g + 0.114 * b
     return complex(0.7355 * (r - luma) - 0.2684 * (b - luma), 0.4778 * (r - luma) + 0.4133 * (b - luma))
 
 
 @pytest.mark.parametrize("hue", [0.05, 0.25, 0.5])
-def test_hue_turns_the_chroma_of_each_pixel_and_keeps_its_luma(
-    hue: float, extreme_factor: Callable[[float], float]
-) -> None:
+def test_hue_rotates_chroma_and_keeps_luma(hue: float, extreme_factor: Callable[[float], float]) -> None:
     images = some_images(low=0.4, high=0.6)
     turned = jitter(images, hue=hue)
     torch.testing.assert_close(to_grayscale(turned), to_grayscale(images), atol=1e-5, rtol=0)
@@ -76,7 +71,7 @@ def test_hue_turns_the_chroma_of_each_pixel_and_keeps_its_luma(
         assert abs(turn.imag) == pytest.approx(torch.tensor(2 * torch.pi * hue).sin().abs().item(), abs=0.02)
 
 
-def test_hues_turn_either_way_up_to_the_limit() -> None:
+def test_hue_rotations_fill_both_directions() -> None:
     image = some_images(1, low=0.4, high=0.6)
     views = jitter(image.expand(200, -1, -1, -1), hue=0.1)
     turns = torch.tensor([(chroma(view[:, 0, 0]) / chroma(image[0, :, 0, 0])).imag for view in views])
@@ -87,7 +82,7 @@ def test_hues_turn_either_way_up_to_the_limit() -> None:
 
 
 @pytest.mark.usefixtures("extreme_factor")
-def test_half_turns_of_the_hue_mirror_colors_about_their_luma_and_two_are_none() -> None:
+def test_two_half_turns_of_hue_give_the_original() -> None:
     images = some_images(low=0.3, high=0.7)
     half = jitter(images, hue=0.5)
     torch.testing.assert_close(half, 2 * to_grayscale(images) - images, atol=1e-5, rtol=0)
@@ -95,7 +90,7 @@ def test_half_turns_of_the_hue_mirror_colors_about_their_luma_and_two_are_none()
 
 
 @each_property
-def test_factors_fill_their_range_and_differ_between_images(name: str) -> None:
+def test_factors_fill_their_range_across_images(name: str) -> None:
     image = some_images(1, low=0.3, high=0.6)
     views = jitter(image.expand(500, -1, -1, -1), **{name: 0.4})
     if name == "brightness":
@@ -117,29 +112,29 @@ def test_properties_are_drawn_independently() -> None:
     assert abs(torch.corrcoef(torch.stack([bright, contrast]))[0, 1]) < 0.15
 
 
-def test_strong_jitter_never_gives_a_negative_factor() -> None:
+def test_strong_jitter_has_no_negative_factor() -> None:
     views = jitter(some_images(1).expand(200, -1, -1, -1), brightness=3.0)
     assert views.flatten(1).any(1).all()  # a negative factor would be clamped to black
 
 
 @pytest.mark.parametrize("p", [0.0, 0.3, 0.8, 1.0])
-def test_images_are_changed_with_their_probability_and_else_not_at_all(p: float) -> None:
+def test_color_jitter_changes_a_fraction_p_of_the_images(p: float) -> None:
     images = some_images(1000)
     changed = (color_jitter(images, p=p, generator=generator()) != images).flatten(1).any(1).float().mean().item()
     assert changed == p if p in (0, 1) else abs(changed - p) < 0.06
 
 
-def test_unchanged_images_may_lie_outside_the_range() -> None:
+def test_unchanged_images_are_not_clamped() -> None:
     images = 3 * some_images()
     assert torch.equal(jitter(images, p=0, brightness=0.4), images)
     assert jitter(images, brightness=0.4).max() == 1
 
 
-def test_no_strength_is_the_identity() -> None:
+def test_zero_strength_is_the_identity() -> None:
     torch.testing.assert_close(jitter(some_images()), some_images(), atol=1e-6, rtol=0)
 
 
-def test_colorless_images_stay_colorless() -> None:
+def test_gray_images_stay_gray_under_color_jitter() -> None:
     gray = some_images()[:, :1]
     as_color = jitter(gray.expand(-1, 3, -1, -1), brightness=0.3, contrast=0.3, saturation=0.9, hue=0.5)
     torch.testing.assert_close(as_color[:, :1], as_color[:, 2:], atol=1e-5, rtol=0)
@@ -156,18 +151,18 @@ def test_strengths_out_of_range_are_refused(strengths: dict[str, float]) -> None
         jitter(some_images(), **strengths)
     assert str(caught.value) == (
         f"Expected {name} as a number in [0, {0.5 if name == 'hue' else 100}], but got {value}. "
-        "Zero leaves that property alone."
+        "0 leaves that property unchanged."
     )
 
 
-def test_luma_is_that_of_torchvision() -> None:
+def test_luma_matches_torchvision() -> None:
     images = some_images()
     torch.testing.assert_close(to_grayscale(images), torchvision.rgb_to_grayscale(images), atol=ROUNDING, rtol=0)
     assert to_grayscale(images[:, :1]).equal(images[:, :1])
 
 
 @pytest.mark.parametrize("channels", [2, 4])
-def test_other_numbers_of_channels_are_refused(channels: int) -> None:
+def test_two_or_four_channels_are_refused(channels: int) -> None:
     text = f"Expected images of 1 or 3 channels, but got {channels}. Drop alpha: images[:, :3]."
     images = torch.zeros(2, channels, 4, 4)
     for view in (to_grayscale, jitter, lambda images: random_grayscale(images, generator=generator())):
@@ -177,7 +172,7 @@ def test_other_numbers_of_channels_are_refused(channels: int) -> None:
 
 
 @pytest.mark.parametrize("p", [0.0, 0.2, 1.0])
-def test_images_turn_gray_with_their_probability(p: float) -> None:
+def test_random_grayscale_converts_a_fraction_p_of_images(p: float) -> None:
     images = some_images(1500)
     result = random_grayscale(images, p, generator=generator())
     gray = torchvision.rgb_to_grayscale(images, num_output_channels=3)

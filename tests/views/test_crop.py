@@ -6,29 +6,26 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.nn import functional as F
 
 from pretextkit.errors import OptionError
 from pretextkit.views import random_horizontal_flip, random_resized_crop
+from tests.helpers import generator
 
-WHOLE = (1.0, 1.0)
-
-
-def generator(seed: int = 0) -> Generator:
-    return Generator().manual_seed(seed)
+FULL = (1.0, 1.0)
 
 
 def coordinates(n: int, height: int, width: int) -> Tensor:
-    """Images of two channels that hold each pixel's row and column, where pixel 0 reaches from 0 to 1."""
+    """Make images whose two channels hold the row and column of each pixel center; pixel 0 spans 0 to 1."""
     rows, columns = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     return torch.stack([rows, columns]).double().expand(n, -1, -1, -1)
 
 
 def boxes(crops: Tensor) -> Tensor:
-    """Read top, left, height and width, ``n 4``, off crops of :func:`coordinates` that were not shrunk.
+    """Read top, left, height and width (``n 4``) from enlarged crops of :func:`coordinates`.
 
-    Bilinear enlargement keeps linear functions as they are, away from the image's edge.
+    Bilinear enlargement preserves linear functions away from the edges.
     """
     size = crops.shape[-1]
     assert crops.shape[-2] == size
@@ -49,7 +46,7 @@ def drawn_boxes(n: int, height: int, width: int, seed: int = 0, **options: tuple
 
 
 def sampled(line: list[float], start: float, length: float, size: int) -> list[float]:
-    """Resize the segment of a line from ``start`` on to ``size`` numbers, one after another, by a triangle filter."""
+    """Resize a segment of a line to ``size`` numbers with a triangle filter, in a loop."""
     result = []
     for step in range(size):
         center, reach = start + (step + 0.5) * length / size, max(1.0, length / size)
@@ -72,22 +69,22 @@ def test_crops_equal_a_loop_over_pixels(size: int) -> None:
 
 
 @given(*(st.integers(2, 16) for _ in range(4)))
-def test_whole_images_are_resized_as_torch_does(height: int, width: int, to_height: int, to_width: int) -> None:
+def test_crops_of_full_images_match_torch_interpolation(height: int, width: int, to_height: int, to_width: int) -> None:
     images = torch.rand(2, 3, height, width, generator=generator())
-    options = {"scale": WHOLE, "ratio": (width / height, width / height)}
+    options = {"scale": FULL, "ratio": (width / height, width / height)}
     resized = random_resized_crop(images, (to_height, to_width), generator=generator(), **options)
     expected = F.interpolate(images, (to_height, to_width), mode="bilinear", antialias=True, align_corners=False)
     torch.testing.assert_close(resized, expected, atol=2e-5, rtol=0)
 
 
-def test_whole_square_images_stay_as_they_are() -> None:
+def test_crop_of_a_full_square_image_is_the_image() -> None:
     images = torch.rand(4, 3, 12, 12, generator=generator())
-    result = random_resized_crop(images, scale=WHOLE, ratio=WHOLE, generator=generator())
+    result = random_resized_crop(images, scale=FULL, ratio=FULL, generator=generator())
     torch.testing.assert_close(result, images, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (30, 40)])
-def test_boxes_lie_inside_and_have_the_scale_and_ratio_asked_for(height: int, width: int) -> None:
+def test_boxes_lie_inside_with_given_scale_and_ratio(height: int, width: int) -> None:
     scale, ratio = (0.2, 0.5), (3 / 4, 4 / 3)
     drawn = drawn_boxes(1000, height, width, scale=scale, ratio=ratio)
     top, left, box_height, box_width = drawn.T
@@ -116,15 +113,15 @@ def test_ratio_is_width_over_height() -> None:
     assert (width / height).max() < 2.51
 
 
-def test_boxes_too_wide_are_narrowed() -> None:
-    _, left, height, width = drawn_boxes(20, 32, 32, scale=WHOLE, ratio=(4.0, 4.0)).T
+def test_boxes_too_wide_are_clipped() -> None:
+    _, left, height, width = drawn_boxes(20, 32, 32, scale=FULL, ratio=(4.0, 4.0)).T
     torch.testing.assert_close(width, torch.full((20,), 32.0), atol=0.05, rtol=0)
     torch.testing.assert_close(height, torch.full((20,), 16.0), atol=0.05, rtol=0)
     assert left.abs().max() < 0.05
 
 
 @given(*(st.integers(1, 12) for _ in range(4)), st.integers(0, 5))
-def test_any_size_gives_values_between_those_of_the_image(
+def test_crops_of_any_size_stay_in_the_range_of_the_image(
     height: int, width: int, to_height: int, to_width: int, seed: int
 ) -> None:
     images = torch.rand(2, 1, height, width, generator=generator(seed))
@@ -135,10 +132,10 @@ def test_any_size_gives_values_between_those_of_the_image(
         assert crop.max() <= image.max() + 1e-5
 
 
-def test_shrinking_does_not_alias() -> None:
-    """Every other column white: a filter that only looks at two neighbors would give black or white."""
+def test_downscaling_does_not_alias() -> None:
+    """Alternating columns are white; a filter with two taps would give black or white."""
     stripes = (torch.arange(64) % 2).float().expand(1, 1, 64, 64)
-    shrunk = random_resized_crop(stripes, 8, scale=WHOLE, ratio=WHOLE, generator=generator())
+    shrunk = random_resized_crop(stripes, 8, scale=FULL, ratio=FULL, generator=generator())
     assert (shrunk - 0.5).abs().max() < 0.1
 
 
@@ -146,10 +143,10 @@ def test_shrinking_does_not_alias() -> None:
     ("options", "text"),
     [
         ({"scale": (0.0, 1.0)}, "Expected scale as a number in (0, 1], but got 0.0. "),
-        ({"scale": (0.5, 0.2)}, "Expected scale as a smallest and a largest, but got (0.5, 0.2). "),
+        ({"scale": (0.5, 0.2)}, "Expected scale to be an ordered pair (smallest, largest), but got (0.5, 0.2). "),
         ({"scale": (0.5, 1.1)}, "Expected scale as a number in (0, 1], but got 1.1. "),
         ({"ratio": (0.0, 1.0)}, "Expected ratio as a number in (0, inf), but got 0.0. "),
-        ({"ratio": (2.0, 1.0)}, "Expected ratio as a smallest and a largest, but got (2.0, 1.0). "),
+        ({"ratio": (2.0, 1.0)}, "Expected ratio to be an ordered pair (smallest, largest), but got (2.0, 1.0). "),
         ({"size": 0}, "Expected size as a whole number of at least 1, but got 0. "),
         ({"size": (8, -1)}, "Expected size as a whole number of at least 1, but got -1. "),
         ({"size": (8, 8, 8)}, "Expected size as a sequence of at least 2 and at most 2, but got (8, 8, 8). "),
@@ -162,7 +159,7 @@ def test_options_out_of_range_are_refused(options: dict[str, tuple[float, float]
 
 
 @pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
-def test_flips_mirror_columns_with_their_probability(p: float) -> None:
+def test_flips_mirror_a_fraction_p_of_the_images(p: float) -> None:
     images = torch.rand(2000, 2, 3, 4, generator=generator())
     result = random_horizontal_flip(images, p, generator=generator(1))
     mirrored = 0

@@ -2,18 +2,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Generator, Tensor
 
 from pretextkit.errors import DataError, ShapeError
 from pretextkit.views._lab import lab_to_rgb, rgb_to_lab, same_lightness
-
-
-def some(*shape: int) -> Tensor:
-    return torch.rand(*shape, generator=Generator().manual_seed(0))
+from tests.helpers import uniform
 
 
 def lab_of(red: float, green: float, blue: float) -> tuple[float, float, float]:
-    """Follow the formulas of IEC 61966-2-1 and CIE 15:2004 for one pixel, with the white point as published."""
+    """Compute Lab of one pixel by the formulas and the white point of IEC 61966-2-1 and CIE 15:2004."""
 
     def linear(value: float) -> float:
         return value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
@@ -28,8 +24,8 @@ def lab_of(red: float, green: float, blue: float) -> tuple[float, float, float]:
     return 116 * y - 16, 500 * (x - y), 200 * (y - z)
 
 
-def test_every_pixel_is_that_of_the_published_formulas() -> None:
-    images = torch.cat([some(2, 3, 7, 5), 0.06 * some(1, 3, 7, 5)])  # the last is on both sides of both knees
+def test_rgb_to_lab_matches_published_formulas() -> None:
+    images = torch.cat([uniform(2, 3, 7, 5), 0.06 * uniform(1, 3, 7, 5)])  # the last image spans both knees
     lab = rgb_to_lab(images)
     for image, found in zip(images, lab, strict=True):
         for row in range(7):
@@ -39,7 +35,7 @@ def test_every_pixel_is_that_of_the_published_formulas() -> None:
 
 
 def rgb_of(lightness: float, a: float, b: float) -> tuple[float, float, float]:
-    """Follow the same formulas backwards, and clip."""
+    """Compute sRGB of one Lab pixel by the inverse formulas, and clip."""
 
     def cube(value: float) -> float:
         return value**3 if value**3 > 216 / 24389 else (116 * value - 16) * 27 / 24389
@@ -57,8 +53,8 @@ def rgb_of(lightness: float, a: float, b: float) -> tuple[float, float, float]:
     )
 
 
-def test_every_lab_pixel_is_that_of_the_published_formulas() -> None:
-    lab = some(2, 3, 7, 5) * torch.tensor([100.0, 120.0, 120.0]).view(1, 3, 1, 1)
+def test_lab_to_rgb_matches_published_formulas() -> None:
+    lab = uniform(2, 3, 7, 5) * torch.tensor([100.0, 120.0, 120.0]).view(1, 3, 1, 1)
     lab[:, 1:] -= 60  # some of it is beyond sRGB
     lab[1, 0] /= 10  # on both sides of the knees
     for pixels, found in zip(lab, lab_to_rgb(lab), strict=True):
@@ -68,8 +64,8 @@ def test_every_lab_pixel_is_that_of_the_published_formulas() -> None:
                 assert found[:, row, column].tolist() == pytest.approx(expected, abs=2e-3)
 
 
-def test_the_gray_image_has_the_lightness_of_the_colored_one() -> None:
-    images = some(4, 3, 16, 16)
+def test_same_lightness_keeps_lightness() -> None:
+    images = uniform(4, 3, 16, 16)
     gray = same_lightness(images)
     assert gray.shape == (4, 1, 16, 16)
     lab = rgb_to_lab(gray.expand(-1, 3, -1, -1))
@@ -82,12 +78,12 @@ def test_the_gray_image_has_the_lightness_of_the_colored_one() -> None:
     ("rgb", "expected"),
     [((1, 0, 0), (53.24, 80.09, 67.20)), ((0, 1, 0), (87.73, -86.18, 83.18)), ((0, 0, 1), (32.30, 79.19, -107.86))],
 )
-def test_pure_colors_are_where_tables_have_them(rgb: tuple[float, ...], expected: tuple[float, ...]) -> None:
+def test_primary_colors_match_published_values(rgb: tuple[float, ...], expected: tuple[float, ...]) -> None:
     found = rgb_to_lab(torch.tensor(rgb, dtype=torch.float64).view(1, 3, 1, 1)).flatten()
     assert found.tolist() == pytest.approx(expected, abs=0.02)
 
 
-def test_gray_has_no_chroma_and_all_of_the_lightness() -> None:
+def test_gray_has_no_chroma_and_full_lightness_range() -> None:
     gray = torch.linspace(0, 1, 256).view(1, 1, 16, 16).expand(-1, 3, -1, -1)
     lab = rgb_to_lab(gray)
     assert lab[:, 1:].abs().max() < 1e-3
@@ -96,7 +92,7 @@ def test_gray_has_no_chroma_and_all_of_the_lightness() -> None:
     assert lab[0, 0, -1, -1] == pytest.approx(100, abs=1e-4)
 
 
-def test_every_byte_color_comes_back() -> None:
+def test_lab_round_trip_restores_byte_colors() -> None:
     steps = torch.arange(0, 256, 15) / 255
     images = torch.cartesian_prod(steps, steps, steps).T.reshape(1, 3, 18 * 18, -1)
     torch.testing.assert_close(lab_to_rgb(rgb_to_lab(images)), images, atol=2e-4, rtol=0)
@@ -104,13 +100,13 @@ def test_every_byte_color_comes_back() -> None:
     torch.testing.assert_close(lab_to_rgb(rgb_to_lab(double)), double, atol=1e-6, rtol=0)
 
 
-def test_the_strongest_chroma_is_within_what_is_promised() -> None:
+def test_chroma_of_srgb_is_within_110() -> None:
     steps = torch.linspace(0, 1, 33)
     lab = rgb_to_lab(torch.cartesian_prod(steps, steps, steps).T.reshape(1, 3, 33, -1))
     assert 100 < lab[:, 1:].abs().max() < 110
 
 
-def test_colors_that_no_screen_shows_are_brought_into_range() -> None:
+def test_colors_outside_srgb_are_clamped() -> None:
     lab = torch.tensor([[50.0, 200.0, -200.0], [120.0, 0.0, 0.0], [-5.0, 0.0, 0.0]])[:, :, None, None]
     found = lab_to_rgb(lab).flatten(1)
     assert found.min() >= 0
@@ -119,8 +115,8 @@ def test_colors_that_no_screen_shows_are_brought_into_range() -> None:
     assert found[2].tolist() == [0, 0, 0]
 
 
-def test_autocast_changes_nothing() -> None:
-    images = some(2, 3, 8, 8)
+def test_autocast_does_not_change_results() -> None:
+    images = uniform(2, 3, 8, 8)
     with torch.autocast("cpu", torch.bfloat16):
         lab, back = rgb_to_lab(images), lab_to_rgb(100 * images)
     assert torch.equal(lab, rgb_to_lab(images))
@@ -128,16 +124,16 @@ def test_autocast_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
-def test_dtype_is_kept_and_half_precision_only_rounds_the_result(dtype: torch.dtype) -> None:
-    images = some(2, 3, 8, 8).to(dtype)
+def test_dtype_is_kept_and_half_precision_only_rounds(dtype: torch.dtype) -> None:
+    images = uniform(2, 3, 8, 8).to(dtype)
     lab = rgb_to_lab(images)
     assert lab.dtype == dtype
     torch.testing.assert_close(lab.double(), rgb_to_lab(images.double()), atol=1e-4, rtol=1e-2)
     assert lab_to_rgb(lab).dtype == dtype
 
 
-def test_gradient_is_finite_everywhere_and_true_by_finite_differences() -> None:
-    images = some(1, 3, 2, 2).double().requires_grad_()
+def test_gradient_is_finite_and_matches_finite_differences() -> None:
+    images = uniform(1, 3, 2, 2).double().requires_grad_()
     assert torch.autograd.gradcheck(rgb_to_lab, images)
     assert torch.autograd.gradcheck(lambda x: lab_to_rgb(rgb_to_lab(x)), images)
     for convert in (rgb_to_lab, lab_to_rgb, same_lightness):
@@ -149,8 +145,8 @@ def test_gradient_is_finite_everywhere_and_true_by_finite_differences() -> None:
 
 
 @pytest.mark.parametrize("memory", ["channels_last", "transposed"])
-def test_memory_layout_does_not_matter_and_nothing_is_written(memory: str) -> None:
-    images = some(2, 3, 6, 6)
+def test_memory_layout_does_not_matter_and_input_is_kept(memory: str) -> None:
+    images = uniform(2, 3, 6, 6)
     twin = images.mT.contiguous().mT if memory == "transposed" else images.to(memory_format=torch.channels_last)
     before = twin.clone()
     torch.testing.assert_close(rgb_to_lab(twin), rgb_to_lab(images))
@@ -159,13 +155,13 @@ def test_memory_layout_does_not_matter_and_nothing_is_written(memory: str) -> No
     assert rgb_to_lab(images[:0]).shape == (0, 3, 6, 6)
 
 
-def test_what_is_no_color_image_is_refused() -> None:
+def test_non_color_images_are_refused() -> None:
     with pytest.raises(ShapeError) as caught:
-        rgb_to_lab(some(2, 1, 4, 4))
+        rgb_to_lab(uniform(2, 1, 4, 4))
     assert str(caught.value) == (
-        "Expected sRGB images b 3 h w, but got shape (2, 1, 4, 4). Gray images: images.expand(-1, 3, -1, -1)."
+        "Expected sRGB images b 3 h w, but got shape (2, 1, 4, 4). Expand gray images: images.expand(-1, 3, -1, -1)."
     )
     with pytest.raises(ShapeError):
-        lab_to_rgb(some(3, 4, 4))
+        lab_to_rgb(uniform(3, 4, 4))
     with pytest.raises(DataError):
         rgb_to_lab(torch.zeros(1, 3, 2, 2, dtype=torch.uint8))

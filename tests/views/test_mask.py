@@ -11,12 +11,9 @@ from torch import Generator, Tensor
 
 from pretextkit.errors import OptionError, ShapeError
 from pretextkit.views import hide_pixels, mask_blocks, mask_center, mask_patches
+from tests.helpers import generator
 
 Mask = Callable[[Tensor, Generator], Tensor]
-
-
-def generator(seed: int = 0) -> Generator:
-    return Generator().manual_seed(seed)
 
 
 def blank(n: int = 1, height: int = 12, width: int = 12, channels: int = 3) -> Tensor:
@@ -35,7 +32,7 @@ every_random_mask = pytest.mark.parametrize("mask", RANDOM.values(), ids=list(RA
 
 @every_mask
 @pytest.mark.parametrize(("height", "width"), [(12, 12), (9, 14), (28, 28)])
-def test_masks_are_bool_and_hide_some_pixels_but_not_all(mask: Mask, height: int, width: int) -> None:
+def test_masks_are_bool_and_hide_some_but_not_all_pixels(mask: Mask, height: int, width: int) -> None:
     marked = mask(blank(5, height, width), generator())
     assert marked.dtype == torch.bool
     assert marked.shape == (5, 1, height, width)
@@ -45,7 +42,7 @@ def test_masks_are_bool_and_hide_some_pixels_but_not_all(mask: Mask, height: int
 
 
 @every_random_mask
-def test_each_image_has_its_own_mask_from_the_generator_alone(mask: Mask) -> None:
+def test_masks_differ_per_image_and_follow_the_generator(mask: Mask) -> None:
     draws = generator(1)
     first, second = mask(blank(16), draws), mask(blank(16), draws)
     assert len(torch.unique(first, dim=0)) > 8
@@ -54,7 +51,7 @@ def test_each_image_has_its_own_mask_from_the_generator_alone(mask: Mask) -> Non
 
 
 @every_mask
-def test_masks_depend_on_no_pixel(mask: Mask) -> None:
+def test_masks_do_not_depend_on_pixels(mask: Mask) -> None:
     one, other = generator(2), generator(2)
     images = torch.rand(3, 1, 12, 12, generator=generator(3))
     assert torch.equal(mask(images, one), mask(blank(3), other))
@@ -62,7 +59,7 @@ def test_masks_depend_on_no_pixel(mask: Mask) -> None:
 
 
 @every_mask
-def test_masks_of_a_batch_of_none_and_of_a_single_image(mask: Mask) -> None:
+def test_masks_accept_empty_batches_and_refuse_single_images(mask: Mask) -> None:
     assert mask(blank(0), generator()).shape == (0, 1, 12, 12)
     with pytest.raises(ShapeError, match=r"^Expected images b c h w, but got shape \(3, 12, 12\)\. "):
         mask(blank()[0], generator())
@@ -77,14 +74,14 @@ def test_masks_of_a_batch_of_none_and_of_a_single_image(mask: Mask) -> None:
         (3, 8, 0.99, range(0, 2), range(0, 7)),
     ],
 )
-def test_the_center_block_lies_in_the_middle(height: int, width: int, side: float, rows: range, columns: range) -> None:
+def test_center_block_lies_in_the_center(height: int, width: int, side: float, rows: range, columns: range) -> None:
     marked = {tuple(place) for place in mask_center(blank(2, height, width), side)[1, 0].nonzero().tolist()}
     assert marked == {(row, column) for row in rows for column in columns}
 
 
 @settings(deadline=None)
 @given(st.integers(2, 20), st.integers(2, 20), st.floats(0.05, 0.95))
-def test_one_block_is_a_full_rectangle_of_the_size_asked_for(height: int, width: int, side: float) -> None:
+def test_one_block_is_a_rectangle_of_the_given_size(height: int, width: int, side: float) -> None:
     for marked in mask_blocks(blank(6, height, width), count=1, side=side, generator=generator())[:, 0]:
         rows, columns = (marked.any(1 - axis).nonzero().flatten().tolist() for axis in (0, 1))
         assert len(rows) == min(max(round(side * height), 1), height - 1)
@@ -112,23 +109,25 @@ def test_blocks_reach_every_edge() -> None:
 
 @settings(deadline=None)
 @given(st.integers(1, 15), st.integers(1, 15), st.integers(1, 6), st.floats(0.01, 0.99))
-def test_patches_are_whole_cells_of_a_grid(height: int, width: int, patch: int, fraction: float) -> None:
+def test_masked_patches_are_complete_grid_patches(height: int, width: int, patch: int, fraction: float) -> None:
     rows, columns = -(-height // patch), -(-width // patch)
     if rows * columns < 2:
         with pytest.raises(ShapeError):
             mask_patches(blank(4, height, width), fraction=fraction, patch=patch, generator=generator())
         return
     for marked in mask_patches(blank(4, height, width), fraction=fraction, patch=patch, generator=generator())[:, 0]:
-        cells = [
+        patches = [
             marked[patch * i : patch * i + patch, patch * k : patch * k + patch]
             for i in range(rows)
             for k in range(columns)
         ]
-        assert all(bool(cell.all()) == bool(cell.any()) for cell in cells)
-        assert sum(bool(cell.any()) for cell in cells) == min(max(round(fraction * len(cells)), 1), len(cells) - 1)
+        assert all(bool(each.all()) == bool(each.any()) for each in patches)
+        assert sum(bool(each.any()) for each in patches) == min(
+            max(round(fraction * len(patches)), 1), len(patches) - 1
+        )
 
 
-def test_every_patch_is_marked_equally_often() -> None:
+def test_patches_are_masked_equally_often() -> None:
     marked = mask_patches(blank(2000, 8, 8), fraction=0.25, patch=2, generator=generator())
     assert (marked.float().mean(0) - 0.25).abs().max() < 0.05
 
@@ -148,7 +147,7 @@ def test_hiding_equals_a_loop(n: int, channels: int, height: int, width: int, se
             torch.testing.assert_close(hidden[b, c], wanted, atol=1e-6, rtol=0)
 
 
-def test_nothing_of_what_is_hidden_is_left() -> None:
+def test_hidden_pixels_do_not_affect_the_result() -> None:
     images = torch.rand(4, 3, 12, 12, generator=generator())
     mask = mask_patches(images, generator=generator(1))
     other = torch.where(mask, torch.rand(4, 3, 12, 12, generator=generator(2)), images)
@@ -161,11 +160,11 @@ def test_blocks_out_of_range_are_refused(side: float) -> None:
         with pytest.raises(OptionError) as caught:
             mask(blank(), side=side)
         assert str(caught.value) == (
-            f"Expected side as a number in (0, 1), but got {side}. It is a share of the image's, for example side=0.5."
+            f"Expected side as a number in (0, 1), but got {side}. It is a fraction of the image, for example side=0.5."
         )
 
 
-def test_a_count_below_one_is_refused() -> None:
+def test_count_below_one_is_refused() -> None:
     with pytest.raises(OptionError) as caught:
         mask_blocks(blank(), count=0, generator=generator())
     assert str(caught.value) == "Expected count as a whole number of at least 1, but got 0. For example count=4."
@@ -190,7 +189,7 @@ def test_images_without_room_for_a_mask_are_refused() -> None:
     )
     with pytest.raises(ShapeError) as caught:
         mask_center(blank(1, 1, 8))
-    assert str(caught.value) == "Expected images of at least 2x2 pixels, but got 1x8. Enlarge them."
+    assert str(caught.value) == "Expected images of at least 2x2 pixels, but got 1x8. Enlarge the images."
 
 
 @pytest.mark.parametrize(
@@ -202,10 +201,10 @@ def test_images_without_room_for_a_mask_are_refused() -> None:
         (torch.zeros(1, 1, 12, 12, dtype=torch.bool), "bool of shape (1, 1, 12, 12)"),
     ],
 )
-def test_other_masks_are_refused(mask: Tensor, got: str) -> None:
+def test_malformed_masks_are_refused(mask: Tensor, got: str) -> None:
     with pytest.raises(ShapeError) as caught:
         hide_pixels(blank(2), mask)
     assert str(caught.value) == (
         f"Expected a bool mask b 1 h w of shape (2, 1, 12, 12), but got {got}. "
-        "Make it with pretextkit.views.mask_patches, mask_blocks or mask_center."
+        "Make masks with pretextkit.views.mask_patches, mask_blocks or mask_center."
     )

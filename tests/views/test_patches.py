@@ -4,14 +4,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Generator, Tensor
+from torch import Tensor
 
 from pretextkit.errors import ShapeError
 from pretextkit.views import cut_patches, drop_colors, standardize_patches
-
-
-def generator(seed: int = 0) -> Generator:
-    return Generator().manual_seed(seed)
+from tests.helpers import generator
 
 
 @st.composite
@@ -24,7 +21,7 @@ def images_and_corners(draw: st.DrawFn) -> tuple[Tensor, list[int], list[int], i
 
 
 @given(images_and_corners())
-def test_patches_are_slices(case: tuple[Tensor, list[int], list[int], int]) -> None:
+def test_patches_equal_slices(case: tuple[Tensor, list[int], list[int], int]) -> None:
     images, tops, lefts, size = case
     slices = [
         image[:, top : top + size, left : left + size] for image, top, left in zip(images, tops, lefts, strict=True)
@@ -33,7 +30,7 @@ def test_patches_are_slices(case: tuple[Tensor, list[int], list[int], int]) -> N
 
 
 @pytest.mark.parametrize(("top", "left"), [(-1, 0), (0, -1), (3, 0), (0, 5)])
-def test_patches_over_the_edge_are_refused(top: int, left: int) -> None:
+def test_patches_beyond_the_edge_are_refused(top: int, left: int) -> None:
     with pytest.raises(ShapeError) as caught:
         cut_patches(torch.zeros(2, 1, 6, 8), torch.tensor([0, top]), torch.tensor([left, 0]), 4)
     tops, lefts = sorted((0, top)), sorted((0, left))
@@ -43,20 +40,20 @@ def test_patches_over_the_edge_are_refused(top: int, left: int) -> None:
     )
 
 
-def test_patches_up_to_the_edge_are_taken() -> None:
+def test_patches_at_the_edge_are_accepted() -> None:
     assert cut_patches(torch.zeros(1, 1, 6, 8), torch.tensor([2]), torch.tensor([4]), 4).shape == (1, 1, 4, 4)
 
 
-def test_every_image_needs_a_corner() -> None:
+def test_missing_corners_are_refused() -> None:
     with pytest.raises(ShapeError) as caught:
         cut_patches(torch.zeros(3, 1, 6, 8), torch.tensor([0, 1]), torch.tensor([0, 1, 2]), 4)
     assert str(caught.value) == (
         "Expected one top and one left for each image, but got (2,) tops and (3,) lefts for 3 images. "
-        "Pass both of shape (b,)."
+        "Pass top and left of shape (b,)."
     )
 
 
-def test_dropping_keeps_one_channel_each_equally_often() -> None:
+def test_drop_colors_keeps_each_channel_equally_often() -> None:
     patches = torch.rand(3000, 3, 2, 2, generator=generator())
     dropped = drop_colors(patches, 0.6, generator=generator(1))
     is_gray = [(dropped == patches[:, [channel]]).flatten(1).all(1) for channel in range(3)]
@@ -68,14 +65,14 @@ def test_dropping_keeps_one_channel_each_equally_often() -> None:
 
 
 @pytest.mark.parametrize("p", [0, 1])
-def test_dropping_never_and_always(p: int) -> None:
+def test_drop_colors_with_probability_zero_and_one(p: int) -> None:
     patches = torch.rand(50, 3, 2, 2, generator=generator())
     dropped = drop_colors(patches, p, generator=generator(1))
     assert torch.equal(dropped, patches) == (p == 0)
     assert bool((dropped == dropped[:, :1]).all()) == (p == 1)
 
 
-def test_standard_patches_have_the_mean_and_deviation_they_promise() -> None:
+def test_standardized_patches_have_documented_moments() -> None:
     patches = 0.4 + 0.1 * torch.rand(20, 3, 16, 16, generator=generator())  # even: nothing is clamped
     result = standardize_patches(patches).double()
     for patch, original in zip(result, patches.double(), strict=True):
@@ -85,21 +82,21 @@ def test_standard_patches_have_the_mean_and_deviation_they_promise() -> None:
         torch.testing.assert_close(patch, torch.from_numpy(scaled), atol=1e-5, rtol=0)
 
 
-def test_brightness_and_contrast_of_a_patch_are_forgotten() -> None:
+def test_standardization_removes_brightness_and_contrast() -> None:
     patches = torch.rand(20, 3, 8, 8, generator=generator())
     slope, offset = (torch.rand(20, 1, 1, 1, generator=generator(seed)) for seed in (1, 2))
     darker = (0.1 + 0.4 * slope) * patches + 0.5 * offset
     torch.testing.assert_close(standardize_patches(darker), standardize_patches(patches), atol=1e-5, rtol=0)
 
 
-def test_channels_are_standardised_together() -> None:
-    """Else the color of a patch would be lost, which is no shortcut."""
+def test_channels_are_standardized_together() -> None:
+    """Separate standardization would remove the color of a patch, which is not a shortcut."""
     red = torch.tensor([0.9, 0.1, 0.1]).view(1, 3, 1, 1).expand(1, 3, 4, 4)
     result = standardize_patches(red)
     assert (result[:, 0] > result[:, 1]).all()
 
 
-def test_patches_without_contrast_become_gray_and_outliers_are_clamped() -> None:
+def test_constant_patches_become_gray_and_outliers_clamp() -> None:
     assert (standardize_patches(torch.full((1, 3, 4, 4), 0.9)) - 0.5).abs().max() < 1e-4
     spike = torch.zeros(1, 1, 8, 8)
     spike[..., 3, 3] = 1

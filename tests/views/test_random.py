@@ -2,21 +2,17 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Generator
 
 from pretextkit.errors import OptionError, ShapeError
 from pretextkit.views._random import bernoulli, randint, uniform
+from tests.helpers import generator
 
 N = 20_000
 IMAGES = torch.empty(N, 1, 1, 1)
 
 
-def generator(seed: int = 0) -> Generator:
-    return Generator().manual_seed(seed)
-
-
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-2.0, 3.0), (0.5, 0.5)])
-def test_uniform_fills_its_range_evenly(low: float, high: float) -> None:
+def test_uniform_fills_its_range(low: float, high: float) -> None:
     draws = uniform(IMAGES, low, high, generator())
     assert draws.shape == (N,)
     assert low <= draws.min()
@@ -27,7 +23,7 @@ def test_uniform_fills_its_range_evenly(low: float, high: float) -> None:
 
 
 @pytest.mark.parametrize("p", [0.0, 0.1, 0.8, 1.0])
-def test_chance_happens_as_often_as_it_says(p: float) -> None:
+def test_bernoulli_is_true_with_the_given_probability(p: float) -> None:
     happened = bernoulli(IMAGES, p, generator())
     assert happened.dtype == torch.bool
     rate = happened.float().mean().item()
@@ -35,7 +31,7 @@ def test_chance_happens_as_often_as_it_says(p: float) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3, 8])
-def test_choice_takes_every_value_equally_often(count: int) -> None:
+def test_randint_draws_every_value_equally_often(count: int) -> None:
     draws = randint(IMAGES, count, generator())
     assert draws.dtype == torch.int64
     shares = torch.bincount(draws, minlength=count) / N
@@ -43,13 +39,13 @@ def test_choice_takes_every_value_equally_often(count: int) -> None:
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.1, float("nan")])
-def test_chance_refuses_what_is_no_probability(p: float) -> None:
+def test_bernoulli_refuses_invalid_probabilities(p: float) -> None:
     with pytest.raises(OptionError) as caught:
         bernoulli(IMAGES, p, generator())
     assert str(caught.value) == f"Expected the probability as a number in [0, 1], but got {p}. 0 is never, 1 is always."
 
 
-def test_images_need_four_axes() -> None:
+def test_draws_refuse_images_without_batch_axis() -> None:
     text = r"^Expected images b c h w, but got shape \(2, 4, 4\)\. Add a batch axis: images\[None\]\.$"
     with pytest.raises(ShapeError, match=text):
         uniform(torch.zeros(2, 4, 4), 0, 1, generator())

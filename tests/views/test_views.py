@@ -1,4 +1,4 @@
-"""What holds for every view: draws are per image and from the generator alone; dtype, layout and input are kept."""
+"""Tests of all views: draws are per image and depend on the generator only; dtype, layout and input are kept."""
 
 from __future__ import annotations
 
@@ -12,12 +12,9 @@ from torch import Generator, Tensor
 from pretextkit import views
 from pretextkit.errors import ShapeError
 from pretextkit.views._random import select
+from tests.helpers import generator
 
 View = Callable[[Tensor, Generator], Tensor]
-
-
-def generator(seed: int = 0) -> Generator:
-    return Generator().manual_seed(seed)
 
 
 def cut(images: Tensor, _: Generator) -> Tensor:
@@ -51,7 +48,7 @@ FIXED: dict[str, View] = {
     "to_grayscale": lambda images, _: views.to_grayscale(images),
 }
 MASKS = {"mask_blocks", "mask_center", "mask_patches"}
-"""Views that give no images; tests/views/test_mask.py asks the same of them."""
+"""Views that return masks; tests/views/test_mask.py has their tests."""
 every_random_view = pytest.mark.parametrize("view", RANDOM.values(), ids=list(RANDOM))
 every_view = pytest.mark.parametrize("view", (RANDOM | FIXED).values(), ids=list(RANDOM | FIXED))
 
@@ -65,7 +62,7 @@ def test_every_public_view_is_in_the_tables() -> None:
 
 
 @every_random_view
-def test_one_seed_gives_one_result_and_a_generator_moves_on(view: View) -> None:
+def test_views_depend_on_the_seed_and_advance_the_generator(view: View) -> None:
     images, draws = some_images(32), generator(1)
     first, second = view(images, draws), view(images, draws)
     assert torch.equal(view(images, generator(1)), first)
@@ -80,7 +77,7 @@ def test_equal_images_get_different_views(view: View) -> None:
 
 @every_random_view
 def test_number_of_draws_does_not_depend_on_the_pixels(view: View) -> None:
-    """Else one image would change what is drawn for the next batch."""
+    """Otherwise an image could change the draws of the next batch."""
     one, other = generator(3), generator(3)
     view(some_images(), one)
     view(torch.zeros(6, 1, 7, 9), other)
@@ -88,20 +85,20 @@ def test_number_of_draws_does_not_depend_on_the_pixels(view: View) -> None:
 
 
 @every_view
-def test_input_is_left_as_it_was(view: View) -> None:
+def test_input_is_not_modified(view: View) -> None:
     images = some_images()
     before = images.clone()
-    view(images, generator()).zero_()  # nor may the result share its memory
+    view(images, generator()).zero_()  # the result must not share memory with the input
     assert torch.equal(images, before)
 
 
 @every_view
-def test_images_are_kept_apart(view: View) -> None:
+def test_views_do_not_mix_images(view: View) -> None:
     images = some_images()
-    whole, other = view(images, generator()), images.clone()
+    expected, other = view(images, generator()), images.clone()
     other[2] = 1 - other[2]
-    copies = len(whole) // len(images)
-    changed = (view(other, generator()) != whole).flatten(1).any(1).view(copies, -1)
+    copies = len(expected) // len(images)
+    changed = (view(other, generator()) != expected).flatten(1).any(1).view(copies, -1)
     assert not changed[:, [0, 1, 3, 4, 5]].any()
     assert changed[:, 2].all()
 
@@ -136,8 +133,8 @@ def test_gray_images_stay_gray(view: View) -> None:
 
 
 @every_view
-def test_gradient_passes(view: View) -> None:
-    """Views are linear or nearly so; adversarial and learned views need their gradient."""
+def test_views_are_differentiable(view: View) -> None:
+    """Adversarial and learned views need the gradient."""
     images = some_images().requires_grad_()
     (gradient,) = torch.autograd.grad(view(images, generator()).square().sum(), images)
     assert gradient.isfinite().all()
@@ -145,18 +142,18 @@ def test_gradient_passes(view: View) -> None:
 
 
 @every_view
-def test_a_batch_of_none_gives_none(view: View) -> None:
+def test_empty_batch_gives_an_empty_batch(view: View) -> None:
     assert len(view(some_images()[:0], generator())) == 0
 
 
 @every_view
-def test_a_single_image_needs_a_batch_axis(view: View) -> None:
+def test_single_image_without_batch_axis_is_refused(view: View) -> None:
     with pytest.raises(ShapeError, match=r"but got shape \(3, 12, 12\)\. "):
         partial(view, some_images()[0])(generator())
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_what_is_chosen_is_changed_to_the_last_bit_and_the_rest_left_alone(dtype: torch.dtype) -> None:
+def test_select_is_exact_for_all_images(dtype: torch.dtype) -> None:
     images = (200 * torch.rand(6, 3, 5, 5, generator=Generator().manual_seed(0))).to(dtype)
     changed = (100 * torch.rand(6, 1, 5, 5, generator=Generator().manual_seed(1))).to(dtype)
     chosen = torch.tensor([True, False, True, True, False, False])

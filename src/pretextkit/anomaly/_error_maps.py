@@ -1,46 +1,60 @@
-"""From images and their reconstructions to maps of the error."""
+"""Error maps of reconstructions, and their reduction to one score per image."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from torch import Tensor, nn
 
+from pretextkit._validation._options import check_float
 from pretextkit.errors import ShapeError, unknown_name
-from pretextkit.evaluation._features import Layers, Model
 from pretextkit.evaluation._capture import capture_maps
+from pretextkit.evaluation._features import Layers, Model
 
-__all__ = ["ErrorMaps", "feature_distance", "resolve_error"]
+__all__ = [
+    "ErrorMaps",
+    "Reduction",
+    "TopFraction",
+    "feature_distance",
+    "resize_maps",
+    "resolve_error",
+    "resolve_reduction",
+]
 
 ErrorName = Literal["l1", "l2", "ssim"]
 ErrorMaps = ErrorName | Callable[[Tensor, Tensor], Tensor]
-"""A name, or any function from images and reconstructions ``b c h w`` to maps ``b h w``."""
+"""The name of an error, or a function from images and reconstructions ``b c h w`` to maps ``b h w``."""
+
+ReductionName = Literal["mean", "max"]
+Reduction = ReductionName | Callable[[Tensor], Tensor]
+"""The name of a reduction, or a function from maps ``n h w`` to scores ``n``, such as :class:`TopFraction`."""
 
 SSIM_WINDOW = 11
-"""Side of the Gaussian window of the original SSIM, with a standard deviation of 1.5 pixels."""
+"""Side in pixels of the Gaussian window of the original SSIM, with a standard deviation of 1.5 pixels."""
 
 
 def feature_distance(backbone: Model, *, layers: Layers = "all") -> Callable[[Tensor, Tensor], Tensor]:
-    """Make an error of the distance between a backbone's features of images and of their reconstructions.
+    """Make an error function from the distance between a backbone's features of images and reconstructions.
 
-    Features see what a difference of pixels does not, such as a texture that was smoothed away. At each place they are
-    brought to unit length; squared distances are resized to the image and averaged over layers (Zhang et al. 2018,
-    arXiv 1801.03924, without its learnt weights).
+    Features detect differences that pixels miss, such as a texture that was smoothed away. Features are normalized to
+    unit length at each position; squared distances are resized to the image and averaged over layers (Zhang et al.
+    2018, arXiv 1801.03924, without its learned weights).
 
     Args:
         backbone: A ``SpatialBackbone``, any module with layers that give maps, or a function that gives maps.
-        layers: As for :func:`~pretextkit.functional.extract_features`.
+        layers: Layers to compare, as for :func:`~pretextkit.functional.extract_features`.
 
     Returns:
         A function from images and reconstructions ``b c h w`` to maps ``b h w``, for the ``error`` of
-        :func:`reconstruction_anomaly_score`. It does not change the backbone's mode and lets gradients through, so that
-        it can be a loss, too.
+        :func:`reconstruction_anomaly_score`. The function is differentiable and leaves the backbone's mode unchanged,
+        so it can also serve as a loss.
 
     Raises:
         UnknownNameError: The backbone has no layer of that name.
-        ShapeError: A layer does not give maps, or reconstructions have another shape than the images. This and the one
-            above are raised at the first images.
+        ShapeError: A layer does not give maps, or the shapes of reconstructions and images differ. Both errors are
+            raised at the first call of the function.
 
     Example:
         >>> import torch
@@ -54,9 +68,9 @@ def feature_distance(backbone: Model, *, layers: Layers = "all") -> Callable[[Te
     def distance(images: Tensor, reconstructions: Tensor) -> Tensor:
         if images.shape != reconstructions.shape:
             raise ShapeError(
-                "reconstructions of the images' shape",
+                "reconstructions with the shape of the images",
                 got=f"{tuple(reconstructions.shape)} for {tuple(images.shape)}",
-                fix="Resize them, and give one for each image.",
+                fix="Pass one reconstruction for each image, resized to the image.",
             )
         with capture_maps(backbone, layers) as read:
             pairs = zip(read(images).values(), read(reconstructions).values(), strict=True)
@@ -79,7 +93,7 @@ def resize_maps(maps: Tensor, images: Tensor) -> Tensor:
 
 
 def resolve_error(error: ErrorMaps) -> Callable[[Tensor, Tensor], Tensor]:
-    """Give the function that a name stands for, or the function itself, made to give maps of the images' size.
+    """Look up an error function by name, or wrap a function with a check of its output shape.
 
     Raises:
         UnknownNameError: There is no error of that name.
@@ -118,7 +132,7 @@ def _ssim(images: Tensor, reconstructions: Tensor) -> Tensor:
         raise ShapeError(
             f"images of at least {SSIM_WINDOW}x{SSIM_WINDOW} pixels for error='ssim'",
             got=f"{height}x{width}",
-            fix="Use error='l2', or resize them.",
+            fix="Use error='l2', or resize the images.",
         )
     from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -126,3 +140,65 @@ def _ssim(images: Tensor, reconstructions: Tensor) -> Tensor:
         reconstructions, images, data_range=1.0, reduction="none", return_full_image=True
     )
     return 1 - similarity.mean(1)
+
+
+@dataclass(frozen=True)
+class TopFraction:
+    """Average the highest pixels of a map.
+
+    Small defects stay visible, unlike in a mean over the image, and the score does not depend on a single pixel, unlike
+    the maximum.
+
+    Args:
+        fraction: Fraction of the pixels to average, above 0 and up to 1; at least one pixel is used.
+
+    Raises:
+        OptionError: ``fraction`` is out of range.
+
+    Example:
+        >>> import torch
+        >>> TopFraction(0.5)(torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]))
+        tensor([3.5000])
+    """
+
+    fraction: float = 0.01
+
+    def __post_init__(self) -> None:
+        check_float("fraction", self.fraction, "(0, 1]", fix="0.01 takes the highest hundredth of the pixels.")
+
+    def __call__(self, maps: Tensor) -> Tensor:
+        pixels = maps.flatten(1)
+        return pixels.topk(max(1, int(pixels.shape[1] * self.fraction))).values.mean(1)
+
+
+def resolve_reduction(reduction: Reduction) -> Callable[[Tensor], Tensor]:
+    """Look up a reduction by name, or wrap a function with a check of its output shape.
+
+    Raises:
+        UnknownNameError: There is no reduction of that name.
+
+    Example:
+        >>> import torch
+        >>> resolve_reduction("max")(torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]))
+        tensor([4.])
+    """
+    if reduction == "mean":
+        return lambda maps: maps.flatten(1).mean(1)
+    if reduction == "max":
+        return lambda maps: maps.flatten(1).amax(1)
+    if not callable(reduction):
+        raise unknown_name(
+            "reduction", reduction, get_args(ReductionName), "TopFraction(0.01) takes the highest pixels."
+        )
+
+    def reduce(maps: Tensor) -> Tensor:
+        scores = reduction(maps)
+        if scores.shape != maps.shape[:1]:
+            raise ShapeError(
+                f"a reduction that gives {len(maps)} scores for {len(maps)} maps",
+                got=f"shape {tuple(scores.shape)}",
+                fix="Reduce the last two axes: maps.amax((1, 2)).",
+            )
+        return scores
+
+    return reduce

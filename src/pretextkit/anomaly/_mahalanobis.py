@@ -1,14 +1,13 @@
-"""Mahalanobis distance: what is off the ellipsoid of normal features is strange."""
+"""Score images by the Mahalanobis distance of their features to normal features."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from pretextkit.anomaly._neighbors import join_layers
 from pretextkit.anomaly._scores import AnomalyScores
+from pretextkit.data import ImagesLike
 from pretextkit.errors import DataError
 from pretextkit.evaluation._features import Layers, Model, extract_features
 from pretextkit.training._hardware import Precision
@@ -18,8 +17,8 @@ __all__ = ["mahalanobis_anomaly_score", "shrunk_covariance"]
 
 def mahalanobis_anomaly_score(
     backbone: Model,
-    normal: Any,
-    images: Any,
+    normal: ImagesLike,
+    images: ImagesLike,
     *,
     layers: Layers = "last",
     pool: int = 1,
@@ -28,20 +27,21 @@ def mahalanobis_anomaly_score(
 ) -> AnomalyScores:
     """Score images by the Mahalanobis distance of their features to those of normal images.
 
-    A step counts by how rare it is among normal images, so that directions in which they hardly vary count most (Rippel
-    et al. 2021, arXiv 2005.14140). The covariance is shrunk towards a sphere by as much as its own noise asks for
-    (Ledoit & Wolf 2004, doi 10.1016/S0047-259X(03)00096-4), which keeps the distance stable with fewer images than
-    features and with features that are always zero. Normal images of several kinds suit
-    :func:`neighbor_anomaly_score` better.
+    Deviations count most in directions in which normal images hardly vary (Rippel et al. 2021, arXiv 2005.14140). The
+    covariance is shrunk towards a multiple of the identity, with a weight estimated from its noise (Ledoit & Wolf 2004,
+    doi 10.1016/S0047-259X(03)00096-4). The distance is therefore stable with fewer images than features, and with
+    features that are always zero. For normal images of several kinds, prefer :func:`neighbor_anomaly_score`.
 
     Args:
         backbone: Any module or function from images to features.
-        normal: Normal images: tensor ``n c h w``, numpy array, ``Dataset``, ``DataLoader`` or a folder's path.
-        images: Likewise, to be scored.
-        layers: As for :func:`~pretextkit.functional.extract_features`; the features of several are put side by side.
-        pool: Side of the grid over which maps are averaged.
-        batch_size: Images at a time.
-        precision: Of the extraction.
+        normal: Normal reference images: tensor ``n c h w``, numpy array, ``Dataset``, ``DataLoader`` or a folder's
+            path.
+        images: Images to score, from the same types of sources.
+        layers: Layers, as for :func:`~pretextkit.functional.extract_features`; features of several layers are
+            concatenated.
+        pool: Side of the grid to which feature maps are averaged.
+        batch_size: Images per forward pass.
+        precision: Precision of the forward passes.
 
     Returns:
         A score for each image.
@@ -49,8 +49,9 @@ def mahalanobis_anomaly_score(
     Raises:
         UnknownNameError: The backbone has no layer of that name.
         OptionError: ``batch_size`` is below 1.
-        ShapeError: Normal and other images have features of different widths.
-        DataError: There is only one normal image, all have the same features, or features are NaN or infinite.
+        ShapeError: Features of normal images and of images to score have different widths.
+        DataError: There is only one normal image, all normal images have the same features, or features are NaN or
+            infinite.
 
     Example:
         >>> normal = torch.tensor([[-4.0, 0.0], [4.0, 0.0], [0.0, -1.0], [0.0, 1.0]]).repeat(50, 1)
@@ -62,14 +63,14 @@ def mahalanobis_anomaly_score(
         extract_features(backbone, data, layers=layers, pool=pool, batch_size=batch_size, precision=precision).layers
         for data in (normal, images)
     )
-    known, queries = join_layers(*pair)
-    factor = torch.linalg.cholesky(shrunk_covariance(known))
-    away = (queries - known.mean(0)).double()
-    return AnomalyScores(torch.linalg.solve_triangular(factor, away.T, upper=False).norm(dim=0).float())
+    reference, queries = join_layers(*pair)
+    factor = torch.linalg.cholesky(shrunk_covariance(reference))
+    offsets = (queries - reference.mean(0)).double()
+    return AnomalyScores(torch.linalg.solve_triangular(factor, offsets.T, upper=False).norm(dim=0).float())
 
 
 def shrunk_covariance(features: Tensor) -> Tensor:
-    """Estimate the covariance of features by Ledoit and Wolf's mix of the sample's and a multiple of the identity.
+    """Estimate the covariance of features by Ledoit-Wolf shrinkage towards a multiple of the identity.
 
     Args:
         features: ``n d``.
@@ -78,7 +79,7 @@ def shrunk_covariance(features: Tensor) -> Tensor:
         ``d d``, float64, positive definite.
 
     Raises:
-        DataError: There are fewer than two rows, or all are the same.
+        DataError: There are fewer than two rows, or all rows are equal.
 
     Example:
         >>> shrunk_covariance(torch.tensor([[-3.0, 0.0], [3.0, 0.0], [0.0, -1.0], [0.0, 1.0]])).diagonal()
@@ -97,6 +98,6 @@ def shrunk_covariance(features: Tensor) -> Tensor:
     target = scale * torch.eye(width, dtype=torch.float64)
     distance = (sample - target).square().sum()
     noise = (centered.square().sum(1).square().mean() - sample.square().sum()) / count
-    # Where the sample is a sphere already, there is nothing to shrink; the last bit of 1 is left to stay definite.
-    share = (noise / distance).clamp(1e-9, 1) if distance > 0 else torch.ones((), dtype=torch.float64)
-    return (1 - share) * sample + share * target
+    # A sample covariance that is already spherical needs no shrinkage; the lower bound keeps the matrix definite.
+    weight = (noise / distance).clamp(1e-9, 1) if distance > 0 else torch.ones((), dtype=torch.float64)
+    return (1 - weight) * sample + weight * target

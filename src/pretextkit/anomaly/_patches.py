@@ -1,63 +1,62 @@
-"""Patches: where an image has features that no normal image has anywhere."""
+"""Score image patches by the distance of their features to a memory bank of normal patches."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
 from pretextkit._evaluation_mode import evaluation_mode, module_device
 from pretextkit._validation._options import check_int
-from pretextkit.anomaly._error_maps import resize_maps
+from pretextkit.anomaly._error_maps import Reduction, resize_maps, resolve_reduction
 from pretextkit.anomaly._neighbors import nearest_distances
-from pretextkit.anomaly._reading import image_batches
-from pretextkit.anomaly._reduction import Reduction, resolve_reduction
-from pretextkit.anomaly._scores import AnomalyScores
-from pretextkit.data import as_source
+from pretextkit.anomaly._scores import AnomalyScores, image_batches
+from pretextkit.data import ImagesLike, as_source
 from pretextkit.errors import ShapeError
-from pretextkit.evaluation._features import Layers, Model
 from pretextkit.evaluation._capture import capture_maps
+from pretextkit.evaluation._features import Layers, Model
 
 __all__ = ["patch_anomaly_score"]
+
+BATCH_SIZE = 64
 
 
 def patch_anomaly_score(
     backbone: Model,
-    normal: Any,
-    images: Any,
+    normal: ImagesLike,
+    images: ImagesLike,
     *,
     layers: Layers = "last",
     k: int = 1,
     memory_bank_size: int = 16_384,
     reduction: Reduction = "max",
-    batch_size: int = 64,
+    batch_size: int = BATCH_SIZE,
     seed: int = 0,
 ) -> AnomalyScores:
-    """Score every place of an image by the distance of its features to the nearest of any normal image.
+    """Score each patch of an image by the distance of its features to the nearest normal patches.
 
-    Maps of the chosen layers are smoothed over 3x3 places, brought to the largest one's size and put side by side, as
-    in PatchCore (Roth et al. 2022, arXiv 2106.08265). The memory is a random part of the normal patches, as many of
-    each image, in place of its greedy choice. Middle layers see small defects, and know enough of their surroundings.
+    Feature maps are smoothed over 3x3 positions, resized to the largest map and concatenated, as in PatchCore (Roth et
+    al. 2022, arXiv 2106.08265). Unlike the paper's greedy coreset, the memory bank is a random sample with the same
+    number of patches from each normal image. Middle layers detect small defects and still have context.
 
     Args:
         backbone: A ``SpatialBackbone``, any module with layers that give maps, or a function that gives maps.
-        normal: Normal images: tensor ``n c h w``, numpy array, ``Dataset``, ``DataLoader`` or a folder's path.
-        images: Likewise, to be scored.
-        layers: As for :func:`~pretextkit.functional.extract_features`.
-        k: Neighbors whose distance is averaged.
-        memory: Normal patches to remember, but at least one of each image.
-        reduction: From a map to a score, as for :func:`reconstruction_anomaly_score`.
-        batch_size: Images at a time.
-        seed: Of the choice of patches.
+        normal: Normal reference images: tensor ``n c h w``, numpy array, ``Dataset``, ``DataLoader`` or a folder's
+            path.
+        images: Images to score, from the same types of sources.
+        layers: Layers, as for :func:`~pretextkit.functional.extract_features`.
+        k: Number of neighbors whose distances are averaged.
+        memory_bank_size: Number of normal patches to keep, at least one per image.
+        reduction: Reduction of a map to a score, as for :func:`reconstruction_anomaly_score`.
+        batch_size: Images per forward pass.
+        seed: Seed of the random sample of patches.
 
     Returns:
-        A score for each image and a map of the image's size.
+        A score and a map ``h w`` for each image.
 
     Raises:
-        UnknownNameError: The backbone has no layer, or there is no reduction, of that name.
+        UnknownNameError: The backbone has no layer of that name, or there is no reduction of that name.
         OptionError: ``k``, ``memory_bank_size`` or ``batch_size`` is below 1.
-        ShapeError: A layer does not give maps, or normal images have others than those to score.
+        ShapeError: A layer does not give maps, or maps of normal images and of images to score differ in channels.
 
     Example:
         >>> normal, images = torch.zeros(4, 3, 16, 16), torch.zeros(2, 3, 16, 16)
@@ -76,30 +75,30 @@ def patch_anomaly_score(
     maps = []
     with evaluation_mode(backbone), capture_maps(backbone, layers) as read:
         source = as_source(normal)
-        share = max(1, memory_bank_size // len(source))
-        known = torch.cat(
+        per_image = max(1, memory_bank_size // len(source))
+        memory_bank = torch.cat(
             [
-                _choose(_side_by_side(read(inputs)), share, generator)
-                for inputs in image_batches(source, batch_size, device)
+                _sample_patches(_join_maps(read(inputs)), per_image, generator)
+                for inputs in image_batches(source, batch_size, device, default=BATCH_SIZE)
             ]
         )
-        for inputs in image_batches(images, batch_size, device):
-            places = _side_by_side(read(inputs))
-            if places.shape[1] != known.shape[1]:
+        for inputs in image_batches(images, batch_size, device, default=BATCH_SIZE):
+            patches = _join_maps(read(inputs))
+            if patches.shape[1] != memory_bank.shape[1]:
                 raise ShapeError(
-                    f"maps of {known.shape[1]} channels, as normal images have",
-                    got=f"{places.shape[1]}",
+                    f"maps of {memory_bank.shape[1]} channels, as for normal images",
+                    got=f"{patches.shape[1]}",
                     fix="Let the backbone give maps b d h w with the same d for all images.",
                 )
-            height, width = places.shape[2:]
-            distances = nearest_distances(known, places.permute(0, 2, 3, 1).flatten(0, 2), k)
+            height, width = patches.shape[2:]
+            distances = nearest_distances(memory_bank, patches.permute(0, 2, 3, 1).flatten(0, 2), k)
             maps.append(resize_maps(distances.view(-1, height, width), inputs).cpu())
-    found = torch.cat(maps)
-    return AnomalyScores(reduce(found), found)
+    all_maps = torch.cat(maps)
+    return AnomalyScores(reduce(all_maps), all_maps)
 
 
-def _side_by_side(layers: dict[str, Tensor]) -> Tensor:
-    """Smooth maps and join them as ``b d h' w'``, of the largest one's size."""
+def _join_maps(layers: dict[str, Tensor]) -> Tensor:
+    """Smooth feature maps and concatenate them as ``b d h' w'``, at the size of the largest map."""
     smooth = [nn.functional.avg_pool2d(each, 3, 1, 1, count_include_pad=False) for each in layers.values()]
     size = max((tuple(each.shape[2:]) for each in smooth), key=lambda size: size[0] * size[1])
     return torch.cat(
@@ -107,8 +106,8 @@ def _side_by_side(layers: dict[str, Tensor]) -> Tensor:
     )
 
 
-def _choose(maps: Tensor, count: int, generator: Generator) -> Tensor:
-    """Draw ``count`` places of each of ``b d h w``, as rows of features; all where there are fewer."""
-    places = maps.flatten(2).transpose(1, 2)
-    which = torch.rand(places.shape[:2], generator=generator).argsort(1)[:, :count].to(maps.device)
-    return places.gather(1, which[..., None].expand(-1, -1, places.shape[2])).flatten(0, 1)
+def _sample_patches(maps: Tensor, count: int, generator: Generator) -> Tensor:
+    """Draw ``count`` positions from each map of ``b d h w``, as rows of features; all positions if there are fewer."""
+    patches = maps.flatten(2).transpose(1, 2)
+    chosen = torch.rand(patches.shape[:2], generator=generator).argsort(1)[:, :count].to(maps.device)
+    return patches.gather(1, chosen[..., None].expand(-1, -1, patches.shape[2])).flatten(0, 1)

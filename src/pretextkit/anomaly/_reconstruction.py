@@ -1,18 +1,16 @@
-"""Reconstruction: what a model of normal images cannot reconstruct is strange."""
+"""Score images by their reconstruction error."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from pretextkit._evaluation_mode import evaluation_mode, module_device
-from pretextkit.anomaly._error_maps import ErrorMaps, resolve_error
-from pretextkit.anomaly._reading import image_batches
-from pretextkit.anomaly._reduction import Reduction, resolve_reduction
-from pretextkit.anomaly._scores import AnomalyScores
+from pretextkit.anomaly._error_maps import ErrorMaps, Reduction, resolve_error, resolve_reduction
+from pretextkit.anomaly._scores import AnomalyScores, image_batches
+from pretextkit.data import ImagesLike
 from pretextkit.errors import DataError, ShapeError
 
 __all__ = ["reconstruction_anomaly_score"]
@@ -20,38 +18,38 @@ __all__ = ["reconstruction_anomaly_score"]
 
 def reconstruction_anomaly_score(
     reconstruct: Callable[[Tensor], Tensor],
-    images: Any,
+    images: ImagesLike,
     *,
     error: ErrorMaps = "l2",
     reduction: Reduction = "mean",
     batch_size: int = 256,
 ) -> AnomalyScores:
-    """Score images by how badly they are reconstructed.
+    """Score images by their reconstruction error.
 
-    A model trained to reconstruct normal images does badly on what it has never seen (Sakurada & Yairi 2014,
-    doi 10.1145/2689746.2689747). Modules, those called by a function included, are in evaluation mode meanwhile and
-    come back as they were.
+    A model trained to reconstruct normal images reconstructs anomalies badly (Sakurada & Yairi 2014,
+    doi 10.1145/2689746.2689747). Modules, including those called inside a function, run in evaluation mode; their state
+    is restored afterwards.
 
     Args:
         reconstruct: Any module or function from images ``b c h w`` in [0, 1] to images of the same shape, for example
             ``lambda x: decoder(encoder(x))``.
-        images: Tensor ``n c h w``, numpy array, ``Dataset``, ``DataLoader`` or a folder's path.
+        images: Images to score: tensor ``n c h w``, numpy array, ``Dataset``, ``DataLoader`` or a folder's path.
         error: ``"l1"`` or ``"l2"`` difference of each pixel, averaged over channels; ``"ssim"``, one minus the
-            structural similarity around it (Wang et al. 2004, doi 10.1109/TIP.2003.819861); or a function from images
-            and reconstructions to maps ``b h w``, such as :func:`feature_distance` makes.
-        reduction: From a map to a score: its ``"mean"``, its ``"max"``, or a function such as ``TopFraction(0.01)``, the
-            mean of the highest hundredth.
-        batch_size: Images at a time.
+            structural similarity around each pixel (Wang et al. 2004, doi 10.1109/TIP.2003.819861); or a function from
+            images and reconstructions to maps ``b h w``, such as one made by :func:`feature_distance`.
+        reduction: Reduction of a map to a score: ``"mean"``, ``"max"``, or a function such as ``TopFraction(0.01)``,
+            the mean of the highest 1 % of the pixels.
+        batch_size: Images per forward pass.
 
     Returns:
-        A score for each image and a map of the error.
+        A score and an error map ``h w`` for each image.
 
     Raises:
         UnknownNameError: There is no error or reduction of that name.
         OptionError: ``batch_size`` is below 1.
-        ShapeError: The reconstruction has another shape than the images, a function gives another than it should, or
-            images are smaller than the 11 pixels over which ``"ssim"`` looks.
-        DataError: The reconstruction has NaN or infinite pixels.
+        ShapeError: Reconstructions differ in shape from the images, a custom error or reduction returns a wrong shape,
+            or images are smaller than the 11x11 pixel window of ``"ssim"``.
+        DataError: Reconstructions have NaN or infinite pixels.
 
     Example:
         >>> images = torch.zeros(2, 1, 8, 8)
@@ -67,9 +65,9 @@ def reconstruction_anomaly_score(
             outputs = reconstruct(inputs)
             if outputs.shape != inputs.shape:
                 raise ShapeError(
-                    f"reconstructions of the images' shape {tuple(inputs.shape)}",
+                    f"reconstructions with the shape of the images {tuple(inputs.shape)}",
                     got=tuple(outputs.shape),
-                    fix="Make reconstruct return images: decoder(encoder(images)).",
+                    fix="Return images from reconstruct: decoder(encoder(images)).",
                 )
             if not outputs.isfinite().all():
                 raise DataError("finite reconstructions", got="NaN or inf", fix="Check the model's weights.")

@@ -1,32 +1,30 @@
-"""Rotation: an image whose way up a model of normal images cannot tell is strange."""
+"""Score images by the loss of a rotation task trained on normal images."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Generator, nn
 
 from pretextkit._evaluation_mode import evaluation_mode, module_device
-from pretextkit.anomaly._reading import image_batches
-from pretextkit.anomaly._scores import AnomalyScores
+from pretextkit.anomaly._scores import AnomalyScores, image_batches
+from pretextkit.data import ImagesLike
 from pretextkit.tasks import Rotation
 
 __all__ = ["rotation_anomaly_score"]
 
 
-def rotation_anomaly_score(task: Rotation, images: Any, *, batch_size: int = 256) -> AnomalyScores:
-    """Score images by how unsure a trained rotation task is of their rotations.
+def rotation_anomaly_score(task: Rotation, images: ImagesLike, *, batch_size: int = 256) -> AnomalyScores:
+    """Score images by the loss of a rotation task trained on normal images.
 
-    The score is the task's loss on the image: minus the logarithm of the probability of the true rotation, averaged
-    over all four (Golan & El-Yaniv 2018, arXiv 1805.10917, who add translations and flips; the logarithm is that of
-    Hendrycks et al. 2019, arXiv 1906.12340). It suits objects that have an upright side, and is blind to what has
-    none. There are no maps. Modules are in evaluation mode meanwhile and come back as they were.
+    The score is the negative log-probability of the true rotation, averaged over all four rotations (Golan & El-Yaniv
+    2018, arXiv 1805.10917, who add translations and flips; the logarithm follows Hendrycks et al. 2019,
+    arXiv 1906.12340). The method suits objects with an upright side; it cannot score rotation-invariant objects. There
+    are no maps. Modules run in evaluation mode; their state is restored afterwards.
 
     Args:
-        task: Pretrained on normal images only.
-        images: As for :func:`reconstruction_anomaly_score`; square.
-        batch_size: Images at a time, each in four rotations.
+        task: A rotation task, pretrained on normal images only.
+        images: Square images to score, from any source accepted by :func:`reconstruction_anomaly_score`.
+        batch_size: Images per forward pass, before rotation; each is shown in four rotations.
 
     Returns:
         A score for each image.
@@ -34,7 +32,7 @@ def rotation_anomaly_score(task: Rotation, images: Any, *, batch_size: int = 256
     Raises:
         OptionError: ``batch_size`` is below 1.
         ShapeError: The images are not square.
-        DataError: These are no images.
+        DataError: The images cannot be read or are out of range.
 
     Example:
         >>> from pretextkit.models import SmallCNN
@@ -45,7 +43,7 @@ def rotation_anomaly_score(task: Rotation, images: Any, *, batch_size: int = 256
     scores = []
     with evaluation_mode(task):
         for inputs in image_batches(images, batch_size, module_device(task)):
-            views, labels = task.views(inputs, Generator())  # all images in each rotation in turn; nothing is drawn
+            views, labels = task.views(inputs, Generator())  # rotation by rotation; the generator is not used
             logits = task.head(task.backbone(views)).float()
             losses = nn.functional.cross_entropy(logits, labels, reduction="none")
             scores.append(losses.view(-1, len(inputs)).mean(0).cpu())

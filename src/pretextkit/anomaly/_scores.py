@@ -1,26 +1,54 @@
-"""What every anomaly score gives."""
+"""Anomaly scores: the common result type, and batches of images to score."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from pretextkit._validation._options import check_int
+from pretextkit.data import ImagesLike, as_source
 from pretextkit.metrics._detection import check_scores
 
-__all__ = ["AnomalyScores", "check_scores"]
+__all__ = ["AnomalyScores", "check_scores", "image_batches"]
 
 
 @dataclass(frozen=True)
 class AnomalyScores:
-    """How strange images are."""
+    """Anomaly scores of images, with a map for each image if the method localizes anomalies."""
 
     scores: Tensor
-    """``n``, higher is stranger."""
+    """``n``, higher is more anomalous."""
     maps: Tensor | None = field(default=None, repr=False)
-    """``n h w``, where each image is strange; None where a method tells nothing about places."""
+    """``n h w``, the score of each pixel; None if the method does not localize anomalies."""
 
     def __str__(self) -> str:
         low, middle, high = self.scores.quantile(torch.tensor([0.0, 0.5, 1.0])).tolist()
         return f"{len(self.scores)} anomaly scores from {low:.4g} to {high:.4g}, median {middle:.4g}"
+
+
+def image_batches(images: ImagesLike, batch_size: int, device: torch.device, *, default: int = 256) -> Iterator[Tensor]:
+    """Read images in order, as batches of float ``b c h w`` in [0, 1] on a device.
+
+    Args:
+        images: Images from any source; labels are dropped.
+        batch_size: Images per batch; the last batch may be smaller.
+        device: Device of the batches.
+        default: The caller's default of ``batch_size``, for the error message.
+
+    Raises:
+        OptionError: ``batch_size`` is below 1.
+        DataError: The images cannot be read or are out of range.
+        ShapeError: The images are not ``n c h w``.
+
+    Example:
+        >>> [batch.shape[0] for batch in image_batches(torch.rand(5, 1, 8, 8), 2, torch.device("cpu"))]
+        [2, 2, 1]
+    """
+    batch_size = check_int("batch_size", batch_size, fix=f"The default is {default}.")
+    source = as_source(images).without_labels()
+    for batch in source.in_order(batch_size):
+        inputs = batch.images.to(device)
+        yield inputs if inputs.is_floating_point() else inputs.float() / 255

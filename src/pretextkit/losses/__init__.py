@@ -1,4 +1,4 @@
-"""Losses, and measures of the embeddings they shape, as pure functions."""
+"""Losses and embedding metrics, as pure functions."""
 
 from pretextkit.losses._adversarial import discriminator_loss, generator_loss
 from pretextkit.losses._nt_xent import nt_xent_loss

@@ -1,4 +1,4 @@
-"""The game between what makes images and a discriminator that tells them from true ones."""
+"""Discriminator and generator losses of adversarial training."""
 
 from __future__ import annotations
 
@@ -11,62 +11,63 @@ from pretextkit.errors import ShapeError
 __all__ = ["discriminator_loss", "generator_loss"]
 
 
-def discriminator_loss(true: Tensor, made: Tensor) -> Tensor:
-    """Score how well a discriminator tells true images from made ones.
+def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """Compute the binary cross entropy of a discriminator of real and fake images.
 
-    The binary cross entropy that the discriminator of a generative adversarial network goes down on (Goodfellow et al. 2014,
-    arXiv 1406.2661, equation 1): ``2 log 2`` if it cannot tell, 0 if it is sure and right.
+    The discriminator minimizes this loss (Goodfellow et al. 2014, arXiv 1406.2661, equation 1). The loss is ``2 log 2``
+    for random guesses and 0 for confident, correct logits.
 
     Args:
-        true: Logits of true images, of any shape; above 0 where the discriminator takes them for true.
-        made: Likewise of made ones, of the same shape.
+        real: Logits of real images, any shape; the discriminator should make them positive.
+        fake: Logits of generated images, same shape; the discriminator should make them negative.
 
     Returns:
-        ``()``: mean over true ones plus mean over made ones.
+        ``()``, the mean over real logits plus the mean over fake logits.
 
     Raises:
-        ShapeError: The shapes differ, or there are none.
-        DataError: They are not of floats.
+        ShapeError: The shapes differ, or there are no logits.
+        DataError: The logits are not of a floating-point dtype.
 
     Example:
         >>> discriminator_loss(torch.zeros(4), torch.zeros(4))
         tensor(1.3863)
     """
-    if true.shape != made.shape:
+    if real.shape != fake.shape:
         raise ShapeError(
-            "logits of as many made images as true ones",
-            got=f"shapes {tuple(true.shape)} and {tuple(made.shape)}",
-            fix="Let the discriminator judge both in one size.",
+            "real and fake logits of the same shape",
+            got=f"shapes {tuple(real.shape)} and {tuple(fake.shape)}",
+            fix="Pass real and fake images of the same shape to the discriminator.",
         )
-    return nn.functional.softplus(-_logits(true)).mean() + nn.functional.softplus(_logits(made)).mean()
+    return nn.functional.softplus(-_check_logits(real)).mean() + nn.functional.softplus(_check_logits(fake)).mean()
 
 
-def generator_loss(made: Tensor) -> Tensor:
-    """Score how far made images are from being taken for true ones.
+def generator_loss(fake: Tensor) -> Tensor:
+    """Compute the non-saturating loss of a generator.
 
-    The form whose gradient does not vanish where the discriminator is sure (Goodfellow et al. 2014, section 3).
+    Unlike the negated discriminator loss, its gradient does not vanish when the discriminator is confident (Goodfellow
+    et al. 2014, section 3).
 
     Args:
-        made: A discriminator's logits of made images, of any shape.
+        fake: Discriminator logits of generated images, any shape.
 
     Returns:
-        ``()``: mean of ``log(1 + exp(-made))``.
+        ``()``, the mean of ``log(1 + exp(-fake))``.
 
     Raises:
-        ShapeError: There are none.
-        DataError: They are not of floats.
+        ShapeError: There are no logits.
+        DataError: The logits are not of a floating-point dtype.
 
     Example:
         >>> generator_loss(torch.zeros(4))
         tensor(0.6931)
     """
-    return nn.functional.softplus(-_logits(made)).mean()
+    return nn.functional.softplus(-_check_logits(fake)).mean()
 
 
-def _logits(values: Tensor) -> Tensor:
-    if not values.numel():
+def _check_logits(logits: Tensor) -> Tensor:
+    if not logits.numel():
         raise ShapeError(
-            "at least one logit", got=f"shape {tuple(values.shape)}", fix="Look at what the discriminator gives."
+            "at least one logit", got=f"shape {tuple(logits.shape)}", fix="Check the output of the discriminator."
         )
-    check_floats(values, "logits")
-    return values if values.dtype == torch.float64 else values.float()
+    check_floats(logits, "logits")
+    return logits if logits.dtype == torch.float64 else logits.float()

@@ -1,4 +1,4 @@
-"""The normalized temperature-scaled cross entropy of SimCLR."""
+"""NT-Xent: the normalized temperature-scaled cross entropy of SimCLR."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ __all__ = ["nt_xent_loss"]
 
 
 def nt_xent_loss(z_a: Tensor, z_b: Tensor, *, temperature: float = 0.5) -> Tensor:
-    """Score how well each embedding finds its other view among all 2n - 1 others.
+    """Compute the cross entropy of matching each embedding to its other view among 2n - 1 candidates.
 
-    The loss of SimCLR (Chen et al. 2020, arXiv 2002.05709, equation 1), computed in fp32 (or fp64) whatever the
-    autocast. Loss and gradient are made together, a few rows of the similarity matrix at a time, so that memory grows
-    with the batch and not with its square. It can be differentiated once.
+    The loss of SimCLR (Chen et al. 2020, arXiv 2002.05709, equation 1), computed in fp32 (or fp64) even under autocast.
+    Loss and gradient are computed together, for a few rows of the similarity matrix at a time. Memory therefore grows
+    linearly with the batch size. The loss can be differentiated once.
 
-    Where :func:`~pretextkit.functional.pretrain` runs on several processes, the others are those of all of them, and
-    the mean over the processes of what each returns is the loss of the whole batch, with its gradient.
+    When :func:`~pretextkit.functional.pretrain` runs on several processes, candidates come from all processes. The mean
+    over processes of the returned losses is the loss of the full batch, and the same holds for the gradient.
 
     Args:
-        z_a: ``n d``: embeddings of one view; they are normalized here.
-        z_b: ``n d``: embeddings of the other view, row by row.
-        temperature: What similarities are divided by; smaller makes the nearest negatives count more.
+        z_a: ``n d``, embeddings of one view; normalized inside the function.
+        z_b: ``n d``, embeddings of the other view; row ``i`` shows the same image as row ``i`` of ``z_a``.
+        temperature: Divisor of the similarities; smaller values weight the nearest negatives more.
 
     Returns:
-        ``()``: mean over the 2n rows.
+        ``()``, the mean over the 2n rows.
 
     Raises:
-        ShapeError: The embeddings are not two equal ``n d``, or there is a single pair, which has no negatives.
-        DataError: The embeddings are not of floats.
+        ShapeError: The embeddings do not have the same shape ``n d``, or there is a single pair, without negatives.
+        DataError: The embeddings are not of a floating-point dtype.
         OptionError: The temperature is not positive.
-        PretextkitError: The gradient is to be differentiated in its turn (``create_graph=True``).
+        PretextkitError: A second derivative is requested (``create_graph=True``).
 
     Example:
         >>> z = torch.eye(4)
@@ -47,16 +47,16 @@ def nt_xent_loss(z_a: Tensor, z_b: Tensor, *, temperature: float = 0.5) -> Tenso
     """
     if z_a.ndim != 2 or z_a.shape != z_b.shape:
         raise ShapeError(
-            "two embeddings of one shape n d",
+            "two embeddings of the same shape n d",
             got=f"{tuple(z_a.shape)} and {tuple(z_b.shape)}",
             fix="Embed both views of the same images.",
         )
     rank, processes = current_rank()
     if len(z_a) * processes < 2:
         raise ShapeError(
-            "a batch of at least 2 images, as the others are the negatives",
+            "a batch of at least 2 images, because other images are the negatives",
             got=len(z_a),
-            fix="Raise the batch size, and drop a last batch of one.",
+            fix="Increase the batch size, and drop a last batch of one image.",
         )
     check_rows(z_a, "embeddings")
     check_floats(z_b, "embeddings")
@@ -69,9 +69,9 @@ def nt_xent_loss(z_a: Tensor, z_b: Tensor, *, temperature: float = 0.5) -> Tenso
 
 
 class _NTXent(torch.autograd.Function):
-    """Mean cross entropy of some rows of ``z z^T / temperature`` without its diagonal; ``z``: ``m d``, normalized.
+    """Mean cross entropy of some rows of ``z z^T / temperature`` without the diagonal; ``z`` is ``m d``, normalized.
 
-    The rows are this process's, ``first`` to ``first + rows``: one view of its images, then the other.
+    The rows ``first`` to ``first + rows`` belong to this process: one view of its images, then the other view.
     """
 
     @staticmethod
@@ -80,14 +80,14 @@ class _NTXent(torch.autograd.Function):
         gradient = torch.zeros_like(z)
         total = z.new_zeros(())
         for chunk in row_chunks(rows, len(z), z.device):
-            here, own = torch.arange(len(chunk), device=z.device), first + chunk
+            index, own = torch.arange(len(chunk), device=z.device), first + chunk
             logits = z[own] @ z.T / temperature
-            logits[here, own] = -torch.inf
-            positive = logits[here, partner[chunk]]
+            logits[index, own] = -torch.inf
+            positive = logits[index, partner[chunk]]
             normalizer = logits.logsumexp(1)
             total += (normalizer - positive).sum()
             slope = logits.sub_(normalizer[:, None]).exp_()  # d loss / d logits
-            slope[here, partner[chunk]] -= 1
+            slope[index, partner[chunk]] -= 1
             gradient[own] += slope @ z
             gradient.addmm_(slope.T, z[own])
         ctx.save_for_backward(gradient / (rows * temperature))
@@ -95,10 +95,10 @@ class _NTXent(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:
-        if torch.is_grad_enabled():  # once_differentiable lets this pass, and second derivatives would be wrong
+        if torch.is_grad_enabled():  # once_differentiable misses this case, and second derivatives would be wrong
             raise PretextkitError(
-                "nt_xent_loss can be differentiated once.",
-                fix="Leave create_graph=True out, or write the loss in torch.",
+                "nt_xent_loss can be differentiated only once.",
+                fix="Remove create_graph=True, or compute the loss with torch operations.",
             )
         (gradient,) = ctx.saved_tensors
         return upstream * gradient, None, None, None

@@ -1,4 +1,4 @@
-"""How far reconstructed pixels are from the true ones."""
+"""Reconstruction loss and peak signal-to-noise ratio."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ __all__ = ["weighted_mse"]
 
 
 def weighted_mse(predictions: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Average the squared error of the pixels, each with its own weight.
+    """Compute the weighted mean squared error of pixels.
 
-    Where :func:`~pretextkit.functional.pretrain` runs on several processes, the sum of weights is the mean of theirs,
-    so that the mean over the processes of what each returns is that of the whole batch.
+    When :func:`~pretextkit.functional.pretrain` runs on several processes, the sum of weights is averaged over
+    processes. The mean over processes of the returned errors is therefore the error of the full batch.
 
     Args:
         predictions: ``b c h w``.
         targets: ``b c h w``.
-        weights: ``b 1 h w``, at least 0; a bool mask counts its True pixels alone.
+        weights: ``b 1 h w``, nonnegative; a bool mask selects pixels.
 
     Returns:
-        ``()``: the sum of weight times error over the sum of weights; 0 where all weights are.
+        ``()``, the sum of weight times error over the sum of weights; 0 if all weights are 0.
 
     Raises:
-        ShapeError: They have other shapes, which would be stretched to fit one another.
-        DataError: They are not of floats.
+        ShapeError: The shapes differ; broadcasting is not allowed.
+        DataError: An argument is not of a floating-point dtype.
 
     Example:
         >>> weights = torch.tensor([[[[1.0, 3.0]]]])
@@ -40,7 +40,7 @@ def weighted_mse(predictions: Tensor, targets: Tensor, weights: Tensor) -> Tenso
         raise ShapeError(
             "predictions and targets b c h w, and weights b 1 h w",
             got=f"{tuple(predictions.shape)}, {tuple(targets.shape)} and {tuple(weights.shape)}",
-            fix="Scale predictions to their targets, and give each pixel one weight.",
+            fix="Resize predictions to their targets, and pass one weight for each pixel.",
         )
     check_floats(predictions, "predictions")
     check_floats(targets, "targets")

@@ -1,7 +1,7 @@
-"""Figures of views, features, accuracies, training and anomalies, drawn with matplotlib (extra ``plot``).
+"""Plots of views, features, accuracies, training and anomalies, drawn with matplotlib (extra ``plot``).
 
-Each function takes plain data and returns a ``matplotlib.figure.Figure``. Nothing is shown and pyplot is not used, so
-that they work without a screen: save a figure with ``figure.savefig("views.png")``, or let a notebook display it.
+Each function takes plain data and returns a ``matplotlib.figure.Figure``. Plots do not use pyplot and work without a
+screen: save a figure with ``figure.savefig("views.png")``, or display it in a notebook.
 """
 
 from pretextkit.plots._anomalies import reconstruction_panel, score_histogram

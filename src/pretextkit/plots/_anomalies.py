@@ -1,4 +1,4 @@
-"""What anomaly scores find, and how far apart they are."""
+"""Plots of anomaly scores: reconstructions of extreme images, and score histograms."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pretextkit.contracts import as_float
 from pretextkit.errors import DataError, ShapeError
-from pretextkit.plots._figures import displayable, new_figure, require_count
+from pretextkit.plots._figures import check_count, displayable, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,25 +22,25 @@ BINS = 60
 def reconstruction_panel(
     images: Tensor, reconstructions: Tensor, maps: Tensor, scores: Tensor, *, count: int = 6, title: str = ""
 ) -> Figure:
-    """Draw the highest- and the lowest-scoring images, their reconstructions and their maps of the error.
+    """Draw the highest- and lowest-scoring images, their reconstructions and error maps.
 
-    All maps share one scale from 0 on, so that a dark one says that nothing is strange. Look at them: an error that
-    lies on every edge tells of a model that is too weak, and one without any of a model that copies.
+    All maps share one scale that starts at 0: dark maps have low error. An error on every edge indicates a model that
+    is too weak; no error anywhere indicates a model that copies its input.
 
     Args:
         images: ``n c h w``, uint8 or float in [0, 1].
         reconstructions: ``n c h w``, float in [0, 1].
         maps: ``n h w``, at least 0.
         scores: ``n``.
-        count: Images from either end, at most.
-        title: Written above.
+        count: Maximum number of images from either end.
+        title: Title of the figure.
 
     Returns:
         A figure to save or display.
 
     Raises:
         OptionError: ``count`` is below 1.
-        ShapeError: The four are not of the same images.
+        ShapeError: Images, reconstructions, maps and scores do not match.
         PretextkitError: matplotlib is not installed.
 
     Example:
@@ -49,19 +49,19 @@ def reconstruction_panel(
         >>> [axes.get_title() for axes in figure.axes[::3]]
         ['highest\\n4', '3', 'lowest\\n0', '1']
     """
-    require_count(count, default=6)
+    check_count(count, default=6)
     size = (len(images), *images.shape[2:])
     if reconstructions.shape != images.shape or maps.shape != size or scores.shape != size[:1]:
         shapes = ", ".join(str(tuple(each.shape)) for each in (images, reconstructions, maps, scores))
         raise ShapeError(
             "images and reconstructions n c h w, maps n h w and scores n of the same images",
             got=f"shapes {shapes}",
-            fix="Pass what reconstruction_anomaly_score gives, with its images.",
+            fix="Pass the result of reconstruction_anomaly_score with its images.",
         )
     order = scores.cpu().argsort(descending=True)
     highest, lowest = order[:count].tolist(), order[count:].flip(0)[:count].tolist()
     chosen = [*highest, *lowest]
-    brightest = max(float(maps[chosen].max()), 1e-12)
+    largest_error = max(float(maps[chosen].max()), 1e-12)
 
     columns = len(chosen)
     figure = new_figure(1.1 * columns + 1.2, 3.7 + (0.3 if title else 0))
@@ -70,7 +70,7 @@ def reconstruction_panel(
         for line, (name, picture) in enumerate(zip(("input", "reconstruction", "error"), shown, strict=True)):
             axes = figure.add_subplot(3, columns, line * columns + column + 1)
             is_map = line == 2
-            cmap, top = ("magma", brightest) if is_map else ("gray", 1)
+            cmap, top = ("magma", largest_error) if is_map else ("gray", 1)
             axes.imshow(picture, cmap=cmap, vmin=0, vmax=top, interpolation="nearest")
             axes.set_xticks([])
             axes.set_yticks([])
@@ -85,16 +85,15 @@ def reconstruction_panel(
 
 
 def score_histogram(normal: Tensor, anomalous: Tensor, *, threshold: float | None = None, title: str = "") -> Figure:
-    """Draw how the scores of normal and of anomalous images are distributed, each as shares of their own number.
+    """Draw histograms of the scores of normal and of anomalous images, each normalized to sum 1.
 
-    Scores beyond the highest hundredth of both are counted in the last bar, so that a few far ones do not crowd the
-    rest together.
+    The last bar also counts the highest 1 % of all scores, because outliers would compress the other bars.
 
     Args:
-        normal: ``n`` scores.
-        anomalous: ``m`` scores.
-        threshold: Drawn as a line, for example that of a calibration.
-        title: Written above.
+        normal: ``n`` scores of normal images.
+        anomalous: ``m`` scores of anomalous images.
+        threshold: Score to mark by a line, for example the threshold of a calibration; None draws no line.
+        title: Title of the figure.
 
     Returns:
         A figure to save or display.
@@ -109,12 +108,12 @@ def score_histogram(normal: Tensor, anomalous: Tensor, *, threshold: float | Non
         ['normal (50)', 'anomalous (20)', 'threshold 0.9']
     """
     both = torch.cat([normal.flatten(), anomalous.flatten()]).float().cpu()
-    odd = int((~both.isfinite()).sum())
-    if odd or not (normal.numel() and anomalous.numel()):
+    nonfinite = int((~both.isfinite()).sum())
+    if nonfinite or not (normal.numel() and anomalous.numel()):
         raise DataError(
             "finite scores of normal and of anomalous images",
-            got=f"{normal.numel()} and {anomalous.numel()}, of which {odd} are NaN or infinite",
-            fix="Pass AnomalyScores.scores of both.",
+            got=f"{normal.numel()} and {anomalous.numel()} scores, of which {nonfinite} are NaN or infinite",
+            fix="Pass AnomalyScores.scores of both kinds of images.",
         )
     low, high = float(both.min()), float(both.sort().values[int(0.99 * (len(both) - 1))])
     if threshold is not None:
@@ -124,13 +123,13 @@ def score_histogram(normal: Tensor, anomalous: Tensor, *, threshold: float | Non
     axes = figure.add_subplot()
     for name, scores, color in (("normal", normal, "tab:blue"), ("anomalous", anomalous, "tab:red")):
         values = scores.detach().flatten().float().cpu().clamp(max=high)
-        shares = torch.full((len(values),), 1 / len(values))
+        weights = torch.full((len(values),), 1 / len(values))
         label = f"{name} ({len(values)})"
-        axes.hist(values.numpy(), BINS, range=(low, high), weights=shares.numpy(), color=color, alpha=0.6, label=label)
+        axes.hist(values.numpy(), BINS, range=(low, high), weights=weights.numpy(), color=color, alpha=0.6, label=label)
     if threshold is not None:
         axes.axvline(threshold, color="black", linestyle="--", linewidth=1, label=f"threshold {threshold:.3g}")
     axes.set_xlabel("anomaly score")
-    axes.set_ylabel("share of images")
+    axes.set_ylabel("fraction of images")
     axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
     axes.spines[["top", "right"]].set_visible(False)
     if title:

@@ -1,4 +1,4 @@
-"""Accuracies side by side."""
+"""Plot of accuracies as bars."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ __all__ = ["accuracies_of", "comparison"]
 
 
 def comparison(rows: Mapping[str, float | Sequence[float]], *, title: str = "") -> Figure:
-    """Draw one bar for each name, as long as its accuracy in percent.
+    """Draw accuracies in percent as horizontal bars.
 
-    A bar of several accuracies, one a seed, is as long as their mean and carries their sample standard deviation as
-    an error bar. The axis starts at zero: bars are compared by their length.
+    Rows with accuracies of several seeds show the mean, and the sample standard deviation as an error bar. The axis
+    starts at zero, because readers compare bars by their length.
 
     Args:
-        rows: Name to accuracy in [0, 1], or to the accuracies of several seeds; drawn from the top down.
-        title: Written above.
+        rows: Mapping from names to an accuracy in [0, 1], or to the accuracies of several seeds; drawn from top to
+            bottom.
+        title: Title of the figure.
 
     Returns:
         A figure to save or display.
@@ -58,7 +59,7 @@ def comparison(rows: Mapping[str, float | Sequence[float]], *, title: str = "") 
         )
     axes.set_yticks(range(len(means)), list(accuracies))
     axes.invert_yaxis()
-    axes.set_xlim(0, 118)  # room for the numbers beside bars of 100 %
+    axes.set_xlim(0, 118)  # leaves room for the numbers beside bars of 100 %
     axes.set_xticks(range(0, 101, 20))
     axes.set_xlabel("accuracy in %" + (", mean and standard deviation over seeds" if several else ""))
     axes.spines[["top", "right"]].set_visible(False)
@@ -68,10 +69,10 @@ def comparison(rows: Mapping[str, float | Sequence[float]], *, title: str = "") 
 
 
 def accuracies_of(name: str, row: float | Sequence[float]) -> list[float]:
-    """Give a row's accuracies as a list, one or several.
+    """Convert the accuracy or accuracies of a row to a list.
 
     Raises:
-        DataError: There is none, or one is not in [0, 1].
+        DataError: There is no accuracy, or one is not in [0, 1].
     """
     values = [float(value) for value in row] if isinstance(row, Sequence) else [float(row)]
     wrong = [value for value in values if not 0 <= value <= 1]
@@ -79,6 +80,6 @@ def accuracies_of(name: str, row: float | Sequence[float]) -> list[float]:
         raise DataError(
             f"accuracies of {name!r} in [0, 1]",
             got=wrong[0] if wrong else "none",
-            fix="Pass shares, not percentages.",
+            fix="Pass fractions, not percentages.",
         )
     return values

@@ -1,4 +1,4 @@
-"""Features as points in the plane."""
+"""Scatter plot of features in two dimensions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pretextkit._validation._data import check_labels
 from pretextkit.errors import DataError, ShapeError
-from pretextkit.plots._figures import MARKERS, PALETTE, class_name, new_figure, require_names
+from pretextkit.plots._figures import MARKERS, PALETTE, check_names, class_name, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.collections import PathCollection
@@ -22,24 +22,23 @@ LEGEND_ROWS = 20
 
 
 def embedding(features: Tensor, labels: Any = None, class_names: Sequence[str] = (), *, title: str = "") -> Figure:
-    """Draw features as points, in the color and the marker of their class.
+    """Draw features as points, with a color and a marker for each class.
 
-    Features of more than two columns are projected onto their first two principal components, the plane in which they
-    vary most; the axes say how much of their variance that shows. It is a shadow: what is apart in it is apart, but
-    what is together in it need not be. Two columns are drawn as they are, so that the output of t-SNE or UMAP can be
-    passed.
+    Features with more than two columns are projected onto their first two principal components; the axes show the
+    explained variance. Points that are separate in the projection are separate in feature space, but points that are
+    close in the projection may not be. Two columns are drawn directly, for example the output of t-SNE or UMAP.
 
     Args:
         features: ``n d``.
-        labels: ``n``; -1 is unlabeled and drawn small and gray.
-        class_names: Of the labels 0, 1, …; without them, the labels' numbers.
-        title: Written above.
+        labels: ``n``; points with label -1 (unlabeled) are small and gray. None draws all points in one style.
+        class_names: Names of the labels 0, 1, …; by default the numbers.
+        title: Title of the figure.
 
     Returns:
         A figure to save or display.
 
     Raises:
-        ShapeError: The features are not ``n d`` with two or more of each, or there is not one label for each.
+        ShapeError: The features are not ``n d`` with n, d >= 2, or there is not one label for each row.
         DataError: Features are NaN or infinite.
         OptionError: A class has no name.
         PretextkitError: matplotlib is not installed.
@@ -53,14 +52,14 @@ def embedding(features: Tensor, labels: Any = None, class_names: Sequence[str] =
     points = features.detach().cpu().double()
     if points.ndim != 2 or min(points.shape) < 2:
         raise ShapeError(
-            "features n d, two or more of each",
+            "features n d with n, d >= 2",
             got=f"shape {tuple(features.shape)}",
-            fix="Pass what extract_features gives for one layer, or points in the plane.",
+            fix="Pass the features of one layer from extract_features, or points n 2.",
         )
     if not points.isfinite().all():
         raise DataError("finite features", got="NaN or inf", fix="Check the model's weights.")
     classes = torch.full((len(points),), -1) if labels is None else check_labels(labels, len(points))
-    require_names(int(classes.max()) + 1, class_names)
+    check_names(int(classes.max()) + 1, class_names)
 
     names = ["dimension 1", "dimension 2"]
     if points.shape[1] > 2:
@@ -74,14 +73,14 @@ def embedding(features: Tensor, labels: Any = None, class_names: Sequence[str] =
             name = "images" if labels is None else "unlabeled"
             axes.scatter(x.numpy(), y.numpy(), size / 2, "#999999", marker=".", linewidths=0, label=name)
             continue
-        # every hundred classes have each pair of a color and a marker once
+        # 100 consecutive classes have distinct pairs of color and marker
         color, marker = PALETTE[label % 10], MARKERS[(label + label // 10) % 10]
         name = class_name(label, class_names)
         axes.scatter(x.numpy(), y.numpy(), size, color, marker=marker, linewidths=0, alpha=0.75, label=name)
     low, high = points.amin(0), points.amax(0)
     reach = 0.55 * float((high - low).max()) or 1.0
     (left, right), (bottom, top) = ((middle - reach, middle + reach) for middle in ((low + high) / 2).tolist())
-    axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")  # distances are the same in every direction
+    axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")  # equal scales keep distances comparable
     axes.set_xlabel(names[0])
     axes.set_ylabel(names[1])
     axes.spines[["top", "right"]].set_visible(False)
@@ -89,20 +88,21 @@ def embedding(features: Tensor, labels: Any = None, class_names: Sequence[str] =
         columns = -(-len(axes.collections) // LEGEND_ROWS)
         legend = figure.legend(loc="outside right upper", ncols=columns, frameon=False, fontsize="small")
         for handle in legend.legend_handles:
-            cast("PathCollection", handle).set(sizes=[40.0], alpha=1.0)  # to be seen where points are small
+            cast("PathCollection", handle).set(sizes=[40.0], alpha=1.0)  # visible even if points are small
     if title:
         axes.set_title(title)
-    figure.draw_without_rendering()  # axes of a fixed aspect find their place in a second layout only
+    figure.draw_without_rendering()  # axes with a fixed aspect need a second layout pass
     return figure
 
 
 def principal_components(features: Tensor) -> tuple[Tensor, list[float]]:
-    """Project ``n d`` onto the two directions in which they vary most.
+    """Project features ``n d`` onto their first two principal components.
 
-    A direction has two signs; here its largest weight is positive, so that the picture is the same everywhere.
+    The sign of a component is arbitrary; here its largest weight is positive, which makes the result reproducible.
 
     Returns:
-        ``n 2``, around zero, and the shares of the whole variance that the two have; zeros where nothing varies.
+        Centered points ``n 2``, and the fractions of variance explained by the two components (0 for constant
+        features).
 
     Example:
         >>> points, shares = principal_components(torch.tensor([[1.0, 0.0, 0.0], [3.0, 0.0, 0.0]]))

@@ -1,4 +1,4 @@
-"""Figures without pyplot, which would keep them alive and look for a screen, images as they take them, and colors."""
+"""Shared parts of plots: figures without pyplot (which keeps figures alive and needs a screen), images, colors."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ __all__ = [
     "ORANGE",
     "PALETTE",
     "SKY",
+    "check_count",
+    "check_names",
     "class_name",
     "displayable",
     "draw_image",
     "grid_of_tiles",
     "new_figure",
     "outlined",
-    "require_count",
-    "require_names",
     "stretch",
 ]
 
@@ -44,13 +44,13 @@ PALETTE = (
     "#717581",
     "#92dadd",
 )
-"""Ten colors that the color-blind can tell apart (Petroff 2021, arXiv 2107.02270)."""
+"""Ten colors that are distinct under color blindness (Petroff 2021, arXiv 2107.02270)."""
 
 SKY, ORANGE = "#56b4e9", "#e69f00"
-"""Two more such, for lines on images, which may be dark or light (Okabe & Ito 2008)."""
+"""Two such colors for lines on dark or light images (Okabe & Ito 2008)."""
 
 MARKERS = "osDv^<>P*X"
-"""Lines and points are told apart without their colors, too."""
+"""Markers that keep lines and points distinct without colors."""
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -73,7 +73,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def stretch(image: Tensor) -> Tensor:
-    """Bring an image ``c h w`` that is not in [0, 1] there, its darkest value to black and its lightest to white.
+    """Rescale an image ``c h w`` to [0, 1] by its minimum and maximum, if it exceeds [0, 1].
 
     Example:
         >>> import torch
@@ -86,7 +86,7 @@ def stretch(image: Tensor) -> Tensor:
 
 
 def displayable(image: Tensor) -> Any:
-    """Give ``h w`` of a gray and ``h w 3`` of a color image, as matplotlib wants them.
+    """Convert an image ``c h w`` to the layout of matplotlib: ``h w`` if gray, ``h w 3`` if color.
 
     Example:
         >>> import torch
@@ -98,14 +98,14 @@ def displayable(image: Tensor) -> Any:
 
 
 def draw_image(axes: Axes, image: Tensor) -> None:
-    """Show an image ``c h w`` without ticks, values of 0 black and of 1 white."""
+    """Draw an image ``c h w`` without ticks, from 0 (black) to 1 (white)."""
     axes.imshow(displayable(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])
 
 
 def grid_of_tiles(tiles: Sequence[Tensor]) -> Tensor:
-    """Put nine tiles into a white 3x3 grid, a pixel apart: nine times ``n c p p`` to ``n c 3p+2 3p+2``.
+    """Arrange nine tiles ``n c p p`` in a white 3x3 grid with gaps of one pixel: ``n c 3p+2 3p+2``.
 
     Example:
         >>> grid_of_tiles([torch.zeros(2, 1, 4, 4)] * 9).shape
@@ -117,14 +117,14 @@ def grid_of_tiles(tiles: Sequence[Tensor]) -> Tensor:
 
 
 def outlined(width: float = 2.0) -> list[Any]:
-    """Give the effects of white text that can be read on any image: black around it."""
+    """Make path effects that outline white text in black, for use on any image."""
     from matplotlib.patheffects import withStroke
 
     return [withStroke(linewidth=width, foreground="black")]
 
 
-def require_count(count: int, default: int) -> None:
-    """Refuse to draw no images.
+def check_count(count: int, default: int) -> None:
+    """Check the number of images to draw.
 
     Raises:
         OptionError: ``count`` is below 1.
@@ -133,7 +133,7 @@ def require_count(count: int, default: int) -> None:
 
 
 def class_name(label: int, class_names: Sequence[str]) -> str:
-    """Give a class its name, or its number where there are no names.
+    """Look up the name of a class; its number if there are no names.
 
     Example:
         >>> class_name(1, ["sky", "road"]), class_name(1, [])
@@ -142,8 +142,8 @@ def class_name(label: int, class_names: Sequence[str]) -> str:
     return class_names[label] if class_names else str(label)
 
 
-def require_names(classes: int, class_names: Sequence[str]) -> None:
-    """Refuse names, where there are any, that leave out one of ``classes`` classes.
+def check_names(classes: int, class_names: Sequence[str]) -> None:
+    """Check that class names, if there are any, cover all ``classes`` classes.
 
     Raises:
         OptionError: A class has no name.

@@ -1,4 +1,4 @@
-"""What a network puts into holes."""
+"""Plot of filled holes beside the originals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from pretextkit.batches import Masked
 from pretextkit.errors import ShapeError
 from pretextkit.losses import psnr, weighted_mse
-from pretextkit.plots._figures import ORANGE, draw_image, new_figure, require_count
+from pretextkit.plots._figures import ORANGE, check_count, draw_image, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,25 +20,24 @@ __all__ = ["inpainting"]
 
 
 def inpainting(batch: Masked, filled: Tensor, *, count: int = 6, title: str = "") -> Figure:
-    """Draw images with their hidden pixels, with these filled, and as they were.
+    """Draw images with holes, the filled images, and the originals.
 
-    Only hidden pixels of ``filled`` are shown, the others are those of the image: what a decoder makes of pixels that
-    it sees says little. A line runs around the hidden ones. Above stands how near to the truth they come (peak
-    signal-to-noise ratio, in decibels): filled, and where the batch has left them, which for a context encoder is the
-    mean color.
+    Only hidden pixels are taken from ``filled``; visible pixels come from the image. A line outlines the hidden pixels.
+    Titles give the peak signal-to-noise ratio of the hidden pixels in decibels, after filling and before; a context
+    encoder fills with the mean color before.
 
     Args:
-        batch: What ``views`` of a context encoder gives, or of a denoising task.
-        filled: ``b c h w``, in [0, 1]: what the model makes of ``batch.visible``, everywhere or in the hole only.
-        count: Images, at most.
-        title: Written above.
+        batch: Batch from ``views`` of a context encoder or of a denoising task.
+        filled: ``b c h w`` in [0, 1], the reconstruction of ``batch.visible``, of all pixels or of the hole only.
+        count: Maximum number of images.
+        title: Title of the figure.
 
     Returns:
         A figure to save or display.
 
     Raises:
         OptionError: ``count`` is below 1.
-        ShapeError: ``filled`` or a field of the batch is not of the same images.
+        ShapeError: The shapes of ``filled`` and of the batch do not match.
         PretextkitError: matplotlib is not installed.
 
     Example:
@@ -48,7 +47,7 @@ def inpainting(batch: Masked, filled: Tensor, *, count: int = 6, title: str = ""
         >>> figure.axes[1].get_title()
         'PSNR 20.0 dB'
     """
-    require_count(count, default=6)
+    check_count(count, default=6)
     size = (len(batch.target), 1, *batch.target.shape[2:])
     same = batch.visible.shape == filled.shape == batch.target.shape and batch.mask.shape == size
     if not same or batch.mask.dtype != torch.bool:
@@ -56,7 +55,7 @@ def inpainting(batch: Masked, filled: Tensor, *, count: int = 6, title: str = ""
         raise ShapeError(
             "visible, target and filled b c h w and a bool mask b 1 h w of the same images",
             got=f"visible, mask, target and filled of shapes {shapes}",
-            fix="Pass what views gives, and what the model makes of its visible images.",
+            fix="Pass a batch from views, and the reconstruction of its visible images.",
         )
     pasted = torch.where(batch.mask, filled.to(batch.visible), batch.visible)
     columns = min(count, len(pasted))
@@ -69,8 +68,8 @@ def inpainting(batch: Masked, filled: Tensor, *, count: int = 6, title: str = ""
             if line < 2:
                 _outline(axes, mask[0])
                 if mask.any():
-                    found = float(psnr(weighted_mse(image[column][None], target[None], mask[None])))
-                    axes.set_title(f"{'PSNR ' if column == 0 else ''}{found:.1f} dB", fontsize="small")
+                    decibels = float(psnr(weighted_mse(image[column][None], target[None], mask[None])))
+                    axes.set_title(f"{'PSNR ' if column == 0 else ''}{decibels:.1f} dB", fontsize="small")
             if column == 0:
                 axes.set_ylabel(name, rotation="horizontal", ha="right", va="center")
     if title:
@@ -79,12 +78,12 @@ def inpainting(batch: Masked, filled: Tensor, *, count: int = 6, title: str = ""
 
 
 def _outline(axes: Axes, mask: Tensor) -> None:
-    """Draw the edges between pixels where ``mask`` ``h w`` changes, the image's own edge included."""
+    """Draw the pixel edges at which ``mask`` (``h w``) changes, including the edge of the image."""
     from matplotlib.collections import LineCollection
 
     inside = torch.nn.functional.pad(mask.cpu().int(), (1, 1, 1, 1))
-    upright = (inside[1:-1].diff(dim=1)).nonzero().tolist()  # row, and the column whose left edge it is
-    level = (inside[:, 1:-1].diff(dim=0)).nonzero().tolist()
-    edges = [[(x - 0.5, y - 0.5), (x - 0.5, y + 0.5)] for y, x in upright]
-    edges += [[(x - 0.5, y - 0.5), (x + 0.5, y - 0.5)] for y, x in level]
+    vertical = (inside[1:-1].diff(dim=1)).nonzero().tolist()  # row, and column to the right of the edge
+    horizontal = (inside[:, 1:-1].diff(dim=0)).nonzero().tolist()
+    edges = [[(x - 0.5, y - 0.5), (x - 0.5, y + 0.5)] for y, x in vertical]
+    edges += [[(x - 0.5, y - 0.5), (x + 0.5, y - 0.5)] for y, x in horizontal]
     axes.add_collection(LineCollection(edges, colors=ORANGE, linewidths=1, capstyle="projecting", clip_on=False))

@@ -1,4 +1,4 @@
-"""A jigsaw puzzle, and its solution."""
+"""Plot of jigsaw puzzles and their solutions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pretextkit.batches import Tiles
 from pretextkit.errors import DataError, ShapeError
-from pretextkit.plots._figures import draw_image, grid_of_tiles, new_figure, outlined, require_count
+from pretextkit.plots._figures import check_count, draw_image, grid_of_tiles, new_figure, outlined
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,17 +18,16 @@ __all__ = ["jigsaw_tiles"]
 
 
 def jigsaw_tiles(batch: Tiles, orders: Tensor, *, count: int = 6, title: str = "") -> Figure:
-    """Draw the nine tiles of images as a jigsaw task shows them, and put back to where they belong.
+    """Draw the nine shuffled tiles of images, and the same tiles in their original order.
 
-    A tile carries the number of its place in the image: 0 is above left, 8 below right. If you cannot solve the puzzle
-    either, the tiles are too small or the images have too little in them. Tiles are stretched to [0, 1] one by one
-    where they are outside.
+    Numbers give the position of a tile in the image, from 0 (top left) to 8 (bottom right). If you cannot solve the
+    puzzle, the tiles are too small or the images have too little content. Tiles outside [0, 1] are rescaled one by one.
 
     Args:
-        batch: What ``views`` of a jigsaw task gives.
-        orders: ``k 9``: which tile comes to each place in each order, as in ``task.orders``.
-        count: Images, at most.
-        title: Written above.
+        batch: Batch from ``views`` of a jigsaw task.
+        orders: ``k 9``, the tile at each position in each order, as in ``task.orders``.
+        count: Maximum number of images.
+        title: Title of the figure.
 
     Returns:
         A figure to save or display.
@@ -36,7 +35,7 @@ def jigsaw_tiles(batch: Tiles, orders: Tensor, *, count: int = 6, title: str = "
     Raises:
         OptionError: ``count`` is below 1.
         ShapeError: There are not nine tiles, or ``orders`` are not ``k 9``.
-        DataError: ``orders`` lacks one that the batch names.
+        DataError: ``orders`` lacks an order of the batch.
         PretextkitError: matplotlib is not installed.
 
     Example:
@@ -46,24 +45,24 @@ def jigsaw_tiles(batch: Tiles, orders: Tensor, *, count: int = 6, title: str = "
         >>> "".join(text.get_text() for text in figure.axes[0].texts)
         '876543210'
     """
-    require_count(count, default=6)
+    check_count(count, default=6)
     if len(batch.tiles) != 9 or orders.ndim != 2 or orders.shape[1] != 9:
         raise ShapeError(
             "nine tiles and orders k 9",
             got=f"{len(batch.tiles)} tiles and orders of shape {tuple(orders.shape)}",
-            fix="Pass what the task's views gives, and task.orders.",
+            fix="Pass a batch from task.views, and task.orders.",
         )
     chosen = batch.permutation[:count].tolist()
     if not chosen or min(chosen) < 0 or max(chosen) >= len(orders):
         raise DataError(
-            f"numbers of the {len(orders)} orders",
+            f"permutations from 0 to {len(orders) - 1}",
             got=max(chosen, key=abs) if chosen else "an empty batch",
             fix="Pass the orders of the task that made the batch.",
         )
     shown = torch.stack([tile[:count].detach().cpu() for tile in batch.tiles])  # 9 n c p p
-    cells = orders.cpu()[chosen]
-    solved = torch.stack([shown[order.argsort(), image] for image, order in enumerate(cells)], 1)
-    rows = (("shown", shown, cells), ("solved", solved, torch.arange(9).expand(len(chosen), 9)))
+    positions = orders.cpu()[chosen]
+    solved = torch.stack([shown[order.argsort(), image] for image, order in enumerate(positions)], 1)
+    rows = (("shown", shown, positions), ("solved", solved, torch.arange(9).expand(len(chosen), 9)))
 
     figure = new_figure(1.6 * len(chosen) + 0.7, 3.6 + (0.3 if title else 0))
     for line, (name, tiles, numbers) in enumerate(rows):

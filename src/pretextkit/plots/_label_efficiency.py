@@ -1,4 +1,4 @@
-"""Accuracy against the number of labels, a line for each row."""
+"""Plot of accuracy against the number of labels."""
 
 from __future__ import annotations
 
@@ -18,21 +18,23 @@ __all__ = ["label_efficiency"]
 
 
 def label_efficiency(rows: Mapping[str, Mapping[int, float | Sequence[float]]], *, title: str = "") -> Figure:
-    """Draw how accuracy grows with the number of labels.
+    """Draw accuracy against the number of labels, as one line per row.
 
-    A line goes through the means over seeds, within a band of one sample standard deviation to either side. Labels are
-    on a logarithmic axis, on which ten times as many are always as far.
+    Lines show means over seeds, and bands show one sample standard deviation to either side. The axis of labels is
+    logarithmic.
 
     Args:
-        rows: Name to number of labels to accuracy in [0, 1], or to the accuracies of several seeds, as
-            :meth:`Comparison.label_efficiency <pretextkit.functional.Comparison.label_efficiency>` gives them.
-        title: Written above.
+        rows: Mapping from names to mappings from numbers of labels to an accuracy in [0, 1], or to the accuracies of
+            several seeds, as from
+            :meth:`Comparison.label_efficiency <pretextkit.functional.Comparison.label_efficiency>`.
+        title: Title of the figure.
 
     Returns:
         A figure to save or display.
 
     Raises:
-        DataError: There is no row, a row has no accuracy, an accuracy is not in [0, 1], or a number of labels below 1.
+        DataError: There is no row, a row has no accuracy, an accuracy is not in [0, 1], or a number of labels is
+            below 1.
         PretextkitError: matplotlib is not installed.
 
     Example:
@@ -51,7 +53,7 @@ def label_efficiency(rows: Mapping[str, Mapping[int, float | Sequence[float]]], 
         )
     ticks = sorted({labels for line in lines.values() for labels in line})
     if ticks[0] < 1:
-        raise DataError("numbers of labels of at least 1", got=ticks[0], fix="Pass numbers, not shares.")
+        raise DataError("numbers of labels >= 1", got=ticks[0], fix="Pass numbers of labels, not fractions.")
     several = any(len(values) > 1 for line in lines.values() for values in line.values())
 
     figure = new_figure(7, 4.2 + (0.3 if title else 0))
@@ -61,7 +63,7 @@ def label_efficiency(rows: Mapping[str, Mapping[int, float | Sequence[float]]], 
         labels = list(line)
         means = [100 * mean(values) for values in line.values()]
         spreads = [100 * stdev(values) if len(values) > 1 else 0.0 for values in line.values()]
-        marker, style = MARKERS[number % len(MARKERS)], "-" if number < 10 else "--"  # there are ten colors
+        marker, style = MARKERS[number % len(MARKERS)], "-" if number < 10 else "--"  # the palette has ten colors
         (drawn,) = axes.plot(labels, means, marker=marker, linestyle=style, markersize=5, label=name)
         if any(spreads):
             low, high = zip(*((m - s, m + s) for m, s in zip(means, spreads, strict=True)), strict=True)

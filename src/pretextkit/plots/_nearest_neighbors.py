@@ -1,4 +1,4 @@
-"""Which images a network finds alike."""
+"""Plot of nearest neighbors in feature space."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pretextkit._validation._options import check_int
 from pretextkit.contracts import as_float
 from pretextkit.errors import OptionError, ShapeError
 from pretextkit.evaluation._knn import cosine_neighbors
-from pretextkit.plots._figures import ORANGE, SKY, class_name, draw_image, new_figure, require_count, require_names
+from pretextkit.plots._figures import ORANGE, SKY, check_count, check_names, class_name, draw_image, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,30 +35,30 @@ def nearest_neighbors(
     count: int = 6,
     title: str = "",
 ) -> Figure:
-    """Draw images and beside each its most similar ones out of a database, the nearest first.
+    """Draw query images beside their nearest neighbors in a database, nearest first.
 
-    Similarity is the cosine of the features, as in :func:`~pretextkit.functional.knn_probe`, and stands above. With
-    labels, neighbors are framed: a solid line where theirs is the query's, a dashed one where it is another. A query
-    that is itself in the database finds itself: take queries from test and the database from train.
+    Titles give the cosine similarity of the features, as in :func:`~pretextkit.functional.knn_probe`. With labels,
+    frames are solid for neighbors of the query's class and dashed for others. A query in the database finds itself:
+    take queries from the test images and the database from the training images.
 
     Args:
         query_images: ``m c h w``, uint8 or float in [0, 1].
-        database_images: ``n c h w``, likewise.
-        query_features: ``m d``.
-        database_features: ``n d``.
-        query_labels: ``m``; -1 is unlabeled.
-        database_labels: ``n``, likewise.
-        class_names: Of the labels 0, 1, …; without them, the labels' numbers.
-        k: Neighbors of each; all of the database where it has fewer.
-        count: Queries, at most.
-        title: Written above.
+        database_images: ``n c h w``, uint8 or float in [0, 1].
+        query_features: ``m d``, features of the queries.
+        database_features: ``n d``, features of the database.
+        query_labels: ``m``, labels of the queries; -1 is unlabeled. None draws no frames.
+        database_labels: ``n``, labels of the database; -1 is unlabeled.
+        class_names: Names of the labels 0, 1, …; by default the numbers.
+        k: Number of neighbors; the full database if it is smaller.
+        count: Maximum number of queries.
+        title: Title of the figure.
 
     Returns:
         A figure to save or display.
 
     Raises:
-        ShapeError: Features do not fit the images or each other, or labels the images.
-        OptionError: ``k`` or ``count`` is below 1, labels are those of one side only, or a class has no name.
+        ShapeError: Features or labels do not match the images, or the feature widths differ.
+        OptionError: ``k`` or ``count`` is below 1, only one side has labels, or a class has no name.
         PretextkitError: matplotlib is not installed.
 
     Example:
@@ -67,7 +67,7 @@ def nearest_neighbors(
         >>> [axes.get_title() for axes in figure.axes]
         ['query', 'cosine 0.768', '0.180']
     """
-    require_count(count, default=6)
+    check_count(count, default=6)
     k = check_int("k", k, fix="The default is 6.")
     sizes = (len(query_images), len(database_images))
     pair = (query_features, database_features)
@@ -75,7 +75,7 @@ def nearest_neighbors(
         raise ShapeError(
             f"features {sizes[0]} d and {sizes[1]} d of the images",
             got=f"shapes {tuple(query_features.shape)} and {tuple(database_features.shape)}",
-            fix="Pass what extract_features gives for one layer on both.",
+            fix="Pass features of the same layer from extract_features for both.",
         )
     if (query_labels is None) != (database_labels is None):
         raise OptionError(
@@ -83,11 +83,11 @@ def nearest_neighbors(
             got="one of the two",
             fix="Pass query_labels and database_labels.",
         )
-    truth, known = (
+    query_classes, database_classes = (
         check_labels([-1] * size if labels is None else labels, size)
         for labels, size in zip((query_labels, database_labels), sizes, strict=True)
     )
-    require_names(int(torch.cat([truth, known]).max()) + 1, class_names)
+    check_names(int(torch.cat([query_classes, database_classes]).max()) + 1, class_names)
     queries, database = (each.detach().float().cpu() for each in pair)
     similarity, nearest = cosine_neighbors(queries[:count], database, min(k, len(database)))
 
@@ -97,15 +97,16 @@ def nearest_neighbors(
     )
     for line in range(lines):
         axes = figure.add_subplot(lines, columns, line * columns + 1)
-        _show(axes, query_images[line], int(truth[line]), class_names)
+        _show(axes, query_images[line], int(query_classes[line]), class_names)
         axes.set_title("query" if line == 0 else "", fontsize="small")
         for column, row in enumerate(nearest[line].tolist()):
             axes = figure.add_subplot(lines, columns, line * columns + column + 2)
-            _show(axes, database_images[row], int(known[row]), class_names)
-            words = "cosine " if line == column == 0 else ""
-            axes.set_title(f"{words}{float(similarity[line, column]):.3f}", fontsize="small")
-            if truth[line] >= 0 and known[row] >= 0:
-                axes.spines[:].set(**_frame(same=bool(truth[line] == known[row])), capstyle="butt")
+            _show(axes, database_images[row], int(database_classes[row]), class_names)
+            prefix = "cosine " if line == column == 0 else ""
+            axes.set_title(f"{prefix}{float(similarity[line, column]):.3f}", fontsize="small")
+            if query_classes[line] >= 0 and database_classes[row] >= 0:
+                same = bool(query_classes[line] == database_classes[row])
+                axes.spines[:].set(**_frame(same=same), capstyle="butt")
     if query_labels is not None:
         _legend(figure)
     if title:

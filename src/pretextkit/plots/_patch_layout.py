@@ -1,4 +1,4 @@
-"""Where a task cuts patches out of images."""
+"""Plot of the grid from which a task cuts patches."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pretextkit.contracts import as_float
 from pretextkit.errors import ShapeError
-from pretextkit.plots._figures import ORANGE, SKY, draw_image, new_figure, outlined, require_count
+from pretextkit.plots._figures import ORANGE, SKY, check_count, draw_image, new_figure, outlined
 from pretextkit.tasks._jigsaw_context import OFFSETS
 from pretextkit.tasks._patches import PatchLayout
 
@@ -22,31 +22,31 @@ __all__ = ["patch_layout"]
 def patch_layout(images: Tensor, layout: PatchLayout | None = None, *, count: int = 4, title: str = "") -> Figure:
     """Draw the center patch of a relative patch location task and its eight neighbors on images.
 
-    The neighbors carry the numbers of their positions, among which the task asks to choose; a dotted line shows how
-    far a patch may be moved at random. The grid lies in the middle here; a task moves it about where an image is
-    larger. Ask of the picture whether a patch is large enough to tell what it shows.
+    Neighbors are numbered by their position, which is the label of the task; a dotted line shows the range of jitter.
+    The grid is drawn in the center; a task places it at random in larger images. Check whether patches are large enough
+    to recognize their content.
 
     Args:
         images: ``n c h w``, uint8 or float in [0, 1].
-        layout: Patch, gap and jitter in pixels; by default as the tasks fit it to the shorter side of the images.
-        count: Images, at most.
-        title: Written above.
+        layout: Patch, gap and jitter in pixels; None fits them to the shorter side of the images, as the tasks do.
+        count: Maximum number of images.
+        title: Title of the figure.
 
     Returns:
         A figure to save or display.
 
     Raises:
         OptionError: ``count`` is below 1.
-        ShapeError: The grid does not fit into the images.
+        ShapeError: The grid is larger than the images.
         PretextkitError: matplotlib is not installed.
 
     Example:
         >>> import torch
         >>> figure = patch_layout(torch.rand(1, 3, 32, 32))
         >>> [text.get_text() for text in figure.legends[0].get_texts()]
-        ['center, 8x8 pixels', 'neighbors 0 to 7, 3 pixels apart', 'moved by at most 1 pixel']
+        ['center, 8x8 pixels', 'neighbors 0 to 7, 3 pixels apart', 'jitter of at most 1 pixel']
     """
-    require_count(count, default=4)
+    check_count(count, default=4)
     height, width = images.shape[-2:]
     if images.ndim != 4 or not len(images):
         raise ShapeError("images n c h w, at least one", got=f"shape {tuple(images.shape)}", fix="Pass a batch.")
@@ -73,22 +73,22 @@ def _draw_grid(axes: Axes, layout: PatchLayout, height: int, width: int) -> None
     from matplotlib.patches import Rectangle
 
     step = layout.patch + layout.gap
-    # of the center patch, where it is not moved; pixels are drawn around their coordinates, half to either side
+    # Corner of the center patch without jitter; matplotlib centers pixels on integer coordinates
     top, left = ((side - layout.span) // 2 + layout.jitter + step - 0.5 for side in (height, width))
     reach = layout.patch + 2 * layout.jitter
     for name, (down, right) in (("", (0, 0)), *((str(place), offset) for place, offset in enumerate(OFFSETS))):
         x, y = left + step * right, top + step * down
         corner = (x - layout.jitter, y - layout.jitter)
         if layout.jitter:
-            axes.add_patch(Rectangle(corner, reach, reach, fill=False, **MOVED))
-        axes.add_patch(Rectangle((x, y), layout.patch, layout.patch, fill=False, **(NEIGHBoR if name else CENTER)))
+            axes.add_patch(Rectangle(corner, reach, reach, fill=False, **JITTER))
+        axes.add_patch(Rectangle((x, y), layout.patch, layout.patch, fill=False, **(NEIGHBOR if name else CENTER)))
         middle = (x + layout.patch / 2, y + layout.patch / 2)
         axes.text(*middle, name, color="white", ha="center", va="center", path_effects=outlined())
 
 
 CENTER: dict[str, Any] = {"color": ORANGE, "linewidth": 3.0}
-NEIGHBoR: dict[str, Any] = {"color": SKY, "linewidth": 1.5}
-MOVED: dict[str, Any] = {"color": "#999999", "linewidth": 1.0, "linestyle": ":"}
+NEIGHBOR: dict[str, Any] = {"color": SKY, "linewidth": 1.5}
+JITTER: dict[str, Any] = {"color": "#999999", "linewidth": 1.0, "linestyle": ":"}
 
 
 def _legend(figure: Figure, layout: PatchLayout) -> None:
@@ -97,10 +97,10 @@ def _legend(figure: Figure, layout: PatchLayout) -> None:
     patch, gap, jitter = layout
     handles = [
         Line2D([], [], label=f"center, {patch}x{patch} pixels", **CENTER),
-        Line2D([], [], label=f"neighbors 0 to 7, {_pixels(gap)} apart", **NEIGHBoR),
+        Line2D([], [], label=f"neighbors 0 to 7, {_pixels(gap)} apart", **NEIGHBOR),
     ]
     if jitter:
-        handles.append(Line2D([], [], label=f"moved by at most {_pixels(jitter)}", **MOVED))
+        handles.append(Line2D([], [], label=f"jitter of at most {_pixels(jitter)}", **JITTER))
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize="small", frameon=False)
 
 

@@ -1,4 +1,4 @@
-"""Predicted masks beside the truth."""
+"""Plot of predicted and true segmentation masks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pretextkit.errors import OptionError, ShapeError
-from pretextkit.plots._figures import PALETTE, new_figure, require_count
+from pretextkit.plots._figures import PALETTE, check_count, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["segmentation"]
 
 IGNORED = (1.0, 1.0, 1.0)
+"""Color of ignored pixels: white."""
 
 
 def segmentation(
@@ -29,24 +30,24 @@ def segmentation(
     count: int = 4,
     title: str = "",
 ) -> Figure:
-    """Draw images, their true masks and predicted ones side by side, with the colors' classes below.
+    """Draw images, true masks and predicted masks side by side, with a legend of the classes.
 
-    Ignored pixels are white in the truth; predictions are shown everywhere, since a head says something there too.
+    Ignored pixels are white in the true masks; predictions are shown for all pixels.
 
     Args:
         images: ``n c h w``, uint8 or float in [0, 1].
-        truth: ``n h w``, classes or ``ignore_index``.
-        predictions: Name to predicted masks ``n h w``; each gets a column.
-        class_names: The place of a name is its class.
-        ignore_index: Of pixels without a class.
-        count: Rows, at most.
-        title: Written above.
+        truth: ``n h w``, true classes or ``ignore_index``.
+        predictions: Mapping from names to predicted masks ``n h w``, drawn as one column each.
+        class_names: Names of the classes 0, 1, ….
+        ignore_index: Value of pixels without a class.
+        count: Maximum number of images.
+        title: Title of the figure.
 
     Returns:
         A figure to save or display.
 
     Raises:
-        ShapeError: Masks do not fit the images.
+        ShapeError: The shapes of masks and images do not match.
         OptionError: ``count`` is below 1, or a class has no name.
         PretextkitError: matplotlib is not installed.
 
@@ -56,7 +57,7 @@ def segmentation(
         >>> [axes.get_title() for axes in figure.axes[:3]]
         ['image', 'truth', 'random init']
     """
-    require_count(count, default=4)
+    check_count(count, default=4)
     for name, masks in {"truth": truth, **predictions}.items():
         if masks.shape != (len(images), *images.shape[2:]):
             raise ShapeError(
@@ -107,7 +108,7 @@ def _legend(figure: Figure, palette: Tensor, class_names: Sequence[str], ignored
 
 
 def _colors(count: int) -> Tensor:
-    """Give ``count`` colors ``k 3``: ten, or matplotlib's twenty, or hues around the circle."""
+    """Choose ``count`` colors ``k 3``: from the palette of ten, matplotlib's twenty, or evenly spaced hues."""
     from matplotlib import colormaps
     from matplotlib.colors import to_rgb
 

@@ -1,4 +1,4 @@
-"""Losses and metrics against epochs."""
+"""Plot of the loss and metrics of a training run."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ BOOKKEEPING = ("epoch", "step", "learning_rate", "seconds")
 
 
 def training_curves(history: History, *, title: str = "") -> Figure:
-    """Draw the loss and every metric of a run against its epochs.
+    """Draw the loss and all metrics of a run against epochs.
 
-    Each has a panel of its own, as their scales differ; variants of one metric (``accuracy``, ``accuracy_90``) share
-    theirs.
+    Each metric has its own panel, because scales differ; variants of a metric (``accuracy``, ``accuracy_90``) share
+    one.
 
     Args:
-        history: That of a ``PretrainResult`` or ``FinetuneResult``.
-        title: Written above.
+        history: History of a ``PretrainResult`` or ``FinetuneResult``.
+        title: Title of the figure.
 
     Returns:
         A figure to save or display.
 
     Raises:
-        DataError: The history has no row.
+        DataError: The history is empty.
         PretextkitError: matplotlib is not installed.
 
     Example:
@@ -41,7 +41,7 @@ def training_curves(history: History, *, title: str = "") -> Figure:
         ['loss', 'accuracy']
     """
     if not history.rows:
-        raise DataError("a history of at least one epoch", got="an empty one", fix="Train first.")
+        raise DataError("a history of at least one epoch", got="an empty history", fix="Train first.")
     epochs = history.column("epoch")
     panels = _panels([name for name in history.last if name not in BOOKKEEPING])
     lines = math.ceil(len(panels) / COLUMNS)
@@ -66,7 +66,7 @@ def training_curves(history: History, *, title: str = "") -> Figure:
 
 
 def _panels(names: list[str]) -> dict[str, list[str]]:
-    """Put names that begin with another name and an underscore into that one's panel."""
+    """Group names: a name that starts with another name and an underscore joins the panel of that name."""
     panels: dict[str, list[str]] = {}
     for name in names:
         base = min((other for other in names if name == other or name.startswith(f"{other}_")), key=len)

@@ -1,4 +1,4 @@
-"""What a pretext task shows its backbone."""
+"""Plot of the views of a pretext task."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pretextkit.batches import Labeled, PatchPair, Tiles, TwoViews
 from pretextkit.errors import DataError, OptionError
-from pretextkit.plots._figures import draw_image, grid_of_tiles, new_figure, require_count, stretch
+from pretextkit.plots._figures import check_count, draw_image, grid_of_tiles, new_figure, stretch
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,17 +27,17 @@ class _Row(NamedTuple):
 
 
 def views(batch: Any, *, count: int = 8, label_names: Sequence[str] = ()) -> Figure:
-    """Draw the first images of a batch of views, labeled with what they are.
+    """Draw the first images of a batch of views, with their labels.
 
-    Look at them before you train: most mistakes in a pretext task can be seen. ``Labeled`` images get a row for each
-    label, ``TwoViews`` lie below each other, the patches of a ``PatchPair`` lie where they were in the image, the
-    ``Tiles`` of an image in the order shown, and of any other named tuple each field ``b c h w`` gets a row. Images
-    outside [0, 1] are stretched one by one.
+    Check views before training: most mistakes in a pretext task are visible. The layout depends on the type of batch:
+    ``Labeled`` images have one row per label; ``TwoViews`` are drawn below each other; the patches of a ``PatchPair``
+    are drawn at their positions in the image, and ``Tiles`` in shuffled order; other named tuples have one row for each
+    field ``b c h w``. Images outside [0, 1] are rescaled one by one.
 
     Args:
-        batch: What a task's ``views`` gives.
-        count: Images in a row, at most.
-        label_names: Of the labels 0, 1, …, e.g. ``("0°", "90°", "180°", "270°")`` for rotation.
+        batch: Batch from ``views`` of a task.
+        count: Maximum number of images in a row.
+        label_names: Names of the labels 0, 1, …, e.g. ``("0°", "90°", "180°", "270°")`` for rotation.
 
     Returns:
         A figure to save or display.
@@ -53,7 +53,7 @@ def views(batch: Any, *, count: int = 8, label_names: Sequence[str] = ()) -> Fig
         >>> [axes.get_ylabel() for axes in views(batch, count=1, label_names=("cat", "dog")).axes]
         ['cat', 'dog']
     """
-    require_count(count, default=8)
+    check_count(count, default=8)
     rows, titles = _rows(batch, count, label_names)
     columns = max(len(row.images) for row in rows)
     gutter = 0.12 * max(len(row.name) for row in rows)
@@ -71,7 +71,7 @@ def views(batch: Any, *, count: int = 8, label_names: Sequence[str] = ()) -> Fig
 
 
 def _rows(batch: Any, count: int, label_names: Sequence[str]) -> tuple[list[_Row], list[str]]:
-    """Arrange a batch as rows of images, and titles of their columns where there are any."""
+    """Arrange a batch as rows of images and, for some batches, titles of the columns."""
     if isinstance(batch, Labeled):
         return _by_label(batch, count, label_names), []
     if isinstance(batch, TwoViews):
@@ -92,7 +92,7 @@ def _rows(batch: Any, count: int, label_names: Sequence[str]) -> tuple[list[_Row
         raise DataError(
             "a named tuple with images b c h w of 1 or 3 channels",
             got=type(batch).__name__,
-            fix="Pass what a task's views(images, generator) gives.",
+            fix="Pass the result of task.views(images, generator).",
         )
     return rows, []
 
@@ -110,14 +110,14 @@ def _by_label(batch: Labeled, count: int, label_names: Sequence[str]) -> list[_R
 
 
 def _in_place(batch: PatchPair, count: int) -> Tensor:
-    """Put each pair into a white 3x3 grid, a pixel apart: ``n c p p`` twice to ``n c 3p+2 3p+2``."""
+    """Draw pairs ``n c p p`` in a white 3x3 grid with gaps of one pixel: ``n c 3p+2 3p+2``."""
     center, neighbor = (torch.stack([stretch(patch) for patch in patches[:count]]) for patches in batch[:2])
     side = center.shape[-1]
     step = side + 1
     canvas = center.new_ones(*center.shape[:2], 3 * side + 2, 3 * side + 2)
     canvas[:, :, step : step + side, step : step + side] = center
     for picture, patch, place in zip(canvas, neighbor, batch.position.tolist(), strict=False):
-        cell = place if place < 4 else place + 1  # the center is cell 4 of nine, and no position
-        top, left = cell // 3 * step, cell % 3 * step
+        index = place if place < 4 else place + 1  # index 4 of nine is the center, which is no position
+        top, left = index // 3 * step, index % 3 * step
         picture[:, top : top + side, left : left + side] = patch
     return canvas

@@ -1,4 +1,4 @@
-"""Built-in pretext tasks, one a file."""
+"""Built-in pretext tasks, one per file."""
 
 from pretextkit.tasks._autoencoder import Autoencoder
 from pretextkit.tasks._colorization import Colorization

@@ -1,4 +1,4 @@
-"""Reconstruction: what is in this image?, answered in pixels."""
+"""Autoencoder: reconstruct the pixels of an image."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ __all__ = ["Autoencoder"]
 class Autoencoder(PretextTask[ImageToImage, SpatialBackboneT]):
     """Reconstruct an image from its last feature map.
 
-    What a narrow code keeps of an image is what most helps to draw it again (Hinton & Salakhutdinov 2006,
-    doi 10.1126/science.1127647): the baseline of all tasks that hide something, and a model of what is normal. Pixels
-    weigh all alike, so that mean colors of areas are most of the error, and features gain less than by other tasks.
+    A narrow code keeps the information that reconstructs an image best (Hinton & Salakhutdinov 2006,
+    doi 10.1126/science.1127647). The autoencoder is the baseline for tasks that hide pixels, and a model of normal
+    images for anomaly scores. All pixels have equal weight, so mean colors of regions dominate the error, and features
+    improve less than with other tasks.
 
     Metrics: ``mse`` and ``psnr``, in decibels.
 
     Args:
-        backbone: What is trained.
-        bottleneck: Channels to which the last feature map is reduced before it is decoded.
+        backbone: Backbone to train.
+        bottleneck: Number of channels to which the last feature map is reduced before decoding; None keeps all.
 
     Raises:
         OptionError: The backbone has no feature maps, or ``bottleneck`` is below 1.
@@ -44,11 +45,11 @@ class Autoencoder(PretextTask[ImageToImage, SpatialBackboneT]):
         self.head = ConvDecoder.fitting(backbone, bottleneck=bottleneck)
 
     def views(self, images: Tensor, generator: Generator) -> ImageToImage:
-        """Show ``b c h w`` as they are; nothing is drawn from ``generator``."""
+        """Return images ``b c h w`` as input and target; ``generator`` is not used."""
         return ImageToImage(images, images)
 
     def reconstruct(self, images: Tensor) -> Tensor:
-        """Map ``b c h w`` to what the decoder makes of them, of the same shape, in [0, 1]."""
+        """Reconstruct images ``b c h w``, in [0, 1]."""
         return match_images(self.head(self.backbone.feature_map(images)), images)
 
     def forward(self, batch: ImageToImage) -> TaskOutput:

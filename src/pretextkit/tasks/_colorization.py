@@ -1,4 +1,4 @@
-"""Colorization: which colors had this gray image?"""
+"""Colorization: predict the colors of a gray image."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from pretextkit.views._lab import lab_to_rgb, rgb_to_lab, same_lightness
 
 __all__ = ["Colorization"]
 
-STRONGEST = 110.0
-"""No color of sRGB has an a* or b* further from 0."""
+LARGEST_CHROMA = 110.0
+"""Upper bound on the absolute value of a* and b* in sRGB."""
 
 
 @register_pretext_task("colorization")
 class Colorization(PretextTask[ImageToImage, SpatialBackboneT]):
     """Predict the colors of an image from its lightness.
 
-    Grass is green and the sky is blue: to color a thing, a network has to know what it is (Zhang et al. 2016,
-    arXiv 1603.08511). This is the regression of a* and b* in CIE Lab that the paper begins with. Where several colors
-    are likely, its best answer is their mean, which is dull; the paper goes on to choose among 313 of them.
+    Grass is green and the sky is blue: to color an object, a network has to recognize it (Zhang et al. 2016,
+    arXiv 1603.08511). The loss is the paper's baseline, the regression of a* and b* in CIE Lab. If several colors are
+    likely, the optimal prediction is their mean, which looks dull; the paper's final model classifies 313 color bins.
 
-    Metrics: ``color_error``, how far the colors are from the true ones in the plane of a* and b*, and
-    ``color_error_of_gray``, how far no color at all is.
+    Metrics: ``color_error``, the mean distance of predicted and true colors in the plane of a* and b*, and
+    ``color_error_of_gray``, the same distance for a gray prediction.
 
     Args:
-        backbone: What is trained. It sees no color in pretraining, whatever images it reads later.
-        bottleneck: Channels to which the last feature map is reduced before it is decoded.
+        backbone: Backbone to train. It sees gray images only in pretraining.
+        bottleneck: Number of channels to which the last feature map is reduced before decoding; None keeps all.
 
     Raises:
         OptionError: The backbone has no feature maps, or ``bottleneck`` is below 1.
@@ -52,45 +52,45 @@ class Colorization(PretextTask[ImageToImage, SpatialBackboneT]):
         self.head = ConvDecoder.fitting(backbone, out_channels=2, bottleneck=bottleneck)
 
     def views(self, images: Tensor, generator: Generator) -> ImageToImage:
-        """Show ``b 3 h w`` as ``b 1 h w`` of the same lightness; nothing is drawn from ``generator``.
+        """Convert images ``b 3 h w`` to gray ``b 1 h w`` of equal lightness; ``generator`` is not used.
 
         Raises:
-            DataError: The images are no floats.
+            DataError: The images are not of a floating-point dtype.
             ShapeError: The images are gray, or not ``b 3 h w``.
         """
         if images.ndim == 4 and images.shape[1] == 1:
             raise ShapeError(
                 "images of 3 channels",
                 got="gray images",
-                fix="They have no colors to predict: pretrain on color images, or with another task.",
+                fix="Gray images have no colors to predict: pretrain on color images, or with another task.",
             )
         return ImageToImage(same_lightness(images), images)
 
     def colorize(self, images: Tensor) -> Tensor:
-        """Give images ``b c h w``, whose own colors are not looked at, the predicted ones: ``b 3 h w`` in [0, 1].
+        """Predict colors from the lightness of images ``b c h w``: ``b 3 h w`` in [0, 1].
 
         Raises:
-            DataError: The images are no floats.
+            DataError: The images are not of a floating-point dtype.
             ShapeError: The images are not ``b c h w`` with 1 or 3 channels.
         """
         images = images.expand(-1, 3, -1, -1) if images.shape[1:2] == (1,) else images
         lightness = rgb_to_lab(images)[:, :1]
-        colors = STRONGEST * self._colors(same_lightness(images))
+        colors = LARGEST_CHROMA * self._colors(same_lightness(images))
         return lab_to_rgb(torch.cat([lightness, colors.to(lightness)], 1))
 
     def forward(self, batch: ImageToImage) -> TaskOutput:
         with torch.no_grad():
-            true = rgb_to_lab(batch.target.float())[:, 1:] / STRONGEST
+            true = rgb_to_lab(batch.target.float())[:, 1:] / LARGEST_CHROMA
         predicted = self._colors(batch.input).float()
         loss = nn.functional.mse_loss(predicted, true)
         return TaskOutput(
             loss,
             {
-                "color_error": STRONGEST * torch.linalg.vector_norm(predicted.detach() - true, dim=1).mean(),
-                "color_error_of_gray": STRONGEST * torch.linalg.vector_norm(true, dim=1).mean(),
+                "color_error": LARGEST_CHROMA * torch.linalg.vector_norm(predicted.detach() - true, dim=1).mean(),
+                "color_error_of_gray": LARGEST_CHROMA * torch.linalg.vector_norm(true, dim=1).mean(),
             },
         )
 
     def _colors(self, gray: Tensor) -> Tensor:
-        """Map ``b 1 h w`` to a* and b*, ``b 2 h w``, in [-1, 1] of the strongest."""
+        """Predict a* and b* from gray images ``b 1 h w``: ``b 2 h w``, in units of ``LARGEST_CHROMA``."""
         return 2 * match_size(self.head(self.backbone.feature_map(gray)), gray) - 1

@@ -1,4 +1,4 @@
-"""Inpainting: what is in the hole?"""
+"""Context encoder: fill a hole in an image."""
 
 from __future__ import annotations
 
@@ -21,61 +21,62 @@ __all__ = ["CenterBlock", "ContextEncoder", "HoleShape", "RandomBlocks"]
 
 
 class HoleShape(Protocol):
-    """A way to choose the hidden pixels ``b 1 h w`` of images ``b c h w``, each by its own draw."""
+    """A function from images ``b c h w`` to masks ``b 1 h w`` of hidden pixels, drawn for each image."""
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor: ...
 
 
 class CenterBlock(NamedTuple):
-    """The block in the middle; ``side`` is its share of the image's height and width."""
+    """A block in the center; ``side`` is a fraction of the height and width of the image."""
 
     side: float = 0.5
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
-        """Mark the middle of ``b c h w``; nothing is drawn from ``generator``."""
+        """Mask the center of images ``b c h w``; ``generator`` is not used."""
         return mask_center(images, self.side)
 
 
 class RandomBlocks(NamedTuple):
-    """Blocks anywhere, which may overlap: four of a quarter's side hide up to a quarter of the image."""
+    """Blocks at random positions, which may overlap; the default hides at most a quarter of the image."""
 
     blocks: int = 4
     side: float = 0.25
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
-        """Mark blocks of ``b c h w``, other ones in each image."""
+        """Mask random blocks of images ``b c h w``, drawn for each image."""
         return mask_blocks(images, count=self.blocks, side=self.side, generator=generator)
 
 
 @register_pretext_task("context-encoder")
 class ContextEncoder(PretextTask[Masked, SpatialBackboneT]):
-    """Fill a hole in an image from what is around it.
+    """Fill a hole in an image from its surroundings.
 
-    Whoever draws the missing half of a face has seen that it is one (Pathak et al. 2016, arXiv 1604.07379). Only the
-    is filled in keeping with its surroundings. Blocks lie anywhere by default: on a hole that is always in the middle,
-    features latch onto its edges (section 3.3 of the paper).
+    To draw the missing half of a face, a network has to recognize a face (Pathak et al. 2016, arXiv 1604.07379). Only
+    the hole and a border around it count in the loss. The border has a higher weight, so that the fill continues its
+    surroundings. By default, blocks lie at random positions: with a hole in the center, features overfit to the edges
+    of the hole (section 3.3 of the paper).
 
-    With a ``discriminator``, the hole is also to look true: the discriminator learns to tell what was in the hole from what was put
-    there, and the decoder to pass for true. As in the paper, the discriminator sees the hole alone, since around it the seams
-    would give the answer away. Deviating from it, one optimizer moves both, and the fill is rewarded for passing rather
-    than punished for failing, which keeps its gradient alive where the discriminator is sure. The loss then falls only as far
-    as neither side wins; ``mse_hidden`` tells how well the hole is filled.
+    With a ``discriminator``, an adversarial loss makes the fill realistic: the discriminator learns to distinguish real
+    from generated content, and the decoder learns to fool the discriminator. As in the paper, the discriminator sees
+    the hole only, because the seams around the hole would reveal the generated images. Unlike the paper, one optimizer
+    updates both networks, and the generator minimizes the non-saturating loss, whose gradient does not vanish for a
+    confident discriminator. The total loss then no longer measures the quality of the fill; see ``mse_hidden``.
 
-    Metrics: ``mse_hidden`` and ``psnr_hidden`` (in decibels) of the hole, ``mse_border`` of the border, and
-    ``psnr_mean``, which the mean color of the visible pixels would have in the hole; with a discriminator also ``discriminator``,
-    its loss, which is 1.39 while it cannot tell, and ``generator_term``, that of the fill.
+    Metrics: ``mse_hidden`` and ``psnr_hidden`` (in decibels) of the hole; ``mse_border`` of the border; ``psnr_mean``,
+    the PSNR of filling the hole with the mean color of the visible pixels. With a discriminator also ``discriminator``,
+    its loss (1.39 for random guesses), and ``generator``, the adversarial loss of the decoder.
 
     Args:
-        backbone: What is trained.
-        hole: :class:`RandomBlocks`, :class:`CenterBlock`, or a function of your own like them.
-        overlap: Width of the border, in pixels.
-        border_weight: Weight of a pixel of the border; one of the hole has 1.
-        discriminator: Maps images ``b 3 h w``, gray but for the hole, to logits, above 0 where they look true, such as
-            :class:`~pretextkit.models.PatchDiscriminator`. None leaves the adversarial term out.
-        adversarial_weight: How much passing for true counts beside the error, which has 1.
+        backbone: Backbone to train.
+        hole: Shape of the hole: :class:`RandomBlocks`, :class:`CenterBlock`, or any :class:`HoleShape`.
+        overlap: Width of the border in pixels; 0 leaves the border out.
+        border_weight: Weight of a pixel of the border, relative to a pixel of the hole.
+        discriminator: A head from images ``b 3 h w``, gray outside the hole, to logits, above 0 for real images, such
+            as :class:`~pretextkit.models.PatchDiscriminator`. None leaves the adversarial loss out.
+        adversarial_weight: Weight of the generator loss, relative to the reconstruction loss.
 
     Raises:
-        OptionError: The backbone has no feature maps, the discriminator is no head, or a number is negative.
+        OptionError: The backbone has no feature maps, the discriminator is not a ``Head``, or a number is negative.
 
     Example:
         >>> from pretextkit.models import SmallCNN
@@ -105,68 +106,68 @@ class ContextEncoder(PretextTask[Masked, SpatialBackboneT]):
         self.adversarial_weight = check_float("adversarial_weight", adversarial_weight, "[0, inf)", fix=fix)
         if not isinstance(discriminator, Head | None):
             raise OptionError(
-                "discriminator as a Head or None",
+                "discriminator to be a Head or None",
                 got=type(discriminator).__name__,
-                fix="Pass pretextkit.models.PatchDiscriminator(), or a Head of your own.",
+                fix="Pass pretextkit.models.PatchDiscriminator() or another Head.",
             )
         self.head = ConvDecoder.fitting(backbone)
         self.discriminator = discriminator
 
     def views(self, images: Tensor, generator: Generator) -> Masked:
-        """Fill a hole in each of ``b c h w`` with the mean color of its other pixels.
+        """Hide a hole in each image ``b c h w``: its pixels get the mean color of the visible pixels.
 
         Raises:
-            OptionError: A number of the hole's shape is out of range.
-            ShapeError: The images are too small for it.
+            OptionError: An option of the hole is out of range.
+            ShapeError: The images are too small for the hole.
         """
         mask = self.hole(images, generator)
         return Masked(hide_pixels(images, mask), mask, images)
 
     def reconstruct(self, images: Tensor) -> Tensor:
-        """Map ``b c h w`` to what the decoder makes of them everywhere, of the same shape, in [0, 1]."""
+        """Reconstruct all pixels of images ``b c h w``, in [0, 1]."""
         return match_images(self.head(self.backbone.feature_map(images)), images)
 
     def fill(self, visible: Tensor, mask: Tensor) -> Tensor:
-        """Fill the hole ``mask`` (``b 1 h w``, bool) in ``b c h w`` and leave the rest as it is."""
+        """Replace the hole ``mask`` (``b 1 h w``, bool) of images ``b c h w`` by its reconstruction."""
         return torch.where(mask, self.reconstruct(visible).to(visible.dtype), visible)
 
     def forward(self, batch: Masked) -> TaskOutput:
-        border = border_of(batch.mask, self.overlap)
+        border = dilate_border(batch.mask, self.overlap)
         prediction = self.reconstruct(batch.visible)
         loss = weighted_mse(prediction, batch.target, batch.mask + self.border_weight * border)
-        found = prediction.detach()
-        mse_hidden = weighted_mse(found, batch.target, batch.mask)
+        detached = prediction.detach()
+        mse_hidden = weighted_mse(detached, batch.target, batch.mask)
         metrics = {
             "mse_hidden": mse_hidden,
-            "mse_border": weighted_mse(found, batch.target, border),
+            "mse_border": weighted_mse(detached, batch.target, border),
             "psnr_hidden": psnr(mse_hidden),
             "psnr_mean": psnr(weighted_mse(batch.visible, batch.target, batch.mask)),
         }
         if self.discriminator is None:
             return TaskOutput(loss, metrics)
-        true, made = (only_hole(images, batch.mask) for images in (batch.target, prediction))
-        discriminator_term = discriminator_loss(self.discriminator(true), self.discriminator(made.detach()))
-        generator_term = generator_loss(frozen_forward(self.discriminator, made))
+        real, fake = (mask_outside(images, batch.mask) for images in (batch.target, prediction))
+        discriminator_term = discriminator_loss(self.discriminator(real), self.discriminator(fake.detach()))
+        generator_term = generator_loss(frozen_forward(self.discriminator, fake))
         metrics |= {"discriminator": discriminator_term.detach(), "generator": generator_term.detach()}
         return TaskOutput(loss + discriminator_term + self.adversarial_weight * generator_term, metrics)
 
 
-def border_of(mask: Tensor, width: int) -> Tensor:
-    """Mark the pixels ``b 1 h w`` that are not in ``mask`` and at most ``width`` rows and columns from it.
+def dilate_border(mask: Tensor, width: int) -> Tensor:
+    """Compute the border of a mask ``b 1 h w``: pixels outside the mask within ``width`` rows and columns.
 
     Example:
-        >>> border_of(torch.tensor([[[[False, False, True, True, False]]]]), 1).int()
+        >>> dilate_border(torch.tensor([[[[False, False, True, True, False]]]]), 1).int()
         tensor([[[[0, 1, 0, 0, 1]]]], dtype=torch.int32)
     """
-    grown = nn.functional.max_pool2d(mask.float(), 2 * width + 1, stride=1, padding=width) > 0
-    return grown & ~mask
+    dilated = nn.functional.max_pool2d(mask.float(), 2 * width + 1, stride=1, padding=width) > 0
+    return dilated & ~mask
 
 
-def only_hole(images: Tensor, mask: Tensor) -> Tensor:
-    """Give ``b 3 h w`` that are gray but for the hole ``mask`` (``b 1 h w``, bool) of ``b c h w``.
+def mask_outside(images: Tensor, mask: Tensor) -> Tensor:
+    """Set the pixels of ``b c h w`` outside the hole ``mask`` (``b 1 h w``, bool) to gray: ``b 3 h w``.
 
     Example:
-        >>> only_hole(torch.ones(1, 1, 1, 2), torch.tensor([[[[True, False]]]]))[0, :, 0]
+        >>> mask_outside(torch.ones(1, 1, 1, 2), torch.tensor([[[[True, False]]]]))[0, :, 0]
         tensor([[1.0000, 0.5000],
                 [1.0000, 0.5000],
                 [1.0000, 0.5000]])
@@ -175,10 +176,11 @@ def only_hole(images: Tensor, mask: Tensor) -> Tensor:
 
 
 def frozen_forward(discriminator: nn.Module, images: Tensor) -> Tensor:
-    """Give a discriminator's logits whose gradient reaches the images, and not the discriminator.
+    """Compute logits whose gradient reaches the images but not the weights of the discriminator.
 
     Raises:
-        OptionError: ``fully_shard`` has divided the discriminator by itself: its weights would come back with their gradient.
+        OptionError: ``fully_shard`` was applied to the discriminator itself, which would restore the weights'
+            gradients.
 
     Example:
         >>> discriminator, images = nn.Linear(2, 1), torch.ones(1, 2, requires_grad=True)
@@ -188,9 +190,9 @@ def frozen_forward(discriminator: nn.Module, images: Tensor) -> Tensor:
     """
     if any(hasattr(module, "unshard") for module in discriminator.modules()):
         raise OptionError(
-            "a discriminator that fully_shard divides with the task only",
-            got="one that is divided by itself",
-            fix="Call fully_shard(task), and on other parts of it, but not on the discriminator.",
+            "a discriminator that is sharded only as part of the task",
+            got="a discriminator that was passed to fully_shard itself",
+            fix="Call fully_shard on the task and on its other parts, but not on the discriminator.",
         )
     weights = {name: weight.detach() for name, weight in discriminator.named_parameters()}
     logits: Tensor = torch.func.functional_call(discriminator, weights, (images,))

@@ -1,4 +1,4 @@
-"""Denoising: what was this image before it was spoilt?"""
+"""Denoising: reconstruct an image from a corrupted version."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ __all__ = ["Corruption", "Denoising", "GaussianNoise", "HiddenPatches"]
 
 
 class Corruption(Protocol):
-    """A way to spoil images ``b c h w``, each by its own draw."""
+    """A function that corrupts images ``b c h w``, with a random draw for each image."""
 
     def __call__(self, images: Tensor, generator: Generator) -> Masked: ...
 
 
 class HiddenPatches(NamedTuple):
-    """Hide a share of the patches of a grid; a patch of 1 pixel hides single pixels."""
+    """Hide a fraction of the patches of a grid; ``patch=1`` hides single pixels."""
 
     fraction: float = 0.5
     patch: int = 4
 
     def __call__(self, images: Tensor, generator: Generator) -> Masked:
-        """Hide patches of ``b c h w``, other ones in each image."""
+        """Hide random patches of images ``b c h w``, drawn for each image."""
         mask = mask_patches(images, fraction=self.fraction, patch=self.patch, generator=generator)
         return Masked(hide_pixels(images, mask), mask, images)
 
 
 class GaussianNoise(NamedTuple):
-    """Add noise to every pixel and channel; all pixels count as hidden."""
+    """Add Gaussian noise to every pixel and channel; all pixels count as hidden."""
 
     std: float = 0.2
 
     def __call__(self, images: Tensor, generator: Generator) -> Masked:
-        """Add noise to ``b c h w`` and clamp the sum to [0, 1].
+        """Add noise to images ``b c h w`` and clamp the result to [0, 1].
 
         Raises:
-            OptionError: The standard deviation is not above 0.
+            OptionError: ``std`` is not positive.
         """
         std = check_float("std", self.std, "(0, inf)", fix="For example 0.2.")
         noise = torch.randn(images.shape, generator=generator, device=generator.device).to(images)
@@ -56,19 +56,19 @@ class GaussianNoise(NamedTuple):
 
 @register_pretext_task("denoising")
 class Denoising(PretextTask[Masked, SpatialBackboneT]):
-    """Bring spoilt images back.
+    """Reconstruct images from corrupted versions.
 
-    To undo the damage, a code must know how images hang together, and it cannot just copy its input, however wide it
-    is (Vincent et al. 2008, doi 10.1145/1390156.1390294). All pixels count, so that :meth:`reconstruct` maps an image
-    as it is to the nearest one of the kind it was trained on.
+    To undo the corruption, a network has to learn the structure of images; copying the input does not help, even with a
+    wide code (Vincent et al. 2008, doi 10.1145/1390156.1390294). All pixels count in the loss, so :meth:`reconstruct`
+    also maps uncorrupted images towards the training distribution.
 
-    Metrics: ``mse`` and ``psnr`` (in decibels) of all pixels, ``mse_hidden`` of the hidden ones, and ``psnr_input`` of
-    the spoilt images, which is what doing nothing gives.
+    Metrics: ``mse`` and ``psnr`` (in decibels) of all pixels, ``mse_hidden`` of the hidden pixels, and ``psnr_input``
+    of the corrupted images, the baseline of a model that copies its input.
 
     Args:
-        backbone: What is trained.
-        corruption: :class:`HiddenPatches`, :class:`GaussianNoise`, or a function of your own like them.
-        bottleneck: Channels to which the last feature map is reduced before it is decoded.
+        backbone: Backbone to train.
+        corruption: :class:`HiddenPatches`, :class:`GaussianNoise`, or any :class:`Corruption`.
+        bottleneck: Number of channels to which the last feature map is reduced before decoding; None keeps all.
 
     Raises:
         OptionError: The backbone has no feature maps, or ``bottleneck`` is below 1.
@@ -95,16 +95,16 @@ class Denoising(PretextTask[Masked, SpatialBackboneT]):
         self.head = ConvDecoder.fitting(backbone, bottleneck=bottleneck)
 
     def views(self, images: Tensor, generator: Generator) -> Masked:
-        """Spoil ``b c h w``, each image by its own draw.
+        """Corrupt images ``b c h w``, with a random draw for each image.
 
         Raises:
-            OptionError: A number of the corruption is out of range.
-            ShapeError: The images are too small for it.
+            OptionError: An option of the corruption is out of range.
+            ShapeError: The images are too small for the corruption.
         """
         return self.corruption(images, generator)
 
     def reconstruct(self, images: Tensor) -> Tensor:
-        """Map ``b c h w``, spoilt or not, to what the decoder makes of them, of the same shape, in [0, 1]."""
+        """Reconstruct images ``b c h w``, corrupted or not, in [0, 1]."""
         return match_images(self.head(self.backbone.feature_map(images)), images)
 
     def forward(self, batch: Masked) -> TaskOutput:

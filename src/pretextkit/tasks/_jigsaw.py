@@ -1,4 +1,4 @@
-"""Jigsaw puzzle: in which order do these nine tiles lie?"""
+"""Jigsaw puzzle: predict the order of nine shuffled tiles."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ SEED = 0
 
 @register_pretext_task("jigsaw")
 class Jigsaw(PatchTask[Tiles, BackboneT]):
-    """Tell in which of a set of orders the nine tiles of an image were shuffled.
+    """Predict by which of a set of permutations the nine tiles of an image were shuffled.
 
-    Whoever can put the tiles back knows what the parts of a thing are and how they lie (Noroozi & Favaro 2016,
-    arXiv 1603.09246). The backbone sees each tile alone, so that it cannot match edges; only the head sees all nine.
-    The orders are as different as can be, so that no single tile gives the order away, and the cures of
-    :class:`JigsawContext` hold here too: gaps and jitter against lines that run on, one channel kept of many tiles
-    against the lens's color fringes, tiles standardized one by one against vignetting.
+    To solve the puzzle, a network has to recognize the parts of an object and their arrangement (Noroozi & Favaro 2016,
+    arXiv 1603.09246). The backbone sees each tile separately and cannot match edges; only the head sees all nine. The
+    permutations differ in many positions, because otherwise a single tile could reveal the order. Shortcuts are removed
+    as in :class:`JigsawContext`: gaps and jitter break continuous lines, dropping two channels of a tile removes
+    chromatic aberration, and standardizing each tile removes vignetting.
 
-    Metrics: ``accuracy`` (chance is one over the number of orders).
+    Metrics: ``accuracy`` (chance is ``1 / orders``).
 
     Args:
-        backbone: What is trained; it sees single tiles.
-        orders: How many orders there are to choose from: more are harder.
-        layout: Patch, gap and jitter in pixels; by default fitted to the shorter side of the images.
-        color_drop: Probability that a tile keeps one channel only.
+        backbone: Backbone to train; it sees single tiles.
+        orders: Number of permutations, which are the classes; more make the task harder.
+        layout: Patch, gap and jitter in pixels; None fits them to the shorter side of the images.
+        color_drop: Probability that a tile keeps only one color channel.
 
     Raises:
-        OptionError: ``layout`` lets tiles overlap, or a number is out of range.
+        OptionError: Tiles of ``layout`` overlap, or a number is out of range.
 
     Example:
         >>> from pretextkit.models import SmallCNN
@@ -65,23 +65,23 @@ class Jigsaw(PatchTask[Tiles, BackboneT]):
         color_drop: float = 0.66,
     ) -> None:
         super().__init__(backbone, layout=layout, color_drop=color_drop)
-        self.register_buffer("orders", distant_permutations(orders))  # a checkpoint keeps what its labels mean
+        self.register_buffer("orders", distant_permutations(orders))  # saved in checkpoints, because labels index it
         self.head = MLPHead(TILES * backbone.feature_dim, len(self.orders), hidden_dim=512)
 
     def views(self, images: Tensor, generator: Generator) -> Tiles:
-        """Cut nine tiles out of each image ``b c h w`` and shuffle them by one of the orders.
+        """Cut nine tiles out of each image ``b c h w`` and shuffle them by a random permutation.
 
         Raises:
-            ShapeError: The grid does not fit into the images.
+            ShapeError: The grid is larger than the images.
         """
         layout = self.layout_for(images)
         permutation = randint(images, len(self.orders), generator)
-        cells = self.orders.to(images.device)[permutation]
+        sources = self.orders.to(images.device)[permutation]
         top, left = (randint(images, side - layout.span + 1, generator) for side in images.shape[2:])
         step = layout.patch + layout.gap
         tiles = [
-            self.cut(images, top + step * (cell // 3), left + step * (cell % 3), layout, generator)
-            for cell in cells.unbind(1)
+            self.cut(images, top + step * (source // 3), left + step * (source % 3), layout, generator)
+            for source in sources.unbind(1)
         ]
         return Tiles(tuple(tiles), permutation)
 
@@ -94,20 +94,20 @@ class Jigsaw(PatchTask[Tiles, BackboneT]):
 
 
 def distant_permutations(count: int, length: int = TILES) -> Tensor:
-    """Choose permutations that differ from each other in as many places as can be had.
+    """Choose permutations with large pairwise Hamming distances.
 
-    Each is, of all that are left, one whose nearest chosen one is farthest (Noroozi & Favaro 2016, algorithm 1, with
-    the smallest distance in place of the mean); a fixed seed decides ties, and a second call gives the same tensor.
+    Each step adds the permutation farthest from its nearest chosen one (Noroozi & Favaro 2016, algorithm 1, with the
+    smallest distance in place of the mean). A fixed seed breaks ties, so the result is deterministic.
 
     Args:
-        count: How many.
-        length: What is permuted, 0 to ``length - 1``.
+        count: Number of permutations.
+        length: Number of permuted elements.
 
     Returns:
-        ``count length``, int64; row ``i`` says which piece comes to each place.
+        ``count length``, int64; row ``i`` holds the element at each position in permutation ``i``.
 
     Raises:
-        OptionError: ``count`` is below 2, or there are not so many permutations.
+        OptionError: ``count`` is below 2, or above the number of permutations.
 
     Example:
         >>> distant_permutations(3, length=3).sum(0)
@@ -117,8 +117,8 @@ def distant_permutations(count: int, length: int = TILES) -> Tensor:
     length = check_int("length", length, at_least=2, fix=f"The default is {TILES}.")
     count = check_int("orders", count, at_least=None, fix=fix)
     if not 2 <= count <= math.factorial(length):
-        raise OptionError(f"2 to {math.factorial(length)} orders of {length} pieces", got=count, fix=fix)
-    return _distant_permutations(count, length).clone()  # whoever changes it must not change what others get
+        raise OptionError(f"orders to be an integer from 2 to {math.factorial(length)}", got=count, fix=fix)
+    return _distant_permutations(count, length).clone()  # a caller may modify the result, but not the cache
 
 
 @lru_cache
@@ -131,6 +131,6 @@ def _distant_permutations(count: int, length: int) -> Tensor:
         distance = torch.zeros_like(nearest)
         for column, value in zip(every.unbind(1), every[chosen[-1]], strict=True):
             distance += column != value
-        nearest = torch.minimum(nearest, distance)  # 0 for those chosen
+        nearest = torch.minimum(nearest, distance)  # 0 for chosen permutations
         chosen.append(int(nearest.int().argmax()))
     return every[chosen].long()

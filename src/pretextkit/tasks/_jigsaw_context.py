@@ -1,4 +1,4 @@
-"""Relative patch location: where around the center patch was this neighbor?"""
+"""Relative patch location: predict the position of a neighbor patch."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from pretextkit.views._random import randint
 __all__ = ["JigsawContext"]
 
 OFFSETS = tuple((row, column) for row in (-1, 0, 1) for column in (-1, 0, 1) if (row, column) != (0, 0))
-"""Rows and columns from the center to the neighbors 0…7."""
+"""Offsets in rows and columns from the center to the neighbors 0…7."""
 
 
 @register_pretext_task("jigsaw-context")
 class JigsawContext(PatchTask[PatchPair, BackboneT]):
-    """Tell where around a center patch one of its eight neighbors was.
+    """Predict the position of a neighbor patch relative to the center patch.
 
-    Whoever knows that the wheel is below the window has recognized the car (Doersch et al. 2015, arXiv 1505.05192).
-    The task has shortcuts, and each has its cure: gaps and jitter against lines that run from patch to patch, one
-    channel kept of many patches against the lens's color fringes, patches standardized one by one against
-    vignetting. Where an image is larger than the grid, the grid lies anywhere in it.
+    To know that a wheel is below a window, a network has to recognize the car (Doersch et al. 2015, arXiv 1505.05192).
+    Shortcuts of the task are removed: gaps and jitter break continuous lines, dropping two channels of a patch removes
+    chromatic aberration, and standardizing each patch removes vignetting. In images larger than the grid, the position
+    of the grid is random.
 
     Metrics: ``accuracy`` (chance is 0.125).
 
     Args:
-        backbone: What is trained; it sees single patches.
-        layout: Patch, gap and jitter in pixels; by default fitted to the shorter side of the images.
-        pairs: Pairs cut from each image in one step, drawn independently. A patch has about a sixteenth of the image's
-            pixels, so that several cost less than one whole image.
-        color_drop: Probability that a patch keeps one channel only.
+        backbone: Backbone to train; it sees single patches.
+        layout: Patch, gap and jitter in pixels; None fits them to the shorter side of the images.
+        pairs: Pairs cut from each image per step, drawn independently. A patch has about a sixteenth of the pixels, so
+            several pairs cost less than one full image.
+        color_drop: Probability that a patch keeps only one color channel.
 
     Raises:
-        OptionError: ``layout`` lets neighbors touch, or a number is out of range.
+        OptionError: Patches of ``layout`` overlap, or a number is out of range.
 
     Example:
         >>> from pretextkit.models import SmallCNN
@@ -64,7 +64,7 @@ class JigsawContext(PatchTask[PatchPair, BackboneT]):
         """Cut ``pairs`` pairs of patches out of each image ``b c h w``; pairs of one image are consecutive rows.
 
         Raises:
-            ShapeError: The grid does not fit into the images.
+            ShapeError: The grid is larger than the images.
         """
         layout = self.layout_for(images)
         images = images.repeat_interleave(self.pairs, 0)

@@ -1,4 +1,4 @@
-"""What the tasks share that cut patches out of a 3x3 grid: its layout, and the cures of its shortcuts."""
+"""Patch tasks: the layout of the 3x3 grid, and the removal of shortcuts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SMALLEST_PATCH = 6
 
 
 class PatchLayout(NamedTuple):
-    """Pixels of the 3x3 grid: patches, the gaps between them, and how far each is moved at random."""
+    """Sizes of a 3x3 grid in pixels: side of a patch, gap between patches, and maximum random shift (jitter)."""
 
     patch: int
     gap: int
@@ -26,12 +26,12 @@ class PatchLayout(NamedTuple):
 
     @property
     def span(self) -> int:
-        """Pixels that the grid needs, jitter included."""
+        """Side of the grid in pixels, including jitter."""
         return 3 * self.patch + 2 * self.gap + 2 * self.jitter
 
     @classmethod
     def fitting(cls, size: int) -> PatchLayout:
-        """Fill images of ``size`` pixels: gaps of three jitters, so that neighbors never touch.
+        """Fit a layout to images of ``size`` pixels, with gaps of three times the jitter.
 
         Raises:
             ShapeError: Patches would be smaller than 6 pixels.
@@ -40,40 +40,39 @@ class PatchLayout(NamedTuple):
             >>> PatchLayout.fitting(64), PatchLayout.fitting(32)
             (PatchLayout(patch=16, gap=6, jitter=2), PatchLayout(patch=8, gap=3, jitter=1))
         """
-        size = check_int("size", size, fix="It is the images' shorter side.")
+        size = check_int("size", size, fix="Pass the shorter side of the images.")
         jitter = max(1, size // 32)
         patch = (size - 8 * jitter) // 3
         if patch < SMALLEST_PATCH:
             raise ShapeError(
                 f"images of at least {3 * SMALLEST_PATCH + 8} pixels, for a 3x3 grid of {SMALLEST_PATCH}-pixel patches",
                 got=f"{size} pixels",
-                fix="Enlarge them, or pass layout=PatchLayout(patch, gap, jitter).",
+                fix="Enlarge the images, or pass layout=PatchLayout(patch, gap, jitter).",
             )
         return cls(patch, 3 * jitter, jitter)
 
 
 class PatchTask(PretextTask[BatchT, BackboneT]):
-    """Cuts patches that tell their place by what they show, and by nothing else.
+    """Base class of tasks that cut patches out of a 3x3 grid and remove shortcuts.
 
-    Gaps and jitter are the cure against lines that run from patch to patch, one channel kept of many patches against
-    the lens's color fringes, patches standardized one by one against vignetting. Where an image is larger than the
-    grid, the grid lies anywhere in it.
+    Gaps and jitter break continuous lines, dropping two channels of a patch removes chromatic aberration, and
+    standardizing each patch removes vignetting. In images larger than the grid, the position of the grid is random.
 
     Args:
-        backbone: What is trained; it sees single patches.
-        layout: Patch, gap and jitter in pixels; by default fitted to the shorter side of the images.
-        color_drop: Probability that a patch keeps one channel only.
+        backbone: Backbone to train; it sees single patches.
+        layout: Patch, gap and jitter in pixels; None fits them to the shorter side of the images.
+        color_drop: Probability that a patch keeps only one color channel.
 
     Raises:
-        OptionError: ``layout`` lets neighbors overlap, or ``color_drop`` is no probability.
+        OptionError: Patches of ``layout`` overlap, or ``color_drop`` is not in [0, 1].
 
     Example:
         >>> from pretextkit.models import SmallCNN
         >>> from pretextkit.tasks import JigsawContext
-        >>> class Uncured(JigsawContext):
+        >>> class WithShortcuts(JigsawContext):
         ...     def remove_shortcuts(self, patches, generator):
         ...         return patches
-        >>> Uncured(SmallCNN()).layout_for(torch.zeros(1, 3, 64, 64))
+        >>> WithShortcuts(SmallCNN()).layout_for(torch.zeros(1, 3, 64, 64))
         PatchLayout(patch=16, gap=6, jitter=2)
     """
 
@@ -91,10 +90,10 @@ class PatchTask(PretextTask[BatchT, BackboneT]):
         self.color_drop = check_float("color_drop", color_drop, "[0, 1]", fix="The default is 0.66.")
 
     def layout_for(self, images: Tensor) -> PatchLayout:
-        """Give the layout of ``b c h w``.
+        """Choose the layout for images ``b c h w``.
 
         Raises:
-            ShapeError: The grid does not fit into the images.
+            ShapeError: The grid is larger than the images.
         """
         height, width = images.shape[2:]
         layout = self.layout or PatchLayout.fitting(min(height, width))
@@ -107,10 +106,10 @@ class PatchTask(PretextTask[BatchT, BackboneT]):
         return layout
 
     def cut(self, images: Tensor, top: Tensor, left: Tensor, layout: PatchLayout, generator: Generator) -> Tensor:
-        """Cut a cured patch ``b c p p`` out of each image, 0 to 2 jitters below and right of the corner given."""
+        """Cut a patch ``b c p p`` out of each image, shifted at random by 0 to 2 jitters, and remove shortcuts."""
         top, left = (side + randint(images, 2 * layout.jitter + 1, generator) for side in (top, left))
         return self.remove_shortcuts(cut_patches(images, top, left, layout.patch), generator)
 
     def remove_shortcuts(self, patches: Tensor, generator: Generator) -> Tensor:
-        """Take from patches ``b c p p`` what tells their place without showing anything."""
+        """Remove cues of patches ``b c p p`` that reveal their position without their content."""
         return standardize_patches(drop_colors(patches, self.color_drop, generator=generator))

@@ -1,4 +1,4 @@
-"""Rotation prediction: by how many quarter turns was the image rotated?"""
+"""Rotation: predict the rotation of an image."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ ANGLES = (0, 90, 180, 270)
 
 @register_pretext_task("rotation")
 class Rotation(PretextTask[Labeled, BackboneT]):
-    """Tell by which of four right angles an image was rotated.
+    """Predict by which multiple of 90 degrees an image was rotated.
 
-    Whoever knows which way up an object stands has recognized it (Gidaris et al. 2018, arXiv 1803.07728). All four
-    rotations of every image are in one batch, so that a step costs four forward passes. Features of middle stages
-    transfer better than the last stage's: probe with ``layers="all"``.
+    To know the orientation of an object, a network has to recognize it (Gidaris et al. 2018, arXiv 1803.07728). A batch
+    holds all four rotations of every image, so a step costs four forward passes per image. Features of middle stages
+    transfer better than features of the last stage: probe with ``layers="all"``.
 
     Metrics: ``accuracy`` (chance is 0.25) and ``accuracy_0``, ``accuracy_90``, ``accuracy_180``, ``accuracy_270``.
 
     Args:
-        backbone: What is trained.
+        backbone: Backbone to train.
 
     Example:
         >>> from pretextkit.models import SmallCNN
@@ -44,7 +44,7 @@ class Rotation(PretextTask[Labeled, BackboneT]):
         self.head = LinearHead(backbone.feature_dim, len(ANGLES))
 
     def views(self, images: Tensor, generator: Generator) -> Labeled:
-        """Rotate ``b c h h`` by all four angles; nothing is drawn from ``generator``.
+        """Rotate images ``b c h h`` by all four angles; ``generator`` is not used.
 
         Raises:
             ShapeError: The images are not square.
@@ -58,6 +58,6 @@ class Rotation(PretextTask[Labeled, BackboneT]):
         correct = (logits.detach().argmax(1) == batch.labels).float()
         metrics = {"accuracy": correct.mean()}
         for label, angle in enumerate(ANGLES):
-            here = (batch.labels == label).float()
-            metrics[f"accuracy_{angle}"] = (correct * here).sum() / here.sum().clamp(min=1)
+            rotated = (batch.labels == label).float()
+            metrics[f"accuracy_{angle}"] = (correct * rotated).sum() / rotated.sum().clamp(min=1)
         return TaskOutput(loss, metrics)

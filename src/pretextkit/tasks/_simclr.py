@@ -1,4 +1,4 @@
-"""SimCLR: which of the other views in the batch shows the same image?"""
+"""SimCLR: contrast two random views of each image with all other images of the batch."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ __all__ = ["SimCLR"]
 
 @register_pretext_task("simclr")
 class SimCLR(PretextTask[TwoViews, BackboneT]):
-    """Bring two random views of an image together and push all other images away.
+    """Attract the features of two random views of an image and repel the features of other images.
 
-    What survives cropping and recoloring is what the image shows (Chen et al. 2020, arXiv 2002.05709). The defaults
-    suit images of 28 to 96 pixels: crops of at least a fifth of the area, jitter of half the strength used on
-    ImageNet, and no blur, as in the paper's CIFAR-10 experiments (appendix B.9).
+    Features that are invariant to cropping and recoloring describe the content of an image (Chen et al. 2020,
+    arXiv 2002.05709). The defaults suit images of 28 to 96 pixels: crops of at least 20 % of the area, color jitter of
+    half the ImageNet strength, and no blur, as in the paper's CIFAR-10 experiments (appendix B.9).
 
-    Metrics: ``top1``, how often a view's nearest other view is its partner; ``alignment`` and ``uniformity`` of the
-    projections.
+    Metrics: ``top1``, the fraction of views whose nearest view shows the same image; ``alignment`` and ``uniformity``
+    of the projections.
 
     Args:
-        backbone: What is trained.
-        projection_dim: Width of the projection that the loss sees.
-        temperature: Of NT-Xent.
-        crop_scale: Smallest and largest share of the image in a crop.
-        flip: Probability of a mirror image; 0 for digits and letters.
-        jitter: Strength of the color jitter, 1 being the paper's on ImageNet.
-        grayscale: Probability of dropping color.
+        backbone: Backbone to train.
+        projection_dim: Width of the projections in the loss.
+        temperature: Temperature of the NT-Xent loss.
+        crop_scale: Smallest and largest area of a crop, as fractions of the image.
+        flip: Probability of a horizontal flip; use 0 for digits and letters.
+        jitter: Strength of the color jitter, relative to the paper's on ImageNet.
+        grayscale: Probability of conversion to grayscale.
 
     Raises:
         OptionError: A number is out of range.
@@ -101,15 +101,15 @@ class SimCLR(PretextTask[TwoViews, BackboneT]):
 
 @torch.no_grad()
 def _top1(z_a: Tensor, z_b: Tensor) -> Tensor:
-    """Share of rows of ``z_a`` whose most similar row, among all others of both views, is their partner in ``z_b``."""
+    """Compute the fraction of rows of ``z_a`` whose most similar row of both views is their partner in ``z_b``."""
     a, b = nn.functional.normalize(z_a), nn.functional.normalize(z_b)
     to_partner = (a * b).sum(1)
-    right = a.new_zeros(())
+    correct = a.new_zeros(())
     for chunk in row_chunks(len(a), 2 * len(a), a.device):
-        with torch.autocast(a.device.type, enabled=False):  # in half precision, near neighbors tie
+        with torch.autocast(a.device.type, enabled=False):  # half precision makes ties of similar neighbors
             to_others = torch.cat([a[chunk] @ a.T, a[chunk] @ b.T], 1)
-        here = torch.arange(len(chunk), device=a.device)
-        to_others[here, chunk] = -torch.inf
-        to_others[here, chunk + len(a)] = -torch.inf
-        right += (to_partner[chunk] > to_others.amax(1)).sum()
-    return right / len(a)
+        rows = torch.arange(len(chunk), device=a.device)
+        to_others[rows, chunk] = -torch.inf
+        to_others[rows, chunk + len(a)] = -torch.inf
+        correct += (to_partner[chunk] > to_others.amax(1)).sum()
+    return correct / len(a)

@@ -1,4 +1,4 @@
-"""Batched views: pure functions, one parameter draw per image."""
+"""Batched image transforms: pure functions, with random parameters drawn for each image."""
 
 from pretextkit.views._color import color_jitter, random_grayscale, to_grayscale
 from pretextkit.views._crop import random_horizontal_flip, random_resized_crop

@@ -1,4 +1,4 @@
-"""Random colors, one draw per image, computed for the whole batch at once."""
+"""Random color transforms, drawn for each image and computed for the full batch at once."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pretextkit.views._random import bernoulli, check_float_images, check_view_i
 
 __all__ = ["color_jitter", "random_grayscale", "to_grayscale"]
 
-STRONGEST = 100
-"""More would overflow half precision."""
+MAX_STRENGTH = 100
+"""Larger strengths overflow half precision."""
 
-# Columns I and Q of RGB -> YIQ span the colors of luma 0; turning in that plane changes the hue and keeps the luma.
+# I and Q of YIQ span the colors of luma 0; a rotation in that plane changes the hue and keeps the luma.
 _YIQ_FROM_RGB = ((0.299, 0.587, 0.114), (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))
 
 
@@ -33,17 +33,19 @@ def color_jitter(
 ) -> Tensor:
     """Change brightness, contrast, saturation and hue of each image at random.
 
-    All four are affine in the pixels, so that an image's whole jitter is one 3x3 matrix and an offset. It follows
-    Chen et al. 2020 (arXiv 2002.05709, appendix A) with these deviations from torchvision: the order is fixed
-    (saturation, hue, contrast, brightness), hue turns in YIQ rather than HSV, and values are clamped once, at the end.
+    All four changes are affine in the pixels, so the jitter of an image is one 3x3 matrix and an offset. It follows
+    Chen et al. 2020 (arXiv 2002.05709, appendix A), with these deviations from torchvision: the order is fixed
+    (saturation, hue, contrast, brightness), hue rotates in YIQ instead of HSV, and values are clamped once, at the end.
 
     Args:
-        images: ``b c h w`` in [0, 1]; of one channel, only brightness and contrast apply.
-        brightness: Factors are drawn from [1 - brightness, 1 + brightness], never below 0.
-        contrast: Likewise, about the image's mean luma.
-        saturation: Likewise, about each pixel's luma.
-        hue: Turns are drawn from [-hue, hue], 0.5 being half a turn.
-        p: Probability that an image is changed at all.
+        images: ``b c h w`` in [0, 1]; only brightness and contrast apply to one-channel images.
+        brightness: Brightness factors are drawn from [1 - brightness, 1 + brightness], limited to >= 0.
+        contrast: Contrast factors are drawn from [1 - contrast, 1 + contrast], limited to >= 0, and scale the
+            difference to the mean luma of the image.
+        saturation: Saturation factors are drawn from [1 - saturation, 1 + saturation], limited to >= 0, and scale the
+            difference to the luma of the pixel.
+        hue: Hue rotations are drawn from [-hue, hue], in full turns.
+        p: Probability that an image is changed.
         generator: Source of the draws.
 
     Returns:
@@ -58,7 +60,7 @@ def color_jitter(
         >>> color_jitter(torch.rand(4, 3, 32, 32), generator=generator).shape
         torch.Size([4, 3, 32, 32])
     """
-    within, fix = f"[0, {STRONGEST}]", "Zero leaves that property alone."
+    within, fix = f"[0, {MAX_STRENGTH}]", "0 leaves that property unchanged."
     brightness = check_float("brightness", brightness, within, fix=fix)
     contrast = check_float("contrast", contrast, within, fix=fix)
     saturation = check_float("saturation", saturation, within, fix=fix)
@@ -71,28 +73,28 @@ def color_jitter(
     bright, contrasted, saturated = factor(brightness), factor(contrast), factor(saturation)
     angle = uniform(images, -hue, hue, generator).to(images.dtype) * (2 * math.pi)
     changed = bernoulli(images, p, generator)
-    luma = to_grayscale(images.mean((2, 3), keepdim=True))[..., 0]  # the mean's luma is the luma's mean
+    luma = to_grayscale(images.mean((2, 3), keepdim=True))[..., 0]  # luma of the mean equals mean of the luma
     matrix = contrasted[..., 0]
     if images.shape[1] == 3:
         matrix = matrix * _hue_and_saturation(angle, saturated[:, :, 0, 0])
-    # Passes over the pixels are what takes time. Brightness is left out of the matrix, which half precision must hold.
+    # Passes over the pixels dominate the time. Brightness stays out of the matrix, which could overflow half precision.
     jittered = torch.baddbmm((1 - contrasted[..., 0]) * luma, matrix, images.flatten(2)).view_as(images)
     return select(changed, jittered.mul_(bright).clamp_(0, 1), images)
 
 
 def _hue_and_saturation(angle: Tensor, saturation: Tensor) -> Tensor:
-    """Color matrices ``b 3 3`` that turn hue by ``angle`` (``b``) and scale chroma by ``saturation`` (``b 1``)."""
+    """Make matrices ``b 3 3`` that rotate hue by ``angle`` (``b``) and scale chroma by ``saturation`` (``b 1``)."""
     yiq = torch.tensor(_YIQ_FROM_RGB, dtype=torch.float64)
-    back: Tensor = torch.linalg.inv(yiq)  # in float64, since half precision has no inverse
+    inverse: Tensor = torch.linalg.inv(yiq)  # in float64, because half precision has no inverse
     chroma = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1) * saturation
-    turn = torch.zeros(len(angle), 3, 3, dtype=angle.dtype, device=angle.device)
-    turn[:, 0, 0] = 1
-    turn[:, 1:, 1:] = chroma.view(-1, 2, 2)
-    return back.to(angle) @ turn @ yiq.to(angle)
+    rotation = torch.zeros(len(angle), 3, 3, dtype=angle.dtype, device=angle.device)
+    rotation[:, 0, 0] = 1
+    rotation[:, 1:, 1:] = chroma.view(-1, 2, 2)
+    return inverse.to(angle) @ rotation @ yiq.to(angle)
 
 
 def to_grayscale(images: Tensor) -> Tensor:
-    """Reduce images ``b c h w`` to their luma ``b 1 h w``.
+    """Convert images ``b c h w`` to luma ``b 1 h w``.
 
     Raises:
         ShapeError: The images are not ``b c h w`` with 1 or 3 channels.
@@ -111,11 +113,11 @@ def to_grayscale(images: Tensor) -> Tensor:
 
 
 def random_grayscale(images: Tensor, p: float = 0.2, *, generator: Generator) -> Tensor:
-    """Replace every channel of an image by its luma with probability ``p``.
+    """Convert each image to grayscale with probability ``p``, keeping the number of channels.
 
     Args:
         images: ``b c h w``.
-        p: Probability.
+        p: Probability of grayscale.
         generator: Source of the draws.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Random resized crops and flips, one draw per image, computed for the whole batch at once."""
+"""Random resized crops and flips, drawn for each image and computed for the full batch at once."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def random_resized_crop(
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
     generator: Generator,
 ) -> Tensor:
-    """Cut a random box out of each image and resize it.
+    """Crop a random box from each image and resize the crop.
 
-    Bilinear resizing is linear in the pixels and separable, so a crop is two small matrices per image, and the batch
-    is two batched products; shrinking widens the filter and so does not alias (Szegedy et al. 2015,
-    arXiv 1409.4842, for the boxes). Unlike torchvision, a box that does not fit is narrowed rather than drawn again,
-    and its position is not rounded to whole pixels.
+    Bilinear resizing is linear and separable, so a crop is two small matrices per image, and the batch is two batched
+    products. Downscaling uses a wider filter and does not alias. Boxes are drawn as in Szegedy et al. 2015
+    (arXiv 1409.4842). Unlike in torchvision, a box that does not fit is clipped instead of redrawn, and its position is
+    not rounded to integer pixels.
 
     Args:
         images: ``b c h w``.
-        size: Height and width of the result; those of the images by default.
-        scale: Smallest and largest share of the image's area.
+        size: Height and width of the result, or one number for both; None keeps the size of the images.
+        scale: Smallest and largest area of a box, as fractions of the image.
         ratio: Smallest and largest width / height, drawn on a logarithmic scale.
         generator: Source of the draws.
 
@@ -44,7 +44,7 @@ def random_resized_crop(
     Raises:
         OptionError: ``scale`` or ``ratio`` is not an ordered pair in its range, or ``size`` is below 1.
         ShapeError: The images are not ``b c h w``.
-        DataError: They are not of floats.
+        DataError: The images are not of a floating-point dtype.
 
     Example:
         >>> generator = torch.Generator().manual_seed(0)
@@ -55,7 +55,7 @@ def random_resized_crop(
     ratio = _ends("ratio", ratio, "(0, inf)", fix="For example ratio=(3 / 4, 4 / 3).")
     check_float_images(images)
     height, width = images.shape[2:]
-    fix = "Give one number, or height and width."
+    fix = "Pass one number, or height and width."
     sides = (height, width) if size is None else size if isinstance(size, Iterable) else (size, size)
     two = check_sequence("size", sides, at_least=2, at_most=2, fix=fix)
     out_height, out_width = (check_int("size", side, fix=fix) for side in two)
@@ -75,12 +75,12 @@ def _ends(name: str, ends: Any, within: str, *, fix: str) -> tuple[float, float]
     two = check_sequence(name, ends, at_least=2, at_most=2, fix=fix)
     low, high = (check_float(name, end, within, fix=fix) for end in two)
     if low > high:
-        raise OptionError(f"{name} as a smallest and a largest", got=ends, fix=fix)
+        raise OptionError(f"{name} to be an ordered pair (smallest, largest)", got=ends, fix=fix)
     return low, high
 
 
 def _resizing_matrix(start: Tensor, length: Tensor, size_in: int, size_out: int) -> Tensor:
-    """Weights ``b size_out size_in`` of the bilinear filter that maps a segment of a line to ``size_out`` pixels."""
+    """Make bilinear filters ``b size_out size_in`` that resize a segment of a line to ``size_out`` pixels."""
     steps = (torch.arange(size_out, device=start.device) + 0.5) / size_out
     centers = start[:, None] + steps * length[:, None] - 0.5
     support = (length / size_out).clamp(min=1)[:, None, None]
@@ -90,11 +90,11 @@ def _resizing_matrix(start: Tensor, length: Tensor, size_in: int, size_out: int)
 
 
 def random_horizontal_flip(images: Tensor, p: float = 0.5, *, generator: Generator) -> Tensor:
-    """Mirror each image left to right with probability ``p``.
+    """Flip each image left to right with probability ``p``.
 
     Args:
         images: ``b c h w``.
-        p: Probability; 0 for digits and letters, whose mirror image is another thing.
+        p: Probability of a flip; use 0 for digits and letters, because flips change their meaning.
         generator: Source of the draws.
 
     Returns:

@@ -1,4 +1,4 @@
-"""CIE Lab: lightness apart from color, in units of which the eye sees equal steps alike."""
+"""CIE Lab: a perceptually uniform color space that separates lightness from color."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["lab_to_rgb", "rgb_to_lab", "same_lightness"]
 
 Matrix = list[list[float]]
 
-# Linear sRGB to XYZ (IEC 61966-2-1). Rows are divided by their sums, the white of D65, so that gray has no chroma.
+# Linear sRGB to XYZ (IEC 61966-2-1). Rows are divided by their sums, the D65 white point: gray then has no chroma.
 _XYZ_FROM_RGB = torch.tensor(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]],
     dtype=torch.float64,
@@ -20,21 +20,21 @@ _XYZ_FROM_RGB = torch.tensor(
 _TO_XYZ: Matrix = (_XYZ_FROM_RGB / _XYZ_FROM_RGB.sum(1, keepdim=True)).tolist()
 _FROM_XYZ: Matrix = torch.linalg.inv(torch.tensor(_TO_XYZ, dtype=torch.float64)).tolist()
 _KNEE = 6 / 29
-"""Where the cube root goes over into a line."""
+"""Root below which the cube root is replaced by a linear function."""
 
 
 def rgb_to_lab(images: Tensor) -> Tensor:
-    """Turn sRGB images into CIE Lab, under the white D65 (CIE 15:2004).
+    """Convert sRGB images to CIE Lab with the D65 white point (CIE 15:2004).
 
     Args:
         images: ``b 3 h w`` in [0, 1].
 
     Returns:
-        ``b 3 h w``: lightness L* in [0, 100], then a* from green to red and b* from blue to yellow, both within 110 of
-        0, which is gray.
+        ``b 3 h w``: lightness L* in [0, 100], a* from green to red, and b* from blue to yellow. Both a* and b* are in
+        [-110, 110], and 0 for gray.
 
     Raises:
-        DataError: The images are no floats.
+        DataError: The images are not of a floating-point dtype.
         ShapeError: The images are not ``b 3 h w``.
 
     Example:
@@ -43,30 +43,30 @@ def rgb_to_lab(images: Tensor) -> Tensor:
         tensor([[ 53.,  80.,  67.],
                 [100.,   0.,   0.]])
     """
-    _require_colors(images, "sRGB images b 3 h w")
+    _check_colors(images, "sRGB images b 3 h w")
     x, y, z = (_root(each) for each in _mixed(_TO_XYZ, _linear(_exact(images))))
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1).to(images.dtype)
 
 
 def lab_to_rgb(lab: Tensor) -> Tensor:
-    """Turn CIE Lab back into sRGB; colors that sRGB has not go to the nearest value of each channel.
+    """Convert CIE Lab to sRGB; each channel is clamped to [0, 1].
 
     Args:
-        lab: ``b 3 h w``: L*, a* and b*, as :func:`rgb_to_lab` gives them.
+        lab: ``b 3 h w``: L*, a* and b*, as returned by :func:`rgb_to_lab`.
 
     Returns:
         ``b 3 h w`` in [0, 1].
 
     Raises:
-        DataError: They are no floats.
-        ShapeError: They are not ``b 3 h w``.
+        DataError: ``lab`` is not of a floating-point dtype.
+        ShapeError: ``lab`` is not ``b 3 h w``.
 
     Example:
         >>> images = torch.rand(2, 3, 8, 8)
         >>> torch.allclose(lab_to_rgb(rgb_to_lab(images)), images, atol=1e-4)
         True
     """
-    _require_colors(lab, "Lab images b 3 h w")
+    _check_colors(lab, "Lab images b 3 h w")
     lightness, a, b = _exact(lab).unbind(1)
     y = (lightness + 16) / 116
     xyz = torch.stack([_cube(y + a / 500), _cube(y), _cube(y - b / 200)], 1)
@@ -74,10 +74,10 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
 
 
 def same_lightness(images: Tensor) -> Tensor:
-    """Give the gray images ``b 1 h w`` whose L* is that of sRGB images ``b 3 h w``.
+    """Convert sRGB images ``b 3 h w`` to gray images ``b 1 h w`` with the same L*.
 
     Raises:
-        DataError: The images are no floats.
+        DataError: The images are not of a floating-point dtype.
         ShapeError: The images are not ``b 3 h w``.
 
     Example:
@@ -86,15 +86,17 @@ def same_lightness(images: Tensor) -> Tensor:
         >>> torch.allclose(rgb_to_lab(gray)[:, 0], rgb_to_lab(images)[:, 0], atol=1e-2)
         True
     """
-    _require_colors(images, "sRGB images b 3 h w")
+    _check_colors(images, "sRGB images b 3 h w")
     _, luminance, _ = _mixed(_TO_XYZ, _linear(_exact(images)))
     return _encoded(luminance)[:, None].to(images.dtype)
 
 
-def _require_colors(images: Tensor, what: str) -> None:
+def _check_colors(images: Tensor, what: str) -> None:
     check_float_images(images)
     if images.shape[1] != 3:
-        raise ShapeError(what, got=f"shape {tuple(images.shape)}", fix="Gray images: images.expand(-1, 3, -1, -1).")
+        raise ShapeError(
+            what, got=f"shape {tuple(images.shape)}", fix="Expand gray images: images.expand(-1, 3, -1, -1)."
+        )
 
 
 def _exact(images: Tensor) -> Tensor:

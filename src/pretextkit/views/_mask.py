@@ -1,4 +1,4 @@
-"""Masks of pixels to hide, drawn for each image, and the hiding."""
+"""Masks of hidden pixels, drawn for each image, and their application."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["hide_pixels", "mask_blocks", "mask_center", "mask_patches"]
 
 
 def mask_center(images: Tensor, side: float = 0.5) -> Tensor:
-    """Mark the block in the middle of every image.
+    """Mask the center block of each image.
 
     Args:
         images: ``b c h w``, at least 2x2 pixels.
-        side: Height and width of the block, as a share of the image's.
+        side: Height and width of the block, as a fraction of the image.
 
     Returns:
         ``b 1 h w``, bool.
@@ -42,12 +42,12 @@ def mask_center(images: Tensor, side: float = 0.5) -> Tensor:
 
 
 def mask_blocks(images: Tensor, *, count: int = 4, side: float = 0.25, generator: Generator) -> Tensor:
-    """Mark blocks at random places of each image; they may overlap.
+    """Mask blocks at random positions of each image; blocks may overlap.
 
     Args:
         images: ``b c h w``, at least 2x2 pixels.
-        count: Blocks in each image.
-        side: Height and width of a block, as a share of the image's; four blocks of a quarter cover up to a quarter.
+        count: Number of blocks per image.
+        side: Height and width of a block, as a fraction of the image.
         generator: Source of the draws.
 
     Returns:
@@ -78,12 +78,12 @@ def mask_blocks(images: Tensor, *, count: int = 4, side: float = 0.25, generator
 
 
 def mask_patches(images: Tensor, *, fraction: float = 0.5, patch: int = 4, generator: Generator) -> Tensor:
-    """Mark patches of a grid, the same number in each image, drawn for each.
+    """Mask random patches of a grid, the same number in each image.
 
     Args:
-        images: ``b c h w``, at least two patches large; patches at the right and lower edge may be cut off.
-        fraction: Of the grid's patches that are marked.
-        patch: Side of a patch in pixels; 1 marks single pixels.
+        images: ``b c h w``, at least two patches; patches at the right and lower edge may be cropped.
+        fraction: Fraction of the patches to mask.
+        patch: Side of a patch in pixels; 1 masks single pixels.
         generator: Source of the draws.
 
     Returns:
@@ -91,7 +91,7 @@ def mask_patches(images: Tensor, *, fraction: float = 0.5, patch: int = 4, gener
 
     Raises:
         OptionError: ``fraction`` is not between 0 and 1, or ``patch`` is below 1.
-        ShapeError: The images are not ``b c h w``, or only one patch large.
+        ShapeError: The images are not ``b c h w``, or not larger than one patch.
 
     Example:
         >>> mask = mask_patches(torch.zeros(2, 3, 32, 32), generator=torch.Generator().manual_seed(0))
@@ -103,27 +103,27 @@ def mask_patches(images: Tensor, *, fraction: float = 0.5, patch: int = 4, gener
     patch = check_int("patch", patch, fix="For example patch=4.")
     height, width = images.shape[2:]
     rows, columns = -(-height // patch), -(-width // patch)
-    cells = rows * columns
-    if cells < 2:
+    patches = rows * columns
+    if patches < 2:
         raise ShapeError(
             f"images larger than one patch of {patch} pixels",
             got=f"{height}x{width}",
             fix="Choose smaller patches, or enlarge the images.",
         )
-    draws = torch.rand(len(images), cells, generator=generator, device=generator.device).to(images.device)
-    marked = draws.argsort(1).argsort(1) < min(max(round(fraction * cells), 1), cells - 1)
-    mask = repeat(marked, "b (r k) -> b 1 (r p) (k q)", r=rows, p=patch, q=patch)
+    draws = torch.rand(len(images), patches, generator=generator, device=generator.device).to(images.device)
+    masked = draws.argsort(1).argsort(1) < min(max(round(fraction * patches), 1), patches - 1)
+    mask = repeat(masked, "b (r k) -> b 1 (r p) (k q)", r=rows, p=patch, q=patch)
     return mask[..., :height, :width].contiguous()
 
 
 def hide_pixels(images: Tensor, mask: Tensor) -> Tensor:
-    """Replace the marked pixels of each image by the mean color of its other pixels.
+    """Replace the masked pixels of each image by the mean color of its visible pixels.
 
-    Nothing of what was hidden is left in the result, and the image keeps its mean, which a backbone expects.
+    The result does not depend on the hidden pixels, and keeps the mean of the visible ones.
 
     Args:
         images: ``b c h w``.
-        mask: ``b 1 h w``, bool: True where pixels are hidden.
+        mask: ``b 1 h w``, bool, True for hidden pixels.
 
     Returns:
         ``b c h w``.
@@ -141,18 +141,18 @@ def hide_pixels(images: Tensor, mask: Tensor) -> Tensor:
         raise ShapeError(
             f"a bool mask b 1 h w of shape {wanted}",
             got=f"{str(mask.dtype).removeprefix('torch.')} of shape {tuple(mask.shape)}",
-            fix="Make it with pretextkit.views.mask_patches, mask_blocks or mask_center.",
+            fix="Make masks with pretextkit.views.mask_patches, mask_blocks or mask_center.",
         )
-    seen = images.masked_fill(mask, 0).sum((2, 3), keepdim=True, dtype=torch.float32)
-    mean = seen / (~mask).sum((2, 3), keepdim=True).clamp(min=1)
+    visible_sum = images.masked_fill(mask, 0).sum((2, 3), keepdim=True, dtype=torch.float32)
+    mean = visible_sum / (~mask).sum((2, 3), keepdim=True).clamp(min=1)
     return torch.where(mask, mean.to(images.dtype), images)
 
 
 def _block(images: Tensor, side: float) -> tuple[int, int]:
-    """Give a block's height and width in pixels: at least one, and less than the image's."""
+    """Compute the height and width of a block in pixels: at least 1, and smaller than the image."""
     check_view_images(images)
-    side = check_float("side", side, "(0, 1)", fix="It is a share of the image's, for example side=0.5.")
+    side = check_float("side", side, "(0, 1)", fix="It is a fraction of the image, for example side=0.5.")
     height, width = images.shape[2:]
     if min(height, width) < 2:
-        raise ShapeError("images of at least 2x2 pixels", got=f"{height}x{width}", fix="Enlarge them.")
+        raise ShapeError("images of at least 2x2 pixels", got=f"{height}x{width}", fix="Enlarge the images.")
     return min(max(round(side * height), 1), height - 1), min(max(round(side * width), 1), width - 1)

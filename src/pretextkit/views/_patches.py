@@ -1,4 +1,4 @@
-"""Patches cut out of images, each image at its own place, and cures for their shortcuts."""
+"""Patches cut out of images, and the removal of their shortcuts."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def cut_patches(images: Tensor, top: Tensor, left: Tensor, size: int) -> Tensor:
 
     Args:
         images: ``b c h w``.
-        top: ``b``, int64: first row of each image's patch.
-        left: ``b``, int64: first column.
-        size: ``p``.
+        top: ``b``, int64, first row of each patch.
+        left: ``b``, int64, first column of each patch.
+        size: ``p``, side of a patch in pixels.
 
     Returns:
         ``b c p p``.
 
     Raises:
-        ShapeError: A patch reaches over the image's edge, or there is not one corner for each image.
+        ShapeError: A patch exceeds the image, or there is not one corner for each image.
         OptionError: ``size`` is below 1.
-        DataError: The corners are not whole numbers.
+        DataError: The corners are not integers.
 
     Example:
         >>> images = torch.arange(16.0).view(1, 1, 4, 4)
@@ -48,7 +48,7 @@ def cut_patches(images: Tensor, top: Tensor, left: Tensor, size: int) -> Tensor:
         raise ShapeError(
             "one top and one left for each image",
             got=f"{tuple(top.shape)} tops and {tuple(left.shape)} lefts for {len(images)} images",
-            fix="Pass both of shape (b,).",
+            fix="Pass top and left of shape (b,).",
         )
     check_integer_tensor(top, "tops")
     check_integer_tensor(left, "lefts")
@@ -68,20 +68,20 @@ def cut_patches(images: Tensor, top: Tensor, left: Tensor, size: int) -> Tensor:
     steps = torch.arange(size, device=images.device)
     rows = rearrange(top[:, None] + steps, "b p -> b p 1")
     columns = rearrange(left[:, None] + steps, "b p -> b 1 p")
-    which = torch.arange(len(images), device=images.device)[:, None, None]
-    return rearrange(images[which, :, rows, columns], "b h w c -> b c h w")
+    index = torch.arange(len(images), device=images.device)[:, None, None]
+    return rearrange(images[index, :, rows, columns], "b h w c -> b c h w")
 
 
 def drop_colors(patches: Tensor, p: float, *, generator: Generator) -> Tensor:
-    """Replace every channel of a patch by one of them, drawn at random, with probability ``p``.
+    """Replace all channels of a patch by one random channel, with probability ``p``.
 
-    Lenses shift the colors against each other towards the image's edges, so that a network that sees all channels
-    can read off where a patch was instead of what it shows; one channel alone cannot tell
-    (Doersch et al. 2015, arXiv 1505.05192, section 3.1: there the two others become noise).
+    Lenses have chromatic aberration: channels are shifted relative to each other, more so near the edges of an image. A
+    network can read the position of a patch from this shift; one channel does not reveal it (Doersch et al. 2015,
+    arXiv 1505.05192, section 3.1, where noise replaces the two other channels).
 
     Args:
         patches: ``b c p p``.
-        p: Probability.
+        p: Probability of keeping only one channel.
         generator: Source of the draws.
 
     Returns:
@@ -104,16 +104,16 @@ def drop_colors(patches: Tensor, p: float, *, generator: Generator) -> Tensor:
 
 
 def standardize_patches(patches: Tensor) -> Tensor:
-    """Give each patch the mean 0.5 and the standard deviation 0.25, and clamp it to [0, 1].
+    """Scale each patch to mean 0.5 and standard deviation 0.25, and clamp it to [0, 1].
 
-    Brightness falls towards the edges of a photograph: what a patch's own mean and contrast tell of its place is
-    taken away, while values stay those that a backbone expects of images.
+    Photographs become darker towards their edges (vignetting), so mean and contrast of a patch reveal its position.
+    Values stay in the range that a backbone expects of images.
 
     Args:
         patches: ``b c p p``.
 
     Returns:
-        ``b c p p`` in [0, 1]; a constant patch becomes 0.5 throughout.
+        ``b c p p`` in [0, 1]; all pixels of a constant patch become 0.5.
 
     Raises:
         ShapeError: The patches are not ``b c p p``.

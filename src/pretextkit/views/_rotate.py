@@ -1,4 +1,4 @@
-"""Exact rotations by quarter turns."""
+"""Exact rotations by multiples of 90 degrees."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ __all__ = ["all_rotations", "rotate90"]
 def rotate90(images: Tensor, turns: Tensor) -> Tensor:
     """Rotate each image counter-clockwise by its own number of quarter turns.
 
-    Pixels move and are never interpolated, so that no border or blur gives the angle away.
+    Pixels are not interpolated, so neither a border nor blur reveals the angle.
 
     Args:
-        images: ``b c h h``; a rotated rectangle would show its angle by its shape.
-        turns: ``b``, int64; taken modulo 4.
+        images: ``b c h h``, square, because the shape of a rectangle would reveal the angle.
+        turns: ``b``, int64, number of quarter turns, modulo 4.
 
     Returns:
         ``b c h h``.
 
     Raises:
-        ShapeError: The images are not square, or there is not one turn for each.
-        DataError: The turns are not whole numbers.
+        ShapeError: The images are not square, or there is not one turn for each image.
+        DataError: The turns are not integers.
 
     Example:
         >>> rotate90(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]), torch.tensor([1]))
         tensor([[[[2., 4.],
                   [1., 3.]]]])
     """
-    _require_square(images)
+    _check_square(images)
     if turns.shape != images.shape[:1]:
         raise ShapeError("one turn for each image", got=f"{tuple(turns.shape)} turns", fix="Pass turns of shape (b,).")
     check_integer_tensor(turns, "turns")
@@ -41,13 +41,13 @@ def rotate90(images: Tensor, turns: Tensor) -> Tensor:
 
 
 def all_rotations(images: Tensor) -> Tensor:
-    """Stack the images rotated counter-clockwise by 0, 90, 180 and 270 degrees.
+    """Concatenate the images rotated counter-clockwise by 0, 90, 180 and 270 degrees.
 
     Args:
         images: ``b c h h``.
 
     Returns:
-        ``(4 b) c h h``: first all images as they are, then all turned once, twice, three times.
+        ``(4 b) c h h``: all images unrotated, then all images after one, two and three quarter turns.
 
     Raises:
         ShapeError: The images are not square.
@@ -56,16 +56,16 @@ def all_rotations(images: Tensor) -> Tensor:
         >>> all_rotations(torch.rand(8, 3, 32, 32)).shape
         torch.Size([32, 3, 32, 32])
     """
-    _require_square(images)
+    _check_square(images)
     return torch.cat([torch.rot90(images, k, (2, 3)) for k in range(4)])
 
 
-def _require_square(images: Tensor) -> None:
+def _check_square(images: Tensor) -> None:
     if images.ndim == 4:
         check_view_images(images)
     if images.ndim != 4 or images.shape[2] != images.shape[3]:
         raise ShapeError(
             "square images b c h h",
             got=f"shape {tuple(images.shape)}",
-            fix="Make them square, e.g. with torchvision.transforms.functional.center_crop(images, min(h, w)).",
+            fix="Crop the images to squares: torchvision.transforms.functional.center_crop(images, min(h, w)).",
         )

@@ -18,8 +18,8 @@ def some_images(height: int = 32, width: int = 32, channels: int = 3) -> Tensor:
     return torch.rand(2, channels, height, width, generator=Generator().manual_seed(0))
 
 
-def restless(network: nn.Module) -> nn.Module:
-    """Give BatchNorm statistics and scales that a new network has not, so that forgetting them would show."""
+def with_random_norms(network: nn.Module) -> nn.Module:
+    """Randomize BatchNorm statistics and scales, to detect weights that are not copied."""
     generator = Generator().manual_seed(1)
     with torch.no_grad():
         for name, value in network.state_dict().items():
@@ -32,7 +32,7 @@ def parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def test_parameters_are_those_of_torchvision_without_classifier() -> None:
+def test_parameter_count_matches_torchvision() -> None:
     torchvision_model = resnet18()
     assert parameters(ResNet18(stem="imagenet")) == parameters(torchvision_model) - parameters(torchvision_model.fc)
     fewer = 64 * 3 * (7 * 7 - 3 * 3)
@@ -49,7 +49,9 @@ def test_parameters_are_those_of_torchvision_without_classifier() -> None:
     ],
 )
 @pytest.mark.parametrize("in_channels", [1, 3])
-def test_stages(stem: Stem, size: tuple[int, int], sides: list[tuple[int, int]], in_channels: int) -> None:
+def test_stages_have_documented_shapes(
+    stem: Stem, size: tuple[int, int], sides: list[tuple[int, int]], in_channels: int
+) -> None:
     backbone = ResNet18(stem=stem, in_channels=in_channels).eval()
     with torch.no_grad():
         stages = backbone.stages(some_images(*size, channels=4 - in_channels))
@@ -58,9 +60,9 @@ def test_stages(stem: Stem, size: tuple[int, int], sides: list[tuple[int, int]],
     ]
 
 
-def test_features_are_those_of_torchvision() -> None:
-    """Backbone weights into torchvision's model by the documented line; the classifier stays as it was."""
-    backbone = restless(ResNet18(stem="imagenet"))
+def test_weights_can_be_copied_to_torchvision() -> None:
+    """Copy backbone weights to torchvision's model by the documented line; the classifier is kept."""
+    backbone = with_random_norms(ResNet18(stem="imagenet"))
     assert isinstance(backbone, ResNet18)
     torchvision_model = resnet18()
     classifier = copy.deepcopy(torchvision_model.fc.state_dict())
@@ -72,8 +74,8 @@ def test_features_are_those_of_torchvision() -> None:
     assert_same_features(backbone, torchvision_model.eval())
 
 
-def test_weights_come_from_torchvision() -> None:
-    torchvision_model = restless(resnet18())
+def test_weights_can_be_copied_from_torchvision() -> None:
+    torchvision_model = with_random_norms(resnet18())
     backbone = ResNet18(stem="imagenet").eval()
     keys = backbone.trunk.load_state_dict(torchvision_model.state_dict(), strict=False)
     assert set(keys.unexpected_keys) == {"fc.weight", "fc.bias"}
@@ -83,8 +85,8 @@ def test_weights_come_from_torchvision() -> None:
 
 
 @pytest.mark.parametrize("in_channels", [1, 3])
-def test_weights_of_the_small_stem_go_to_a_model_with_that_stem(in_channels: int) -> None:
-    backbone = restless(ResNet18(in_channels=in_channels))
+def test_small_stem_weights_can_be_copied_to_torchvision(in_channels: int) -> None:
+    backbone = with_random_norms(ResNet18(in_channels=in_channels))
     assert isinstance(backbone, ResNet18)
     torchvision_model = resnet18().eval()
     torchvision_model.conv1 = copy.deepcopy(backbone.trunk.conv1)
@@ -107,8 +109,8 @@ def assert_same_features(backbone: Any, torchvision_model: Any) -> None:
 
 
 @pytest.mark.parametrize("stem", get_args(Stem))
-def test_the_stem_is_initialised_as_torchvision_initializes(stem: Stem) -> None:
-    """Kaiming's normal of fan-out: a deviation of sqrt(2 / (64 k k))."""
+def test_stem_is_initialized_as_in_torchvision(stem: Stem) -> None:
+    """Kaiming normal initialization with fan-out: a deviation of sqrt(2 / (64 k k))."""
     weight = ResNet18(stem=stem).trunk.conv1.weight.detach()
     expected = (2 / (64 * weight.shape[-1] ** 2)) ** 0.5
     assert weight.std().item() == pytest.approx(expected, rel=0.1)

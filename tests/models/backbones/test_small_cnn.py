@@ -9,13 +9,13 @@ from torch import nn
 from pretextkit.models import SmallCNN
 
 
-def test_it_has_six_tenths_of_a_million_parameters() -> None:
+def test_small_cnn_has_602656_parameters() -> None:
     assert sum(parameter.numel() for parameter in SmallCNN().parameters()) == 602_656
 
 
 @pytest.mark.parametrize("in_channels", [1, 3])
 @pytest.mark.parametrize(("height", "width"), [(28, 28), (32, 48), (33, 97)])
-def test_stages_halve_the_map_but_the_second(in_channels: int, height: int, width: int) -> None:
+def test_stages_have_documented_shapes(in_channels: int, height: int, width: int) -> None:
     backbone = SmallCNN(in_channels=in_channels).eval()
     with torch.no_grad():
         stages = backbone.stages(torch.zeros(2, 3, height, width))
@@ -25,7 +25,7 @@ def test_stages_halve_the_map_but_the_second(in_channels: int, height: int, widt
     ]
 
 
-def test_every_convolution_is_normalised_and_rectified() -> None:
+def test_convolutions_are_normalized_and_rectified() -> None:
     kinds = [type(module) for module in SmallCNN().modules() if not list(module.children())]
     assert [kind for kind in kinds if kind in (nn.Conv2d, nn.BatchNorm2d, nn.ReLU)] == [
         nn.Conv2d,
@@ -35,7 +35,7 @@ def test_every_convolution_is_normalised_and_rectified() -> None:
     assert min(stage.min() for stage in SmallCNN().stages(torch.rand(2, 3, 28, 28))) == 0
 
 
-def test_features_are_the_average_of_the_last_map() -> None:
+def test_features_average_the_last_map() -> None:
     backbone = SmallCNN().eval()
     with torch.no_grad():
         images = torch.linspace(0, 1, 2 * 3 * 30 * 30).view(2, 3, 30, 30)

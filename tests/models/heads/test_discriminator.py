@@ -13,7 +13,7 @@ def test_each_step_halves_the_image(size: int, halvings: int, side: int) -> None
     assert PatchDiscriminator(halvings=halvings)(torch.rand(2, 3, size, size)).shape == (2, 1, side, side)
 
 
-def test_a_logit_judges_a_patch_of_22_pixels() -> None:
+def test_logit_depends_on_a_patch_of_22_pixels() -> None:
     images = torch.rand(1, 3, 64, 64, generator=Generator().manual_seed(0)).requires_grad_()
     (gradient,) = torch.autograd.grad(PatchDiscriminator()(images)[0, 0, 4, 4], images)
     rows = torch.nonzero(gradient.abs().sum((0, 1, 3)))[:, 0]
@@ -39,5 +39,6 @@ def test_images_too_small_to_halve_are_refused() -> None:
     with pytest.raises(ShapeError) as caught:
         PatchDiscriminator()(torch.rand(2, 3, 8, 7))
     assert str(caught.value) == (
-        "Expected images of at least 8x8 pixels, but got 8x7. Scale them up, or make the discriminator with fewer halvings."
+        "Expected images of at least 8x8 pixels, but got 8x7. "
+        "Enlarge the images, or create the discriminator with fewer halvings."
     )

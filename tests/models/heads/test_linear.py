@@ -5,7 +5,7 @@ import torch
 from pretextkit.models import LinearHead
 
 
-def test_it_is_one_affine_map() -> None:
+def test_linear_head_is_one_affine_map() -> None:
     head = LinearHead(3, 2)
     features = torch.arange(12.0).view(4, 3)
     weight, bias = head.linear.weight.tolist(), head.linear.bias.tolist()

@@ -8,7 +8,7 @@ from pretextkit.errors import ShapeError
 from pretextkit.models import MLPHead
 
 
-def test_hidden_units_are_normalised_and_rectified() -> None:
+def test_hidden_units_are_normalized_and_rectified() -> None:
     head = MLPHead(4, 3, hidden_dim=6)
     features = torch.randn(16, 4, generator=Generator().manual_seed(0))
     weights = {name: value.detach() for name, value in head.named_parameters()}
@@ -19,18 +19,18 @@ def test_hidden_units_are_normalised_and_rectified() -> None:
     torch.testing.assert_close(head(features), expected, atol=1e-5, rtol=1e-4)
 
 
-def test_hidden_width_is_that_of_the_features_unless_said() -> None:
+def test_hidden_width_defaults_to_the_feature_width() -> None:
     assert MLPHead(5, 2).layers[0].out_features == 5
     assert MLPHead(5, 2, hidden_dim=7).layers[0].out_features == 7
 
 
 @pytest.mark.parametrize("rows", [0, 1])
-def test_a_single_row_is_refused_in_training_and_taken_in_evaluation(rows: int) -> None:
+def test_single_row_is_refused_in_training_only(rows: int) -> None:
     head = MLPHead(5, 2)
     with pytest.raises(ShapeError) as caught:
         head(torch.zeros(rows, 5))
     assert str(caught.value) == (
-        f"Expected at least 2 rows, as the head has BatchNorm, but got {rows}. "
-        "Raise the batch size, or call eval() first."
+        f"Expected at least 2 rows, because the head uses BatchNorm, but got {rows}. "
+        "Increase the batch size, or call eval() first."
     )
     assert head.eval()(torch.zeros(rows, 5)).shape == (rows, 2)

@@ -1,4 +1,4 @@
-"""torchvision's ResNet-18 as a backbone."""
+"""ResNet18: torchvision's ResNet-18 as a backbone."""
 
 from __future__ import annotations
 
@@ -19,30 +19,29 @@ Stem = Literal["small", "imagenet"]
 class ResNet18(SpatialBackbone):
     """torchvision's ResNet-18 trunk, 11.2 M parameters, 512 features (He et al. 2016, arXiv 1512.03385).
 
-    The ``"small"`` stem, a 3x3 convolution without max-pool, ends a 32x32 image in a 4x4 map (Chen et al. 2020,
-    arXiv 2002.05709, appendix B.9); the ``"imagenet"`` stem, eight times cheaper, ends it in a single pixel.
+    The ``"small"`` stem, a 3x3 convolution without max-pooling, reduces a 32x32 image to a 4x4 map (Chen et al. 2020,
+    arXiv 2002.05709, appendix B.9). The ``"imagenet"`` stem is eight times cheaper and reduces it to a 1x1 map.
 
-    Weights go to and come from ``torchvision.models.resnet18`` through :attr:`trunk`, which *is* that model without
-    its classifier::
+    Exchange weights with ``torchvision.models.resnet18`` through :attr:`trunk`, which is that model without its
+    classifier::
 
-        torchvision_model.load_state_dict(backbone.trunk.state_dict(), strict=False)  # "fc" stays as it was
-        backbone.trunk.load_state_dict(torchvision_model.state_dict(), strict=False)  # "fc" is left out
+        torchvision_model.load_state_dict(backbone.trunk.state_dict(), strict=False)  # keeps "fc"
+        backbone.trunk.load_state_dict(torchvision_model.state_dict(), strict=False)  # ignores "fc"
 
-    That is with the ``"imagenet"`` stem and three channels; with others, give the torchvision model the same first
-    convolution before, ``torchvision_model.conv1 = copy.deepcopy(backbone.trunk.conv1)`` (and, for the ``"small"``
-    stem, ``torchvision_model.maxpool = nn.Identity()``).
+    These lines require the ``"imagenet"`` stem and three channels. In other cases, first copy the first convolution to
+    the torchvision model, ``torchvision_model.conv1 = copy.deepcopy(backbone.trunk.conv1)``. For the ``"small"`` stem,
+    also set ``torchvision_model.maxpool = nn.Identity()``.
 
-    For weights that torchvision trained on ImageNet use the ``"imagenet"`` stem and set the normalization they were
-    trained with::
+    For ImageNet weights of torchvision, use the ``"imagenet"`` stem and set the normalization of their training::
 
         backbone.normalization.set(torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225]))
 
     Args:
         stem: ``"small"`` for images up to about 96x96, ``"imagenet"`` for larger ones.
-        in_channels: 1 or 3; images of the other kind are adapted.
+        in_channels: Channels of the first convolution, 1 or 3; images with the other number of channels are converted.
 
     Raises:
-        OptionError: ``stem`` is neither.
+        OptionError: ``stem`` is neither ``"small"`` nor ``"imagenet"``.
 
     Example:
         >>> backbone = ResNet18()
@@ -62,7 +61,7 @@ class ResNet18(SpatialBackbone):
                 got=repr(stem),
                 fix="Use 'small' for images up to about 96x96 pixels, 'imagenet' for larger ones.",
             )
-        from torchvision.models import resnet18  # here, since it takes seconds to import
+        from torchvision.models import resnet18  # imported here because the import takes seconds
 
         self.trunk = resnet18(weights=None)
         self.trunk.fc = nn.Identity()
@@ -71,7 +70,7 @@ class ResNet18(SpatialBackbone):
             self.trunk.maxpool = nn.Identity()
         else:
             self.trunk.conv1 = nn.Conv2d(in_channels, 64, 7, 2, 3, bias=False)
-        nn.init.kaiming_normal_(self.trunk.conv1.weight, mode="fan_out", nonlinearity="relu")  # as torchvision does
+        nn.init.kaiming_normal_(self.trunk.conv1.weight, mode="fan_out", nonlinearity="relu")  # as in torchvision
 
     def stages(self, images: Tensor) -> tuple[Tensor, ...]:
         trunk = self.trunk

@@ -1,4 +1,4 @@
-"""A small convolutional network for small images and two cores."""
+"""SmallCNN: a convolutional network for small images and few CPU cores."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def _conv(inputs: int, outputs: int, side: int = 3, stride: int = 1) -> nn.Seque
 
 @register_backbone("small-cnn")
 class SmallCNN(SpatialBackbone):
-    """Four stages of convolutions, 0.6 M parameters, 256 features.
+    """A convolutional network with four stages, 0.6 M parameters and 256 features.
 
-    A 32x32 image ends in a 4x4 map that still tells where things are: the last map of a network made for 224x224
-    images is 1x1 there. The first convolution halves the image already, which makes steps cheaper.
+    The last map of a 32x32 image is 4x4 and keeps positions; networks for 224x224 images end in a 1x1 map. The first
+    convolution halves the image, which makes steps cheaper.
 
     Args:
-        in_channels: 1 or 3; images of the other kind are adapted.
+        in_channels: Channels of the first convolution, 1 or 3; images with the other number of channels are converted.
 
     Example:
         >>> backbone = SmallCNN()

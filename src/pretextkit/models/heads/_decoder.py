@@ -1,4 +1,4 @@
-"""A convolutional decoder from feature maps to images."""
+"""ConvDecoder: a convolutional decoder from feature maps to images."""
 
 from __future__ import annotations
 
@@ -10,33 +10,34 @@ import torch
 from torch import Tensor, nn
 
 from pretextkit._validation._options import check_int
-from pretextkit.contracts import GRAY_FROM_RGB, Head, SpatialBackbone
+from pretextkit.contracts import Head, SpatialBackbone
 from pretextkit.errors import OptionError
 from pretextkit.registries import register_head
+from pretextkit.views import to_grayscale
 
 __all__ = ["ConvDecoder", "match_images", "match_size"]
 
 TRIAL_SIZE = 32
-"""Pixels of the image on which it is counted how often a backbone halves."""
+"""Side in pixels of the trial image on which the halvings of a backbone are counted."""
 
 
 @register_head("conv-decoder")
 class ConvDecoder(Head):
-    """Feature maps ``b d h' w'`` to images ``b c h w`` in [0, 1].
+    """A decoder from feature maps ``b d h' w'`` to images ``b c h w`` in [0, 1].
 
-    Each step doubles the map by nearest-neighbor resizing followed by a 3x3 convolution, which leaves no
-    checkerboard (Odena et al. 2016, doi 10.23915/distill.00003). The first step quarters the channels and the others
-    halve them, down to 16: what is costly is large maps, and the product is the backbone.
+    Each step doubles the map by nearest-neighbor resizing followed by a 3x3 convolution, which avoids checkerboard
+    artifacts (Odena et al. 2016, doi 10.23915/distill.00003). The first step quarters the channels and the others halve
+    them, down to 16, because large maps are costly and the decoder is not kept after pretraining.
 
     Args:
         in_dim: ``d``, channels of the map.
-        out_channels: ``c``.
-        doublings: How many times the map is doubled: 3 bring a 4x4 map back to 32x32.
-        bottleneck: Channels to which the map is reduced first. Without it a map of 256x8x8 holds more numbers than the
-            image of 3x64x64 that it was made of, and no image is hard to reconstruct.
+        out_channels: ``c``, channels of the images.
+        doublings: Number of steps; 3 turn a 4x4 map into 32x32 pixels.
+        bottleneck: Number of channels to which the map is reduced first; None keeps all. Without a bottleneck, a map of
+            256x8x8 holds more numbers than the image of 3x64x64, and reconstruction is trivial.
 
     Raises:
-        OptionError: A number of channels is no whole number of at least 1, or ``doublings`` none of at least 0.
+        OptionError: A number of channels is not an integer >= 1, or ``doublings`` is not an integer >= 0.
 
     Example:
         >>> ConvDecoder(256)(torch.rand(2, 256, 4, 4)).shape
@@ -68,9 +69,9 @@ class ConvDecoder(Head):
 
     @classmethod
     def fitting(cls, backbone: SpatialBackbone, out_channels: int = 3, *, bottleneck: int | None = None) -> ConvDecoder:
-        """Make the decoder that undoes a backbone's halvings.
+        """Make a decoder with as many doublings as the backbone has halvings.
 
-        A copy of the backbone is tried on a black image to count them.
+        A copy of the backbone runs on a black trial image to count its halvings.
 
         Raises:
             OptionError: The backbone has no feature maps, or a number of channels is below 1.
@@ -83,7 +84,7 @@ class ConvDecoder(Head):
         """
         if not isinstance(backbone, SpatialBackbone):
             raise OptionError(
-                "a SpatialBackbone, as images are decoded from its last feature map",
+                "a SpatialBackbone, because images are decoded from its last feature map",
                 got=type(backbone).__name__,
                 fix="Derive it from pretextkit.SpatialBackbone and define stages().",
             )
@@ -98,29 +99,27 @@ class ConvDecoder(Head):
 
 
 def match_images(decoded: Tensor, images: Tensor) -> Tensor:
-    """Bring what a decoder gave for ``images`` to their size and channels, so that the two can be compared.
+    """Convert decoded images to the size and number of channels of ``images``.
 
     Args:
         decoded: ``b 3 h' w'``.
         images: ``b c h w`` with 1 or 3 channels.
 
     Returns:
-        ``b c h w``; resized where sizes differ, and reduced to luma for gray images.
+        ``b c h w``; resized if sizes differ, and converted to luma for gray images.
 
     Example:
         >>> match_images(torch.rand(2, 3, 32, 32), torch.zeros(2, 1, 28, 28)).shape
         torch.Size([2, 1, 28, 28])
     """
     decoded = match_size(decoded, images)
-    if images.shape[1] == 1:
-        decoded = (decoded * decoded.new_tensor(GRAY_FROM_RGB).view(1, 3, 1, 1)).sum(1, keepdim=True)
-    return decoded
+    return to_grayscale(decoded) if images.shape[1] == 1 else decoded
 
 
 def match_size(decoded: Tensor, images: Tensor) -> Tensor:
-    """Resize what a decoder gave for ``images`` to their height and width, where they differ.
+    """Resize decoded images to the height and width of ``images``, if they differ.
 
-    A backbone rounds up when it halves 28 pixels to 4, which doubled three times are 32.
+    Three halvings round 28 pixels up to 4, and three doublings make 32 of them.
 
     Example:
         >>> match_size(torch.rand(2, 2, 32, 32), torch.zeros(2, 1, 28, 28)).shape

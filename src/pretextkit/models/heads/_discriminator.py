@@ -1,4 +1,4 @@
-"""A convolutional discriminator, which tells true images from made ones."""
+"""PatchDiscriminator: a convolutional discriminator of real and generated patches."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from pretextkit.registries import register_head
 
 __all__ = ["PatchDiscriminator"]
 
-WIDEST = 128
+MAX_WIDTH = 128
 
 
 @register_head("patch-discriminator")
 class PatchDiscriminator(Head):
-    """Images ``b c h w`` to logits ``b 1 h' w'``, above 0 where a patch looks true.
+    """A discriminator from images ``b c h w`` to logits ``b 1 h' w'``, above 0 for patches that look real.
 
-    Each step halves the image. That every patch is judged, and not the image as a whole, asks for sharp texture and
-    lets images have any size (Isola et al. 2017, arXiv 1611.07004). There is no BatchNorm, by whose statistics a batch
-    of true images could be told from one of made ones.
+    Each step halves the image. Scoring patches instead of the full image rewards sharp texture and allows any image
+    size (Isola et al. 2017, arXiv 1611.07004). There is no BatchNorm, because its statistics could reveal whether a
+    batch is real or generated.
 
     Args:
-        in_channels: ``c``.
-        width: Channels after the first step; each further one doubles them, up to 128.
-        halvings: How many steps: 3 judge patches of 22 pixels.
+        in_channels: ``c``, channels of the images.
+        width: Channels after the first step; each further step doubles the channels, up to 128.
+        halvings: Number of steps; with 3, a logit sees a patch of 22x22 pixels.
 
     Raises:
-        OptionError: A number is no whole number of at least 1.
-        ShapeError: The images have fewer pixels than the steps halve.
+        OptionError: An option is not an integer >= 1.
+        ShapeError: The images are smaller than ``2 ** halvings`` pixels.
 
     Example:
         >>> PatchDiscriminator()(torch.rand(2, 3, 32, 32)).shape
@@ -43,18 +43,18 @@ class PatchDiscriminator(Head):
         in_channels = check_int("in_channels", in_channels, fix="The default is 3.")
         width = check_int("width", width, fix="The default is 32.")
         halvings = check_int("halvings", halvings, fix="The default is 3.")
-        self.smallest = 2**halvings
-        widths = [in_channels, *(min(width << step, max(width, WIDEST)) for step in range(halvings))]
+        self.min_size = 2**halvings
+        widths = [in_channels, *(min(width << step, max(width, MAX_WIDTH)) for step in range(halvings))]
         self.layers = nn.Sequential()
         for inputs, outputs in pairwise(widths):
             self.layers.extend((nn.Conv2d(inputs, outputs, 4, 2, padding=1), nn.LeakyReLU(0.2)))
         self.layers.append(nn.Conv2d(widths[-1], 1, 1))
 
     def forward(self, features: Tensor) -> Tensor:
-        if min(features.shape[2:]) < self.smallest:
+        if min(features.shape[2:]) < self.min_size:
             raise ShapeError(
-                f"images of at least {self.smallest}x{self.smallest} pixels",
+                f"images of at least {self.min_size}x{self.min_size} pixels",
                 got="x".join(map(str, features.shape[2:])),
-                fix="Scale them up, or make the discriminator with fewer halvings.",
+                fix="Enlarge the images, or create the discriminator with fewer halvings.",
             )
         return self.layers(features)  # type: ignore[no-any-return]

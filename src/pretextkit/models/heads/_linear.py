@@ -1,4 +1,4 @@
-"""One linear layer."""
+"""LinearHead: one linear layer."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ __all__ = ["LinearHead"]
 
 @register_head("linear")
 class LinearHead(Head):
-    """Features ``b d`` to ``b k`` by one linear layer.
+    """A linear layer from features ``b d`` to ``b k``.
+
+    Args:
+        in_dim: ``d``, width of the features.
+        out_dim: ``k``, width of the output.
 
     Raises:
-        OptionError: A width is no whole number of at least 1.
+        OptionError: A width is not an integer >= 1.
 
     Example:
         >>> LinearHead(256, 10)(torch.rand(4, 256)).shape

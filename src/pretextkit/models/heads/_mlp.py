@@ -1,4 +1,4 @@
-"""Two linear layers, as projection heads and small classifiers are."""
+"""MLPHead: two linear layers, for projections and small classifiers."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ __all__ = ["MLPHead"]
 
 @register_head("mlp")
 class MLPHead(Head):
-    """Features ``b d`` to ``b k``: linear, BatchNorm, ReLU, linear.
+    """A multilayer perceptron from features ``b d`` to ``b k``: linear, BatchNorm, ReLU, linear.
 
-    The projection head of SimCLR (Chen et al. 2020, arXiv 2002.05709). BatchNorm in the hidden layer needs at least
+    The projection head of SimCLR (Chen et al. 2020, arXiv 2002.05709). BatchNorm in the hidden layer requires at least
     two rows in training.
 
     Args:
-        in_dim: ``d``.
-        out_dim: ``k``.
-        hidden_dim: Width of the hidden layer; ``d`` by default.
+        in_dim: ``d``, width of the features.
+        out_dim: ``k``, width of the output.
+        hidden_dim: Width of the hidden layer; None uses ``d``.
 
     Raises:
-        OptionError: A width is no whole number of at least 1.
-        ShapeError: In training there is a single row, which BatchNorm cannot normalize.
+        OptionError: A width is not an integer >= 1.
+        ShapeError: There are fewer than 2 rows in training.
 
     Example:
         >>> MLPHead(256, 128)(torch.rand(4, 256)).shape
@@ -37,7 +37,7 @@ class MLPHead(Head):
         super().__init__()
         fix = "For example MLPHead(backbone.feature_dim, 128)."
         in_dim, out_dim = check_int("in_dim", in_dim, fix=fix), check_int("out_dim", out_dim, fix=fix)
-        hidden_dim = in_dim if hidden_dim is None else check_int("hidden_dim", hidden_dim, fix="None makes it in_dim.")
+        hidden_dim = in_dim if hidden_dim is None else check_int("hidden_dim", hidden_dim, fix="None uses in_dim.")
         self.layers = nn.Sequential(
             nn.Linear(in_dim, hidden_dim, bias=False),
             nn.BatchNorm1d(hidden_dim),
@@ -48,9 +48,9 @@ class MLPHead(Head):
     def forward(self, features: Tensor) -> Tensor:
         if self.training and len(features) < 2:
             raise ShapeError(
-                "at least 2 rows, as the head has BatchNorm",
+                "at least 2 rows, because the head uses BatchNorm",
                 got=len(features),
-                fix="Raise the batch size, or call eval() first.",
+                fix="Increase the batch size, or call eval() first.",
             )
         logits: Tensor = self.layers(features)
         return logits

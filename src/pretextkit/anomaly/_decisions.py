@@ -1,4 +1,4 @@
-"""From scores to decisions: p-values and a threshold, from normal images alone."""
+"""Calibrate scores: p-values and a threshold, estimated from normal images only."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ __all__ = ["Calibration", "calibrate"]
 
 @dataclass(frozen=True)
 class Calibration:
-    """Which scores are too high to be normal."""
+    """A decision rule: a threshold on anomaly scores, and p-values."""
 
     threshold: float
-    """A score above it is an anomaly."""
+    """Scores above the threshold are called anomalies."""
     false_positive_rate: float
-    """At most so large a share of normal images is above it, on average over calibrations."""
+    """Largest expected fraction of normal images above the threshold, on average over calibrations."""
     normal: Tensor = field(repr=False)
-    """``n`` normal scores, ascending."""
+    """``n``, the scores of normal images in ascending order."""
 
     def p_values(self, scores: AnomalyScores | Tensor) -> Tensor:
-        """Give the chance that a normal image scores as high: ``(1 + #{normal >= score}) / (n + 1)``.
+        """Compute the probability of a normal score this high: ``(1 + #{normal >= score}) / (n + 1)``.
 
-        They are valid whatever the scores are, as long as a new normal image could as well have been one of the
-        calibration's (Vovk et al. 2005; Bates et al. 2023, arXiv 2104.08279, for outliers): of normal images, at most
-        the share ``p`` gets a p-value of ``p`` or less.
+        The p-values are valid for any distribution of scores if new normal images are exchangeable with those of the
+        calibration (Vovk et al. 2005; Bates et al. 2023, arXiv 2104.08279, for outliers): at most a fraction ``p`` of
+        normal images gets a p-value of ``p`` or less.
 
         Args:
-            scores: ``m``, of the method that was calibrated.
+            scores: ``m`` scores from the calibrated method.
 
         Returns:
             ``m``, float64, from ``1 / (n + 1)`` to 1.
         """
-        below = torch.searchsorted(self.normal, check_scores(scores).contiguous())  # or it warns
+        below = torch.searchsorted(self.normal, check_scores(scores).contiguous())  # searchsorted warns otherwise
         return (1 + len(self.normal) - below).double() / (len(self.normal) + 1)
 
     def __str__(self) -> str:
@@ -51,22 +51,23 @@ class Calibration:
 
 
 def calibrate(normal: AnomalyScores | Tensor, *, false_positive_rate: float = 0.05) -> Calibration:
-    """Choose the lowest threshold that keeps false alarms at a chosen rate, from scores of normal images.
+    """Choose the lowest threshold with a given false-positive rate, from scores of normal images.
 
-    It is an order statistic of the scores, the ``k``-th highest with ``k = floor(rate (n + 1))``, so that a new normal
-    image is above it with a chance of at most ``k / (n + 1)``, exactly, for any method and however few the images: no
-    distribution is fitted. An anomaly is what has a p-value of at most the rate. No anomaly is looked at.
+    The threshold is an order statistic: the ``k``-th highest score, with ``k = floor(rate (n + 1))``. A new normal
+    image exceeds it with probability at most ``k / (n + 1)``, for any method and any number of images, because no
+    distribution is fitted. Images with a p-value of at most the rate are called anomalies. No anomalous images are
+    needed.
 
     Args:
-        normal: ``n`` scores of normal images that the model was not trained on: those it was trained on score too low.
-        false_positive_rate: Share of normal images that may be called anomalies, between 0 and 1.
+        normal: ``n`` scores of normal images held out from training; training images score too low.
+        false_positive_rate: Fraction of normal images that may be called anomalies, between 0 and 1.
 
     Returns:
-        The threshold, and p-values of any score.
+        The threshold, with p-values for new scores.
 
     Raises:
         OptionError: The rate is out of range.
-        DataError: There are too few scores for so low a rate, or one is NaN or infinite.
+        DataError: There are too few scores for the rate, or one is NaN or infinite.
         ShapeError: The scores are not ``n``.
 
     Example:
@@ -79,7 +80,7 @@ def calibrate(normal: AnomalyScores | Tensor, *, false_positive_rate: float = 0.
     fix = "0.05 calls 1 in 20 normal images an anomaly."
     false_positive_rate = check_float("false_positive_rate", false_positive_rate, "(0, 1)", fix=fix)
     scores = check_scores(normal).sort().values
-    rate = Fraction(repr(false_positive_rate))  # 0.29 means 29/100, and not the float below it
+    rate = Fraction(repr(false_positive_rate))  # 0.29 means 29/100, not the nearest float, which is lower
     exceeding = math.floor(rate * (len(scores) + 1))
     if exceeding < 1:
         raise DataError(

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pretextkit.anomaly._reduction import Reduction
+from pretextkit.anomaly._error_maps import Reduction
 from pretextkit.errors import OptionError, ShapeError
 from pretextkit.functional import TopFraction, reconstruction_anomaly_score
 
@@ -13,7 +13,7 @@ def reduced(images: Tensor, reduction: Reduction) -> Tensor:
     return reconstruction_anomaly_score(torch.zeros_like, images, error="l1", reduction=reduction).scores
 
 
-def test_reductions() -> None:
+def test_reductions_match_closed_forms() -> None:
     images = torch.zeros(2, 1, 20, 20)
     images[0, 0, :2, :2] = torch.tensor([[1.0, 0.8], [0.6, 0.4]])  # 1% of 400 pixels is 4
     images[1] = 0.3
@@ -24,14 +24,14 @@ def test_reductions() -> None:
     torch.testing.assert_close(reduced(images, TopFraction(1)), reduced(images, "mean"))
 
 
-def test_the_highest_share_is_at_least_a_pixel() -> None:
+def test_top_fraction_takes_at_least_one_pixel() -> None:
     images = torch.zeros(1, 1, 3, 3)
     images[0, 0, 1, 1] = 1.0
     assert reduced(images, TopFraction(0.01)).item() == 1.0
 
 
 @pytest.mark.parametrize("fraction", [0, -0.1, 1.1, float("nan")])
-def test_shares_out_of_range_are_refused(fraction: float) -> None:
+def test_top_fraction_refuses_fractions_out_of_range(fraction: float) -> None:
     with pytest.raises(OptionError) as caught:
         TopFraction(fraction)
     assert str(caught.value) == (
@@ -39,7 +39,7 @@ def test_shares_out_of_range_are_refused(fraction: float) -> None:
     )
 
 
-def test_a_reduction_gives_one_score_a_map() -> None:
+def test_reduction_of_wrong_shape_is_refused() -> None:
     with pytest.raises(ShapeError) as caught:
         reduced(torch.rand(3, 1, 4, 4), lambda maps: maps.mean(1))
     assert str(caught.value) == (

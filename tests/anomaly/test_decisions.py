@@ -7,34 +7,31 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Generator, Tensor
+from torch import Tensor
 
 from pretextkit.errors import DataError, OptionError, ShapeError
 from pretextkit.functional import AnomalyScores, calibrate
+from tests.helpers import normal as gaussian
 
 
-def drawn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=Generator().manual_seed(seed))
-
-
-def test_p_values_are_those_of_the_loop() -> None:
-    normal, scores = drawn(40).round(decimals=1), drawn(60, seed=1).round(decimals=1)  # with ties
+def test_p_values_match_a_loop() -> None:
+    normal, scores = gaussian(40).round(decimals=1), gaussian(60, seed=1).round(decimals=1)  # with ties
     found = calibrate(normal).p_values(scores)
     for score, p in zip(scores, found, strict=True):
         assert p.item() == pytest.approx((1 + sum(bool(each >= score) for each in normal)) / 41)
 
 
-def test_scores_that_lie_apart_in_memory_are_scores() -> None:
-    """torch warns of them, by default once in a process, and warnings are errors here."""
-    scores = drawn(60)
+def test_p_values_of_strided_scores_do_not_warn() -> None:
+    """torch warns about non-contiguous input once per process, and warnings are errors here."""
+    scores = gaussian(60)
     torch.set_warn_always(True)
     try:
-        assert torch.equal(calibrate(drawn(40)).p_values(scores[::2]), calibrate(drawn(40)).p_values(scores)[::2])
+        assert torch.equal(calibrate(gaussian(40)).p_values(scores[::2]), calibrate(gaussian(40)).p_values(scores)[::2])
     finally:
         torch.set_warn_always(False)
 
 
-def test_scores_of_yes_and_no_are_numbers() -> None:
+def test_bool_scores_count_as_numbers() -> None:
     calibration = calibrate(torch.tensor([True, False, False, False]), false_positive_rate=0.3)
     assert calibration.threshold == 1
     assert calibration.p_values(torch.tensor([True, False])).tolist() == [2 / 5, 1]
@@ -44,7 +41,7 @@ def test_scores_of_yes_and_no_are_numbers() -> None:
     st.lists(st.integers(0, 12), min_size=9, max_size=60),
     st.integers(10, 99).map(lambda percent: percent / 100),
 )
-def test_what_is_above_the_threshold_has_a_small_p_value_and_nothing_else_has(values: list[int], rate: float) -> None:
+def test_threshold_agrees_with_p_values(values: list[int], rate: float) -> None:
     normal = torch.tensor(values, dtype=torch.float32)
     calibration = calibrate(normal, false_positive_rate=rate)
     scores = torch.arange(-1, 14, 0.5)
@@ -54,21 +51,21 @@ def test_what_is_above_the_threshold_has_a_small_p_value_and_nothing_else_has(va
 
 
 @pytest.mark.parametrize(("n", "rate", "rank"), [(19, 0.05, 1), (99, 0.29, 29), (39, 0.05, 2), (100, 0.05, 5)])
-def test_the_threshold_is_the_order_statistic_of_the_exact_rate(n: int, rate: float, rank: int) -> None:
+def test_threshold_is_order_statistic_of_the_exact_rate(n: int, rate: float, rank: int) -> None:
     """0.29 * 100 is 28.999999999999996."""
     assert calibrate(torch.arange(float(n)), false_positive_rate=rate).threshold == n - rank
 
 
-def test_of_exchangeable_scores_exactly_the_rate_is_above() -> None:
-    """The chance is k / (n + 1), here 2 / 40, over calibrations and new images; a quantile lets more pass."""
-    trials = drawn(2000, 40)
+def test_false_positive_rate_is_exact_on_exchangeable_scores() -> None:
+    """The probability is k / (n + 1), here 2 / 40, over calibrations and new images; a quantile allows more."""
+    trials = gaussian(2000, 40)
     above = [(row[39] > calibrate(row[:39], false_positive_rate=0.05).threshold).item() for row in trials]
     assert sum(above) / 2000 == pytest.approx(0.05, abs=3 * math.sqrt(0.05 * 0.95 / 2000))
 
 
-def test_every_leave_one_out_of_a_set_counts_exactly() -> None:
-    """Exchangeability, with no chance in it: of 20 scores without ties, exactly one is above the other nineteen."""
-    scores = drawn(20)
+def test_leave_one_out_gives_exact_false_positive_count() -> None:
+    """Exchangeability without randomness: of 20 distinct scores, exactly one is above the other nineteen."""
+    scores = gaussian(20)
     above = [
         scores[i] > calibrate(torch.cat([scores[:i], scores[i + 1 :]]), false_positive_rate=0.05).threshold
         for i in range(20)
@@ -76,7 +73,7 @@ def test_every_leave_one_out_of_a_set_counts_exactly() -> None:
     assert sum(map(bool, above)) == 1
 
 
-def test_too_few_normal_images_are_refused_with_how_many_it_takes() -> None:
+def test_calibrate_reports_how_many_scores_the_rate_needs() -> None:
     with pytest.raises(DataError) as caught:
         calibrate(torch.arange(98.0), false_positive_rate=0.01)
     assert str(caught.value) == (
@@ -87,7 +84,7 @@ def test_too_few_normal_images_are_refused_with_how_many_it_takes() -> None:
 
 
 @pytest.mark.parametrize("rate", [0, 1, -0.1, float("nan")])
-def test_rates_out_of_range_are_refused(rate: float) -> None:
+def test_calibrate_refuses_rates_out_of_range(rate: float) -> None:
     with pytest.raises(OptionError) as caught:
         calibrate(torch.arange(9.0), false_positive_rate=rate)
     assert str(caught.value) == (
@@ -108,7 +105,7 @@ def test_rates_out_of_range_are_refused(rate: float) -> None:
         (torch.zeros(0), DataError, "Expected finite scores, at least one, but got none. Check the images."),
     ],
 )
-def test_other_scores_are_refused(scores: Tensor, kind: type[Exception], text: str) -> None:
+def test_calibration_refuses_malformed_scores(scores: Tensor, kind: type[Exception], text: str) -> None:
     calls: list[Any] = [lambda: calibrate(scores), lambda: calibrate(torch.arange(19.0)).p_values(scores)]
     for call in calls:
         with pytest.raises(kind) as caught:
@@ -116,8 +113,8 @@ def test_other_scores_are_refused(scores: Tensor, kind: type[Exception], text: s
         assert str(caught.value) == text
 
 
-def test_results_of_a_method_go_in_as_they_are_and_stay() -> None:
-    scores = drawn(30)
+def test_calibrate_accepts_anomaly_scores_unchanged() -> None:
+    scores = gaussian(30)
     kept = scores.clone()
     calibration = calibrate(AnomalyScores(scores), false_positive_rate=0.1)
     assert torch.equal(scores, kept)
