@@ -213,7 +213,7 @@ def test_a_profile_counts_each_stage_once_a_step_and_leaves_no_clock_behind(
 
     ticks = itertools.count()
     monkeypatch.setattr(profile_step, "now", lambda: float(next(ticks)))  # every look at the clock is a second later
-    before = TrainStep.__init__, TrainStep.prepare, TrainStep._score, torch.autograd.backward
+    before = TrainStep.__init__, TrainStep.prepare, TrainStep._loss, torch.autograd.backward
     images = torch.randint(256, (8, 3, 16, 16), dtype=torch.uint8)
     found = profile_step.profile_of(pk.tasks.SimCLR(TinyBackbone()), images, batch_size=4, steps=2)
     stages = found["seconds_per_step"]
@@ -221,7 +221,7 @@ def test_a_profile_counts_each_stage_once_a_step_and_leaves_no_clock_behind(
     assert stages["loader"] == 1.5  # it is asked once more, and has nothing left
     assert sum(found["share"].values()) == pytest.approx(1)
     assert found["images_per_second"] == pytest.approx(4 / sum(stages.values()))
-    assert before == (TrainStep.__init__, TrainStep.prepare, TrainStep._score, torch.autograd.backward)
+    assert before == (TrainStep.__init__, TrainStep.prepare, TrainStep._loss, torch.autograd.backward)
     assert re.search(r"^backward +\d+\.\d\d +\d+\.\d%$", profile_step.table(found), re.MULTILINE)
 
 

@@ -186,7 +186,7 @@ class Same(Shards):
 
 def local_slice(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
     """Give each process the gradient of its own loss alone: what many a gather does."""
-    rank, count = ctx.where
+    rank, count = ctx.rank
     return upstream.chunk(count)[rank], None
 
 

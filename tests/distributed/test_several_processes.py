@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,26 @@ COUNTS = [2, pytest.param(4, marks=pytest.mark.slow)]
 needs_fsdp = pytest.mark.skipif(not runs.SHARDS, reason="fully_shard is public since torch 2.6")
 
 
+def finish(commands: list[list[str]], logs: list[Path], seconds: float) -> list[int | None]:
+    """Run processes to their end; kill the rest once one fails, because its peers would wait for it forever."""
+    with ExitStack() as files:
+        started = [
+            subprocess.Popen(command, stderr=files.enter_context(log.open("w")))
+            for command, log in zip(commands, logs, strict=True)
+        ]
+        deadline = time.monotonic() + seconds
+        try:
+            while None in (codes := [process.poll() for process in started]):
+                if any(codes) or time.monotonic() > deadline:
+                    break
+                time.sleep(0.05)
+        finally:
+            for process in started:
+                process.kill()
+                process.wait()
+    return codes
+
+
 @pytest.fixture(scope="module", params=COUNTS)
 def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[runs.Outcome]:
     """What each of the processes left."""
@@ -31,16 +53,12 @@ def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     commands = [
         [sys.executable, "-W", "error", runs.__file__, str(folder), str(rank), str(count)] for rank in range(count)
     ]
-    started = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
-    try:
-        errors = [process.communicate(timeout=1200)[1] for process in started]
-    finally:
-        for process in started:
-            process.kill()
-            process.communicate()
-    assert [process.returncode for process in started] == [0] * count, "\n".join(errors)
+    logs = [folder / f"{rank}.log" for rank in range(count)]
+    codes = finish(commands, logs, seconds=240)
+    errors = [log.read_text() for log in logs]
+    assert codes == [0] * count, "\n".join(errors)
     assert errors[1:] == [""] * (count - 1)
-    assert errors[0] == (1 + runs.SHARDS) * "Stopped at step 2 of 5; repeat the call to go on.\n"
+    assert errors[0] == (1 + runs.SHARDS) * "Stopped at step 2 of 5; repeat the call to resume.\n"
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(count)]
 
 
@@ -117,20 +135,21 @@ def test_what_cannot_be_shared_is_refused_by_all(outcomes: list[runs.Outcome]) -
         seed, batch, norm, stream = found["refusals"]
         assert seed == (
             "Expected the same call on every process, but got differences between process 0 (there) and process 1 "
-            "(here): seed: 0 there, 1 here. Each takes its own share of the images by itself: pass the same to all of "
-            "them."
+            "(here): seed: 0 there, 1 here. Pass the same arguments to all processes: each takes its own rows of every "
+            "batch."
         )
         assert batch == (
-            f"Expected a batch size that {count} x 1 parts (processes x accumulate) share evenly, but got "
+            f"Expected a batch_size divisible by processes x accumulate = {count} x 1 = {count}, but got "
             f"{2 * count - 1}. Use batch_size={count}: it counts the images of all processes."
         )
         assert norm == (
-            "Expected SyncBatchNorm on GPUs, the only devices it works on in torch, but got device cpu. Keep "
-            "BatchNorm, which then takes each process's own images, or use GroupNorm."
+            "Expected SyncBatchNorm on GPUs, the only devices on which torch supports it, but got device cpu. Keep "
+            "BatchNorm, which then uses the images of each process, or use GroupNorm."
         )
         assert stream == (
             "Expected another part of the stream for each process, but got the same images. Let the data set iterate "
-            "over pretextkit.data.shards_for_this_worker(all_shards), or, if it is a WebDataset, split by node and by worker."
+            "over pretextkit.data.shards_for_this_worker(all_shards), or, if it is a WebDataset, split by node and by "
+            "worker."
         )
 
 
@@ -170,9 +189,16 @@ def test_what_goes_wrong_with_divided_weights_is_said_by_all(outcomes: list[runs
             "Expected a finite weight 'backbone.layers.0.0.weight', but got nan or inf at step 1."
         )
         assert partly == (
-            "Expected a task whose weights are all sharded, but got some that are not, or no fully_shard of the task "
-            "itself. Call fully_shard(task) last, after those of its blocks."
+            "Expected a task whose weights are all sharded, but got weights that are not sharded, or a task without "
+            "its own fully_shard. Call fully_shard(task) last, after fully_shard on its blocks."
         )
+
+
+def test_finish_kills_the_peers_of_a_failed_process(tmp_path: Path) -> None:
+    commands = [[sys.executable, "-c", "import time; time.sleep(60)"], [sys.executable, "-c", "raise SystemExit(3)"]]
+    begun = time.monotonic()
+    assert finish(commands, [tmp_path / "0", tmp_path / "1"], seconds=30) == [None, 3]
+    assert time.monotonic() - begun < 20
 
 
 def test_processes_that_do_not_know_of_each_other_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +208,7 @@ def test_processes_that_do_not_know_of_each_other_are_refused(monkeypatch: pytes
     with pytest.raises(OptionError) as caught:
         pretrain(task, runs.IMAGES, steps=1, progress=False)
     assert str(caught.value) == (
-        "Expected a process group, as torchrun started 2 processes, but got none. "
+        "Expected an initialized process group, because torchrun started 2 processes, but got none. "
         "Call torch.distributed.init_process_group() first."
     )
 

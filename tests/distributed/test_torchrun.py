@@ -21,7 +21,7 @@ def test_torchrun_starts_a_killed_run_anew_and_it_ends_as_one_that_was_not_kille
     for name, launcher in (("two", torchrun), ("one", [])):
         (tmp_path / name).mkdir()
         command = [sys.executable, *launcher, restarted.__file__, str(tmp_path / name)]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
         assert ended.returncode == 0, ended.stderr
     two, one = (torch.load(tmp_path / name / "ended.pt", weights_only=True) for name in ("two", "one"))
     assert restarted.FATAL - 1 <= two["resumed_at"] < restarted.STEPS  # not from the start
@@ -39,7 +39,7 @@ def test_the_example_trains_on_every_gpu_as_on_one_process(tmp_path: Path) -> No
     for name, launcher in (("nccl", torchrun), ("alone", [])):
         arguments = ["--epochs", "2", "--images", "1024", "--out", str(tmp_path / name)]
         command = [sys.executable, *launcher, example, *arguments]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
         assert ended.returncode == 0, ended.stderr
         reports.append(json.loads((tmp_path / name / "distributed.json").read_text("utf-8")))
     together, alone = reports

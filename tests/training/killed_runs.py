@@ -22,13 +22,12 @@ from unittest.mock import patch
 import torch
 from torch import Generator, Tensor, nn
 
-import pretextkit.training._pretrain  # noqa: F401 - its module is wanted, which the function hides
 from pretextkit.batches import TwoViews
 from pretextkit.contracts import PretextTask, TaskOutput
 from pretextkit.testing import TinyBackbone, toy_images
+from pretextkit.training import _pretrain
 from pretextkit.training._loop import train
 
-PRETRAIN = sys.modules["pretextkit.training._pretrain"]
 QUEUE = 8
 
 
@@ -86,8 +85,8 @@ def pretrain(folder: Path | None, seed: int) -> tuple[dict[str, Tensor], list[di
     images = toy_images(15, size=16, generator=Generator().manual_seed(seed))
     options: dict[str, Any] = {"optimizer": "sgd" if seed % 2 else "adamw", "clip_norm": 1.0, "seed": seed}
     options |= {"device": "cpu", "precision": "fp32", "progress": False, "checkpoint": folder}
-    with patch.object(PRETRAIN, "train", partial(train, checkpoint_seconds=-1.0)):  # a checkpoint after every step
-        result = PRETRAIN.pretrain(task, images, epochs=4, batch_size=4, **options)
+    with patch.object(_pretrain, "train", partial(train, checkpoint_seconds=-1.0)):  # a checkpoint after every step
+        result = _pretrain.pretrain(task, images, epochs=4, batch_size=4, **options)
     rows = [{name: value for name, value in row.items() if name != "seconds"} for row in result.history.rows]
     return dict(task.state_dict()), rows
 

@@ -122,7 +122,7 @@ def test_a_truncated_file_falls_back_to_the_one_before_and_says_so(tmp_path: Pat
         assert step_in(tmp_path) == 1
     (message,) = (str(each.message) for each in caught)
     assert message.startswith(f"The checkpoint {newest} (")
-    assert message.endswith(f") is damaged; going on from {previous}.")
+    assert message.endswith(f") is damaged; training resumes from {previous}.")
     assert not newest.exists()  # set aside: the next save must not push the intact one out
     save_checkpoint(tmp_path, state(3), RUN)
     cut(newest)
@@ -139,9 +139,9 @@ def test_only_damaged_ones_is_an_error_that_names_them(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(tmp_path, RUN)
     text = str(caught.value)
-    assert text.startswith(f"Expected an intact checkpoint, but got only damaged ones: {newest} (")
+    assert text.startswith(f"Expected an intact checkpoint, but got damaged files only: {newest} (")
     assert f"), {previous} (" in text
-    assert text.endswith("). Restore them from a copy, or remove them to start again.")
+    assert text.endswith("). Restore a file from a copy, or remove the files to start again.")
 
 
 def test_a_flipped_byte_anywhere_falls_back_to_the_one_before_and_names_both(tmp_path: Path) -> None:
@@ -234,8 +234,7 @@ def test_a_file_in_the_folders_place_is_refused_at_once(tmp_path: Path) -> None:
         with pytest.raises(CheckpointError) as caught:
             require_writable(folder)
         assert str(caught.value) == (
-            f"Expected a folder {folder} that can be written to, but got a file {tmp_path / 'run'}. "
-            "Name another folder."
+            f"Expected a writable folder {folder}, but got a file {tmp_path / 'run'}. Name another folder."
         )
     require_writable(tmp_path / "new" / "deeper")
     assert not (tmp_path / "new").exists()
@@ -243,14 +242,14 @@ def test_a_file_in_the_folders_place_is_refused_at_once(tmp_path: Path) -> None:
 
 def test_a_folder_without_permission_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
-    with pytest.raises(CheckpointError, match=r"can be written to, but got no write permission\. Name another folder"):
+    with pytest.raises(CheckpointError, match=r"run, but got no write permission\. Name another folder"):
         require_writable(tmp_path / "run")
 
 
 @pytest.mark.parametrize("content", [{}, [], {"format": 1}, {"format": 1, "identity": {}}])
 def test_a_file_of_something_else_counts_as_damaged(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "checkpoint.pt")
-    with pytest.raises(CheckpointError, match="only damaged ones"):
+    with pytest.raises(CheckpointError, match="damaged files only"):
         load_checkpoint(tmp_path, RUN)
 
 
@@ -271,7 +270,7 @@ def test_another_run_is_refused_with_the_differences(tmp_path: Path, change: dic
         load_checkpoint(tmp_path, {**RUN, **change})
     assert str(caught.value) == (
         f"Expected the checkpoint {tmp_path / 'checkpoint.pt'} to belong to this run, but got {difference}. "
-        "Repeat the call that wrote it to go on, or name another folder to start a new run."
+        "Repeat the call that wrote the checkpoint to resume it, or pass another folder to start a new run."
     )
 
 
@@ -314,7 +313,7 @@ def test_nothing_in_a_checkpoint_is_run(tmp_path: Path, write: str) -> None:
         torch.save(content, path)
     else:
         path.write_bytes(pickle.dumps(content))
-    with pytest.raises(CheckpointError, match="only damaged ones"):
+    with pytest.raises(CheckpointError, match="damaged files only"):
         load_checkpoint(tmp_path, RUN)
     assert not target.exists()
     torch.load(path, weights_only=False) if write == "torch" else pickle.loads(path.read_bytes())

@@ -112,7 +112,7 @@ def test_a_run_killed_wherever_it_touches_the_disk_ends_as_if_it_had_not_been(
 def test_a_process_killed_at_random_moments_ends_with_the_weights_of_one_that_was_not(tmp_path: Path) -> None:
     command = [sys.executable, str(Path(__file__).with_name("killed_runs.py")), str(tmp_path), "25"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # a process with threads cannot be forked safely
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
     assert ended.returncode == 0, ended.stderr
     told = json.loads(ended.stdout)
     assert told["kills"] >= 25

@@ -140,7 +140,7 @@ def test_sigterm_saves_and_exits_and_the_same_call_goes_on(tmp_path: Path) -> No
     command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
     stopped = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (stopped.returncode, stopped.stdout) == (143, "held\n")
-    assert stopped.stderr == "Stopped at step 3 of 8; repeat the call to go on.\n"
+    assert stopped.stderr == "Stopped at step 3 of 8; repeat the call to resume.\n"
     images = toy_images(8, size=16, generator=Generator().manual_seed(0))
     torch.manual_seed(0)
     whole, resumed = pk.tasks.Rotation(TinyBackbone()), pk.tasks.Rotation(TinyBackbone())
@@ -262,8 +262,9 @@ def test_a_loader_that_gives_a_part_of_the_images_is_refused() -> None:
     with pytest.raises(OptionError) as caught:
         run(make(), loader)
     assert str(caught.value) == (
-        "Expected all images from the loader of each process, which keeps its own rows of every batch, but got a part, "
-        "by DistributedSampler. Pass the data set itself, and workers=...: each process then reads its share only."
+        "Expected the same full loader on every process, because each process takes its own rows of every batch, but "
+        "got a DistributedSampler. Pass the data set itself, and workers=...: each process then reads its own rows "
+        "only."
     )
 
 
@@ -418,15 +419,20 @@ def damaged(images: Tensor, index: int) -> Tensor:
             IMAGES,
             {"batch_size": 17},
             OptionError,
-            "Expected a batch size of 1 to 16, as there are 16 images, but got",
+            "Expected batch_size to be between 1 and 16, the number of images, but got",
         ),
         (
             IMAGES,
             {"batch_size": 1},
             OptionError,
-            "Expected a batch of at least 2, as the task has BatchNorm",
+            "Expected a batch_size of at least 2, because the task has BatchNorm",
         ),
-        (IMAGES[:1], {"batch_size": None}, OptionError, "Expected a batch of at least 2, as the task has BatchNorm"),
+        (
+            IMAGES[:1],
+            {"batch_size": None},
+            OptionError,
+            "Expected a batch_size of at least 2, because the task has BatchNorm",
+        ),
         (IMAGES, {"epochs": 0}, OptionError, "Expected epochs as a whole number of at least 1, but got 0."),
         (IMAGES, {"steps": 3, "epochs": 1}, OptionError, "Expected either epochs or steps, but got epochs=1, steps=3."),
         (IMAGES, {"epochs": None}, OptionError, "Expected either epochs or steps, but got epochs=None, steps=None."),
@@ -454,7 +460,8 @@ def test_a_frozen_task_has_nothing_to_train() -> None:
     with pytest.raises(OptionError) as caught:
         run(make().requires_grad_(False))
     assert str(caught.value) == (
-        "Expected weights that train, but got requires_grad=False on all of them. Call requires_grad_(True) on some."
+        "Expected at least one trainable weight, but got requires_grad=False on all weights. Call requires_grad_(True) "
+        "on some weights."
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pretextkit.training._progress import BarProgress, LineProgress, NoProgress, progress_for
+from pretextkit.training._progress import BarProgress, LineProgress, Progress, progress_for
 
 
 class Terminal(io.StringIO):
@@ -31,7 +31,9 @@ def test_a_line_tells_step_loss_metric_speed_and_time_left(
     lines.update(40, {"loss": 0.51249, "accuracy": 0.75})
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err == ("Rotation: step 40/100, loss 0.512, accuracy 0.750, 512 images/s, 20 s gone, 30 s left\n")
+    assert captured.err == (
+        "Rotation: step 40/100, loss 0.512, accuracy 0.750, 512 images/s, 20 s elapsed, 30 s left\n"
+    )
 
 
 def test_a_resumed_run_does_not_count_what_was_done_before(
@@ -41,7 +43,7 @@ def test_a_resumed_run_does_not_count_what_was_done_before(
     lines = LineProgress("Rotation", total=100, start=90, images_per_step=10)
     clock.now += 10
     lines.update(95, {"loss": 1.0})
-    assert capsys.readouterr().err == "Rotation: step 95/100, loss 1.000, 5 images/s, 10 s gone, 10 s left\n"
+    assert capsys.readouterr().err == "Rotation: step 95/100, loss 1.000, 5 images/s, 10 s elapsed, 10 s left\n"
 
 
 def test_lines_come_every_ten_seconds_and_the_last_one_once(
@@ -108,7 +110,7 @@ def test_nothing_is_shown_when_not_asked_for(monkeypatch: pytest.MonkeyPatch) ->
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     nothing: Any = progress_for(False, "Rotation", 10, 0, 256)
-    assert isinstance(nothing, NoProgress)
+    assert isinstance(nothing, Progress)
     nothing.update(3, {"loss": 1.0})
     nothing.close()
     assert terminal.getvalue() == ""

@@ -2,12 +2,10 @@ from __future__ import annotations
 
 import math
 
-import pytest
 import torch
 
 from pretextkit.contracts import TaskOutput
-from pretextkit.errors import DivergenceError
-from pretextkit.training._recorder import Recorder
+from pretextkit.training._history import Recorder
 
 
 def output(loss: float, accuracy: float = 0.5) -> TaskOutput:
@@ -18,8 +16,10 @@ def test_a_row_has_the_means_of_its_epoch() -> None:
     recorder = Recorder()
     for step, (loss, accuracy) in enumerate([(4.0, 0.0), (2.0, 1.0)]):
         recorder.add(step, output(loss, accuracy), torch.tensor(0.25))
+    recorder.flush()
     recorder.close_epoch(epoch=1.0, step=2, learning_rate=0.1, seconds=3.0)
     recorder.add(2, output(1.0, 0.25), torch.tensor(0.25))
+    recorder.flush()
     recorder.close_epoch(epoch=2.0, step=3, learning_rate=0.2, seconds=4.0)
     assert recorder.rows == [
         {"epoch": 1.0, "step": 2, "loss": 3.0, "accuracy": 0.5, "learning_rate": 0.1, "seconds": 3.0},
@@ -37,6 +37,7 @@ def test_a_recorder_goes_on_in_the_middle_of_an_epoch() -> None:
     resumed = Recorder(stopped.rows, stopped.open)
     for recorder in (whole, resumed):
         recorder.add(1, output(1.0), torch.tensor(0.25))
+        recorder.flush()
         recorder.close_epoch(epoch=1.0, step=2)
     assert resumed.rows == whole.rows
     assert resumed.rows[0]["loss"] == 2.5
@@ -52,27 +53,11 @@ def test_values_wait_until_they_are_flushed() -> None:
     assert len(recorder.open) == 1
 
 
-def test_each_step_is_shown_once_when_it_is_read() -> None:
-    seen: list[object] = []
-    recorder = Recorder(see=lambda *step: seen.append(step))
+def test_flush_returns_each_step_once() -> None:
+    recorder = Recorder()
     recorder.add(0, output(1.0), torch.tensor(0.25))
-    assert seen == []
-    recorder.flush()
-    recorder.flush()
-    assert seen == [(0, {"loss": 1.0, "accuracy": 0.5}, 0.25)]
-
-
-def test_what_refuses_a_step_keeps_it_out() -> None:
-    def refuse(step: int, values: dict[str, float], gradient: float) -> None:
-        if step == 2:
-            raise DivergenceError("no")
-
-    recorder = Recorder(see=refuse)
-    for step in range(4):
-        recorder.add(step, output(float(step)), torch.tensor(0.25))
-    with pytest.raises(DivergenceError):
-        recorder.flush()
-    assert [values["loss"] for values in recorder.open] == [0.0, 1.0]
+    assert recorder.flush() == [(0, {"loss": 1.0, "accuracy": 0.5}, 0.25)]
+    assert recorder.flush() == []
 
 
 def test_a_metric_may_be_nan_and_half_precision_is_read() -> None:

@@ -57,8 +57,8 @@ def test_steps_are_counted_up_and_batches_are_full(batch_size: int, total: int) 
 @pytest.mark.parametrize("kind", ["tensor", "dataset", "loader"])
 @pytest.mark.parametrize("start", [0, 2])
 def test_the_shares_of_each_batch_make_it_up(kind: str, start: int) -> None:
-    def shared(share: BatchSlice) -> list[list[int]]:
-        batches = BatchSampler(numbered(kind), 4, 2, 0, share).batches(start, 6)
+    def shared(batch_slice: BatchSlice) -> list[list[int]]:
+        batches = BatchSampler(numbered(kind), 4, 2, 0, batch_slice).batches(start, 6)
         return [labels.tolist() for _, _, labels in batches if labels is not None]
 
     halves = zip(shared(BatchSlice(0, 2)), shared(BatchSlice(1, 2)), strict=True)

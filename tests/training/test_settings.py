@@ -13,12 +13,18 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from pretextkit.data._sources import LoaderImages, TensorImages
+from pretextkit.distributed import Rank
+from pretextkit.distributed._group import ProcessGroup
 from pretextkit.errors import OptionError, UnknownNameError
 from pretextkit.training._settings import Settings, make_plan
 
 
 def of(count: int) -> TensorImages:
     return TensorImages(torch.zeros(count, 1, 1, 1))
+
+
+def group_of(processes: int) -> ProcessGroup:
+    return ProcessGroup(Rank(0, processes), torch.device("cpu"))
 
 
 @given(st.integers(1, 60), st.data())
@@ -65,17 +71,17 @@ def test_a_rate_of_zero_is_not_taken_for_the_default() -> None:
 def test_the_default_batch_is_one_that_parts_share_evenly(processes: int, accumulate: int, batch_size: int) -> None:
     settings = Settings(epochs=1, accumulate=accumulate)
     if processes > 100:
-        with pytest.raises(OptionError, match="200 x 1 parts"):
-            make_plan(settings, of(100), processes)
+        with pytest.raises(OptionError, match="200 x 1 = 200"):
+            make_plan(settings, of(100), group_of(processes))
     else:
-        assert make_plan(settings, of(100), processes).batch_size == batch_size
+        assert make_plan(settings, of(100), group_of(processes)).batch_size == batch_size
 
 
 def test_batches_that_parts_cannot_share_evenly_are_refused() -> None:
     with pytest.raises(OptionError) as caught:
-        make_plan(Settings(epochs=1, batch_size=10, accumulate=2), of(10), processes=2)
+        make_plan(Settings(epochs=1, batch_size=10, accumulate=2), of(10), group_of(2))
     assert str(caught.value) == (
-        "Expected a batch size that 2 x 2 parts (processes x accumulate) share evenly, but got 10. "
+        "Expected a batch_size divisible by processes x accumulate = 2 x 2 = 4, but got 10. "
         "Use batch_size=8: it counts the images of all processes."
     )
 
@@ -95,7 +101,7 @@ def test_batch_sizes_out_of_range(batch_size: Any) -> None:
     with pytest.raises(OptionError) as caught:
         make_plan(Settings(epochs=1, batch_size=batch_size), of(10))
     whole = isinstance(batch_size, int) and not isinstance(batch_size, bool)
-    wanted = "a batch size of 1 to 10, as there are 10 images" if whole else "batch_size as a whole number"
+    wanted = "batch_size to be between 1 and 10, the number of images" if whole else "batch_size as a whole number"
     assert str(caught.value) == f"Expected {wanted}, but got {batch_size}. Use batch_size=10."
 
 
@@ -134,7 +140,7 @@ def test_warmup_is_a_share(value: float) -> None:
     with pytest.raises(OptionError) as caught:
         make_plan(Settings(epochs=1, warmup=value), of(10))
     assert str(caught.value) == (
-        f"Expected warmup as a number in [0, 1], but got {value}. It is a share of all steps; the default is 0.05."
+        f"Expected warmup as a number in [0, 1], but got {value}. It is a fraction of all steps; the default is 0.05."
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from pretextkit._fingerprint import digest
 from pretextkit._validation._data import check_classes
 from pretextkit._validation._options import check_float, check_int, check_sequence
 from pretextkit.comparison._methods import ExperimentSetup, Method, Pretrained, RandomInit, Supervised, TaskFactory
@@ -24,7 +25,6 @@ from pretextkit.evaluation._features import pool_sides
 from pretextkit.evaluation._labeled import check_classes_seen
 from pretextkit.registries import backbones, pretext_tasks
 from pretextkit.training._hardware import Precision, resolve_device, resolve_precision
-from pretextkit.training._identity import digest, fingerprint
 
 __all__ = ["compare"]
 
@@ -165,7 +165,7 @@ def compare(
     identity = {
         "train": f"{len(known)} images {digest([known.images, labeled.images, labeled.labels])}",
         "test": f"{len(held)} images {digest([queries.images, queries.labels])}",
-        "images": "those of train" if images is None else f"{len(source)} images {fingerprint(source)}",
+        "images": "those of train" if images is None else f"{len(source)} images {source.fingerprint()}",
         "epochs": epochs,
         "views_per_image": views_per_image,
         "batch_size": schedule.batch_size,
@@ -224,11 +224,7 @@ def _ways(
 
 def _in_memory(data: Any, what: str) -> tuple[TensorImages, TensorImages]:
     """Read all images of ``data``, and those of them that are labeled."""
-    source = as_source(data)
-    if not isinstance(source, TensorImages):
-        batches = list(source.in_order(256))
-        labels = [batch.labels for batch in batches if batch.labels is not None]
-        source = TensorImages(torch.cat([batch.images for batch in batches]), torch.cat(labels) if labels else None)
+    source = as_source(data).in_memory()
     if source.labels is None or not (source.labels >= 0).any():
         raise DataError(
             f"labels for {what}", got="none", fix="Pass a pair (images, labels), or a Dataset of (image, label)."

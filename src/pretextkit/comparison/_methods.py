@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from pretextkit._fingerprint import digest, plain_attributes
 from pretextkit._seeding import seeded
 from pretextkit.comparison import _cost
 from pretextkit.contracts import Backbone, PretextTask
@@ -21,9 +22,8 @@ from pretextkit.errors import DataError
 from pretextkit.evaluation._finetune import freeze_and_finetune
 from pretextkit.models.heads import LinearHead
 from pretextkit.training._hardware import Precision, resolve_device
-from pretextkit.training._identity import digest, plain_attributes
-from pretextkit.training._normalization import sample_images, unmeasured_normalizations
 from pretextkit.training._pretrain import pretrain
+from pretextkit.training._sampler import sample_images, unmeasured_normalizations
 
 __all__ = ["ExperimentSetup", "Method", "Pretrained", "RandomInit", "Supervised", "TaskFactory", "Trained"]
 

@@ -17,7 +17,7 @@ from pretextkit.contracts import SpatialBackbone, as_float
 from pretextkit.data import as_source
 from pretextkit.errors import DataError, OptionError, ShapeError, unknown_name
 from pretextkit.evaluation._storage import allocate, check_memory
-from pretextkit.training._hardware import Precision, resolve_precision
+from pretextkit.training._hardware import Precision, autocast_for, resolve_precision
 
 __all__ = ["Features", "Layers", "Model", "capture_layers", "extract_features", "pool_sides"]
 
@@ -85,8 +85,7 @@ def extract_features(
     batch_size = check_int("batch_size", batch_size, fix="The default is 256.")
     memory = check_memory(memory)
     device = module_device(model)
-    exact = resolve_precision(precision, device)
-    autocast = torch.autocast(device.type, torch.float16 if exact == "fp16" else torch.bfloat16, exact != "fp32")
+    autocast = autocast_for(device, resolve_precision(precision, device))
     count, batches = _read(images, batch_size)
     features: dict[str, Tensor] = {}
     labels: list[Tensor] = []

@@ -17,15 +17,15 @@ from pretextkit.contracts import as_float
 from pretextkit.data import as_source
 from pretextkit.data._sources import ImageSource, TensorImages
 from pretextkit.errors import DataError, OptionError, unknown_name
-from pretextkit.evaluation._classifier import Augmentation, Classifier, ClassifierObjective, FeatureRows, HeadObjective
+from pretextkit.evaluation._classifier import Classifier, FeatureRows
 from pretextkit.evaluation._features import extract_features
 from pretextkit.evaluation._labeled import check_classes_seen
 from pretextkit.training._hardware import Precision, resolve_device, resolve_precision
 from pretextkit.training._history import History
 from pretextkit.training._loop import train as run_training
-from pretextkit.training._normalization import sample_images, unmeasured_normalizations
-from pretextkit.training._objectives import Objective
+from pretextkit.training._objectives import Augmentation, ClassifierObjective, HeadObjective, Objective
 from pretextkit.training._optim import OptimizerName
+from pretextkit.training._sampler import sample_images, unmeasured_normalizations
 from pretextkit.training._settings import Settings, check_batch_norm, make_plan
 
 __all__ = ["FinetuneResult", "freeze_and_finetune"]
@@ -149,8 +149,7 @@ def freeze_and_finetune(
     phases = [(settings, trained)]
     if head_epochs:
         phases = [(replace(settings, epochs=head_epochs), []), (replace(settings, seed=seed + 1), trained)]
-    for phase, _ in phases:
-        make_plan(phase, source)  # refuses what the loop would, before anything changes
+    plans = [make_plan(phase, source) for phase, _ in phases]  # before anything changes
     check_batch_norm(batch_size, [head], "head")
     check_batch_norm(batch_size, trained, "backbone")
     resolve_precision(precision, resolve_device(device))
@@ -165,14 +164,14 @@ def freeze_and_finetune(
             module.train()
             for normalization in unmeasured_normalizations(module):
                 normalization.measure(sample_images(source, seed).to(normalization.mean.device))
-        for phase, modules in phases:
-            trainee: Objective
+        for (phase, modules), plan in zip(phases, plans, strict=True):
+            objective: Objective
             inputs: ImageSource
             if modules or augment is not None:
-                trainee, inputs = ClassifierObjective(classifier, modules, augment, classes, layer_decay), source
+                objective, inputs = ClassifierObjective(classifier, modules, augment, classes, layer_decay), source
             else:  # the features never change: make them once
-                trainee, inputs = HeadObjective(head, classes), _features_of(backbone, source, precision)
-            run = run_training(trainee, inputs, phase, title="Classifier", progress=progress)
+                objective, inputs = HeadObjective(head, classes), _features_of(backbone, source, precision)
+            run = run_training(objective, inputs, phase, plan, title="Classifier", progress=progress)
             rows += _later(run.history, rows, seconds)
             seconds += run.seconds
     finally:
@@ -185,13 +184,14 @@ def freeze_and_finetune(
     return FinetuneResult(classifier, accuracy, predictions, History(tuple(rows)), seconds)
 
 
-def _try_one(trainee: ClassifierObjective, source: TensorImages, seed: int) -> None:
+def _try_one(objective: ClassifierObjective, source: TensorImages, seed: int) -> None:
     """Score one image, so that a head that does not fit is refused while nothing has changed."""
     images, labels = next(iter(source.batches([torch.tensor([0])])))
     assert labels is not None
-    device = module_device(trainee.module)
-    with evaluation_mode(trainee.module):
-        trainee.score(trainee.prepare(as_float(images.to(device)), labels.to(device), derived_generator(seed, "try")))
+    device = module_device(objective.module)
+    with evaluation_mode(objective.module):
+        generator = derived_generator(seed, "try")
+        objective.loss(objective.prepare_batch(as_float(images.to(device)), labels.to(device), generator))
 
 
 def _later(history: History, before: Sequence[Mapping[str, float]], seconds: float) -> list[dict[str, float]]:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from pretextkit._seeding import seeded_everywhere
 from pretextkit.contracts import PretextTask, TaskOutput
 from pretextkit.testing._runner import require
 from pretextkit.testing._toys import toy_images
@@ -44,18 +45,9 @@ def generator(seed: int) -> Generator:
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed the global RNGs (torch's initializes weights and drives dropout), and restore them afterwards."""
-    import numpy as np
-
-    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002 - the global one is meant
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        np.random.seed(seed)  # noqa: NPY002
-        random.seed(seed)
-        try:
-            yield
-        finally:
-            np.random.set_state(numpy_state)  # noqa: NPY002
-            random.setstate(python_state)
+    with seeded_everywhere(seed):
+        torch.manual_seed(seed)  # also seeds the accelerators, which are not restored
+        yield
 
 
 def global_rng_states() -> dict[str, bytes]:
