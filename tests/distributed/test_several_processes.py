@@ -68,7 +68,7 @@ def farthest(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
 
 
 @pytest.mark.parametrize("name", runs.RUNS)
-def test_weights_and_buffers_end_as_those_of_one_process(name: str, outcomes: list[runs.Outcome]) -> None:
+def test_weights_and_buffers_match_one_process(name: str, outcomes: list[runs.Outcome]) -> None:
     alone = runs.RUNS[name]()
     start = runs.make(name).state_dict() if name in runs.NAMES else None
     if start is not None:
@@ -79,7 +79,7 @@ def test_weights_and_buffers_end_as_those_of_one_process(name: str, outcomes: li
 
 
 @pytest.mark.parametrize("name", sorted({*runs.NAMES, "momentum and queue"} - {"simclr"}))
-def test_losses_and_metrics_are_those_of_the_whole_batch(name: str, outcomes: list[runs.Outcome]) -> None:
+def test_losses_and_metrics_match_the_full_batch(name: str, outcomes: list[runs.Outcome]) -> None:
     """But for decibels, whose mean is not the mean's, and what is measured between images."""
     alone, row = runs.RUNS[name]()["rows"][-1], outcomes[0][name]["rows"][-1]
     assert alone.keys() == row.keys()
@@ -88,20 +88,20 @@ def test_losses_and_metrics_are_those_of_the_whole_batch(name: str, outcomes: li
             assert row[metric] == pytest.approx(value, rel=1e-5, abs=1e-6), metric
 
 
-def test_the_contrastive_loss_is_that_of_the_whole_batch(outcomes: list[runs.Outcome]) -> None:
+def test_contrastive_loss_matches_the_full_batch(outcomes: list[runs.Outcome]) -> None:
     alone, row = runs.RUNS["simclr"]()["rows"][-1], outcomes[0]["simclr"]["rows"][-1]
     assert row["loss"] == pytest.approx(alone["loss"], rel=1e-5)
     assert row["alignment"] == pytest.approx(alone["alignment"], rel=1e-5)
 
 
-def test_a_gather_that_hands_back_local_slices_would_be_found_out(outcomes: list[runs.Outcome]) -> None:
+def test_planted_local_gradient_slices_are_detected(outcomes: list[runs.Outcome]) -> None:
     """The first loss is the same, to the last digits; the weights are not."""
     alone = runs.RUNS["simclr"]()["weights"]
     assert farthest(alone, outcomes[0]["local slice"]["weights"]) > 1e-3
 
 
 @pytest.mark.parametrize("kind", ["seen", "streamed"])
-def test_every_image_is_seen_once_an_epoch_by_one_process(kind: str, outcomes: list[runs.Outcome]) -> None:
+def test_every_image_is_seen_once_per_epoch(kind: str, outcomes: list[runs.Outcome]) -> None:
     def rows(images: Tensor) -> list[int]:
         return [int((runs.IMAGES - image).abs().amax((1, 2, 3)).argmin()) for image in images]
 
@@ -110,16 +110,16 @@ def test_every_image_is_seen_once_an_epoch_by_one_process(kind: str, outcomes: l
         assert sorted(rows(torch.cat(halves))) == list(range(len(runs.IMAGES)))
 
 
-def test_everyone_begins_with_the_weights_of_the_first(outcomes: list[runs.Outcome]) -> None:
+def test_processes_start_with_the_weights_of_rank_0(outcomes: list[runs.Outcome]) -> None:
     for found in outcomes:
         assert farthest(found["own weights"]["weights"], outcomes[0]["rotation"]["weights"]) == 0
 
 
-def test_the_first_process_alone_calls_back(outcomes: list[runs.Outcome]) -> None:
+def test_only_rank_0_runs_callbacks(outcomes: list[runs.Outcome]) -> None:
     assert [found["callbacks"] for found in outcomes] == [2] + [0] * (len(outcomes) - 1)
 
 
-def test_a_signal_to_one_stops_all_and_all_go_on_from_the_firsts_checkpoint(outcomes: list[runs.Outcome]) -> None:
+def test_signal_to_one_stops_all_and_all_resume(outcomes: list[runs.Outcome]) -> None:
     for found in outcomes:
         again = found["resumed"]
         assert (again["status"], again["steps"], again["resumed_at"], again["own folder"]) == (143, 2, 2, False)
@@ -129,7 +129,7 @@ def test_a_signal_to_one_stops_all_and_all_go_on_from_the_firsts_checkpoint(outc
             assert row == pytest.approx(whole, rel=1e-4)
 
 
-def test_what_cannot_be_shared_is_refused_by_all(outcomes: list[runs.Outcome]) -> None:
+def test_unsuitable_runs_are_refused_by_all_processes(outcomes: list[runs.Outcome]) -> None:
     count = len(outcomes)
     for found in outcomes:
         seed, batch, norm, stream = found["refusals"]
@@ -155,7 +155,7 @@ def test_what_cannot_be_shared_is_refused_by_all(outcomes: list[runs.Outcome]) -
 
 @needs_fsdp
 @pytest.mark.parametrize("name", runs.RUNS)
-def test_divided_weights_end_as_whole_ones_of_one_process(name: str, outcomes: list[runs.Outcome]) -> None:
+def test_sharded_weights_match_one_process(name: str, outcomes: list[runs.Outcome]) -> None:
     alone = runs.RUNS[name]()
     for found in outcomes:
         sharded = found["sharded"][name]
@@ -165,7 +165,7 @@ def test_divided_weights_end_as_whole_ones_of_one_process(name: str, outcomes: l
 
 
 @needs_fsdp
-def test_batch_norm_of_divided_weights_is_that_of_whole_ones(outcomes: list[runs.Outcome]) -> None:
+def test_sharded_batch_norm_matches_data_parallel(outcomes: list[runs.Outcome]) -> None:
     """Every step begins with the first process's running statistics, and ends with each one's own."""
     assert farthest(outcomes[0]["batch norm"]["weights"], outcomes[1]["batch norm"]["weights"]) > 1e-3
     for found in outcomes:
@@ -174,7 +174,7 @@ def test_batch_norm_of_divided_weights_is_that_of_whole_ones(outcomes: list[runs
 
 @needs_fsdp
 @pytest.mark.parametrize("kind", ["sharded", "whole"])
-def test_a_checkpoint_of_divided_weights_goes_on_divided_and_whole(kind: str, outcomes: list[runs.Outcome]) -> None:
+def test_sharded_checkpoint_resumes_sharded_and_unsharded(kind: str, outcomes: list[runs.Outcome]) -> None:
     for found in outcomes:
         again = found["sharded"]["resumed"][kind]
         assert again["resumed_at"] == 2
@@ -182,7 +182,7 @@ def test_a_checkpoint_of_divided_weights_goes_on_divided_and_whole(kind: str, ou
 
 
 @needs_fsdp
-def test_what_goes_wrong_with_divided_weights_is_said_by_all(outcomes: list[runs.Outcome]) -> None:
+def test_sharded_errors_are_raised_by_all_processes(outcomes: list[runs.Outcome]) -> None:
     for found in outcomes:
         diverged, partly = found["sharded"]["refusals"]
         assert diverged.startswith(
@@ -201,7 +201,7 @@ def test_finish_kills_the_peers_of_a_failed_process(tmp_path: Path) -> None:
     assert time.monotonic() - begun < 20
 
 
-def test_processes_that_do_not_know_of_each_other_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torchrun_without_process_group_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     monkeypatch.setenv("WORLD_SIZE", "2")
     task = Rotation(TinyBackbone())
@@ -231,7 +231,7 @@ print("went on")
 
 
 @pytest.mark.slow
-def test_when_one_fails_all_end(tmp_path: Path) -> None:
+def test_failure_of_one_process_ends_all(tmp_path: Path) -> None:
     script = tmp_path / "failing.py"
     script.write_text(FAILING)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]

@@ -46,7 +46,7 @@ def backbone() -> TinyBackbone:
     return TinyBackbone()
 
 
-def test_views_brought_together_and_nothing_apart_collapse_once_and_for_one_cause() -> None:
+def test_loss_without_negatives_warns_of_collapse_once() -> None:
     task = Together(backbone())
     with pytest.warns(CollapseWarning) as caught:
         result = pretrain(task, TOYS, **RUN)
@@ -62,13 +62,13 @@ def test_views_brought_together_and_nothing_apart_collapse_once_and_for_one_caus
     assert result.history.last["rankme"] < result.history.column("rankme")[0]
 
 
-def test_dead_units_are_another_cause() -> None:
+def test_detect_collapse_names_dead_units() -> None:
     (finding,) = detect_collapse(TOYS, torch.zeros(64, 8), 0.0, 1.0)
     assert finding.category is CollapseWarning
     assert re.search(r"all features are 0 \(.*Dead units give no gradient: lower lear", finding.text)
 
 
-def test_features_on_one_line_are_another() -> None:
+def test_detect_collapse_names_a_single_direction() -> None:
     line = torch.linspace(-1, 1, 64)[:, None] * torch.ones(1, 8)
     (finding,) = detect_collapse(TOYS, line, feature_spread(line).item(), rankme(line).item())
     assert re.search(r"differ along one direction only \(.*give its head more outputs", finding.text)
@@ -78,7 +78,7 @@ def test_features_on_one_line_are_another() -> None:
     "name", [name for name in pk.pretext_tasks if pk.pretext_tasks[name].__module__.startswith("pretextkit.")]
 )
 @pytest.mark.parametrize("draw", [toy_images, noise_images])
-def test_no_built_in_task_is_said_to_collapse(name: str, draw: Any) -> None:
+def test_built_in_task_gives_no_collapse_warning(name: str, draw: Any) -> None:
     images = draw(64, size=32, generator=Generator().manual_seed(0))
     with warnings.catch_warnings():
         warnings.simplefilter("error", CollapseWarning)
@@ -89,7 +89,7 @@ def test_no_built_in_task_is_said_to_collapse(name: str, draw: Any) -> None:
     assert result.history.last["rankme"] > 2
 
 
-def test_batchnorm_that_has_seen_little_is_not_taken_for_a_collapse() -> None:
+def test_no_collapse_warning_before_batchnorm_is_warm() -> None:
     """Until its statistics are those of the features, these look nearly the same in evaluation mode."""
     images = pk.data.load("sample").train_images[:120]
     task = pk.tasks.Rotation(pk.models.SmallCNN())
@@ -101,7 +101,7 @@ def test_batchnorm_that_has_seen_little_is_not_taken_for_a_collapse() -> None:
 
 
 @pytest.mark.parametrize(("steps", "warned"), [(24, False), (25, True)])  # each brings two batches, one a view
-def test_batchnorm_that_has_seen_fifty_batches_is_taken_at_its_word(steps: int, warned: bool) -> None:
+def test_collapse_warning_starts_after_fifty_batches(steps: int, warned: bool) -> None:
     class Flat(pk.Backbone):
         feature_dim = 4
 
@@ -120,7 +120,7 @@ def test_batchnorm_that_has_seen_fifty_batches_is_taken_at_its_word(steps: int, 
     assert sum(each.category is CollapseWarning for each in caught) == warned  # another is that nothing is learned
 
 
-def test_the_history_has_the_quality_of_the_last_batch_of_each_epoch() -> None:
+def test_history_has_quality_of_each_epochs_last_batch() -> None:
     task = Together(backbone())
     images = TOYS[:FEWEST]  # as one batch: all images, in some order
     result = pretrain(task, images, **RUN | {"epochs": 1, "batch_size": FEWEST})
@@ -130,7 +130,7 @@ def test_the_history_has_the_quality_of_the_last_batch_of_each_epoch() -> None:
 
 
 @pytest.mark.parametrize("count", [100, 1500])
-def test_few_images_are_looked_at_where_epochs_are_short(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_monitor_batch_size_is_small_in_short_epochs(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
 
     def look(backbone: pk.Backbone, images: Tensor) -> tuple[Tensor, dict[str, float]]:
@@ -144,7 +144,7 @@ def test_few_images_are_looked_at_where_epochs_are_short(count: int, monkeypatch
     assert monitor_batch_size(10**6) == 256
 
 
-def test_measuring_leaves_the_backbone_as_it_was() -> None:
+def test_feature_quality_restores_the_backbone() -> None:
     small = pk.models.SmallCNN()
     before = {name: value.clone() for name, value in small.state_dict().items()}
     features, _ = feature_quality(small, toy_images(300, size=16, generator=Generator().manual_seed(1)))
@@ -162,11 +162,11 @@ def test_measuring_leaves_the_backbone_as_it_was() -> None:
         (TOYS[: FEWEST - 1], torch.ones(FEWEST - 1, 8)),
     ],
 )
-def test_no_collapse_is_seen_where_there_is_none_or_where_nobody_could_tell(images: Tensor, features: Tensor) -> None:
+def test_detect_collapse_ignores_healthy_or_too_few_features(images: Tensor, features: Tensor) -> None:
     assert not detect_collapse(images, features, feature_spread(features).item(), rankme(features).item())
 
 
-def test_nan_features_are_left_to_the_loop() -> None:
+def test_feature_quality_of_nan_features_is_nan() -> None:
     broken = backbone()
     nn.init.constant_(broken.layers[0][0].weight, math.nan)  # type: ignore[index]
     features, quality = feature_quality(broken, TOYS)

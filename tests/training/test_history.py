@@ -11,7 +11,7 @@ from pretextkit.training import History
 ROWS = ({"epoch": 1.0, "step": 4, "loss": 0.1 + 0.2}, {"epoch": 2.0, "step": 8, "loss": 1e-9, "accuracy": 0.5})
 
 
-def test_last_and_column() -> None:
+def test_history_gives_last_row_and_columns() -> None:
     history = History(ROWS)
     assert history.last is ROWS[1]
     assert history.column("step") == [4, 8]
@@ -19,14 +19,14 @@ def test_last_and_column() -> None:
     assert History().column("loss") == []
 
 
-def test_json_brings_every_number_back_exactly(tmp_path: Path) -> None:
+def test_save_json_keeps_numbers_exact(tmp_path: Path) -> None:
     History(ROWS).save_json(tmp_path / "history.json")
     text = (tmp_path / "history.json").read_text()
     assert json.loads(text) == list(ROWS)
     assert text.endswith("]\n")
 
 
-def test_csv_has_a_column_for_every_name_and_exact_numbers(tmp_path: Path) -> None:
+def test_save_csv_has_all_columns_and_exact_numbers(tmp_path: Path) -> None:
     History(ROWS).save_csv(tmp_path / "history.csv")
     with (tmp_path / "history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -36,7 +36,7 @@ def test_csv_has_a_column_for_every_name_and_exact_numbers(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("save", [History.save_csv, History.save_json])
-def test_an_existing_file_is_replaced_whole(tmp_path: Path, save: object) -> None:
+def test_save_replaces_an_existing_file(tmp_path: Path, save: object) -> None:
     assert callable(save)
     save(History(ROWS * 5), tmp_path / "file")
     save(History(ROWS[:1]), str(tmp_path / "file"))

@@ -76,9 +76,7 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_one_thread")
-def test_a_run_killed_wherever_it_touches_the_disk_ends_as_if_it_had_not_been(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_killed_at_any_disk_access_resumes_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The fifth checkpoint, in the middle of an epoch: all of its places but the writes amid the archive."""
     with torch.random.fork_rng(devices=[]):
         with monkeypatch.context() as patched:
@@ -109,7 +107,7 @@ def test_a_run_killed_wherever_it_touches_the_disk_ends_as_if_it_had_not_been(
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="each run is a forked process")
-def test_a_process_killed_at_random_moments_ends_with_the_weights_of_one_that_was_not(tmp_path: Path) -> None:
+def test_run_killed_at_random_moments_resumes_exactly(tmp_path: Path) -> None:
     command = [sys.executable, str(Path(__file__).with_name("killed_runs.py")), str(tmp_path), "25"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # a process with threads cannot be forked safely
     ended = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)

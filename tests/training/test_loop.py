@@ -95,14 +95,14 @@ def spy_on_rates(monkeypatch: pytest.MonkeyPatch) -> list[list[float]]:
     return rates
 
 
-def test_rates_follow_the_schedule_and_each_groups_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_learning_rates_follow_schedule_and_group_scale(monkeypatch: pytest.MonkeyPatch) -> None:
     rates = spy_on_rates(monkeypatch)
     run(Toy(), optimizer="sgd", learning_rate=0.3, warmup=0.25)
     factors = [warmup_cosine(step, 9, 3) for step in range(9)]
     assert rates == [pytest.approx([0.3 * f, 0.15 * f]) for f in factors]
 
 
-def test_sgd_is_torchs_sgd_on_the_same_batches() -> None:
+def test_sgd_matches_naive_sgd_on_the_same_batches() -> None:
     objective, twin = Toy(), Toy()
     run(objective, optimizer="sgd", learning_rate=0.5, weight_decay=0.1, epochs=2, warmup=0.0)
     weight, bias = twin.linear.weight, twin.linear.bias
@@ -121,7 +121,7 @@ def test_sgd_is_torchs_sgd_on_the_same_batches() -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_parts_of_a_batch_move_the_weights_as_the_whole_does(optimizer: Any) -> None:
+def test_accumulated_parts_match_the_full_batch(optimizer: Any) -> None:
     whole, parts = Toy(), Toy()
     expected = run(whole, optimizer=optimizer, clip_norm=0.05).history
     found = run(parts, optimizer=optimizer, clip_norm=0.05, accumulate=2).history
@@ -135,7 +135,7 @@ def test_parts_of_a_batch_move_the_weights_as_the_whole_does(optimizer: Any) -> 
     assert not torch.allclose(whole.module.state_dict()["1.weight"], Toy().module.state_dict()["1.weight"])
 
 
-def test_the_layers_of_each_part_draw_for_themselves() -> None:
+def test_each_part_seeds_its_layers() -> None:
     draws: list[float] = []
 
     class Drawing(Toy):
@@ -149,7 +149,7 @@ def test_the_layers_of_each_part_draw_for_themselves() -> None:
     assert history.last["noise"] == pytest.approx(sum(draws) / 6)
 
 
-def test_what_a_step_draws_depends_on_seed_and_step_alone() -> None:
+def test_random_numbers_depend_on_seed_and_step_only() -> None:
     one, two, other = Toy(), Toy(), Toy()
     history = run(one).history
     assert run(two).history.column("noise") == history.column("noise")
@@ -159,7 +159,7 @@ def test_what_a_step_draws_depends_on_seed_and_step_alone() -> None:
     assert other.draws != one.draws
 
 
-def test_epochs_and_steps_are_recorded() -> None:
+def test_history_records_epochs_and_steps() -> None:
     seen: list[Any] = []
     result = run(Toy(), epochs=None, steps=8, callbacks=[seen.append, lambda row: seen.append(row["step"])])
     assert result.history.column("epoch") == pytest.approx([1, 2, 8 / 3])
@@ -170,7 +170,7 @@ def test_epochs_and_steps_are_recorded() -> None:
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
-def test_precision_is_what_the_network_computes_in(precision: str, dtype: torch.dtype) -> None:
+def test_precision_sets_the_dtype_of_the_network(precision: str, dtype: torch.dtype) -> None:
     objective = Toy()
     result = run(objective, precision=precision)
     assert objective.dtypes == {dtype}
@@ -180,7 +180,7 @@ def test_precision_is_what_the_network_computes_in(precision: str, dtype: torch.
 
 
 @pytest.mark.parametrize("clip_norm", [0.01, 100.0])
-def test_clipping_bounds_the_gradient_the_optimizer_sees(monkeypatch: pytest.MonkeyPatch, clip_norm: float) -> None:
+def test_clip_norm_bounds_the_gradient(monkeypatch: pytest.MonkeyPatch, clip_norm: float) -> None:
     norms: list[list[float]] = [[], []]
     step = torch.optim.SGD.step
 
@@ -198,7 +198,7 @@ def test_clipping_bounds_the_gradient_the_optimizer_sees(monkeypatch: pytest.Mon
     assert clipped == pytest.approx([min(norm, clip_norm) for norm in free], rel=1e-4)
 
 
-def test_a_run_goes_on_after_a_crash_from_the_last_checkpoint(tmp_path: Path) -> None:
+def test_run_resumes_from_last_checkpoint_after_a_crash(tmp_path: Path) -> None:
     whole = Toy()
     expected = run(whole)
     stopped = Toy(after=crash_at(6))
@@ -215,13 +215,13 @@ def test_a_run_goes_on_after_a_crash_from_the_last_checkpoint(tmp_path: Path) ->
         assert {**row, "seconds": 0} == {**other, "seconds": 0}
 
 
-def test_between_checkpoints_nothing_is_written(tmp_path: Path) -> None:
+def test_nothing_is_written_between_checkpoints(tmp_path: Path) -> None:
     with pytest.raises(Crash):
         run(Toy(after=crash_at(6)), checkpoint=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_a_finished_run_is_not_repeated(tmp_path: Path) -> None:
+def test_finished_run_is_not_repeated(tmp_path: Path) -> None:
     done = Toy()
     first = run(done, checkpoint=tmp_path)
     again = Toy()
@@ -233,7 +233,7 @@ def test_a_finished_run_is_not_repeated(tmp_path: Path) -> None:
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
 
 
-def test_another_run_is_refused_before_anything_changes(tmp_path: Path) -> None:
+def test_other_runs_checkpoint_is_refused_without_changes(tmp_path: Path) -> None:
     run(Toy(), checkpoint=tmp_path)
     objective = Toy()
     before = {name: value.clone() for name, value in objective.module.state_dict().items()}
@@ -253,7 +253,7 @@ def test_another_run_is_refused_before_anything_changes(tmp_path: Path) -> None:
     assert objective.steps == 0
 
 
-def test_a_loss_that_is_not_finite_stops_at_its_step_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+def test_nan_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
     objective = Toy()
 
     def after(done: int) -> None:
@@ -270,7 +270,7 @@ def test_a_loss_that_is_not_finite_stops_at_its_step_and_keeps_the_last_good_che
     assert resumed.steps == 5
 
 
-def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
+def test_infinite_weights_are_never_saved(tmp_path: Path) -> None:
     objective = Toy()
 
     def after(done: int) -> None:
@@ -283,7 +283,7 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["state"]["step"] == 8
 
 
-def test_weights_that_are_not_finite_are_never_handed_back_either() -> None:
+def test_infinite_weights_are_never_returned() -> None:
     objective = Toy()
 
     def after(done: int) -> None:
@@ -295,7 +295,7 @@ def test_weights_that_are_not_finite_are_never_handed_back_either() -> None:
         run(objective)
 
 
-def test_the_history_lies_beside_the_checkpoint(tmp_path: Path) -> None:
+def test_history_csv_lies_beside_the_checkpoint(tmp_path: Path) -> None:
     run(Toy(), checkpoint=tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt", "history.csv"]
     lines = (tmp_path / "history.csv").read_text().splitlines()
@@ -303,7 +303,7 @@ def test_the_history_lies_beside_the_checkpoint(tmp_path: Path) -> None:
     assert [line.split(",")[:2] for line in lines[1:]] == [["1.0", "3"], ["2.0", "6"], ["3.0", "9"]]
 
 
-def test_the_global_generator_is_left_alone_also_by_a_crash() -> None:
+def test_global_generator_is_restored_also_after_a_crash() -> None:
     healthy, crashing = Toy(), Toy(after=crash_at(2))
     state = torch.get_rng_state()
     run(healthy)
@@ -316,9 +316,7 @@ def full_disk(*_: Any, **__: Any) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_full_disk_on_the_way_is_warned_of_and_training_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk_gives_a_warning_and_training_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Toy()
     run(whole)
     objective = Toy()
@@ -343,7 +341,7 @@ def test_a_full_disk_on_the_way_is_warned_of_and_training_goes_on(
 
 
 @pytest.mark.parametrize("stop", [5, 9])  # by Ctrl-C, and at the end
-def test_a_full_disk_at_the_last_checkpoint_is_an_error_and_the_one_before_stays(
+def test_full_disk_at_last_checkpoint_raises_and_keeps_previous(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
 ) -> None:
     def after(done: int) -> None:
@@ -367,7 +365,7 @@ def test_a_full_disk_at_the_last_checkpoint_is_an_error_and_the_one_before_stays
     assert torch.equal(resumed.linear.weight, whole.linear.weight)
 
 
-def test_a_folder_that_is_a_file_is_refused_before_the_first_step(tmp_path: Path) -> None:
+def test_checkpoint_folder_that_is_a_file_is_refused_early(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("mine")
     objective = Toy()
     with pytest.raises(CheckpointError, match="Name another folder"):
@@ -375,9 +373,7 @@ def test_a_folder_that_is_a_file_is_refused_before_the_first_step(tmp_path: Path
     assert objective.steps == 0
 
 
-def test_a_finished_run_has_its_whole_history_also_where_it_was_killed_at_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_history_is_complete_if_killed_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is done, and nothing written, by a call that finds a finished checkpoint."""
     run(Toy(), checkpoint=tmp_path / "whole")
     saved = History.save_csv

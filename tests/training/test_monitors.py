@@ -67,7 +67,7 @@ def told(task: PretextTask[Any, Any], images: Any = IMAGES, **options: Any) -> s
     return str(warning.message)
 
 
-def test_the_task_that_is_going_to_be_broken_is_healthy() -> None:
+def test_unbroken_task_trains_without_warning() -> None:
     assert len(run(Plain()).history.rows) == 6
 
 
@@ -79,7 +79,7 @@ class NanLoss(Plain):
         return super().loss(logits, labels) * (math.inf if type(self).steps == 4 else 1)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_what_it_is_not_owed_to() -> None:
+def test_infinite_loss_raises_and_names_the_model() -> None:
     with pytest.raises(DivergenceError) as caught:
         run(NanLoss())
     assert str(caught.value) == (
@@ -89,7 +89,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_what_it_is_not_owed_t
     )
 
 
-def test_views_that_are_not_finite_are_told_from_a_loss_that_is_not() -> None:
+def test_infinite_views_raise_and_name_the_views() -> None:
     def divided(images: Tensor, generator: Generator) -> Tensor:
         return (images - images) / (images - images)
 
@@ -97,7 +97,7 @@ def test_views_that_are_not_finite_are_told_from_a_loss_that_is_not() -> None:
         run(Plain(), augment=divided)
 
 
-def test_images_that_are_not_finite_are_named() -> None:
+def test_infinite_images_raise_and_name_the_image() -> None:
     broken = IMAGES.clone()
     broken[3, 0, 1, 1] = math.inf
     with pytest.raises(DataError, match=r"Expected finite pixels, but got infinite pixels, first in image 3\."):
@@ -112,7 +112,7 @@ class NormOfZero(Plain):
 
 
 @pytest.mark.parametrize("clip_norm", [None, 1.0])
-def test_a_gradient_that_is_not_finite_stops_at_its_step_and_is_named(clip_norm: float | None) -> None:
+def test_nan_gradient_raises_and_names_the_weight(clip_norm: float | None) -> None:
     with pytest.raises(DivergenceError) as caught:
         run(NormOfZero(), clip_norm=clip_norm)
     text = str(caught.value)
@@ -141,7 +141,7 @@ class Idle(Plain):
         (Idle, "'projection.weight', 'projection.bias'"),
     ],
 )
-def test_weights_that_the_loss_never_reaches_are_named(kind: type[Plain], names: str) -> None:
+def test_weights_without_gradient_are_named(kind: type[Plain], names: str) -> None:
     assert told(kind()) == (
         f"The loss does not depend on {names}: no gradient in 10 steps. If a head or backbone should learn, "
         "something detaches it from the loss (detach, no_grad, or an unused output). If it follows other weights, "
@@ -164,7 +164,7 @@ class Turns(Plain):
 
 
 @pytest.mark.parametrize("change", ["frozen", "turns", "few steps"])
-def test_what_is_frozen_takes_turns_or_has_had_few_steps_is_not(change: str) -> None:
+def test_frozen_alternating_or_new_weights_give_no_warning(change: str) -> None:
     task = Turns() if change == "turns" else Idle()
     if change == "frozen":
         task.projection.requires_grad_(False)
@@ -181,7 +181,7 @@ class Dead(Plain):
         return super().loss(torch.relu(logits - 1e6), labels)
 
 
-def test_a_run_in_which_every_unit_is_dead_learns_nothing_and_says_so() -> None:
+def test_dead_units_give_a_zero_gradient_warning() -> None:
     with pytest.warns(TrainingWarning) as caught:
         run(Dead())
     texts = [str(warning.message) for warning in caught]
@@ -203,7 +203,7 @@ class Unreduced(Plain):
 
 
 @pytest.mark.parametrize(("kind", "got"), [(Unreached, "shape (), without"), (Unreduced, "shape (32,), with")])
-def test_a_loss_that_nothing_could_be_learned_from_is_refused(kind: type[Plain], got: str) -> None:
+def test_loss_without_gradient_or_scalar_shape_is_refused(kind: type[Plain], got: str) -> None:
     with pytest.raises(ShapeError) as caught:
         run(kind())
     assert str(caught.value) == (
@@ -221,7 +221,7 @@ class Shown(Plain):
         return Labeled(views, labels)
 
 
-def test_a_task_that_is_solved_at_once_has_a_shortcut() -> None:
+def test_perfect_early_accuracy_warns_of_a_shortcut() -> None:
     text = told(Shown(), batch_size=64, epochs=24, learning_rate=0.01, warmup=0.0)
     assert text.startswith(
         "Perfect accuracy this early means that the task has a shortcut: steps 16 to 20 had no error. Unless"
@@ -230,19 +230,19 @@ def test_a_task_that_is_solved_at_once_has_a_shortcut() -> None:
     assert "run pretextkit.testing.check_pretext_task on the task" in text
 
 
-def test_a_run_that_goes_on_after_its_beginning_is_not_taken_for_one() -> None:
+def test_resumed_run_gives_no_shortcut_warning() -> None:
     monitor = TrainingMonitor(nn.Linear(1, 1), TensorImages(IMAGES), 32, 2)
     for step in range(18, 40):  # its first steps are behind it
         assert monitor.on_step(step, {"loss": 0.01, "accuracy": 1.0}, 1.0) == []
 
 
-def test_few_images_solved_by_chance_are_no_shortcut() -> None:
+def test_few_images_give_no_shortcut_warning() -> None:
     monitor = TrainingMonitor(nn.Linear(1, 1), TensorImages(IMAGES), 8, 8)
     for step in range(40):
         assert monitor.on_step(step, {"loss": 0.01, "accuracy": 1.0}, 1.0) == []
 
 
-def test_a_loss_that_rises_far_above_its_beginning_diverges() -> None:
+def test_rising_loss_gives_a_warning() -> None:
     with pytest.warns(TrainingWarning) as caught:  # its features collapse, too
         run(Plain(), optimizer="sgd", learning_rate=30.0, warmup=0.5)
     (text,) = (str(each.message) for each in caught if each.category is TrainingWarning)
@@ -251,7 +251,7 @@ def test_a_loss_that_rises_far_above_its_beginning_diverges() -> None:
     assert text.endswith("Steps are too long: lower learning_rate, lengthen warmup, or set clip_norm=1.0.")
 
 
-def test_a_loss_scale_that_has_fallen_below_one_means_that_no_step_is_taken() -> None:
+def test_loss_scale_below_one_gives_a_warning() -> None:
     monitor = TrainingMonitor(nn.Linear(1, 1), TensorImages(IMAGES), 32, 2, scaled=True)
     assert monitor.on_step(0, {"loss": 1.0}, math.inf) == []  # the scaler skips one step
     assert monitor.on_epoch(1.0, 1.0, 2.0**10) == []
@@ -300,7 +300,7 @@ LOADERS = {
 
 
 @pytest.mark.parametrize("kind", LOADERS)
-def test_a_loader_that_gives_the_same_order_in_every_epoch_is_told_of(kind: str) -> None:
+def test_unshuffled_loader_gives_a_warning(kind: str) -> None:
     loader: Any = LOADERS[kind]()  # type: ignore[no-untyped-call]
     assert told(Plain(), loader, batch_size=loader.batch_size, epochs=3) == (
         "Every epoch begins with the same images in the same order, so the same images always share a batch. "
@@ -308,13 +308,13 @@ def test_a_loader_that_gives_the_same_order_in_every_epoch_is_told_of(kind: str)
     )
 
 
-def test_a_data_set_that_ignores_its_index_is_told_of() -> None:
+def test_dataset_that_ignores_its_index_gives_a_warning() -> None:
     with pytest.warns(TrainingWarning, match=r"same order: the data set gives the same image for every index\. Check"):
         run(Plain(), OneForAll(), epochs=2)
 
 
 @pytest.mark.parametrize("batch_size", [8, 32, 64])
-def test_orders_that_differ_are_not(batch_size: int) -> None:
+def test_shuffled_orders_give_no_warning(batch_size: int) -> None:
     for images in (IMAGES, TensorDataset(IMAGES), DataLoader(TensorDataset(IMAGES), batch_size, shuffle=True)):
         run(Plain(), images, batch_size=batch_size, epochs=3)
     run(Plain(), DataLoader(TensorDataset(IMAGES), batch_size=32), epochs=1)  # no second epoch to be the same
@@ -336,7 +336,7 @@ class OwnGenerator(Dataset[Tensor]):
         return torch.rand(3, 16, 16, generator=self.generator or generator)
 
 
-def test_a_generator_kept_on_a_data_set_repeats_in_workers_and_is_told_of() -> None:
+def test_generator_copied_to_workers_gives_a_warning() -> None:
     with pytest.warns(TrainingWarning) as caught:
         run(Plain(), OwnGenerator(), epochs=1, workers=1)
     (warning,) = caught
@@ -351,7 +351,7 @@ def test_a_generator_kept_on_a_data_set_repeats_in_workers_and_is_told_of() -> N
     ("dataset", "workers"),
     [(OwnGenerator(), 0), (OwnGenerator(seeded=False), 1), (Noisy(), 1), (TensorDataset(IMAGES), 1)],
 )
-def test_what_does_not_repeat_or_is_not_random_is_not(dataset: Dataset[Any], workers: int) -> None:
+def test_datasets_without_copied_generator_give_no_warning(dataset: Dataset[Any], workers: int) -> None:
     assert detect_copied_generator(pk.data.as_source(dataset, workers=workers)) == []
 
 
@@ -365,7 +365,7 @@ class Counts(Plain):
         self.count += 1
 
 
-def test_what_a_task_keeps_where_no_checkpoint_finds_it_is_told_of(tmp_path: Path) -> None:
+def test_changed_attribute_outside_checkpoints_gives_a_warning(tmp_path: Path) -> None:
     assert told(Counts(), checkpoint=tmp_path) == (
         "'task.count' changed in training, but no checkpoint holds it: a resumed run would differ. Keep it in a "
         "buffer: self.register_buffer('name', torch.tensor(0))."
@@ -374,7 +374,7 @@ def test_what_a_task_keeps_where_no_checkpoint_finds_it_is_told_of(tmp_path: Pat
 
 
 @given(st.integers(1, 500), st.floats(0, 1))
-def test_the_schedule_ends_with_the_run_and_not_before(total: int, share: float) -> None:
+def test_schedule_ends_with_the_run(total: int, share: float) -> None:
     rates = [warmup_cosine(step, total, math.ceil(share * total)) for step in range(total)]
     assert min(rates) > 0
     assert rates[-1] == max(rates) or warmup_cosine(total, total, math.ceil(share * total)) == pytest.approx(0)
@@ -390,7 +390,7 @@ class TooShort(ImageSource):
         return (ImageBatch(IMAGES[rows], None) for rows in list(order)[:1])
 
 
-def test_a_source_that_ends_early_is_an_error_and_no_short_run() -> None:
+def test_source_that_ends_early_raises() -> None:
     with pytest.raises(DataError) as caught:
         run(Plain(), TooShort(), epochs=1)
     assert str(caught.value) == (
@@ -406,7 +406,7 @@ BUILT_IN = [name for name in pk.pretext_tasks if pk.pretext_tasks[name].__module
     ("name", "kind"),
     [*((name, "toys") for name in BUILT_IN), *((name, "sample") for name in BUILT_IN if name != "colorization")],
 )
-def test_no_built_in_task_is_warned_of(name: str, kind: str) -> None:
+def test_built_in_task_gives_no_warning(name: str, kind: str) -> None:
     """Thirty steps, as warnings are errors here: twenty are looked at for shortcuts, and ten for weights."""
     toys = toy_images(128, size=32, generator=Generator().manual_seed(0))
     images = pk.data.load("sample").train_images[:128] if kind == "sample" else toys

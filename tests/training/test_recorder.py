@@ -12,7 +12,7 @@ def output(loss: float, accuracy: float = 0.5) -> TaskOutput:
     return TaskOutput(torch.tensor(loss, requires_grad=True), {"accuracy": torch.tensor(accuracy)})
 
 
-def test_a_row_has_the_means_of_its_epoch() -> None:
+def test_row_has_the_means_of_its_epoch() -> None:
     recorder = Recorder()
     for step, (loss, accuracy) in enumerate([(4.0, 0.0), (2.0, 1.0)]):
         recorder.add(step, output(loss, accuracy), torch.tensor(0.25))
@@ -28,7 +28,7 @@ def test_a_row_has_the_means_of_its_epoch() -> None:
     assert list(recorder.rows[0])[:3] == ["epoch", "step", "loss"]
 
 
-def test_a_recorder_goes_on_in_the_middle_of_an_epoch() -> None:
+def test_recorder_resumes_within_an_epoch() -> None:
     whole = Recorder()
     stopped = Recorder()
     for recorder in (whole, stopped):
@@ -43,7 +43,7 @@ def test_a_recorder_goes_on_in_the_middle_of_an_epoch() -> None:
     assert resumed.rows[0]["loss"] == 2.5
 
 
-def test_values_wait_until_they_are_flushed() -> None:
+def test_values_wait_until_flush() -> None:
     recorder = Recorder()
     recorder.add(0, output(1.0), torch.tensor(0.25))
     assert recorder.latest == {}
@@ -60,7 +60,7 @@ def test_flush_returns_each_step_once() -> None:
     assert recorder.flush() == []
 
 
-def test_a_metric_may_be_nan_and_half_precision_is_read() -> None:
+def test_recorder_accepts_nan_metrics_and_bf16() -> None:
     recorder = Recorder()
     recorder.add(0, TaskOutput(torch.tensor(1.5, dtype=torch.bfloat16), {"count": torch.tensor(3)}), torch.tensor(0.25))
     recorder.add(1, output(1.0, math.nan), torch.tensor(0.25))
@@ -68,7 +68,7 @@ def test_a_metric_may_be_nan_and_half_precision_is_read() -> None:
     assert recorder.open[0] == {"loss": 1.5, "count": 3.0}
 
 
-def test_nothing_recorded_holds_on_to_the_graph() -> None:
+def test_recorder_detaches_values() -> None:
     recorder = Recorder()
     recorder.add(0, output(1.0), torch.tensor(0.25))
     assert not recorder.waiting[0][2].requires_grad

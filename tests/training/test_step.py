@@ -42,7 +42,7 @@ def batch(step: int, value: float = 1.0) -> Tensor:
     return value * torch.rand(4, 3, generator=Generator().manual_seed(step))
 
 
-def test_the_scaler_leaves_out_a_step_whose_gradient_is_infinite_and_goes_on() -> None:
+def test_scaler_skips_a_step_with_infinite_gradient() -> None:
     one = train_step()
     before = one.objective.module.weight.clone()  # type: ignore[operator]
     one.step(0, [batch(0, 1e30)])
@@ -52,7 +52,7 @@ def test_the_scaler_leaves_out_a_step_whose_gradient_is_infinite_and_goes_on() -
     assert not torch.equal(one.objective.module.weight, before)  # type: ignore[arg-type]
 
 
-def test_the_scaler_comes_back_with_all_else_that_the_next_step_depends_on() -> None:
+def test_state_dict_restores_scaler_and_optimizer() -> None:
     whole, stopped, resumed = train_step(), train_step(), train_step()
     for step in range(6):
         whole.step(step, [batch(step, 1e30 if step == 1 else 1.0)])

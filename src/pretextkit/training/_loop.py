@@ -28,13 +28,13 @@ from torch import nn  # noqa: F401 - in the example
 from pretextkit.data._sources import ImageSource
 from pretextkit.distributed._batch_slices import BatchSlice
 from pretextkit.distributed._group import ALONE, ProcessGroup
-from pretextkit.distributed._strategy import choose_strategy
+from pretextkit.distributed._strategy import Strategy, choose_strategy
 from pretextkit.training._checkpoint import RunCheckpoints, check_finite_weights
 from pretextkit.training._hardware import resolve_device, resolve_precision
 from pretextkit.training._history import History, Recorder
 from pretextkit.training._identity import run_identity
 from pretextkit.training._interrupts import deferred_interrupts
-from pretextkit.training._monitors import TrainingMonitor, WarnOnce, detect_copied_generator
+from pretextkit.training._monitors import Finding, TrainingMonitor, WarnOnce, detect_copied_generator
 from pretextkit.training._objectives import Objective
 from pretextkit.training._progress import progress_for
 from pretextkit.training._sampler import BatchSampler, sample_images, unmeasured_normalizations
@@ -50,11 +50,20 @@ class TrainingRun:
 
     history: History
     steps: int
+    """Steps of the full run."""
     resumed_at: int
+    """Steps done by earlier calls."""
     seconds: float
-    images_per_second: float
+    """Duration of this call."""
+    images: int
+    """Images read by this call, on all processes together."""
     device: torch.device
     precision: str
+
+    @property
+    def images_per_second(self) -> float:
+        """Images read per second; 0 if there was nothing left to do."""
+        return self.images / self.seconds if self.images else 0.0
 
 
 Callback = Callable[[Mapping[str, float]], None]
@@ -112,19 +121,10 @@ def train(
         >>> train(Brightness(), source, settings, plan, title="example", progress=False).steps
         4
     """
-    device = resolve_device(settings.device)
-    precision = resolve_precision(settings.precision, device)
-    module = objective.module.to(device)
-    strategy = choose_strategy(module, group)
-    if settings.channels_last:
-        strategy.to_channels_last()
-    if settings.compile:
-        module.compile()
-    objective.train_mode()
-
+    device, precision, strategy = _set_up(objective, settings, group)
+    module = objective.module
     warn_once = WarnOnce(group.is_first)
-    if group.is_first:
-        warn_once(detect_copied_generator(source))
+    warn_once(detect_copied_generator(source) if group.is_first else [])
     own, scaled = plan.batch_size // group.world_size, precision == "fp16"
     monitor = TrainingMonitor(module, source, own, plan.per_epoch, scaled, strategy.full_tensor)
     identity: dict[str, Any] = {}
@@ -161,16 +161,8 @@ def train(
                 bar.update(done, recorder.latest)
                 interrupt.share(group)
             if ends_epoch:
-                with strategy.full_weights():
-                    metrics, found = objective.on_epoch()
-                row = recorder.close_epoch(
-                    epoch=done / plan.per_epoch,
-                    step=done,
-                    **group.mean_values(metrics),
-                    learning_rate=train_step.learning_rate(step),
-                    seconds=recorder.seconds,
-                )
-                warn_once(found + monitor.on_epoch(row["epoch"], row["loss"], train_step.scaler.get_scale()))
+                row, collapse = _end_epoch(objective, train_step, recorder, step)
+                warn_once(collapse + monitor.on_epoch(row["epoch"], row["loss"], train_step.scaler.get_scale()))
                 for callback in callbacks if group.is_first else ():
                     callback(row)
             stop = interrupt.signal is not None and (synchronized or group.is_alone)
@@ -185,13 +177,36 @@ def train(
                 interrupt.raise_now()
     group.barrier()  # waits for the last checkpoint
     check_finite_weights(strategy, plan.total)  # the last step changed them, and no loss was computed since
-    seconds = recorder.seconds_here
-    return TrainingRun(
-        recorder.history,
-        steps=plan.total,
-        resumed_at=start,
-        seconds=seconds,
-        images_per_second=(plan.total - start) * plan.batch_size / seconds if start < plan.total else 0.0,
-        device=device,
-        precision=precision,
+    images_read = max(0, plan.total - start) * plan.batch_size
+    return TrainingRun(recorder.history, plan.total, start, recorder.seconds_here, images_read, device, precision)
+
+
+def _set_up(objective: Objective, settings: Settings, group: ProcessGroup) -> tuple[torch.device, str, Strategy]:
+    """Move the module to its device, and choose the precision and the strategy."""
+    device = resolve_device(settings.device)
+    precision = resolve_precision(settings.precision, device)
+    module = objective.module.to(device)
+    strategy = choose_strategy(module, group)
+    if settings.channels_last:
+        strategy.to_channels_last()
+    if settings.compile:
+        module.compile()
+    objective.train_mode()
+    return device, precision, strategy
+
+
+def _end_epoch(
+    objective: Objective, train_step: TrainStep, recorder: Recorder, step: int
+) -> tuple[dict[str, float], list[Finding]]:
+    """Measure the module, and close the history's row of the epoch that ends with ``step``."""
+    strategy = train_step.strategy
+    with strategy.full_weights():
+        metrics, findings = objective.on_epoch()
+    row = recorder.close_epoch(
+        epoch=(step + 1) / train_step.plan.per_epoch,
+        step=step + 1,
+        **strategy.group.mean_values(metrics),
+        learning_rate=train_step.learning_rate(step),
+        seconds=recorder.seconds,
     )
+    return row, findings
