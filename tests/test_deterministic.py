@@ -1,4 +1,4 @@
-"""Two runs of a GPU are alike, bit for bit, where torch is told to take deterministic kernels only."""
+"""Two runs on a GPU are bit-identical with deterministic kernels of torch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ BACKBONES.append(("resnet18", {"stem": "imagenet"}))
 
 
 class Names(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes what is computed, forward and backward."""
+    """Records the operations of forward and backward passes."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -12,7 +12,7 @@ from pretextkit._evaluation_mode import evaluation_mode, module_device
 
 
 class Counting(nn.Module):
-    """Moves and replaces its buffers, also in evaluation mode."""
+    """A layer that changes and replaces its buffers, also in evaluation mode."""
 
     calls: Tensor
     last: Tensor
@@ -67,7 +67,7 @@ def test_global_generator_is_restored() -> None:
 
 
 class Holder:
-    """Calls its module, as an autoencoder written as a plain class does."""
+    """A plain class that calls its module."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
@@ -80,7 +80,7 @@ class Holder:
 
 
 class Heir(Holder):
-    """Has its call from its parent."""
+    """A class that inherits its call."""
 
 
 GLOBAL = nn.Sequential(Counting(), nn.Dropout())
@@ -95,7 +95,7 @@ def with_defaults(x: Tensor, one: Any = GLOBAL, *, other: Any = GLOBAL) -> Any:
 
 
 def callables(model: nn.Module) -> dict[str, Callable[[Tensor], Any]]:
-    """Callables through which a model is reached."""
+    """Callables that lead to a model."""
 
     def inner(x: Tensor) -> Any:
         return model(x)

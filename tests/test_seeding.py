@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pretextkit._seeding import derived_generator, derived_seed, seed_layers
+from pretextkit._seeding import derived_generator, derived_seed, hash_seed, seed_layers, seeded_everywhere
 
 seeds = st.integers(0, 2**40)
 purposes = st.text("abcdef", max_size=8)
@@ -21,7 +22,7 @@ def test_derived_seed_is_a_repeatable_63_bit_number(seed: int, purpose: str, ste
 
 
 def test_derived_seed_is_stable_between_releases() -> None:
-    # A checkpoint of one process goes on in another: Python's salted hash() would break that.
+    # Another process may resume a checkpoint, which Python's salted hash() would break.
     assert derived_seed(0, "views", 7) == 2_904_575_737_887_441_604
 
 
@@ -65,3 +66,21 @@ def test_seed_layers_on_cpu_keeps_gpu_generators(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(module, name, refuse)
     with torch.random.fork_rng(devices=[]):
         seed_layers(torch.device("cpu"), 0, 0)
+
+
+def test_derived_seed_is_the_hash_of_its_arguments() -> None:
+    assert derived_seed(1, "views", 2) == hash_seed(1, "views", 2)
+    assert hash_seed(0, [3, 4]) != hash_seed(0, [3], [4])
+
+
+def test_seeded_everywhere_repeats_and_restores_all_generators() -> None:
+    def draws() -> tuple[float, float, float]:
+        return torch.rand(()).item(), random.random(), np.random.rand()  # noqa: NPY002
+
+    with seeded_everywhere(2**40):
+        first = draws()
+        outer = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[index] # noqa: NPY002
+        with seeded_everywhere(2**40):
+            assert draws() == first
+        assert torch.equal(torch.get_rng_state(), outer[0])
+        assert (random.getstate(), np.random.get_state()[1].tolist()) == outer[1:]  # type: ignore[index] # noqa: NPY002

@@ -1,4 +1,4 @@
-"""Several threads at once give what one after the other gives, and so do worker processes however they begin."""
+"""Threads and worker processes do not change results."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_number_of_workers_does_not_change_the_run(workers: int) -> None:
 
 @pytest.mark.slow
 def test_spawned_and_forked_workers_give_the_same_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A spawned worker begins with nothing of this process: neither its generators nor its seeds."""
+    """A spawned worker inherits neither generators nor seeds of this process."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))  # where a spawned worker finds this file
     order = [torch.arange(16), torch.arange(16, 32)]
     with torch.random.fork_rng(devices=[]):

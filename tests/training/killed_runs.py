@@ -1,6 +1,6 @@
-"""A run that is killed by the system at random moments and repeated until it is through, as a program of its own.
+"""Program: a run that is killed at random moments and repeated until it finishes.
 
-``python killed_runs.py FOLDER KILLS`` prints what it did, and fails where a run does not end as the uninterrupted one.
+``python killed_runs.py FOLDER KILLS`` prints counts, and fails if a run ends unlike the uninterrupted run.
 The process that imports torch never trains: each call of ``pretrain`` is a forked child, and no kill costs an import.
 """
 
@@ -42,7 +42,7 @@ class WithDropoutAndNorm(TinyBackbone):
 
 
 class MomentumAndQueue(PretextTask[TwoViews]):
-    """MoCo in short: all that a task can keep between steps is here, and each step depends on all of it."""
+    """A short MoCo: it keeps every kind of state between steps, and each step depends on all of it."""
 
     queue: Tensor
     place: Tensor
@@ -78,7 +78,7 @@ class MomentumAndQueue(PretextTask[TwoViews]):
 
 
 def pretrain(folder: Path | None, seed: int) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
-    """Do the run, or go on; give all that it kept, and its history but for the seconds."""
+    """Train or resume; return the state and the history without seconds."""
     torch.set_num_threads(1)
     torch.manual_seed(7)
     task = MomentumAndQueue()
@@ -92,7 +92,7 @@ def pretrain(folder: Path | None, seed: int) -> tuple[dict[str, Tensor], list[di
 
 
 def warm_up() -> None:
-    """Import what optimizers import at their first step; nothing is differentiated, as no fork survives that."""
+    """Trigger the imports of an optimizer's first step, without a backward pass, which no fork survives."""
     weight = nn.Parameter(torch.zeros(2))
     weight.grad = torch.zeros(2)
     for kind in (torch.optim.SGD, torch.optim.AdamW):
@@ -100,7 +100,7 @@ def warm_up() -> None:
 
 
 def in_a_child(folder: Path, seed: int, out: Path, after: float | None) -> bool:
-    """Run in a child that is killed after so many seconds, and tell whether it got through."""
+    """Run in a child that is killed after ``after`` seconds; return whether it finished."""
     child = os.fork()
     if child == 0:
         try:

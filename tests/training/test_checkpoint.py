@@ -64,7 +64,7 @@ class Crash(BaseException):
 
 
 class FullDisk:
-    """A file on a disk with so much room."""
+    """A file on a disk with limited space."""
 
     def __init__(self, file: BinaryIO, room: int) -> None:
         self.file, self.room = file, room
@@ -123,7 +123,7 @@ def test_truncated_file_falls_back_to_previous_with_warning(tmp_path: Path, shar
     (message,) = (str(each.message) for each in caught)
     assert message.startswith(f"The checkpoint {newest} (")
     assert message.endswith(f") is damaged; training resumes from {previous}.")
-    assert not newest.exists()  # set aside: the next save must not push the intact one out
+    assert not newest.exists()  # set aside: the next save must not replace the intact file
     save_checkpoint(tmp_path, state(3), RUN)
     cut(newest)
     with pytest.warns(UserWarning, match="damaged"):
@@ -317,7 +317,7 @@ def test_load_executes_no_code_of_a_checkpoint(tmp_path: Path, write: str) -> No
         load_checkpoint(tmp_path, RUN)
     assert not target.exists()
     torch.load(path, weights_only=False) if write == "torch" else pickle.loads(path.read_bytes())
-    assert target.exists()  # it would have gone off
+    assert target.exists()  # the planted code would have run
 
 
 def test_load_of_intact_checkpoint_gives_no_warning(tmp_path: Path) -> None:

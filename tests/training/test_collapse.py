@@ -26,7 +26,7 @@ from pretextkit.training._collapse import (
 
 
 class Together(PretextTask[TwoViews]):
-    """Bring the views of an image together, and keep nothing apart: the classic collapse."""
+    """Attract the views of an image and repel nothing: the classic collapse."""
 
     def views(self, images: Tensor, generator: Generator) -> TwoViews:
         return TwoViews(images, (images + 0.1 * torch.randn(images.shape, generator=generator)).clamp(0, 1))
@@ -90,7 +90,7 @@ def test_built_in_task_gives_no_collapse_warning(name: str, draw: Any) -> None:
 
 
 def test_no_collapse_warning_before_batchnorm_is_warm() -> None:
-    """Until its statistics are those of the features, these look nearly the same in evaluation mode."""
+    """Before its statistics are those of the features, all features look alike in evaluation mode."""
     images = pk.data.load("sample").train_images[:120]
     task = pk.tasks.Rotation(pk.models.SmallCNN())
     with warnings.catch_warnings():
@@ -117,7 +117,9 @@ def test_collapse_warning_starts_after_fifty_batches(steps: int, warned: bool) -
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         pretrain(Together(Flat()), TOYS, **RUN | {"epochs": None, "steps": steps, "learning_rate": 0.0})
-    assert sum(each.category is CollapseWarning for each in caught) == warned  # another is that nothing is learned
+    assert (
+        sum(each.category is CollapseWarning for each in caught) == warned
+    )  # another warning says that nothing is learned
 
 
 def test_history_has_quality_of_each_epochs_last_batch() -> None:
@@ -158,7 +160,7 @@ def test_feature_quality_restores_the_backbone() -> None:
     ("images", "features"),
     [
         (TOYS, torch.eye(64)),
-        (TOYS[:1].expand(64, -1, -1, -1), torch.ones(64, 8)),  # the images are one: so are their features
+        (TOYS[:1].expand(64, -1, -1, -1), torch.ones(64, 8)),  # one image, so one feature
         (TOYS[: FEWEST - 1], torch.ones(FEWEST - 1, 8)),
     ],
 )

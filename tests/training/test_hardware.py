@@ -88,3 +88,11 @@ def test_auto_precision_on_cuda_avoids_emulated_bf16(monkeypatch: pytest.MonkeyP
 
 def test_auto_precision_on_other_devices_is_fp32() -> None:
     assert resolve_precision("auto", torch.device("mps")) == "fp32"
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)]
+)
+def test_autocast_for_sets_the_dtype_of_matrix_products(precision: str, dtype: torch.dtype) -> None:
+    with hardware.autocast_for(CPU, precision):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype

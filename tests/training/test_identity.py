@@ -58,7 +58,7 @@ def test_identity_includes_task_options(one: Any, other: Any) -> None:
 
 
 def test_identity_includes_accumulate_above_one() -> None:
-    assert "accumulate" not in identity()  # as in checkpoints from before there were parts
+    assert "accumulate" not in identity()  # as in checkpoints of versions without accumulate
     assert different(identity(), identity(accumulate=2)) == {"accumulate"}
 
 
@@ -90,7 +90,7 @@ def test_identity_ignores_images_of_a_loader() -> None:
 
 
 class Noisy(Dataset[Tensor]):
-    """Random transforms, drawn from the generator given."""
+    """Random transforms with a given source of random numbers."""
 
     def __init__(self, draw: Any) -> None:
         self.draw = draw

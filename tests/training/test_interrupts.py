@@ -14,7 +14,7 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
 @pytest.fixture(autouse=True)
 def _ctrl_c_raises() -> Iterator[None]:
-    """Undo what a shell does that starts the tests in the background: it has Ctrl-C ignored."""
+    """Undo a shell's choice to ignore Ctrl-C in background jobs."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -28,7 +28,7 @@ def test_first_signal_is_deferred_and_handlers_restored(number: signal.Signals) 
         os.kill(os.getpid(), number)
         held: object = interrupt.signal
         assert held == number
-        assert signal.getsignal(number) == before[SIGNALS.index(number)]  # so that the second one acts
+        assert signal.getsignal(number) == before[SIGNALS.index(number)]  # the second signal acts
     assert [signal.getsignal(each) for each in SIGNALS] == before
 
 

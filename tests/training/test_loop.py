@@ -25,7 +25,7 @@ IMAGES = TensorImages(torch.rand(12, 1, 2, 2, generator=Generator().manual_seed(
 
 
 class Toy(Objective):
-    """Logistic regression that notes what happens to it."""
+    """Logistic regression that records its batches and draws."""
 
     def __init__(self, after: Callable[[int], None] = lambda step: None) -> None:
         self.linear = nn.Linear(4, 2)
@@ -374,7 +374,7 @@ def test_checkpoint_folder_that_is_a_file_is_refused_early(tmp_path: Path) -> No
 
 
 def test_history_is_complete_if_killed_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is done, and nothing written, by a call that finds a finished checkpoint."""
+    """A call that finds a finished checkpoint trains and writes nothing."""
     run(Toy(), checkpoint=tmp_path / "whole")
     saved = History.save_csv
 

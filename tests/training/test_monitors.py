@@ -23,13 +23,13 @@ from pretextkit.errors import DataError, DivergenceError, ShapeError, TrainingWa
 from pretextkit.functional import PretrainResult, pretrain
 from pretextkit.testing import TinyBackbone, toy_images
 from pretextkit.training import warmup_cosine
-from pretextkit.training._monitors import TrainingMonitor, detect_copied_generator
+from pretextkit.training._monitors import Finding, TrainingMonitor, WarnOnce, detect_copied_generator
 
 IMAGES = toy_images(64, size=16, generator=Generator().manual_seed(0))
 
 
 class Plain(PretextTask[Labeled]):
-    """Tell which quarter turn, as rotation does, one an image: to be broken in one place each."""
+    """Rotation with one turn per image; each subclass breaks one part."""
 
     def __init__(self) -> None:
         with torch.random.fork_rng(devices=[]):
@@ -59,12 +59,25 @@ def run(task: PretextTask[Any, Any], images: Any = IMAGES, **options: Any) -> Pr
     return pretrain(task, images, progress=False, **{**defaults, **options})
 
 
-def told(task: PretextTask[Any, Any], images: Any = IMAGES, **options: Any) -> str:
-    """Train, and give the one warning of it."""
+def warning_of(task: PretextTask[Any, Any], images: Any = IMAGES, **options: Any) -> str:
+    """Train, and return the text of the only warning."""
     with pytest.warns(TrainingWarning) as caught:
         run(task, images, **options)
     (warning,) = caught
     return str(warning.message)
+
+
+def test_warn_once_warns_once_per_kind_if_enabled() -> None:
+    findings = [Finding("a", "first"), Finding("a", "second"), Finding("b", "third", UserWarning)]
+    warn_once = WarnOnce()
+    with pytest.warns() as caught:
+        warn_once(findings)
+        warn_once(findings)
+    assert [(str(each.message), each.category) for each in caught] == [
+        ("first", TrainingWarning),
+        ("third", UserWarning),
+    ]
+    WarnOnce(enabled=False)(findings)
 
 
 def test_unbroken_task_trains_without_warning() -> None:
@@ -142,7 +155,7 @@ class Idle(Plain):
     ],
 )
 def test_weights_without_gradient_are_named(kind: type[Plain], names: str) -> None:
-    assert told(kind()) == (
+    assert warning_of(kind()) == (
         f"The loss does not depend on {names}: no gradient in 10 steps. If a head or backbone should learn, "
         "something detaches it from the loss (detach, no_grad, or an unused output). If it follows other weights, "
         "such as a momentum copy, call requires_grad_(False) on it. Otherwise delete it."
@@ -150,7 +163,7 @@ def test_weights_without_gradient_are_named(kind: type[Plain], names: str) -> No
 
 
 class Turns(Plain):
-    """Two heads that take turns."""
+    """Two heads used in alternate steps."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -172,7 +185,7 @@ def test_frozen_alternating_or_new_weights_give_no_warning(change: str) -> None:
 
 
 class Dead(Plain):
-    """Every unit below 0 for every image, as after a step that was far too long."""
+    """Every unit is below 0 for every image, as after a step that was too long."""
 
     def features(self, images: Tensor) -> Tensor:
         return torch.relu(super().features(images) - 1e6) * 0 + torch.zeros(len(images), 64)
@@ -213,7 +226,7 @@ def test_loss_without_gradient_or_scalar_shape_is_refused(kind: type[Plain], got
 
 
 class Shown(Plain):
-    """The answer is written into the corner, as a fringe of the lens or a black triangle would."""
+    """Views that show the answer at the left border, as chromatic aberration or black corners do."""
 
     def views(self, images: Tensor, generator: Generator) -> Labeled:
         views, labels = super().views(images, generator)
@@ -222,7 +235,7 @@ class Shown(Plain):
 
 
 def test_perfect_early_accuracy_warns_of_a_shortcut() -> None:
-    text = told(Shown(), batch_size=64, epochs=24, learning_rate=0.01, warmup=0.0)
+    text = warning_of(Shown(), batch_size=64, epochs=24, learning_rate=0.01, warmup=0.0)
     assert text.startswith(
         "Perfect accuracy this early means that the task has a shortcut: steps 16 to 20 had no error. Unless"
     )
@@ -263,7 +276,7 @@ def test_loss_scale_below_one_gives_a_warning() -> None:
 
 
 class AlwaysTheSame(Sampler[int]):
-    """A shuffle that is seeded anew in every epoch."""
+    """A shuffle with the same seed in every epoch."""
 
     def __len__(self) -> int:
         return len(IMAGES)
@@ -273,7 +286,7 @@ class AlwaysTheSame(Sampler[int]):
 
 
 class Noisy(Dataset[Tensor]):
-    """Random transforms: no two readings are the same, whatever the order."""
+    """Random transforms: no two readings are the same."""
 
     def __len__(self) -> int:
         return len(IMAGES)
@@ -283,7 +296,7 @@ class Noisy(Dataset[Tensor]):
 
 
 class OneForAll(Dataset[Tensor]):
-    """The bug of an index that is not looked at."""
+    """A data set that ignores its index."""
 
     def __len__(self) -> int:
         return len(IMAGES)
@@ -302,7 +315,7 @@ LOADERS = {
 @pytest.mark.parametrize("kind", LOADERS)
 def test_unshuffled_loader_gives_a_warning(kind: str) -> None:
     loader: Any = LOADERS[kind]()  # type: ignore[no-untyped-call]
-    assert told(Plain(), loader, batch_size=loader.batch_size, epochs=3) == (
+    assert warning_of(Plain(), loader, batch_size=loader.batch_size, epochs=3) == (
         "Every epoch begins with the same images in the same order, so the same images always share a batch. "
         "Pass DataLoader(..., shuffle=True)."
     )
@@ -322,7 +335,7 @@ def test_shuffled_orders_give_no_warning(batch_size: int) -> None:
 
 
 class OwnGenerator(Dataset[Tensor]):
-    """The classic: a generator that is kept on the data set, of which every worker gets a copy."""
+    """A data set with its own generator, which every worker copies."""
 
     def __init__(self, seeded: bool = True) -> None:
         self.generator = Generator().manual_seed(0) if seeded else None
@@ -366,11 +379,11 @@ class Counts(Plain):
 
 
 def test_changed_attribute_outside_checkpoints_gives_a_warning(tmp_path: Path) -> None:
-    assert told(Counts(), checkpoint=tmp_path) == (
+    assert warning_of(Counts(), checkpoint=tmp_path) == (
         "'task.count' changed in training, but no checkpoint holds it: a resumed run would differ. Keep it in a "
         "buffer: self.register_buffer('name', torch.tensor(0))."
     )
-    run(Counts())  # without a checkpoint there is nothing to go on from
+    run(Counts())  # without a checkpoint there is nothing to resume
 
 
 @given(st.integers(1, 500), st.floats(0, 1))
@@ -381,7 +394,7 @@ def test_schedule_ends_with_the_run(total: int, share: float) -> None:
 
 
 class TooShort(ImageSource):
-    """Says that it has more images than it gives."""
+    """A source whose length is too large."""
 
     def __len__(self) -> int:
         return len(IMAGES)
@@ -407,7 +420,7 @@ BUILT_IN = [name for name in pk.pretext_tasks if pk.pretext_tasks[name].__module
     [*((name, "toys") for name in BUILT_IN), *((name, "sample") for name in BUILT_IN if name != "colorization")],
 )
 def test_built_in_task_gives_no_warning(name: str, kind: str) -> None:
-    """Thirty steps, as warnings are errors here: twenty are looked at for shortcuts, and ten for weights."""
+    """Thirty steps: the shortcut check needs twenty, the gradient check ten. Warnings are errors here."""
     toys = toy_images(128, size=32, generator=Generator().manual_seed(0))
     images = pk.data.load("sample").train_images[:128] if kind == "sample" else toys
     with torch.random.fork_rng(devices=[]):

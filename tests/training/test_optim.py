@@ -25,7 +25,7 @@ def lars_by_the_book(
     coefficient: float,
     trust: bool,
 ) -> list[list[float]]:
-    """LARS number by number; ``gradients`` of steps, of tensors, of numbers."""
+    """LARS, number by number; ``gradients`` are indexed by step, tensor and entry."""
     weights = [list(weight) for weight in weights]
     velocities = [[0.0] * len(weight) for weight in weights]
     for step in gradients:

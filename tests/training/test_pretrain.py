@@ -27,7 +27,7 @@ Task = pk.PretextTask[Any, Any]
 
 
 class WithDropoutAndNorm(TinyBackbone):
-    """A backbone with what could differ between two runs: BatchNorm's statistics and dropout's draws."""
+    """A backbone with BatchNorm statistics and dropout, which could differ between two runs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ def same(one: nn.Module, other: nn.Module | dict[str, Tensor]) -> bool:
 
 
 def at_step(task: Task, step: int, act: Callable[[], None]) -> None:
-    """Do something after a step, as a user or the system might."""
+    """Do something after a step."""
     own, done = task.after_step, [0]
 
     def after_step() -> None:
@@ -97,7 +97,7 @@ def test_stopped_run_resumes_exactly(tmp_path: Path, name: str, options: dict[st
     with pytest.raises(KeyboardInterrupt):
         run(stopped, epochs=3, checkpoint=tmp_path, **options)
     assert not same(stopped, whole)
-    torch.rand(7)  # whatever was drawn meanwhile
+    torch.rand(7)  # draws between the calls
     result = run(resumed, epochs=3, checkpoint=tmp_path, **options)
     assert (result.resumed_at, result.steps) == (stop, 12)
     assert same(resumed, whole)
@@ -372,7 +372,7 @@ def test_channels_last_keeps_the_result() -> None:
 
 
 class Flat(pk.Backbone):
-    """As little as there can be to compile."""
+    """A minimal backbone to compile."""
 
     feature_dim = 4
 
