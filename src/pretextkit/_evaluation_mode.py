@@ -105,7 +105,7 @@ def _modules_behind(function: Any) -> Iterator[nn.Module]:
         elif isinstance(one, MethodType):
             queue += [one.__self__, one.__func__, *getattr(one.__self__, "__dict__", {}).values()]
         elif isinstance(one, FunctionType):
-            queue += [cell.cell_contents for cell in one.__closure__ or () if cell != CellType()]  # an empty cell raises
+            queue += [cell.cell_contents for cell in one.__closure__ or () if cell != CellType()]  # empty: raises
             queue += [one.__globals__[name] for name in one.__code__.co_names if name in one.__globals__]
             queue += [*(one.__defaults__ or ()), *(one.__kwdefaults__ or {}).values()]
         elif callable(one) and isinstance(type(one).__call__, FunctionType):
