@@ -84,7 +84,7 @@ def profile_of(task: Any, images: Any, *, batch_size: int, steps: int, **options
     with (
         patch.object(TrainStep, "__init__", built),
         patch.object(TrainStep, "prepare", clocks.time("views", TrainStep.prepare)),
-        patch.object(TrainStep, "_score", clocks.time("forward", TrainStep._score)),
+        patch.object(TrainStep, "_loss", clocks.time("forward", TrainStep._loss)),
         patch.object(BatchSampler, "batches", clocks.time_items("loader", BatchSampler.batches)),
         patch.object(torch.autograd, "backward", clocks.time("backward", backward)),
     ):

@@ -211,7 +211,7 @@ def test_profile_counts_stages_once_and_removes_its_clocks(benchmarks: None, mon
 
     ticks = itertools.count()
     monkeypatch.setattr(profile_step, "now", lambda: float(next(ticks)))  # every reading is one second later
-    before = TrainStep.__init__, TrainStep.prepare, TrainStep._score, torch.autograd.backward
+    before = TrainStep.__init__, TrainStep.prepare, TrainStep._loss, torch.autograd.backward
     images = torch.randint(256, (8, 3, 16, 16), dtype=torch.uint8)
     found = profile_step.profile_of(pk.tasks.SimCLR(TinyBackbone()), images, batch_size=4, steps=2)
     stages = found["seconds_per_step"]
@@ -219,7 +219,7 @@ def test_profile_counts_stages_once_and_removes_its_clocks(benchmarks: None, mon
     assert stages["loader"] == 1.5  # one more request finds the end of the epoch
     assert sum(found["fraction"].values()) == pytest.approx(1)
     assert found["images_per_second"] == pytest.approx(4 / sum(stages.values()))
-    assert before == (TrainStep.__init__, TrainStep.prepare, TrainStep._score, torch.autograd.backward)
+    assert before == (TrainStep.__init__, TrainStep.prepare, TrainStep._loss, torch.autograd.backward)
     assert re.search(r"^backward +\d+\.\d\d +\d+\.\d%$", profile_step.table(found), re.MULTILINE)
 
 

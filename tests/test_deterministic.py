@@ -1,4 +1,4 @@
-"""Two runs of a GPU are alike, bit for bit, where torch is told to take deterministic kernels only."""
+"""Two runs on a GPU are bit-identical with deterministic kernels of torch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ BACKBONES.append(("resnet18", {"stem": "imagenet"}))
 
 
 class Names(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes what is computed, forward and backward."""
+    """Records the operations of forward and backward passes."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -64,20 +64,20 @@ def computed(task: pk.PretextTask[Any, Any], **options: Any) -> set[str]:
 
 @pytest.mark.usefixtures("deterministic")
 @pytest.mark.parametrize("name", pk.pretext_tasks)
-def test_no_task_needs_a_kernel_that_has_no_order(name: str) -> None:
+def test_tasks_need_no_nondeterministic_kernel(name: str) -> None:
     assert not computed(pk.pretext_tasks[name](TinyBackbone())).intersection(UNORDERED)
 
 
 @pytest.mark.usefixtures("deterministic")
 @pytest.mark.parametrize(("name", "options"), BACKBONES)
-def test_no_backbone_needs_a_kernel_that_has_no_order(name: str, options: dict[str, Any]) -> None:
+def test_backbones_need_no_nondeterministic_kernel(name: str, options: dict[str, Any]) -> None:
     task = pk.tasks.Rotation(pk.backbones.create(name, **options))
     assert not computed(task).intersection(UNORDERED)
 
 
 @pytest.mark.usefixtures("deterministic")
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd", "lars"])
-def test_no_optimizer_needs_a_kernel_that_has_no_order(optimizer: str) -> None:
+def test_optimizers_need_no_nondeterministic_kernel(optimizer: str) -> None:
     task = pk.tasks.Rotation(TinyBackbone())
     assert not computed(task, optimizer=optimizer, clip_norm=1.0).intersection(UNORDERED)
 
@@ -88,7 +88,7 @@ class Reflecting(TinyBackbone):
         return one, *others[:-1], nn.functional.pad(others[-1], (1, 1, 1, 1), mode="reflect")
 
 
-def test_a_kernel_that_has_no_order_would_be_found_out() -> None:
+def test_planted_nondeterministic_kernel_is_detected() -> None:
     assert computed(pk.tasks.Rotation(Reflecting())).intersection(UNORDERED) == {"reflection_pad2d_backward"}
 
 
@@ -115,7 +115,7 @@ for name in pk.pretext_tasks:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_two_runs_on_a_gpu_are_the_same_to_the_last_bit() -> None:
+def test_two_runs_on_a_gpu_are_bit_identical() -> None:
     environment = {**os.environ, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}  # read once, before the GPU is first used
     ended = subprocess.run(
         [sys.executable, "-c", TWICE], env=environment, capture_output=True, text=True, timeout=600, check=False

@@ -12,7 +12,7 @@ from pretextkit._evaluation_mode import evaluation_mode, module_device
 
 
 class Counting(nn.Module):
-    """Moves and replaces its buffers, also in evaluation mode."""
+    """A layer that changes and replaces its buffers, also in evaluation mode."""
 
     calls: Tensor
     last: Tensor
@@ -31,7 +31,7 @@ class Counting(nn.Module):
         return out
 
 
-def test_modes_and_buffers_come_back_as_the_same_objects() -> None:
+def test_modes_and_buffers_are_restored_in_place() -> None:
     counting = Counting()
     model = nn.Sequential(counting, nn.Dropout().eval())
     buffers = dict(model.named_buffers())
@@ -48,7 +48,7 @@ def test_modes_and_buffers_come_back_as_the_same_objects() -> None:
     assert counting.nothing is None
 
 
-def test_all_comes_back_after_an_error() -> None:
+def test_state_is_restored_after_an_error() -> None:
     model, state = Counting(), torch.get_rng_state()
     with pytest.raises(ZeroDivisionError), evaluation_mode(model):  # noqa: PT012
         model(torch.rand(4, 2))
@@ -59,7 +59,7 @@ def test_all_comes_back_after_an_error() -> None:
     assert torch.equal(state, torch.get_rng_state())
 
 
-def test_the_global_generator_comes_back() -> None:
+def test_global_generator_is_restored() -> None:
     state = torch.get_rng_state()
     with evaluation_mode(nn.Identity()):
         torch.rand(5)
@@ -67,7 +67,7 @@ def test_the_global_generator_comes_back() -> None:
 
 
 class Holder:
-    """Calls its module, as an autoencoder written as a plain class does."""
+    """A plain class that calls its module."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
@@ -80,7 +80,7 @@ class Holder:
 
 
 class Heir(Holder):
-    """Has its call from its parent."""
+    """A class that inherits its call."""
 
 
 GLOBAL = nn.Sequential(Counting(), nn.Dropout())
@@ -95,7 +95,7 @@ def with_defaults(x: Tensor, one: Any = GLOBAL, *, other: Any = GLOBAL) -> Any:
 
 
 def callables(model: nn.Module) -> dict[str, Callable[[Tensor], Any]]:
-    """Callables through which a model is reached."""
+    """Callables that lead to a model."""
 
     def inner(x: Tensor) -> Any:
         return model(x)
@@ -117,7 +117,7 @@ def callables(model: nn.Module) -> dict[str, Callable[[Tensor], Any]]:
 
 
 @pytest.mark.parametrize("kind", callables(GLOBAL))
-def test_modules_behind_a_callable_evaluate_and_come_back(kind: str) -> None:
+def test_modules_inside_a_callable_evaluate_and_are_restored(kind: str) -> None:
     function = callables(GLOBAL)[kind]
     buffers = dict(GLOBAL.named_buffers())
     values = {name: buffer.clone() for name, buffer in buffers.items()}
@@ -130,7 +130,7 @@ def test_modules_behind_a_callable_evaluate_and_come_back(kind: str) -> None:
     assert all(torch.equal(buffer, values[name]) for name, buffer in GLOBAL.named_buffers())
 
 
-def test_modules_out_of_sight_are_met_when_they_are_called() -> None:
+def test_hidden_modules_are_found_when_called() -> None:
     hidden = [Counting(), nn.Sequential(Counting(), Counting().eval())]
     modes = [module.training for model in hidden for module in model.modules()]
     with pytest.raises(ZeroDivisionError), evaluation_mode(lambda x: hidden[1](hidden[0](x))):  # noqa: PT012
@@ -143,7 +143,7 @@ def test_modules_out_of_sight_are_met_when_they_are_called() -> None:
         assert not any(b.any() for name, b in model.named_buffers() if name.endswith(("calls", "last", "mean")))
 
 
-def test_modules_called_afterwards_are_left_alone() -> None:
+def test_modules_called_afterwards_keep_their_mode() -> None:
     with evaluation_mode(lambda x: x):
         assert not torch.is_grad_enabled()
     model = Counting()
@@ -152,7 +152,7 @@ def test_modules_called_afterwards_are_left_alone() -> None:
     assert model.calls == 1
 
 
-def test_device_of_weights_buffers_and_functions() -> None:
+def test_module_device_of_weights_buffers_and_functions() -> None:
     cpu, meta = torch.device("cpu"), torch.device("meta")
     assert module_device(lambda x: x) == cpu
     assert module_device(nn.Identity()) == cpu
@@ -161,12 +161,12 @@ def test_device_of_weights_buffers_and_functions() -> None:
 
 
 @pytest.mark.parametrize("kind", ["lambda", "nested", "method", "forward", "object", "heir", "partial"])
-def test_device_of_what_is_behind_a_callable(kind: str) -> None:
+def test_module_device_of_callables(kind: str) -> None:
     function = callables(nn.Linear(2, 2, device="meta"))[kind]
     assert module_device(function) == torch.device("meta")
 
 
-def test_devices_are_found_past_empty_cells_and_circles() -> None:
+def test_module_device_handles_empty_cells_and_cycles() -> None:
     def unborn(x: Tensor) -> Any:
         return later(unborn(x), model)
 

@@ -1,4 +1,4 @@
-"""Several threads at once give what one after the other gives, and so do worker processes however they begin."""
+"""Threads and worker processes do not change results."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ WORK: dict[str, Callable[[int], Tensor]] = {
 
 
 @pytest.mark.parametrize("name", WORK)
-def test_probes_and_views_of_one_backbone_in_several_threads_give_what_one_gives(name: str) -> None:
+def test_threads_sharing_a_backbone_give_serial_results(name: str) -> None:
     SHARED.train()
     one_by_one = [WORK[name](seed % 4) for seed in range(12)]
     with ThreadPoolExecutor(4) as pool:
@@ -76,14 +76,14 @@ def trained(source: Any) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_any_number_of_workers_gives_the_same_run(workers: int) -> None:
+def test_number_of_workers_does_not_change_the_run(workers: int) -> None:
     alone, helped = trained(Noisy()), trained(DatasetImages(Noisy(), workers))
     assert all(torch.equal(value, helped[name]) for name, value in alone.items())
 
 
 @pytest.mark.slow
-def test_spawned_workers_give_the_same_batches_as_forked_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A spawned worker begins with nothing of this process: neither its generators nor its seeds."""
+def test_spawned_and_forked_workers_give_the_same_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A spawned worker inherits neither generators nor seeds of this process."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))  # where a spawned worker finds this file
     order = [torch.arange(16), torch.arange(16, 32)]
     with torch.random.fork_rng(devices=[]):

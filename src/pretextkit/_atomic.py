@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are complete or do not exist."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["atomic_write", "write_json"]
 
 @contextmanager
 def atomic_write(path: Path, keep: Path | None = None) -> Iterator[BinaryIO]:
-    """Open a file that takes the name ``path`` once it is complete on the disk.
+    """Open a file that takes the name ``path`` when it is complete on the disk.
 
-    Whatever ends the process on the way, ``path`` is the old file or the new one.
+    If the process ends before, ``path`` is still the old file.
 
     Args:
-        path: Its folder is there.
-        keep: A name for the file that was ``path`` so far, which is lost otherwise.
+        path: Name of the file, in an existing folder.
+        keep: New name of the old file; by default the old file is lost.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -44,9 +44,9 @@ def atomic_write(path: Path, keep: Path | None = None) -> Iterator[BinaryIO]:
         os.replace(partial, path)
     except Exception:
         with suppress(OSError):
-            partial.unlink()  # a full disk needs the room
+            partial.unlink()  # a full disk needs the space
         raise
-    with suppress(OSError):  # the names too, where the system lets a folder be opened
+    with suppress(OSError):  # the names too, if the system can open a folder
         descriptor = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Borrowing modules without leaving a trace on them."""
+"""Run a model in evaluation mode and restore its state exactly."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 __all__ = ["evaluation_mode", "module_device"]
 
-_ONE_AT_A_TIME = threading.RLock()
+_LOCK = threading.RLock()
 
 
 @contextmanager
 def evaluation_mode(model: Any) -> Iterator[None]:
-    """Put a module into evaluation mode without gradient, and put mode and buffers back afterwards, bit by bit.
+    """Set a model to evaluation mode without gradient, and restore its modes and buffers bit by bit afterwards.
 
-    So it is with every module that a function calls, as ``lambda x: decoder(encoder(x))`` does, and with the global
-    random generators, from which a data loader or the model may draw meanwhile.
+    The same holds for modules called inside a function, such as ``lambda x: decoder(encoder(x))``, and for the global
+    random generators, from which a data loader or the model may draw in the meantime.
 
-    One thread at a time does so, and others wait: modes, hooks and random generators belong to the whole process, and
-    of two threads with one backbone, the first to end would put it back into training mode under the other.
+    A lock is needed, because modes, hooks and random generators belong to the process: of two threads with one
+    backbone, the first to finish would switch it back to training mode. Other threads wait.
 
-    BatchNorm's running statistics move under ``no_grad`` and with frozen parameters; evaluation mode holds them, and
-    what other layers keep in buffers is restored.
+    BatchNorm updates its running statistics even under ``no_grad`` and with frozen parameters. Evaluation mode stops
+    this, and buffers that other layers change are restored.
 
     Example:
         >>> norm = torch.nn.BatchNorm1d(2)
@@ -38,16 +38,16 @@ def evaluation_mode(model: Any) -> Iterator[None]:
         >>> norm.training, norm.running_mean
         (True, tensor([0., 0.]))
     """
-    with _ONE_AT_A_TIME, _borrowed(model):
+    with _LOCK, _evaluating(model):
         yield
 
 
 @contextmanager
-def _borrowed(model: Any) -> Iterator[None]:
+def _evaluating(model: Any) -> Iterator[None]:
     modes: dict[nn.Module, bool] = {}
     buffers: list[tuple[nn.Module, str, Tensor, Tensor]] = []
 
-    def borrow(root: nn.Module, *_: Any) -> None:
+    def set_eval(root: nn.Module, *_: Any) -> None:
         if root in modes:
             return
         for module in root.modules():
@@ -57,10 +57,10 @@ def _borrowed(model: Any) -> Iterator[None]:
                 module.training = False
 
     device = module_device(model)
-    hook = None if isinstance(model, nn.Module) else register_module_forward_pre_hook(borrow)
+    hook = None if isinstance(model, nn.Module) else register_module_forward_pre_hook(set_eval)
     try:
         for module in _modules_behind(model):
-            borrow(module)
+            set_eval(module)
         with torch.no_grad(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             yield
     finally:
@@ -74,7 +74,7 @@ def _borrowed(model: Any) -> Iterator[None]:
 
 
 def module_device(model: Any) -> torch.device:
-    """Tell where the weights of a module, or of those behind a function, are; without any, it is the CPU.
+    """Return the device of a model's weights, also of modules inside a function; the CPU if there are no weights.
 
     Example:
         >>> module_device(torch.nn.Linear(2, 2, device="meta").forward)
@@ -87,26 +87,26 @@ def module_device(model: Any) -> torch.device:
 
 
 def _modules_behind(function: Any) -> Iterator[nn.Module]:
-    """Find modules in what a callable holds: its owner, arguments set in advance, closure, and the globals it names.
+    """Find the modules in a callable's owner, bound arguments, closure and globals.
 
-    Some stay hidden, as in a list of modules: those are met when they are called.
+    Other modules, such as those in a list, are found when they are called.
     """
     seen: set[int] = set()
-    ahead = [function]
-    while ahead:
-        one = ahead.pop(0)
+    queue = [function]
+    while queue:
+        one = queue.pop(0)
         if id(one) in seen:
             continue
         seen.add(id(one))
         if isinstance(one, nn.Module):
             yield one
         elif isinstance(one, functools.partial):
-            ahead += [one.func, *one.args, *one.keywords.values()]
+            queue += [one.func, *one.args, *one.keywords.values()]
         elif isinstance(one, MethodType):
-            ahead += [one.__self__, one.__func__, *getattr(one.__self__, "__dict__", {}).values()]
+            queue += [one.__self__, one.__func__, *getattr(one.__self__, "__dict__", {}).values()]
         elif isinstance(one, FunctionType):
-            ahead += [cell.cell_contents for cell in one.__closure__ or () if cell != CellType()]  # an empty one raises
-            ahead += [one.__globals__[name] for name in one.__code__.co_names if name in one.__globals__]
-            ahead += [*(one.__defaults__ or ()), *(one.__kwdefaults__ or {}).values()]
+            queue += [cell.cell_contents for cell in one.__closure__ or () if cell != CellType()]  # empty: raises
+            queue += [one.__globals__[name] for name in one.__code__.co_names if name in one.__globals__]
+            queue += [*(one.__defaults__ or ()), *(one.__kwdefaults__ or {}).values()]
         elif callable(one) and isinstance(type(one).__call__, FunctionType):
-            ahead += [type(one).__call__, *getattr(one, "__dict__", {}).values()]
+            queue += [type(one).__call__, *getattr(one, "__dict__", {}).values()]

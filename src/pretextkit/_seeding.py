@@ -1,29 +1,40 @@
-"""Random numbers that depend on a seed, a purpose and a step, and on nothing that ran before."""
+"""Random numbers that depend on a seed, a purpose and a step only."""
 
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Generator
 
-__all__ = ["derived_generator", "derived_seed", "seed_layers", "seeded"]
+__all__ = ["derived_generator", "derived_seed", "hash_seed", "seed_layers", "seeded", "seeded_everywhere"]
+
+
+def hash_seed(*parts: object) -> int:
+    """Hash values, as they print, to a 63-bit seed.
+
+    Example:
+        >>> hash_seed(0, [3, 4]) == hash_seed(0, [3, 4]) != hash_seed(1, [3, 4])
+        True
+    """
+    digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
 
 
 def derived_seed(seed: int, purpose: str, step: int = 0) -> int:
-    """Mix a seed, what it is for and a counter into a 63-bit seed.
+    """Derive a 63-bit seed from a seed, a purpose and a counter.
 
-    Since step 1,000 can be seeded without running the 999 before it, a resumed run draws what the uninterrupted run
-    would have drawn, and there is no generator state to save.
+    Step 1,000 can be seeded without running the 999 steps before it. A resumed run therefore draws the numbers of the
+    uninterrupted run, and a checkpoint needs no generator state.
 
     Example:
         >>> derived_seed(0, "views", 7) == derived_seed(0, "views", 7) != derived_seed(0, "views", 8)
         True
     """
-    digest = hashlib.blake2b(f"{seed}/{purpose}/{step}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
+    return hash_seed(seed, purpose, step)
 
 
 def derived_generator(seed: int, purpose: str, step: int = 0) -> Generator:
@@ -38,11 +49,10 @@ def derived_generator(seed: int, purpose: str, step: int = 0) -> Generator:
 
 
 def seed_layers(device: torch.device, seed: int, step: int, part: int = 0) -> None:
-    """Seed the global generators of the CPU and of ``device``, from which dropout and the like draw.
+    """Seed the global generators of the CPU and of ``device`` for layers such as dropout.
 
-    Each ``part`` of a step's batch draws something else.
-
-    Those of other devices are left alone, unlike by ``torch.manual_seed``. Fork the generators around this.
+    Each ``part`` of a step's batch has its own seed. Generators of other devices keep their state, unlike with
+    ``torch.manual_seed``. The caller forks the generators.
 
     Example:
         >>> with torch.random.fork_rng(devices=[]):
@@ -59,7 +69,7 @@ def seed_layers(device: torch.device, seed: int, step: int, part: int = 0) -> No
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed the CPU's global generator, from which new layers draw their weights, and put it back afterwards.
+    """Seed the CPU's global generator, from which new layers draw their weights, and restore it afterwards.
 
     Example:
         >>> with seeded(0):
@@ -71,3 +81,27 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
+
+
+@contextmanager
+def seeded_everywhere(seed: int) -> Iterator[None]:
+    """Seed the global CPU generators of torch, Python and NumPy, and restore them afterwards.
+
+    Example:
+        >>> with seeded_everywhere(0):
+        ...     one = random.random()
+        >>> with seeded_everywhere(0):
+        ...     random.random() == one
+        True
+    """
+    import numpy
+
+    python, legacy = random.getstate(), numpy.random.get_state()  # noqa: NPY002 - data sets draw from it
+    with seeded(seed):
+        random.seed(seed)
+        numpy.random.seed(seed % 2**32)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            numpy.random.set_state(legacy)  # noqa: NPY002

@@ -140,9 +140,9 @@ def test_a_stream_that_ends_too_early_is_an_error_and_no_second_pass() -> None:
     with torch.random.fork_rng(devices=[]), pytest.raises(DataError) as caught:
         list(BatchSampler(StreamImages(Shards(), length=40), 10, 4, 0).batches(0, 4))
     assert str(caught.value) == (
-        "Expected 4 batches of 10 in an epoch of 40 images, but got 2 and no more. The stream ends before its length "
-        "says. Where several processes or workers read, give each as much: shards of one size, as many as a multiple "
-        "of processes x workers; or pass a smaller length."
+        "Expected 4 batches of 10 in an epoch of 40 images, but got only 2. The stream ends before its length says. "
+        "Give every process and worker the same number of images: shards of equal size, whose number is a multiple of "
+        "processes x workers. Or pass a smaller length."
     )
 
 

@@ -1,7 +1,7 @@
-"""A run that torchrun starts anew when one of its processes is killed, as a program of its own.
+"""Program for torchrun: a run that is restarted after one of its processes was killed.
 
 ``torchrun --nproc-per-node 2 --max-restarts 1 restarted.py FOLDER``: in the first attempt, the second process is killed
-by the system after five steps. Without torchrun, the same run on one process.
+after five steps. Without torchrun, the program does the same run on one process.
 """
 
 from __future__ import annotations
@@ -16,17 +16,16 @@ from unittest.mock import patch
 import torch
 from torch import Generator
 
-import pretextkit.training._pretrain  # noqa: F401 - its module is wanted, which the function hides
 from pretextkit.tasks import Rotation
 from pretextkit.testing import TinyBackbone, toy_images
+from pretextkit.training import _pretrain
 from pretextkit.training._loop import train
 
-PRETRAIN = sys.modules["pretextkit.training._pretrain"]
 FATAL, STEPS = 5, 8
 
 
 class Fragile(Rotation):
-    """Rotation, but for what happens to the second process of the first attempt."""
+    """Rotation that kills the second process of the first attempt."""
 
     steps = 0
 
@@ -45,8 +44,8 @@ def main(folder: Path) -> None:
     torch.manual_seed(0)
     task = Fragile(TinyBackbone())
     images = toy_images(32, size=16, generator=Generator().manual_seed(0))
-    with patch.object(PRETRAIN, "train", partial(train, checkpoint_seconds=-1.0)):  # a checkpoint after every step
-        result = PRETRAIN.pretrain(
+    with patch.object(_pretrain, "train", partial(train, checkpoint_seconds=-1.0)):  # a checkpoint after every step
+        result = _pretrain.pretrain(
             task,
             images,
             steps=STEPS,

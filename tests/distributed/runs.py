@@ -1,8 +1,8 @@
-"""What several processes do in the tests beside this file, and one process alone for comparison.
+"""Program of the tests of several processes, and of one process for comparison.
 
     python runs.py FOLDER RANK PROCESSES
 
-does all of it as one of the processes, and leaves in the folder what came out.
+runs everything as one of the processes, and saves the outcomes in the folder.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SHARDS = hasattr(torch.distributed.fsdp, "fully_shard")  # since torch 2.6
 
 
 def without_batch_norm(module: nn.Module) -> None:
-    """Normalize each row for itself: torch averages BatchNorm's statistics over processes on GPUs only."""
+    """Replace BatchNorm by GroupNorm, because torch synchronizes BatchNorm on GPUs only."""
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
             setattr(module, name, nn.GroupNorm(1, child.num_features))
@@ -45,7 +45,7 @@ def without_batch_norm(module: nn.Module) -> None:
 
 
 def without_kinks(module: nn.Module) -> None:
-    """Make units smooth: where one is at 0 but for rounding, ReLU's gradient differs from process to process."""
+    """Replace ReLU by GELU, because rounding near 0 changes ReLU's gradient."""
     for name, child in module.named_children():
         if isinstance(child, nn.ReLU | nn.LeakyReLU):
             setattr(module, name, nn.GELU())
@@ -62,7 +62,7 @@ def make(name: str, seed: int = 0) -> Task:
 
 
 def shard(task: Task) -> None:
-    """Divide the weights among the processes, a group for each stage but the first, whose go with all others."""
+    """Shard the weights over the processes, with a group for each stage except the first."""
     _, *stages = (module for module in task.backbone.modules() if isinstance(module, nn.Sequential))
     for stage in stages:
         torch.distributed.fsdp.fully_shard(stage)
@@ -70,7 +70,7 @@ def shard(task: Task) -> None:
 
 
 def outcome(task: Task, images: Any = IMAGES, *, sharded: bool = False, **options: Any) -> Outcome:
-    """Train for five steps, and give the weights and the history."""
+    """Train for five steps; return the weights and the history."""
     if sharded:
         shard(task)
     defaults = {"steps": 5, "batch_size": 8, "optimizer": "sgd", "learning_rate": 0.1}
@@ -82,7 +82,7 @@ def outcome(task: Task, images: Any = IMAGES, *, sharded: bool = False, **option
 
 
 class Contrast(pk.PretextTask[pk.batches.TwoViews]):
-    """Views of noise, a slow copy of the weights, and a queue of what the copy made of the last batch."""
+    """Noisy views, a momentum copy of the weights, and a queue of its features of the last batch."""
 
     queue: Tensor
 
@@ -114,7 +114,7 @@ def with_batch_norm(**more: Any) -> Outcome:
         torch.manual_seed(0)
         task = pk.tasks.SimCLR(TinyBackbone())
     without_kinks(task)
-    return outcome(task, batch_size=16, **more)  # the variance of two images is too near to 0 to be divided by
+    return outcome(task, batch_size=16, **more)  # the variance of two images is too close to 0
 
 
 def contrast() -> Task:
@@ -139,7 +139,7 @@ def darkened(images: Tensor, generator: Generator) -> Tensor:
 
 
 ADAMW: dict[str, Any] = {"optimizer": "adamw", "learning_rate": 2e-4, "clip_norm": 0.1}
-"""Short steps: their length hardly depends on the gradient's, so that one which is rounding alone counts fully."""
+"""Short steps, because Adam's steps have full length even for gradients that are rounding noise."""
 RUNS: dict[str, Callable[..., Outcome]] = {
     name: lambda name=name, **more: outcome(make(name), **more) for name in NAMES
 }
@@ -153,11 +153,11 @@ RUNS |= {
     "loader": lambda **more: outcome(make("simclr"), DataLoader(TensorDataset(IMAGES), 5, shuffle=True), **more),
     "momentum and queue": lambda **more: outcome(contrast(), **more),
 }
-"""Must end alike, however many processes share each batch."""
+"""Runs that must end alike on any number of processes."""
 
 
 class Seen(pk.tasks.Rotation):
-    """Notes the images that it is asked for views of."""
+    """Records the images of which it makes views."""
 
     def __init__(self) -> None:
         super().__init__(TinyBackbone())
@@ -169,7 +169,7 @@ class Seen(pk.tasks.Rotation):
 
 
 class Shards(IterableDataset[Tensor]):
-    """The images in shards of three."""
+    """A stream of shards with three images."""
 
     def __len__(self) -> int:
         return len(IMAGES)
@@ -185,18 +185,18 @@ class Same(Shards):
 
 
 def local_slice(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
-    """Give each process the gradient of its own loss alone: what many a gather does."""
-    rank, count = ctx.where
+    """Return the gradient of the process's own loss alone, as many gathers do."""
+    rank, count = ctx.rank
     return upstream.chunk(count)[rank], None
 
 
 def planted_local_slice() -> Outcome:
-    whole = _gather._GatherRows.backward
+    exact = _gather._GatherRows.backward
     _gather._GatherRows.backward = staticmethod(local_slice)  # type: ignore[method-assign]
     try:
         return outcome(make("simclr"))
     finally:
-        _gather._GatherRows.backward = whole  # type: ignore[method-assign]
+        _gather._GatherRows.backward = exact  # type: ignore[method-assign]
 
 
 def refusal(run: Callable[[], Any]) -> str:
@@ -208,7 +208,7 @@ def refusal(run: Callable[[], Any]) -> str:
 
 
 def stopped_and_resumed(folder: Path, rank: int) -> Outcome:
-    """Let the last process be asked to stop at step 2; all of them do, and go on from there."""
+    """Stop all processes at step 2 by a signal to one, and resume."""
     task, done = make("simclr"), [0]
 
     def after_step() -> None:
@@ -222,13 +222,13 @@ def stopped_and_resumed(folder: Path, rank: int) -> Outcome:
         outcome(task, checkpoint=folder / "run")
     except SystemExit as stop:
         status = int(stop.code or 0)
-    own = folder / f"nothing of {rank} is here"  # where hosts share no folder, the first has the only checkpoint
+    own = folder / f"nothing of {rank} is here"  # hosts may share no folder: only rank 0 has the checkpoint
     resumed = outcome(make("simclr", seed=1 + rank), checkpoint=folder / "run" if rank == 0 else own)
     return {**resumed, "status": status, "steps": done[0], "own folder": own.exists()}
 
 
 def stopped_and_resumed_sharded(folder: Path, rank: int) -> Outcome:
-    """Stop after step 2 a run whose weights are divided; go on with divided weights, and with whole ones."""
+    """Stop a sharded run after step 2; resume it sharded and unsharded."""
     task, done = make("rotation"), [0]
 
     def after_step() -> None:
@@ -249,7 +249,7 @@ def stopped_and_resumed_sharded(folder: Path, rank: int) -> Outcome:
 
 
 def diverged_in_one_part(rank: int) -> Outcome:
-    """Plant infinity in the part of one process, where no loss comes by any more."""
+    """Plant infinity in the shard of one process after the last loss."""
     task = make("rotation")
 
     def after_step() -> None:

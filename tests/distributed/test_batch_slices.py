@@ -40,7 +40,7 @@ DRAWS: dict[str, Callable[[int, Generator], Tensor]] = {
 
 @pytest.mark.parametrize("name", DRAWS)
 @given(count=st.integers(1, 5), images=st.integers(1, 6))
-def test_the_parts_of_a_batch_draw_what_the_whole_batch_does(name: str, count: int, images: int) -> None:
+def test_slices_draw_the_numbers_of_the_full_batch(name: str, count: int, images: int) -> None:
     whole = DRAWS[name](count * images, Generator().manual_seed(0))
     assert torch.equal(torch.cat(parts(DRAWS[name], count, images)), whole)
 
@@ -55,13 +55,13 @@ OTHERS: dict[str, Callable[[int, Generator], Tensor]] = {
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_no_two_parts_draw_the_same_where_rows_cannot_be_told(name: str) -> None:
+def test_other_draws_differ_between_slices(name: str) -> None:
     one, other = parts(OTHERS[name], 2, 3)
     assert not torch.equal(one, other)
     assert torch.equal(part(OTHERS[name], BatchSlice(0, 2), 3), one)
 
 
-def test_other_generators_and_functions_are_left_alone() -> None:
+def test_other_generators_and_functions_are_unchanged() -> None:
     other = Generator().manual_seed(1)
     expected = torch.rand(4, generator=Generator().manual_seed(1))
     with SlicedRandom(Generator(), Generator(), BatchSlice(1, 2), 4), torch.random.fork_rng(devices=[]):
@@ -72,7 +72,7 @@ def test_other_generators_and_functions_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize("name", list(pk.pretext_tasks))
-def test_every_tasks_views_of_parts_are_those_of_the_whole(name: str) -> None:
+def test_views_of_slices_match_the_full_batch(name: str) -> None:
     task: Any = pk.pretext_tasks[name](TinyBackbone())
     images = toy_images(6, generator=Generator().manual_seed(0))
     halves = [

@@ -1,11 +1,13 @@
-"""Several processes train as one would: gloo on the CPU, and everything that is asked of one start of them."""
+"""Training on several processes (gloo, on the CPU) matches training on one process."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -25,24 +27,40 @@ COUNTS = [2, pytest.param(4, marks=pytest.mark.slow)]
 needs_fsdp = pytest.mark.skipif(not runs.SHARDS, reason="fully_shard is public since torch 2.6")
 
 
+def finish(commands: list[list[str]], logs: list[Path], seconds: float) -> list[int | None]:
+    """Run processes to their end; kill the rest once one fails, because its peers would wait for it forever."""
+    with ExitStack() as files:
+        started = [
+            subprocess.Popen(command, stderr=files.enter_context(log.open("w")))
+            for command, log in zip(commands, logs, strict=True)
+        ]
+        deadline = time.monotonic() + seconds
+        try:
+            while None in (codes := [process.poll() for process in started]):
+                if any(codes) or time.monotonic() > deadline:
+                    break
+                time.sleep(0.05)
+        finally:
+            for process in started:
+                process.kill()
+                process.wait()
+    return codes
+
+
 @pytest.fixture(scope="module", params=COUNTS)
 def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[runs.Outcome]:
-    """What each of the processes left."""
+    """Outcomes of each process."""
     count: int = request.param
     folder = tmp_path_factory.mktemp(f"of{count}")
     commands = [
         [sys.executable, "-W", "error", runs.__file__, str(folder), str(rank), str(count)] for rank in range(count)
     ]
-    started = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
-    try:
-        errors = [process.communicate(timeout=1200)[1] for process in started]
-    finally:
-        for process in started:
-            process.kill()
-            process.communicate()
-    assert [process.returncode for process in started] == [0] * count, "\n".join(errors)
+    logs = [folder / f"{rank}.log" for rank in range(count)]
+    codes = finish(commands, logs, seconds=600)
+    errors = [log.read_text() for log in logs]
+    assert codes == [0] * count, "\n".join(errors)
     assert errors[1:] == [""] * (count - 1)
-    assert errors[0] == (1 + runs.SHARDS) * "Stopped at step 2 of 5; repeat the call to go on.\n"
+    assert errors[0] == (1 + runs.SHARDS) * "Stopped at step 2 of 5; repeat the call to resume.\n"
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(count)]
 
 
@@ -52,19 +70,19 @@ def farthest(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
 
 
 @pytest.mark.parametrize("name", runs.RUNS)
-def test_weights_and_buffers_end_as_those_of_one_process(name: str, outcomes: list[runs.Outcome]) -> None:
+def test_weights_and_buffers_match_one_process(name: str, outcomes: list[runs.Outcome]) -> None:
     alone = runs.RUNS[name]()
     start = runs.make(name).state_dict() if name in runs.NAMES else None
     if start is not None:
-        assert farthest(start, alone["weights"]) > 1e-3  # or nothing would have been learnt
+        assert farthest(start, alone["weights"]) > 1e-3  # the run has learned something
     for found in outcomes:
         assert farthest(alone["weights"], found[name]["weights"]) < 1e-6
         assert found[name]["rows"] == outcomes[0][name]["rows"]
 
 
 @pytest.mark.parametrize("name", sorted({*runs.NAMES, "momentum and queue"} - {"simclr"}))
-def test_losses_and_metrics_are_those_of_the_whole_batch(name: str, outcomes: list[runs.Outcome]) -> None:
-    """But for decibels, whose mean is not the mean's, and what is measured between images."""
+def test_losses_and_metrics_match_the_full_batch(name: str, outcomes: list[runs.Outcome]) -> None:
+    """Except decibels, whose mean is not that of the batch, and measures between images."""
     alone, row = runs.RUNS[name]()["rows"][-1], outcomes[0][name]["rows"][-1]
     assert alone.keys() == row.keys()
     for metric, value in alone.items():
@@ -72,20 +90,20 @@ def test_losses_and_metrics_are_those_of_the_whole_batch(name: str, outcomes: li
             assert row[metric] == pytest.approx(value, rel=1e-5, abs=1e-6), metric
 
 
-def test_the_contrastive_loss_is_that_of_the_whole_batch(outcomes: list[runs.Outcome]) -> None:
+def test_contrastive_loss_matches_the_full_batch(outcomes: list[runs.Outcome]) -> None:
     alone, row = runs.RUNS["simclr"]()["rows"][-1], outcomes[0]["simclr"]["rows"][-1]
     assert row["loss"] == pytest.approx(alone["loss"], rel=1e-5)
     assert row["alignment"] == pytest.approx(alone["alignment"], rel=1e-5)
 
 
-def test_a_gather_that_hands_back_local_slices_would_be_found_out(outcomes: list[runs.Outcome]) -> None:
-    """The first loss is the same, to the last digits; the weights are not."""
+def test_planted_local_gradient_slices_are_detected(outcomes: list[runs.Outcome]) -> None:
+    """The first loss is the same, but the weights differ."""
     alone = runs.RUNS["simclr"]()["weights"]
     assert farthest(alone, outcomes[0]["local slice"]["weights"]) > 1e-3
 
 
 @pytest.mark.parametrize("kind", ["seen", "streamed"])
-def test_every_image_is_seen_once_an_epoch_by_one_process(kind: str, outcomes: list[runs.Outcome]) -> None:
+def test_every_image_is_seen_once_per_epoch(kind: str, outcomes: list[runs.Outcome]) -> None:
     def rows(images: Tensor) -> list[int]:
         return [int((runs.IMAGES - image).abs().amax((1, 2, 3)).argmin()) for image in images]
 
@@ -94,51 +112,52 @@ def test_every_image_is_seen_once_an_epoch_by_one_process(kind: str, outcomes: l
         assert sorted(rows(torch.cat(halves))) == list(range(len(runs.IMAGES)))
 
 
-def test_everyone_begins_with_the_weights_of_the_first(outcomes: list[runs.Outcome]) -> None:
+def test_processes_start_with_the_weights_of_rank_0(outcomes: list[runs.Outcome]) -> None:
     for found in outcomes:
         assert farthest(found["own weights"]["weights"], outcomes[0]["rotation"]["weights"]) == 0
 
 
-def test_the_first_process_alone_calls_back(outcomes: list[runs.Outcome]) -> None:
+def test_only_rank_0_runs_callbacks(outcomes: list[runs.Outcome]) -> None:
     assert [found["callbacks"] for found in outcomes] == [2] + [0] * (len(outcomes) - 1)
 
 
-def test_a_signal_to_one_stops_all_and_all_go_on_from_the_firsts_checkpoint(outcomes: list[runs.Outcome]) -> None:
+def test_signal_to_one_stops_all_and_all_resume(outcomes: list[runs.Outcome]) -> None:
     for found in outcomes:
         again = found["resumed"]
         assert (again["status"], again["steps"], again["resumed_at"], again["own folder"]) == (143, 2, 2, False)
-        # Not 0: in which order the sums of four processes are taken is not always the same.
+        # Not 0: four processes do not always sum in the same order.
         assert farthest(again["weights"], found["simclr"]["weights"]) < 1e-6
         for row, whole in zip(again["rows"], found["simclr"]["rows"], strict=True):
             assert row == pytest.approx(whole, rel=1e-4)
 
 
-def test_what_cannot_be_shared_is_refused_by_all(outcomes: list[runs.Outcome]) -> None:
+def test_unsuitable_runs_are_refused_by_all_processes(outcomes: list[runs.Outcome]) -> None:
     count = len(outcomes)
     for found in outcomes:
         seed, batch, norm, stream = found["refusals"]
         assert seed == (
             "Expected the same call on every process, but got differences between process 0 (there) and process 1 "
-            "(here): seed: 0 there, 1 here. Each takes its own share of the images by itself: pass the same to all of "
-            "them."
+            "(here): seed: 0 there, 1 here. Pass the same arguments to all processes: each takes its own rows of every "
+            "batch."
         )
         assert batch == (
-            f"Expected a batch size that {count} x 1 parts (processes x accumulate) share evenly, but got "
+            f"Expected a batch_size divisible by processes x accumulate = {count} x 1 = {count}, but got "
             f"{2 * count - 1}. Use batch_size={count}: it counts the images of all processes."
         )
         assert norm == (
-            "Expected SyncBatchNorm on GPUs, the only devices it works on in torch, but got device cpu. Keep "
-            "BatchNorm, which then takes each process's own images, or use GroupNorm."
+            "Expected SyncBatchNorm on GPUs, the only devices on which torch supports it, but got device cpu. Keep "
+            "BatchNorm, which then uses the images of each process, or use GroupNorm."
         )
         assert stream == (
             "Expected another part of the stream for each process, but got the same images. Let the data set iterate "
-            "over pretextkit.data.shards_for_this_worker(all_shards), or, if it is a WebDataset, split by node and by worker."
+            "over pretextkit.data.shards_for_this_worker(all_shards), or, if it is a WebDataset, split by node and by "
+            "worker."
         )
 
 
 @needs_fsdp
 @pytest.mark.parametrize("name", runs.RUNS)
-def test_divided_weights_end_as_whole_ones_of_one_process(name: str, outcomes: list[runs.Outcome]) -> None:
+def test_sharded_weights_match_one_process(name: str, outcomes: list[runs.Outcome]) -> None:
     alone = runs.RUNS[name]()
     for found in outcomes:
         sharded = found["sharded"][name]
@@ -148,8 +167,8 @@ def test_divided_weights_end_as_whole_ones_of_one_process(name: str, outcomes: l
 
 
 @needs_fsdp
-def test_batch_norm_of_divided_weights_is_that_of_whole_ones(outcomes: list[runs.Outcome]) -> None:
-    """Every step begins with the first process's running statistics, and ends with each one's own."""
+def test_sharded_batch_norm_matches_data_parallel(outcomes: list[runs.Outcome]) -> None:
+    """Every step begins with the running statistics of rank 0, and ends with those of each process."""
     assert farthest(outcomes[0]["batch norm"]["weights"], outcomes[1]["batch norm"]["weights"]) > 1e-3
     for found in outcomes:
         assert farthest(found["batch norm"]["weights"], found["sharded"]["batch norm"]["weights"]) < 1e-5
@@ -157,7 +176,7 @@ def test_batch_norm_of_divided_weights_is_that_of_whole_ones(outcomes: list[runs
 
 @needs_fsdp
 @pytest.mark.parametrize("kind", ["sharded", "whole"])
-def test_a_checkpoint_of_divided_weights_goes_on_divided_and_whole(kind: str, outcomes: list[runs.Outcome]) -> None:
+def test_sharded_checkpoint_resumes_sharded_and_unsharded(kind: str, outcomes: list[runs.Outcome]) -> None:
     for found in outcomes:
         again = found["sharded"]["resumed"][kind]
         assert again["resumed_at"] == 2
@@ -165,26 +184,33 @@ def test_a_checkpoint_of_divided_weights_goes_on_divided_and_whole(kind: str, ou
 
 
 @needs_fsdp
-def test_what_goes_wrong_with_divided_weights_is_said_by_all(outcomes: list[runs.Outcome]) -> None:
+def test_sharded_errors_are_raised_by_all_processes(outcomes: list[runs.Outcome]) -> None:
     for found in outcomes:
         diverged, partly = found["sharded"]["refusals"]
         assert diverged.startswith(
             "Expected a finite weight 'backbone.layers.0.0.weight', but got nan or inf at step 1."
         )
         assert partly == (
-            "Expected a task whose weights are all sharded, but got some that are not, or no fully_shard of the task "
-            "itself. Call fully_shard(task) last, after those of its blocks."
+            "Expected a task whose weights are all sharded, but got weights that are not sharded, or a task without "
+            "its own fully_shard. Call fully_shard(task) last, after fully_shard on its blocks."
         )
 
 
-def test_processes_that_do_not_know_of_each_other_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finish_kills_the_peers_of_a_failed_process(tmp_path: Path) -> None:
+    commands = [[sys.executable, "-c", "import time; time.sleep(60)"], [sys.executable, "-c", "raise SystemExit(3)"]]
+    begun = time.monotonic()
+    assert finish(commands, [tmp_path / "0", tmp_path / "1"], seconds=30) == [None, 3]
+    assert time.monotonic() - begun < 20
+
+
+def test_torchrun_without_process_group_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     monkeypatch.setenv("WORLD_SIZE", "2")
     task = Rotation(TinyBackbone())
     with pytest.raises(OptionError) as caught:
         pretrain(task, runs.IMAGES, steps=1, progress=False)
     assert str(caught.value) == (
-        "Expected a process group, as torchrun started 2 processes, but got none. "
+        "Expected an initialized process group, because torchrun started 2 processes, but got none. "
         "Call torch.distributed.init_process_group() first."
     )
 
@@ -207,7 +233,7 @@ print("went on")
 
 
 @pytest.mark.slow
-def test_when_one_fails_all_end(tmp_path: Path) -> None:
+def test_failure_of_one_process_ends_all(tmp_path: Path) -> None:
     script = tmp_path / "failing.py"
     script.write_text(FAILING)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]

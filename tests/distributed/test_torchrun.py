@@ -1,4 +1,4 @@
-"""Under torchrun itself: a process that is killed takes the others with it, and all go on from the last checkpoint."""
+"""Restart by torchrun: after one process is killed, all resume from the last checkpoint."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from . import restarted
 pytestmark = pytest.mark.xdist_group("serial")
 
 
-def test_torchrun_starts_a_killed_run_anew_and_it_ends_as_one_that_was_not_killed(tmp_path: Path) -> None:
+def test_torchrun_restarts_a_killed_run_exactly(tmp_path: Path) -> None:
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1"]
-    # Else the processes of the second attempt may look for those of the first: pytorch/pytorch#135712.
+    # Otherwise the processes of the second attempt may look for those of the first: pytorch/pytorch#135712.
     environment = {**os.environ, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "OMP_NUM_THREADS": "1"}
     for name, launcher in (("two", torchrun), ("one", [])):
         (tmp_path / name).mkdir()
@@ -33,7 +33,7 @@ def test_torchrun_starts_a_killed_run_anew_and_it_ends_as_one_that_was_not_kille
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_the_example_trains_on_every_gpu_as_on_one_process(tmp_path: Path) -> None:
+def test_example_on_all_gpus_matches_one_process(tmp_path: Path) -> None:
     example = str(Path(__file__).parents[2] / "examples" / "distributed_pretrain.py")
     gpus = torch.cuda.device_count()
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(gpus)]

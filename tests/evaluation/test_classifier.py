@@ -5,9 +5,10 @@ import torch
 from torch import Generator, Tensor, nn
 from torchvision.models import resnet18
 
-from pretextkit.evaluation._classifier import Classifier, ClassifierObjective, FeatureRows, HeadObjective, _layers
+from pretextkit.evaluation._classifier import Classifier, FeatureRows
 from pretextkit.models import LinearHead, ResNet18, SmallCNN
 from pretextkit.testing import TinyBackbone
+from pretextkit.training._objectives import ClassifierObjective, HeadObjective, _layers
 
 
 def test_classifier_applies_its_head_to_its_backbone() -> None:
@@ -60,14 +61,14 @@ def test_augment_receives_batch_and_generator() -> None:
 
     trainee = ClassifierObjective(Classifier(nn.Flatten(), LinearHead(4, 2)), [], augment, 2, 1.0)
     images, labels = torch.zeros(3, 1, 2, 2), torch.tensor([0, 1, 0])
-    prepared, same_labels = trainee.prepare(images, labels, Generator().manual_seed(0))
+    prepared, same_labels = trainee.prepare_batch(images, labels, Generator().manual_seed(0))
     assert same_labels is labels
     torch.testing.assert_close(prepared, torch.rand((), generator=Generator().manual_seed(0)).expand(3, 1, 2, 2))
 
 
 def test_loss_and_accuracy_equal_the_closed_form() -> None:
     features = torch.tensor([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0], [2.0, 0.0]])
-    output = HeadObjective(nn.Identity(), 2).score((features, torch.tensor([0, 1, 1, 0])))
+    output = HeadObjective(nn.Identity(), 2).loss((features, torch.tensor([0, 1, 1, 0])))
     right, wrong = torch.tensor([-2.0, 2.0]).exp().log1p().tolist()
     assert output.loss.item() == pytest.approx((3 * right + wrong) / 4)
     assert output.metrics["accuracy"].item() == 0.75

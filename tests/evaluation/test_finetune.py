@@ -322,8 +322,8 @@ def test_head_with_too_few_outputs_is_refused_unchanged(trainable: Any) -> None:
     with pytest.raises(DataError) as caught:
         tune(backbone, head, striped(12, 0, k=3), trainable=trainable)
     assert str(caught.value) == (
-        "Expected at most 2 classes, as the head has so many outputs, but got 3 classes. "
-        "Give the head as many outputs as there are classes."
+        "Expected at most 2 classes, because the head has 2 outputs, but got 3 classes. "
+        "Give the head one output for each class."
     )
     assert not changed(head, head_before)
     assert not changed(backbone, before)
@@ -429,7 +429,7 @@ def test_batch_of_one_is_refused_with_batchnorm_in_head() -> None:
     with pytest.raises(OptionError) as caught:
         tune(Parts(), MLPHead(8, 2), batch_size=1)
     assert str(caught.value) == (
-        "Expected a batch of at least 2, as the head has BatchNorm layers, but got 1. Raise batch_size."
+        "Expected a batch_size of at least 2, because the head has BatchNorm layers, but got 1. Raise batch_size."
     )
     assert tune(Parts(), LinearHead(8, 2), batch_size=1, epochs=1).accuracy is None
 
@@ -441,7 +441,7 @@ def test_batch_of_one_is_refused_with_batchnorm_in_backbone() -> None:
         with pytest.raises(OptionError) as caught:
             tune(backbone, LinearHead(8, 2), batch_size=1, trainable=trainable)
         assert str(caught.value) == (
-            "Expected a batch of at least 2, as the backbone has BatchNorm layers, but got 1. Raise batch_size."
+            "Expected a batch_size of at least 2, because the backbone has BatchNorm layers, but got 1. Raise batch_size."
         )
         assert not changed(backbone, before)
     assert tune(Parts(), LinearHead(8, 2), batch_size=1, epochs=1, trainable=["two.0"]).accuracy is None

@@ -1,6 +1,6 @@
-"""A run that is killed by the system at random moments and repeated until it is through, as a program of its own.
+"""Program: a run that is killed at random moments and repeated until it finishes.
 
-``python killed_runs.py FOLDER KILLS`` prints what it did, and fails where a run does not end as the uninterrupted one.
+``python killed_runs.py FOLDER KILLS`` prints counts, and fails if a run ends unlike the uninterrupted run.
 The process that imports torch never trains: each call of ``pretrain`` is a forked child, and no kill costs an import.
 """
 
@@ -22,13 +22,12 @@ from unittest.mock import patch
 import torch
 from torch import Generator, Tensor, nn
 
-import pretextkit.training._pretrain  # noqa: F401 - its module is wanted, which the function hides
 from pretextkit.batches import TwoViews
 from pretextkit.contracts import PretextTask, TaskOutput
 from pretextkit.testing import TinyBackbone, toy_images
+from pretextkit.training import _pretrain
 from pretextkit.training._loop import train
 
-PRETRAIN = sys.modules["pretextkit.training._pretrain"]
 QUEUE = 8
 
 
@@ -43,7 +42,7 @@ class WithDropoutAndNorm(TinyBackbone):
 
 
 class MomentumAndQueue(PretextTask[TwoViews]):
-    """MoCo in short: all that a task can keep between steps is here, and each step depends on all of it."""
+    """A short MoCo: it keeps every kind of state between steps, and each step depends on all of it."""
 
     queue: Tensor
     place: Tensor
@@ -79,21 +78,21 @@ class MomentumAndQueue(PretextTask[TwoViews]):
 
 
 def pretrain(folder: Path | None, seed: int) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
-    """Do the run, or go on; give all that it kept, and its history but for the seconds."""
+    """Train or resume; return the state and the history without seconds."""
     torch.set_num_threads(1)
     torch.manual_seed(7)
     task = MomentumAndQueue()
     images = toy_images(15, size=16, generator=Generator().manual_seed(seed))
     options: dict[str, Any] = {"optimizer": "sgd" if seed % 2 else "adamw", "clip_norm": 1.0, "seed": seed}
     options |= {"device": "cpu", "precision": "fp32", "progress": False, "checkpoint": folder}
-    with patch.object(PRETRAIN, "train", partial(train, checkpoint_seconds=-1.0)):  # a checkpoint after every step
-        result = PRETRAIN.pretrain(task, images, epochs=4, batch_size=4, **options)
+    with patch.object(_pretrain, "train", partial(train, checkpoint_seconds=-1.0)):  # a checkpoint after every step
+        result = _pretrain.pretrain(task, images, epochs=4, batch_size=4, **options)
     rows = [{name: value for name, value in row.items() if name != "seconds"} for row in result.history.rows]
     return dict(task.state_dict()), rows
 
 
 def warm_up() -> None:
-    """Import what optimizers import at their first step; nothing is differentiated, as no fork survives that."""
+    """Trigger the imports of an optimizer's first step, without a backward pass, which no fork survives."""
     weight = nn.Parameter(torch.zeros(2))
     weight.grad = torch.zeros(2)
     for kind in (torch.optim.SGD, torch.optim.AdamW):
@@ -101,7 +100,7 @@ def warm_up() -> None:
 
 
 def in_a_child(folder: Path, seed: int, out: Path, after: float | None) -> bool:
-    """Run in a child that is killed after so many seconds, and tell whether it got through."""
+    """Run in a child that is killed after ``after`` seconds; return whether it finished."""
     child = os.fork()
     if child == 0:
         try:

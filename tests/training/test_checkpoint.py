@@ -35,7 +35,7 @@ def cut(path: Path, share: float = 0.5) -> None:
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
 
 
-def test_what_was_saved_comes_back(tmp_path: Path) -> None:
+def test_load_returns_the_saved_state(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "run"
     assert save_checkpoint(folder, state(1), RUN) == folder / "checkpoint.pt"
     loaded = load_checkpoint(folder, RUN)
@@ -44,13 +44,13 @@ def test_what_was_saved_comes_back(tmp_path: Path) -> None:
     assert step_in(folder) == 1
 
 
-def test_nothing_there_is_no_error(tmp_path: Path) -> None:
+def test_load_returns_none_without_a_checkpoint(tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path, RUN) is None
     assert load_checkpoint(tmp_path / "missing", RUN) is None
     assert not (tmp_path / "missing").exists()
 
 
-def test_the_one_before_is_kept_and_no_partial_file_left(tmp_path: Path) -> None:
+def test_save_keeps_the_previous_and_no_partial_file(tmp_path: Path) -> None:
     for step in (1, 2, 3):
         save_checkpoint(tmp_path, state(step), RUN)
     assert step_in(tmp_path) == 3
@@ -64,7 +64,7 @@ class Crash(BaseException):
 
 
 class FullDisk:
-    """A file on a disk with so much room."""
+    """A file on a disk with limited space."""
 
     def __init__(self, file: BinaryIO, room: int) -> None:
         self.file, self.room = file, room
@@ -78,7 +78,7 @@ class FullDisk:
 
 
 @pytest.mark.parametrize("place", ["save", "fsync", "first replace", "second replace"])
-def test_a_crash_anywhere_leaves_a_whole_checkpoint(
+def test_crash_while_saving_leaves_a_complete_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     save_checkpoint(tmp_path, state(1), RUN)
@@ -113,7 +113,7 @@ def test_a_crash_anywhere_leaves_a_whole_checkpoint(
 
 
 @pytest.mark.parametrize("share", [0, 0.3, 0.99])
-def test_a_truncated_file_falls_back_to_the_one_before_and_says_so(tmp_path: Path, share: float) -> None:
+def test_truncated_file_falls_back_to_previous_with_warning(tmp_path: Path, share: float) -> None:
     newest, previous = tmp_path / "checkpoint.pt", tmp_path / "checkpoint.previous.pt"
     save_checkpoint(tmp_path, state(1), RUN)
     save_checkpoint(tmp_path, state(2), RUN)
@@ -122,15 +122,15 @@ def test_a_truncated_file_falls_back_to_the_one_before_and_says_so(tmp_path: Pat
         assert step_in(tmp_path) == 1
     (message,) = (str(each.message) for each in caught)
     assert message.startswith(f"The checkpoint {newest} (")
-    assert message.endswith(f") is damaged; going on from {previous}.")
-    assert not newest.exists()  # set aside: the next save must not push the intact one out
+    assert message.endswith(f") is damaged; training resumes from {previous}.")
+    assert not newest.exists()  # set aside: the next save must not replace the intact file
     save_checkpoint(tmp_path, state(3), RUN)
     cut(newest)
     with pytest.warns(UserWarning, match="damaged"):
         assert step_in(tmp_path) == 1
 
 
-def test_only_damaged_ones_is_an_error_that_names_them(tmp_path: Path) -> None:
+def test_load_raises_if_all_checkpoints_are_damaged(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, state(1), RUN)
     save_checkpoint(tmp_path, state(2), RUN)
     newest, previous = tmp_path / "checkpoint.pt", tmp_path / "checkpoint.previous.pt"
@@ -139,12 +139,12 @@ def test_only_damaged_ones_is_an_error_that_names_them(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(tmp_path, RUN)
     text = str(caught.value)
-    assert text.startswith(f"Expected an intact checkpoint, but got only damaged ones: {newest} (")
+    assert text.startswith(f"Expected an intact checkpoint, but got damaged files only: {newest} (")
     assert f"), {previous} (" in text
-    assert text.endswith("). Restore them from a copy, or remove them to start again.")
+    assert text.endswith("). Restore a file from a copy, or remove the files to start again.")
 
 
-def test_a_flipped_byte_anywhere_falls_back_to_the_one_before_and_names_both(tmp_path: Path) -> None:
+def test_flipped_byte_falls_back_to_previous_and_names_both(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, state(1), RUN)
     newest, previous = tmp_path / "checkpoint.pt", tmp_path / "checkpoint.previous.pt"
     save_checkpoint(tmp_path, state(2), RUN)
@@ -163,7 +163,7 @@ def test_a_flipped_byte_anywhere_falls_back_to_the_one_before_and_names_both(tmp
 
 
 @pytest.mark.parametrize("cut_off", [1, 32, 40, 50])
-def test_a_checksum_that_is_cut_off_is_missed(tmp_path: Path, cut_off: int) -> None:
+def test_truncated_checksum_is_detected(tmp_path: Path, cut_off: int) -> None:
     save_checkpoint(tmp_path, state(1), RUN)
     save_checkpoint(tmp_path, state(2), RUN)
     newest = tmp_path / "checkpoint.pt"
@@ -172,18 +172,18 @@ def test_a_checksum_that_is_cut_off_is_missed(tmp_path: Path, cut_off: int) -> N
         assert step_in(tmp_path) == 1
 
 
-def test_torch_alone_reads_a_checkpoint_too(tmp_path: Path) -> None:
+def test_torch_load_reads_a_checkpoint(tmp_path: Path) -> None:
     path = save_checkpoint(tmp_path, state(1), RUN)
     assert torch.load(path, weights_only=True)["state"]["step"] == 1
 
 
-def test_a_checkpoint_from_before_there_were_checksums_is_read(tmp_path: Path) -> None:
+def test_load_reads_format_1_without_checksum(tmp_path: Path) -> None:
     torch.save({"format": 1, "identity": RUN, "state": state(7)}, tmp_path / "checkpoint.pt")
     assert step_in(tmp_path) == 7
 
 
 @pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.99, 0.999])
-def test_a_full_disk_leaves_what_was_there_and_takes_no_room(
+def test_full_disk_keeps_old_checkpoint_and_frees_space(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
 ) -> None:
     """Torch's own error, raised while it closes its archive, would say ``unexpected pos``."""
@@ -205,7 +205,7 @@ def test_a_full_disk_leaves_what_was_there_and_takes_no_room(
     assert step_in(tmp_path) == 2
 
 
-def test_the_names_reach_the_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_save_syncs_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fsync, synced = os.fsync, []
 
     def spy(descriptor: int) -> None:
@@ -217,9 +217,7 @@ def test_the_names_reach_the_disk_too(tmp_path: Path, monkeypatch: pytest.Monkey
     assert synced == ["file", "folder"]
 
 
-def test_a_folder_that_cannot_be_opened_for_syncing_is_no_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_save_works_if_the_folder_cannot_be_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> int:  # as Windows does
         raise PermissionError
 
@@ -228,29 +226,28 @@ def test_a_folder_that_cannot_be_opened_for_syncing_is_no_error(
     assert step_in(tmp_path) == 1
 
 
-def test_a_file_in_the_folders_place_is_refused_at_once(tmp_path: Path) -> None:
+def test_require_writable_refuses_a_file(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("mine")
     for folder in (tmp_path / "run", tmp_path / "run" / "deeper"):
         with pytest.raises(CheckpointError) as caught:
             require_writable(folder)
         assert str(caught.value) == (
-            f"Expected a folder {folder} that can be written to, but got a file {tmp_path / 'run'}. "
-            "Name another folder."
+            f"Expected a writable folder {folder}, but got a file {tmp_path / 'run'}. Name another folder."
         )
     require_writable(tmp_path / "new" / "deeper")
     assert not (tmp_path / "new").exists()
 
 
-def test_a_folder_without_permission_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_require_writable_refuses_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
-    with pytest.raises(CheckpointError, match=r"can be written to, but got no write permission\. Name another folder"):
+    with pytest.raises(CheckpointError, match=r"run, but got no write permission\. Name another folder"):
         require_writable(tmp_path / "run")
 
 
 @pytest.mark.parametrize("content", [{}, [], {"format": 1}, {"format": 1, "identity": {}}])
-def test_a_file_of_something_else_counts_as_damaged(tmp_path: Path, content: Any) -> None:
+def test_load_treats_foreign_files_as_damaged(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "checkpoint.pt")
-    with pytest.raises(CheckpointError, match="only damaged ones"):
+    with pytest.raises(CheckpointError, match="damaged files only"):
         load_checkpoint(tmp_path, RUN)
 
 
@@ -265,29 +262,31 @@ def test_a_file_of_something_else_counts_as_damaged(tmp_path: Path, content: Any
         ({"new": 3}, "new: None there, 3 here"),
     ],
 )
-def test_another_run_is_refused_with_the_differences(tmp_path: Path, change: dict[str, Any], difference: str) -> None:
+def test_load_refuses_another_run_and_names_differences(
+    tmp_path: Path, change: dict[str, Any], difference: str
+) -> None:
     save_checkpoint(tmp_path, state(1), RUN)
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(tmp_path, {**RUN, **change})
     assert str(caught.value) == (
         f"Expected the checkpoint {tmp_path / 'checkpoint.pt'} to belong to this run, but got {difference}. "
-        "Repeat the call that wrote it to go on, or name another folder to start a new run."
+        "Repeat the call that wrote the checkpoint to resume it, or pass another folder to start a new run."
     )
 
 
-def test_an_option_that_is_gone_is_a_difference_too(tmp_path: Path) -> None:
+def test_load_reports_a_missing_option_as_difference(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, state(1), {**RUN, "old": 3})
     with pytest.raises(CheckpointError, match="old: 3 there, None here"):
         load_checkpoint(tmp_path, RUN)
 
 
-def test_of_many_differences_the_first_are_named(tmp_path: Path) -> None:
+def test_load_names_the_first_of_many_differences(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, state(1), {**RUN, **{f"weight {i}": (i,) for i in range(20)}})
     with pytest.raises(CheckpointError, match=r"weight 7: \(7,\) there, None here; and 12 more\. Repeat"):
         load_checkpoint(tmp_path, RUN)
 
 
-def test_a_later_format_is_refused(tmp_path: Path) -> None:
+def test_load_refuses_a_later_format(tmp_path: Path) -> None:
     torch.save({"format": 3, "identity": {}, "state": {}}, tmp_path / "checkpoint.pt")
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(tmp_path, RUN)
@@ -306,7 +305,7 @@ class Bomb:
 
 
 @pytest.mark.parametrize("write", ["torch", "pickle"])
-def test_nothing_in_a_checkpoint_is_run(tmp_path: Path, write: str) -> None:
+def test_load_executes_no_code_of_a_checkpoint(tmp_path: Path, write: str) -> None:
     target = tmp_path / "target"
     content = {"format": 1, "identity": RUN, "state": {"step": Bomb(target)}}
     path = tmp_path / "checkpoint.pt"
@@ -314,14 +313,14 @@ def test_nothing_in_a_checkpoint_is_run(tmp_path: Path, write: str) -> None:
         torch.save(content, path)
     else:
         path.write_bytes(pickle.dumps(content))
-    with pytest.raises(CheckpointError, match="only damaged ones"):
+    with pytest.raises(CheckpointError, match="damaged files only"):
         load_checkpoint(tmp_path, RUN)
     assert not target.exists()
     torch.load(path, weights_only=False) if write == "torch" else pickle.loads(path.read_bytes())
-    assert target.exists()  # it would have gone off
+    assert target.exists()  # the planted code would have run
 
 
-def test_loading_an_intact_one_warns_of_nothing(tmp_path: Path) -> None:
+def test_load_of_intact_checkpoint_gives_no_warning(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, state(1), RUN)
     cut(save_checkpoint(tmp_path, state(2), RUN).with_name("checkpoint.previous.pt"))
     with warnings.catch_warnings():

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
-from importlib import import_module
 from typing import Any
 
 import pytest
@@ -15,17 +15,18 @@ from pretextkit.errors import CollapseWarning, DivergenceError
 from pretextkit.functional import pretrain
 from pretextkit.losses import feature_spread, rankme
 from pretextkit.testing import TinyBackbone, noise_images, toy_images
+from pretextkit.training import _objectives
 from pretextkit.training._collapse import (
     FEWEST,
     batch_norm_warmed_up,
+    detect_collapse,
     feature_quality,
     monitor_batch_size,
-    warn_of_collapse,
 )
 
 
 class Together(PretextTask[TwoViews]):
-    """Bring the views of an image together, and keep nothing apart: the classic collapse."""
+    """Attract the views of an image and repel nothing: the classic collapse."""
 
     def views(self, images: Tensor, generator: Generator) -> TwoViews:
         return TwoViews(images, (images + 0.1 * torch.randn(images.shape, generator=generator)).clamp(0, 1))
@@ -45,42 +46,39 @@ def backbone() -> TinyBackbone:
     return TinyBackbone()
 
 
-def test_views_brought_together_and_nothing_apart_collapse_once_and_for_one_cause() -> None:
+def test_loss_without_negatives_warns_of_collapse_once() -> None:
     task = Together(backbone())
     with pytest.warns(CollapseWarning) as caught:
         result = pretrain(task, TOYS, **RUN)
     (warning,) = caught
     text = str(warning.message)
     assert text.startswith(
-        "The backbone's features have collapsed: every image has nearly the same (on 32 training images"
+        "The backbone's features have collapsed: all images have nearly the same features (on 32 training images"
     )
-    assert "0 being a point, and their RankMe 1." in text
+    assert "where 0 is a single point, and their RankMe 1." in text
     assert "of at most 32)" in text
-    assert (
-        "it needs something that keeps images apart, such as negatives, a variance term, or a stopped gradient" in text
-    )
+    assert "it needs a term that keeps images apart, such as negatives, a variance term, or a stop-gradient" in text
     assert result.history.column("spread")[0] > 0.01 > result.history.last["spread"]
     assert result.history.last["rankme"] < result.history.column("rankme")[0]
 
 
-def test_dead_units_are_another_cause() -> None:
-    with pytest.warns(
-        CollapseWarning, match=r"all of them are 0 \(.*Units that have died give no gradient: lower lear"
-    ):
-        assert warn_of_collapse(TOYS, torch.zeros(64, 8), 0.0, 1.0)
+def test_detect_collapse_names_dead_units() -> None:
+    (finding,) = detect_collapse(TOYS, torch.zeros(64, 8), 0.0, 1.0)
+    assert finding.category is CollapseWarning
+    assert re.search(r"all features are 0 \(.*Dead units give no gradient: lower lear", finding.text)
 
 
-def test_features_on_one_line_are_another() -> None:
+def test_detect_collapse_names_a_single_direction() -> None:
     line = torch.linspace(-1, 1, 64)[:, None] * torch.ones(1, 8)
-    with pytest.warns(CollapseWarning, match=r"they differ along one direction only \(.*give its head more outputs"):
-        assert warn_of_collapse(TOYS, line, feature_spread(line).item(), rankme(line).item())
+    (finding,) = detect_collapse(TOYS, line, feature_spread(line).item(), rankme(line).item())
+    assert re.search(r"differ along one direction only \(.*give its head more outputs", finding.text)
 
 
 @pytest.mark.parametrize(
     "name", [name for name in pk.pretext_tasks if pk.pretext_tasks[name].__module__.startswith("pretextkit.")]
 )
 @pytest.mark.parametrize("draw", [toy_images, noise_images])
-def test_no_built_in_task_is_said_to_collapse(name: str, draw: Any) -> None:
+def test_built_in_task_gives_no_collapse_warning(name: str, draw: Any) -> None:
     images = draw(64, size=32, generator=Generator().manual_seed(0))
     with warnings.catch_warnings():
         warnings.simplefilter("error", CollapseWarning)
@@ -91,8 +89,8 @@ def test_no_built_in_task_is_said_to_collapse(name: str, draw: Any) -> None:
     assert result.history.last["rankme"] > 2
 
 
-def test_batchnorm_that_has_seen_little_is_not_taken_for_a_collapse() -> None:
-    """Until its statistics are those of the features, these look nearly the same in evaluation mode."""
+def test_no_collapse_warning_before_batchnorm_is_warm() -> None:
+    """Before its statistics are those of the features, all features look alike in evaluation mode."""
     images = pk.data.load("sample").train_images[:120]
     task = pk.tasks.Rotation(pk.models.SmallCNN())
     with warnings.catch_warnings():
@@ -103,7 +101,7 @@ def test_batchnorm_that_has_seen_little_is_not_taken_for_a_collapse() -> None:
 
 
 @pytest.mark.parametrize(("steps", "warned"), [(24, False), (25, True)])  # each brings two batches, one a view
-def test_batchnorm_that_has_seen_fifty_batches_is_taken_at_its_word(steps: int, warned: bool) -> None:
+def test_collapse_warning_starts_after_fifty_batches(steps: int, warned: bool) -> None:
     class Flat(pk.Backbone):
         feature_dim = 4
 
@@ -119,10 +117,12 @@ def test_batchnorm_that_has_seen_fifty_batches_is_taken_at_its_word(steps: int, 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         pretrain(Together(Flat()), TOYS, **RUN | {"epochs": None, "steps": steps, "learning_rate": 0.0})
-    assert sum(each.category is CollapseWarning for each in caught) == warned  # another is that nothing is learned
+    assert (
+        sum(each.category is CollapseWarning for each in caught) == warned
+    )  # another warning says that nothing is learned
 
 
-def test_the_history_has_the_quality_of_the_last_batch_of_each_epoch() -> None:
+def test_history_has_quality_of_each_epochs_last_batch() -> None:
     task = Together(backbone())
     images = TOYS[:FEWEST]  # as one batch: all images, in some order
     result = pretrain(task, images, **RUN | {"epochs": 1, "batch_size": FEWEST})
@@ -132,21 +132,21 @@ def test_the_history_has_the_quality_of_the_last_batch_of_each_epoch() -> None:
 
 
 @pytest.mark.parametrize("count", [100, 1500])
-def test_few_images_are_looked_at_where_epochs_are_short(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_monitor_batch_size_is_small_in_short_epochs(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
 
     def look(backbone: pk.Backbone, images: Tensor) -> tuple[Tensor, dict[str, float]]:
         seen.append(len(images))
         return feature_quality(backbone, images)
 
-    monkeypatch.setattr(import_module("pretextkit.training._pretrain"), "feature_quality", look)
+    monkeypatch.setattr(_objectives, "feature_quality", look)
     images = toy_images(count, size=8, generator=Generator().manual_seed(1))
     pretrain(pk.tasks.Rotation(backbone()), images, **RUN | {"epochs": 1, "batch_size": 100})
     assert seen == [{100: 32, 1500: 50}[count]]
     assert monitor_batch_size(10**6) == 256
 
 
-def test_measuring_leaves_the_backbone_as_it_was() -> None:
+def test_feature_quality_restores_the_backbone() -> None:
     small = pk.models.SmallCNN()
     before = {name: value.clone() for name, value in small.state_dict().items()}
     features, _ = feature_quality(small, toy_images(300, size=16, generator=Generator().manual_seed(1)))
@@ -160,22 +160,20 @@ def test_measuring_leaves_the_backbone_as_it_was() -> None:
     ("images", "features"),
     [
         (TOYS, torch.eye(64)),
-        (TOYS[:1].expand(64, -1, -1, -1), torch.ones(64, 8)),  # the images are one: so are their features
+        (TOYS[:1].expand(64, -1, -1, -1), torch.ones(64, 8)),  # one image, so one feature
         (TOYS[: FEWEST - 1], torch.ones(FEWEST - 1, 8)),
     ],
 )
-def test_no_collapse_is_seen_where_there_is_none_or_where_nobody_could_tell(images: Tensor, features: Tensor) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert not warn_of_collapse(images, features, feature_spread(features).item(), rankme(features).item())
+def test_detect_collapse_ignores_healthy_or_too_few_features(images: Tensor, features: Tensor) -> None:
+    assert not detect_collapse(images, features, feature_spread(features).item(), rankme(features).item())
 
 
-def test_nan_features_are_left_to_the_loop() -> None:
+def test_feature_quality_of_nan_features_is_nan() -> None:
     broken = backbone()
     nn.init.constant_(broken.layers[0][0].weight, math.nan)  # type: ignore[index]
     features, quality = feature_quality(broken, TOYS)
     assert math.isnan(quality["spread"])
     assert math.isnan(quality["rankme"])
-    assert not warn_of_collapse(TOYS, features, **{"spread": math.nan, "rank": math.nan})
+    assert not detect_collapse(TOYS, features, **{"spread": math.nan, "rank": math.nan})
     with pytest.raises(DivergenceError):
         pretrain(Together(backbone()), TOYS, **RUN | {"learning_rate": 1e38, "warmup": 0.0, "epochs": 2})

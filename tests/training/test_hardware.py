@@ -19,19 +19,21 @@ def machine(monkeypatch: pytest.MonkeyPatch, *, cuda: bool = False, mps: bool = 
 @pytest.mark.parametrize(
     ("cuda", "mps", "device"), [(True, True, "cuda:3"), (False, True, "mps"), (False, False, "cpu")]
 )
-def test_auto_takes_the_fastest_there_is(monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, device: str) -> None:
+def test_auto_device_is_the_fastest_available(
+    monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, device: str
+) -> None:
     machine(monkeypatch, cuda=cuda, mps=mps)
     assert resolve_device() == torch.device(device)
 
 
 @pytest.mark.parametrize("device", ["cpu", CPU])
-def test_a_named_device_is_taken(monkeypatch: pytest.MonkeyPatch, device: str | torch.device) -> None:
+def test_named_device_is_used(monkeypatch: pytest.MonkeyPatch, device: str | torch.device) -> None:
     machine(monkeypatch, cuda=True)
     assert resolve_device(device) == CPU
 
 
 @pytest.mark.parametrize("name", ["gpu", "cpu:x", "cuda:99", ""])
-def test_an_unknown_device_says_what_there_is(name: str) -> None:
+def test_unknown_device_error_lists_choices(name: str) -> None:
     with pytest.raises(OptionError) as caught:
         resolve_device(name)
     expected = f"Expected a device of this machine, but got {name!r}. Use 'auto' or 'cpu'. PyTorch says: "
@@ -39,7 +41,7 @@ def test_an_unknown_device_says_what_there_is(name: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_an_unknown_precision_suggests_the_nearest() -> None:
+def test_unknown_precision_error_suggests_a_name() -> None:
     with pytest.raises(UnknownNameError) as caught:
         resolve_precision("FP-16", CPU)  # type: ignore[arg-type]
     assert str(caught.value) == (
@@ -47,7 +49,7 @@ def test_an_unknown_precision_suggests_the_nearest() -> None:
     )
 
 
-def test_fp16_needs_loss_scaling_and_so_a_cuda_device() -> None:
+def test_fp16_is_refused_on_the_cpu() -> None:
     with pytest.raises(OptionError) as caught:
         resolve_precision("fp16", CPU)
     assert str(caught.value) == "Expected fp16 on a CUDA device, but got device cpu. Use 'bf16', 'fp32' or 'auto'."
@@ -55,13 +57,13 @@ def test_fp16_needs_loss_scaling_and_so_a_cuda_device() -> None:
 
 
 @pytest.mark.parametrize("bf16", [True, False])
-def test_auto_on_the_cpu_asks_the_processor(monkeypatch: pytest.MonkeyPatch, bf16: bool) -> None:
+def test_auto_precision_on_cpu_depends_on_the_processor(monkeypatch: pytest.MonkeyPatch, bf16: bool) -> None:
     monkeypatch.setattr(hardware, "_cpu_has_bf16", lambda: bf16)
     assert resolve_precision("auto", CPU) == ("bf16" if bf16 else "fp32")
 
 
 @pytest.mark.parametrize("check", ["_is_avx512_bf16_supported", "_is_amx_tile_supported"])
-def test_either_instruction_set_will_do(monkeypatch: pytest.MonkeyPatch, check: str) -> None:
+def test_auto_precision_accepts_avx512_or_amx(monkeypatch: pytest.MonkeyPatch, check: str) -> None:
     for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
         monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
     assert resolve_precision("auto", CPU) == "fp32"
@@ -69,14 +71,14 @@ def test_either_instruction_set_will_do(monkeypatch: pytest.MonkeyPatch, check: 
     assert resolve_precision("auto", CPU) == "bf16"
 
 
-def test_a_torch_that_cannot_tell_computes_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_precision_is_fp32_if_torch_cannot_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
         monkeypatch.delattr(torch.cpu, name, raising=False)
     assert resolve_precision("auto", CPU) == "fp32"
 
 
 @pytest.mark.parametrize("bf16", [True, False])
-def test_auto_on_cuda_does_not_take_emulated_bf16(monkeypatch: pytest.MonkeyPatch, bf16: bool) -> None:
+def test_auto_precision_on_cuda_avoids_emulated_bf16(monkeypatch: pytest.MonkeyPatch, bf16: bool) -> None:
     def supported(including_emulation: bool = True) -> bool:
         return including_emulation or bf16
 
@@ -84,5 +86,13 @@ def test_auto_on_cuda_does_not_take_emulated_bf16(monkeypatch: pytest.MonkeyPatc
     assert resolve_precision("auto", CUDA) == ("bf16" if bf16 else "fp16")
 
 
-def test_auto_elsewhere_is_fp32() -> None:
+def test_auto_precision_on_other_devices_is_fp32() -> None:
     assert resolve_precision("auto", torch.device("mps")) == "fp32"
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)]
+)
+def test_autocast_for_sets_the_dtype_of_matrix_products(precision: str, dtype: torch.dtype) -> None:
+    with hardware.autocast_for(CPU, precision):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype

@@ -52,45 +52,45 @@ def different(one: dict[str, Any], other: dict[str, Any]) -> set[str]:
         (1, 1.5),
     ],
 )
-def test_an_option_of_the_task_is_part_of_the_run(one: Any, other: Any) -> None:
+def test_identity_includes_task_options(one: Any, other: Any) -> None:
     assert different(identity(Options(option=one)), identity(Options(option=other))) == {"task.option"}
     assert different(identity(Options(option=one)), identity(Options(option=one))) == set()
 
 
-def test_parts_are_part_of_the_run_where_there_are_several() -> None:
-    assert "accumulate" not in identity()  # as in checkpoints from before there were parts
+def test_identity_includes_accumulate_above_one() -> None:
+    assert "accumulate" not in identity()  # as in checkpoints of versions without accumulate
     assert different(identity(), identity(accumulate=2)) == {"accumulate"}
 
 
-def test_what_is_private_or_not_plain_or_a_mode_is_left_out() -> None:
+def test_identity_excludes_private_and_complex_attributes() -> None:
     task = Options(_private=1, function=lambda: None, objects=(object(),), array=[1])
     assert different(identity(task.eval()), identity()) == set()
 
 
-def test_other_images_of_the_same_number_are_another_run() -> None:
+def test_identity_includes_the_first_images() -> None:
     changed = IMAGES.clone()
     changed[7, 0, 1, 1] = 1 - changed[7, 0, 1, 1]
     for other in (changed, IMAGES.flip(3), IMAGES.view(12, 1, 1, 4), (IMAGES * 255).byte()):
         assert different(identity(), identity(source=TensorImages(other))) == {"first images"}
 
 
-def test_labels_and_the_kind_of_source_do_not_matter() -> None:
+def test_identity_ignores_labels_and_kind_of_source() -> None:
     for source in (TensorImages(IMAGES, torch.arange(12)), DatasetImages(TensorDataset(IMAGES))):
         assert different(identity(), identity(source=source)) == set()
 
 
-def test_few_images_are_all_compared() -> None:
+def test_identity_includes_all_of_few_images() -> None:
     one, other = (TensorImages(images) for images in (IMAGES[:2], IMAGES[[0, 2]]))
     assert different(identity(source=one, batch_size=1), identity(source=other, batch_size=1)) == {"first images"}
 
 
-def test_a_loaders_images_are_not_compared() -> None:
+def test_identity_ignores_images_of_a_loader() -> None:
     sources = [LoaderImages(DataLoader(TensorDataset(images), batch_size=4)) for images in (IMAGES, IMAGES.flip(0))]
     assert different(*(identity(source=source) for source in sources)) == set()
 
 
 class Noisy(Dataset[Tensor]):
-    """Random transforms, drawn from the generator given."""
+    """Random transforms with a given source of random numbers."""
 
     def __init__(self, draw: Any) -> None:
         self.draw = draw
@@ -102,7 +102,7 @@ class Noisy(Dataset[Tensor]):
         return torch.full((1, 2, 2), float(self.draw()))
 
 
-def test_random_transforms_repeat_and_leave_the_global_generator_alone() -> None:
+def test_fingerprint_repeats_random_transforms_and_restores_rng() -> None:
     source = DatasetImages(Noisy(lambda: torch.rand(())))
     task = Options()
     before = torch.get_rng_state()
@@ -113,15 +113,15 @@ def test_random_transforms_repeat_and_leave_the_global_generator_alone() -> None
     assert one["first images"] is not None
 
 
-def test_images_that_are_never_the_same_are_not_compared() -> None:
+def test_identity_ignores_images_that_never_repeat() -> None:
     draw = random.Random(0).random
     assert different(*(identity(source=DatasetImages(Noisy(draw))) for _ in range(2))) == set()
 
 
-def test_weights_are_compared_by_shape() -> None:
+def test_identity_includes_weight_shapes() -> None:
     one, other = nn.Sequential(nn.Linear(2, 2)), nn.Sequential(nn.Linear(2, 3, bias=False))
     assert different(identity(one), identity(other)) == {"weight 0.weight", "weight 0.bias"}
 
 
-def test_where_it_runs_is_not_part_of_the_run() -> None:
+def test_identity_ignores_device_and_compile() -> None:
     assert different(identity(device="cpu", compile=False), identity(device="meta", compile=True)) == set()

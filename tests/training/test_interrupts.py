@@ -14,25 +14,25 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
 @pytest.fixture(autouse=True)
 def _ctrl_c_raises() -> Iterator[None]:
-    """Undo what a shell does that starts the tests in the background: it has Ctrl-C ignored."""
+    """Undo a shell's choice to ignore Ctrl-C in background jobs."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_the_first_signal_is_held_and_the_handlers_come_back(number: signal.Signals) -> None:
+def test_first_signal_is_deferred_and_handlers_restored(number: signal.Signals) -> None:
     before = [signal.getsignal(each) for each in SIGNALS]
     with deferred_interrupts() as interrupt:
         assert interrupt.signal is None
         os.kill(os.getpid(), number)
         held: object = interrupt.signal
         assert held == number
-        assert signal.getsignal(number) == before[SIGNALS.index(number)]  # so that the second one acts
+        assert signal.getsignal(number) == before[SIGNALS.index(number)]  # the second signal acts
     assert [signal.getsignal(each) for each in SIGNALS] == before
 
 
-def test_the_second_ctrl_c_acts_at_once() -> None:
+def test_second_ctrl_c_acts_at_once() -> None:
     before = [signal.getsignal(each) for each in SIGNALS]
     reached = False
     with pytest.raises(KeyboardInterrupt), deferred_interrupts():  # noqa: PT012 - the place where it raises is the point
@@ -44,7 +44,7 @@ def test_the_second_ctrl_c_acts_at_once() -> None:
     assert [signal.getsignal(each) for each in SIGNALS] == before
 
 
-def test_the_callers_own_handler_gets_the_second_signal() -> None:
+def test_second_signal_reaches_the_callers_handler() -> None:
     got: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, frame: got.append(number))
     try:
@@ -57,14 +57,14 @@ def test_the_callers_own_handler_gets_the_second_signal() -> None:
         signal.signal(signal.SIGTERM, before)
 
 
-def test_handlers_come_back_after_an_error() -> None:
+def test_handlers_are_restored_after_an_error() -> None:
     before = [signal.getsignal(each) for each in SIGNALS]
     with pytest.raises(ZeroDivisionError), deferred_interrupts():
         raise ZeroDivisionError
     assert [signal.getsignal(each) for each in SIGNALS] == before
 
 
-def test_raising_ends_as_the_signal_would_have() -> None:
+def test_raise_now_ends_as_the_signal_would() -> None:
     interrupt = Interrupt()
     interrupt.raise_now()
     interrupt.signal = signal.SIGINT
@@ -76,7 +76,7 @@ def test_raising_ends_as_the_signal_would_have() -> None:
     assert caught.value.code == 143
 
 
-def test_another_thread_holds_nothing_and_does_not_fail() -> None:
+def test_other_threads_defer_nothing() -> None:
     found: list[object] = []
 
     def work() -> None:

@@ -1,4 +1,4 @@
-"""Runs that are killed: by the system at random moments, and by an exception wherever a checkpoint touches the disk."""
+"""Runs killed at random moments, and by an exception at every disk access of a checkpoint."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ pytestmark = pytest.mark.xdist_group("serial")
 
 
 class Crash(BaseException):
-    """As no ``except Exception`` sees a kill either."""
+    """No ``except Exception`` catches it, like a kill."""
 
 
 class Disk:
-    """Notes what a run does to the disk, and ends it at one of these places, a write being half done."""
+    """Records the disk accesses of a run, and ends the run at one of them, in the middle of a write."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, fatal: int = -1) -> None:
         self.done: list[str] = []
@@ -78,10 +78,8 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_one_thread")
-def test_a_run_killed_wherever_it_touches_the_disk_ends_as_if_it_had_not_been(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The fifth checkpoint, in the middle of an epoch: all of its places but the writes amid the archive."""
+def test_run_killed_at_any_disk_access_resumes_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All disk accesses of the fifth checkpoint, except the inner writes of the archive."""
     with torch.random.fork_rng(devices=[]):
         with monkeypatch.context() as patched:
             disk = Disk(patched)
@@ -111,11 +109,11 @@ def test_a_run_killed_wherever_it_touches_the_disk_ends_as_if_it_had_not_been(
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="each run is a forked process")
-def test_a_process_killed_at_random_moments_ends_with_the_weights_of_one_that_was_not(tmp_path: Path) -> None:
+def test_run_killed_at_random_moments_resumes_exactly(tmp_path: Path) -> None:
     command = [sys.executable, str(Path(__file__).with_name("killed_runs.py")), str(tmp_path), "25"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # a process with threads cannot be forked safely
     ended = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
     assert ended.returncode == 0, ended.stderr
-    told = json.loads(ended.stdout)
-    assert told["kills"] >= 25
-    assert told["before the first checkpoint"] < told["kills"]  # or nothing was ever gone on from
+    report = json.loads(ended.stdout)
+    assert report["kills"] >= 25
+    assert report["before the first checkpoint"] < report["kills"]  # some runs resumed

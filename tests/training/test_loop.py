@@ -19,13 +19,13 @@ from pretextkit.training import parameter_groups, warmup_cosine
 from pretextkit.training._history import History
 from pretextkit.training._loop import TrainingRun, train
 from pretextkit.training._objectives import Objective
-from pretextkit.training._settings import Settings
+from pretextkit.training._settings import Settings, make_plan
 
 IMAGES = TensorImages(torch.rand(12, 1, 2, 2, generator=Generator().manual_seed(0)), torch.arange(12) % 2)
 
 
 class Toy(Objective):
-    """Logistic regression that notes what happens to it."""
+    """Logistic regression that records its batches and draws."""
 
     def __init__(self, after: Callable[[int], None] = lambda step: None) -> None:
         self.linear = nn.Linear(4, 2)
@@ -44,7 +44,7 @@ class Toy(Objective):
     def parameter_groups(self) -> list[dict[str, Any]]:
         return [{**group, "scale": 0.5 if "trust" in group else 1.0} for group in parameter_groups(self.module)]
 
-    def prepare(self, images: Tensor, labels: Tensor | None, generator: Generator) -> Any:
+    def prepare_batch(self, images: Tensor, labels: Tensor | None, generator: Generator) -> Any:
         assert not torch.is_grad_enabled()
         assert not torch.is_autocast_enabled("cpu")
         assert images.dtype == torch.float32
@@ -52,7 +52,7 @@ class Toy(Objective):
         self.draws.append(torch.rand((), generator=generator).item())
         return images, labels
 
-    def score(self, batch: Any) -> TaskOutput:
+    def loss(self, batch: Any) -> TaskOutput:
         images, labels = batch
         outputs = self.module(images)
         self.modes.add(self.module.training)
@@ -65,10 +65,10 @@ class Toy(Objective):
         self.after(self.steps)
 
 
-def run(trainee: Toy, **options: Any) -> TrainingRun:
+def run(objective: Toy, **options: Any) -> TrainingRun:
     rest = {name: options.pop(name) for name in ("checkpoint", "callbacks", "checkpoint_seconds") if name in options}
     settings = Settings(**{"epochs": 3, "batch_size": 4, "device": "cpu", "precision": "fp32", **options})
-    return train(trainee, IMAGES, settings, title="Toy", progress=False, **rest)
+    return train(objective, IMAGES, settings, make_plan(settings, IMAGES), title="Toy", progress=False, **rest)
 
 
 class Crash(Exception):
@@ -95,20 +95,20 @@ def spy_on_rates(monkeypatch: pytest.MonkeyPatch) -> list[list[float]]:
     return rates
 
 
-def test_rates_follow_the_schedule_and_each_groups_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_learning_rates_follow_schedule_and_group_scale(monkeypatch: pytest.MonkeyPatch) -> None:
     rates = spy_on_rates(monkeypatch)
     run(Toy(), optimizer="sgd", learning_rate=0.3, warmup=0.25)
     factors = [warmup_cosine(step, 9, 3) for step in range(9)]
     assert rates == [pytest.approx([0.3 * f, 0.15 * f]) for f in factors]
 
 
-def test_sgd_is_torchs_sgd_on_the_same_batches() -> None:
-    trainee, twin = Toy(), Toy()
-    run(trainee, optimizer="sgd", learning_rate=0.5, weight_decay=0.1, epochs=2, warmup=0.0)
+def test_sgd_matches_naive_sgd_on_the_same_batches() -> None:
+    objective, twin = Toy(), Toy()
+    run(objective, optimizer="sgd", learning_rate=0.5, weight_decay=0.1, epochs=2, warmup=0.0)
     weight, bias = twin.linear.weight, twin.linear.bias
     velocity = [torch.zeros_like(weight), torch.zeros_like(bias)]
     lookup = {tuple(image.flatten().tolist()): i for i, image in enumerate(IMAGES.images)}
-    for step, images in enumerate(trainee.batches):
+    for step, images in enumerate(objective.batches):
         labels = torch.tensor([lookup[tuple(image.flatten().tolist())] % 2 for image in images])
         loss = nn.functional.cross_entropy(twin.module(images), labels)
         gradients = torch.autograd.grad(loss, [weight, bias])
@@ -117,11 +117,11 @@ def test_sgd_is_torchs_sgd_on_the_same_batches() -> None:
             for i, (value, gradient) in enumerate(zip((weight, bias), gradients, strict=True)):
                 velocity[i] = 0.9 * velocity[i] + gradient + (0.1 * value if i == 0 else 0.0)
                 value -= rate * (1.0 if i == 0 else 0.5) * velocity[i]
-    torch.testing.assert_close(trainee.module.state_dict(), twin.module.state_dict())
+    torch.testing.assert_close(objective.module.state_dict(), twin.module.state_dict())
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_parts_of_a_batch_move_the_weights_as_the_whole_does(optimizer: Any) -> None:
+def test_accumulated_parts_match_the_full_batch(optimizer: Any) -> None:
     whole, parts = Toy(), Toy()
     expected = run(whole, optimizer=optimizer, clip_norm=0.05).history
     found = run(parts, optimizer=optimizer, clip_norm=0.05, accumulate=2).history
@@ -135,12 +135,12 @@ def test_parts_of_a_batch_move_the_weights_as_the_whole_does(optimizer: Any) -> 
     assert not torch.allclose(whole.module.state_dict()["1.weight"], Toy().module.state_dict()["1.weight"])
 
 
-def test_the_layers_of_each_part_draw_for_themselves() -> None:
+def test_each_part_seeds_its_layers() -> None:
     draws: list[float] = []
 
     class Drawing(Toy):
-        def score(self, batch: Any) -> TaskOutput:
-            output = super().score(batch)
+        def loss(self, batch: Any) -> TaskOutput:
+            output = super().loss(batch)
             draws.append(output.metrics["noise"].item())
             return output
 
@@ -149,7 +149,7 @@ def test_the_layers_of_each_part_draw_for_themselves() -> None:
     assert history.last["noise"] == pytest.approx(sum(draws) / 6)
 
 
-def test_what_a_step_draws_depends_on_seed_and_step_alone() -> None:
+def test_random_numbers_depend_on_seed_and_step_only() -> None:
     one, two, other = Toy(), Toy(), Toy()
     history = run(one).history
     assert run(two).history.column("noise") == history.column("noise")
@@ -159,7 +159,7 @@ def test_what_a_step_draws_depends_on_seed_and_step_alone() -> None:
     assert other.draws != one.draws
 
 
-def test_epochs_and_steps_are_recorded() -> None:
+def test_history_records_epochs_and_steps() -> None:
     seen: list[Any] = []
     result = run(Toy(), epochs=None, steps=8, callbacks=[seen.append, lambda row: seen.append(row["step"])])
     assert result.history.column("epoch") == pytest.approx([1, 2, 8 / 3])
@@ -170,17 +170,17 @@ def test_epochs_and_steps_are_recorded() -> None:
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
-def test_precision_is_what_the_network_computes_in(precision: str, dtype: torch.dtype) -> None:
-    trainee = Toy()
-    result = run(trainee, precision=precision)
-    assert trainee.dtypes == {dtype}
+def test_precision_sets_the_dtype_of_the_network(precision: str, dtype: torch.dtype) -> None:
+    objective = Toy()
+    result = run(objective, precision=precision)
+    assert objective.dtypes == {dtype}
     assert result.precision == precision
-    assert {weight.dtype for weight in trainee.module.parameters()} == {torch.float32}
-    assert trainee.modes == {True}
+    assert {weight.dtype for weight in objective.module.parameters()} == {torch.float32}
+    assert objective.modes == {True}
 
 
 @pytest.mark.parametrize("clip_norm", [0.01, 100.0])
-def test_clipping_bounds_the_gradient_the_optimizer_sees(monkeypatch: pytest.MonkeyPatch, clip_norm: float) -> None:
+def test_clip_norm_bounds_the_gradient(monkeypatch: pytest.MonkeyPatch, clip_norm: float) -> None:
     norms: list[list[float]] = [[], []]
     step = torch.optim.SGD.step
 
@@ -198,7 +198,7 @@ def test_clipping_bounds_the_gradient_the_optimizer_sees(monkeypatch: pytest.Mon
     assert clipped == pytest.approx([min(norm, clip_norm) for norm in free], rel=1e-4)
 
 
-def test_a_run_goes_on_after_a_crash_from_the_last_checkpoint(tmp_path: Path) -> None:
+def test_run_resumes_from_last_checkpoint_after_a_crash(tmp_path: Path) -> None:
     whole = Toy()
     expected = run(whole)
     stopped = Toy(after=crash_at(6))
@@ -215,13 +215,13 @@ def test_a_run_goes_on_after_a_crash_from_the_last_checkpoint(tmp_path: Path) ->
         assert {**row, "seconds": 0} == {**other, "seconds": 0}
 
 
-def test_between_checkpoints_nothing_is_written(tmp_path: Path) -> None:
+def test_nothing_is_written_between_checkpoints(tmp_path: Path) -> None:
     with pytest.raises(Crash):
         run(Toy(after=crash_at(6)), checkpoint=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_a_finished_run_is_not_repeated(tmp_path: Path) -> None:
+def test_finished_run_is_not_repeated(tmp_path: Path) -> None:
     done = Toy()
     first = run(done, checkpoint=tmp_path)
     again = Toy()
@@ -233,10 +233,10 @@ def test_a_finished_run_is_not_repeated(tmp_path: Path) -> None:
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
 
 
-def test_another_run_is_refused_before_anything_changes(tmp_path: Path) -> None:
+def test_other_runs_checkpoint_is_refused_without_changes(tmp_path: Path) -> None:
     run(Toy(), checkpoint=tmp_path)
-    trainee = Toy()
-    before = {name: value.clone() for name, value in trainee.module.state_dict().items()}
+    objective = Toy()
+    before = {name: value.clone() for name, value in objective.module.state_dict().items()}
     options: list[tuple[dict[str, Any], str]] = [
         ({"seed": 1}, "seed: 0 there, 1 here"),
         ({"epochs": 4}, "epochs: 3 there, 4 here; total: 9 there, 12 here"),
@@ -245,23 +245,23 @@ def test_another_run_is_refused_before_anything_changes(tmp_path: Path) -> None:
     ]
     for option, text in options:
         with pytest.raises(CheckpointError, match=text):
-            run(trainee, checkpoint=tmp_path, **option)
-    assert all(torch.equal(value, before[name]) for name, value in trainee.module.state_dict().items())
-    trainee.module = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+            run(objective, checkpoint=tmp_path, **option)
+    assert all(torch.equal(value, before[name]) for name, value in objective.module.state_dict().items())
+    objective.module = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
     with pytest.raises(CheckpointError, match=r"weight 1.weight: \(2, 4\) there, \(3, 4\) here; weight 1.bias: \(2,\)"):
-        run(trainee, checkpoint=tmp_path)
-    assert trainee.steps == 0
+        run(objective, checkpoint=tmp_path)
+    assert objective.steps == 0
 
 
-def test_a_loss_that_is_not_finite_stops_at_its_step_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
-    trainee = Toy()
+def test_nan_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    objective = Toy()
 
     def after(done: int) -> None:
-        trainee.loss_scale = math.nan if done == 4 else 1.0
+        objective.loss_scale = math.nan if done == 4 else 1.0
 
-    trainee.after = after
+    objective.after = after
     with pytest.raises(DivergenceError, match="Expected a finite loss, but got nan at step 5"):
-        run(trainee, checkpoint=tmp_path, checkpoint_seconds=-1.0)
+        run(objective, checkpoint=tmp_path, checkpoint_seconds=-1.0)
     good = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["state"]
     assert good["step"] == 4
     assert all(value.isfinite().all() for value in good["module"].values())
@@ -270,32 +270,32 @@ def test_a_loss_that_is_not_finite_stops_at_its_step_and_keeps_the_last_good_che
     assert resumed.steps == 5
 
 
-def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
-    trainee = Toy()
+def test_infinite_weights_are_never_saved(tmp_path: Path) -> None:
+    objective = Toy()
 
     def after(done: int) -> None:
         if done == 9:  # the last: no later loss could tell
-            nn.init.constant_(trainee.linear.weight[0, :1], math.inf)
+            nn.init.constant_(objective.linear.weight[0, :1], math.inf)
 
-    trainee.after = after
+    objective.after = after
     with pytest.raises(DivergenceError, match=r"Expected a finite weight '1.weight', but got nan or inf at step 9"):
-        run(trainee, checkpoint=tmp_path, checkpoint_seconds=-1.0)
+        run(objective, checkpoint=tmp_path, checkpoint_seconds=-1.0)
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["state"]["step"] == 8
 
 
-def test_weights_that_are_not_finite_are_never_handed_back_either() -> None:
-    trainee = Toy()
+def test_infinite_weights_are_never_returned() -> None:
+    objective = Toy()
 
     def after(done: int) -> None:
         if done == 9:
-            nn.init.constant_(trainee.linear.weight[0, :1], math.nan)
+            nn.init.constant_(objective.linear.weight[0, :1], math.nan)
 
-    trainee.after = after
+    objective.after = after
     with pytest.raises(DivergenceError, match=r"Expected a finite weight '1.weight', but got nan or inf at step 9"):
-        run(trainee)
+        run(objective)
 
 
-def test_the_history_lies_beside_the_checkpoint(tmp_path: Path) -> None:
+def test_history_csv_lies_beside_the_checkpoint(tmp_path: Path) -> None:
     run(Toy(), checkpoint=tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt", "history.csv"]
     lines = (tmp_path / "history.csv").read_text().splitlines()
@@ -303,7 +303,7 @@ def test_the_history_lies_beside_the_checkpoint(tmp_path: Path) -> None:
     assert [line.split(",")[:2] for line in lines[1:]] == [["1.0", "3"], ["2.0", "6"], ["3.0", "9"]]
 
 
-def test_the_global_generator_is_left_alone_also_by_a_crash() -> None:
+def test_global_generator_is_restored_also_after_a_crash() -> None:
     healthy, crashing = Toy(), Toy(after=crash_at(2))
     state = torch.get_rng_state()
     run(healthy)
@@ -316,12 +316,10 @@ def full_disk(*_: Any, **__: Any) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_full_disk_on_the_way_is_warned_of_and_training_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk_gives_a_warning_and_training_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Toy()
     run(whole)
-    trainee = Toy()
+    objective = Toy()
 
     def after(done: int) -> None:
         if done == 3:
@@ -329,21 +327,21 @@ def test_a_full_disk_on_the_way_is_warned_of_and_training_goes_on(
         if done == 5:
             monkeypatch.undo()
 
-    trainee.after = after
+    objective.after = after
     with pytest.warns(UserWarning, match="could not be written") as caught:
-        run(trainee, checkpoint=tmp_path, checkpoint_seconds=-1.0)
+        run(objective, checkpoint=tmp_path, checkpoint_seconds=-1.0)
     first, second = (str(each.message) for each in caught)
     assert first == (
-        f"The checkpoint at step 3 could not be written to {tmp_path}: [Errno 28] No space left on device. The one "
-        "before stays, training goes on, and the next try comes after 0 s. Free some room."
+        f"The checkpoint at step 3 could not be written to {tmp_path}: [Errno 28] No space left on device. The "
+        "previous checkpoint stays, training continues, and the next try comes after 0 s. Free some space."
     )
     assert "at step 4" in second
-    assert torch.equal(trainee.linear.weight, whole.linear.weight)
+    assert torch.equal(objective.linear.weight, whole.linear.weight)
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["state"]["step"] == 9
 
 
 @pytest.mark.parametrize("stop", [5, 9])  # by Ctrl-C, and at the end
-def test_a_full_disk_at_the_last_checkpoint_is_an_error_and_the_one_before_stays(
+def test_full_disk_at_last_checkpoint_raises_and_keeps_previous(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
 ) -> None:
     def after(done: int) -> None:
@@ -352,13 +350,13 @@ def test_a_full_disk_at_the_last_checkpoint_is_an_error_and_the_one_before_stays
             if stop < 9:
                 os.kill(os.getpid(), signal.SIGINT)
 
-    trainee = Toy(after)
+    objective = Toy(after)
     with pytest.raises(CheckpointError) as caught:
-        run(trainee, checkpoint=tmp_path, checkpoint_seconds=-1.0)
+        run(objective, checkpoint=tmp_path, checkpoint_seconds=-1.0)
     assert str(caught.value) == (
-        f"Expected a folder {tmp_path} that can be written to, but got [Errno 28] No space left on device. Free some "
-        "room and repeat the call: it goes on from the checkpoint before, if there is one. What this process trained, "
-        f"up to step {stop}, is still in its memory."
+        f"Expected a writable folder {tmp_path}, but got [Errno 28] No space left on device. Free some space and "
+        "repeat the call: it resumes from the previous checkpoint, if there is one. The weights of this process, after "
+        f"step {stop}, are still in its memory."
     )
     monkeypatch.undo()
     resumed, whole = Toy(), Toy()
@@ -367,18 +365,16 @@ def test_a_full_disk_at_the_last_checkpoint_is_an_error_and_the_one_before_stays
     assert torch.equal(resumed.linear.weight, whole.linear.weight)
 
 
-def test_a_folder_that_is_a_file_is_refused_before_the_first_step(tmp_path: Path) -> None:
+def test_checkpoint_folder_that_is_a_file_is_refused_early(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("mine")
-    trainee = Toy()
+    objective = Toy()
     with pytest.raises(CheckpointError, match="Name another folder"):
-        run(trainee, checkpoint=tmp_path / "run")
-    assert trainee.steps == 0
+        run(objective, checkpoint=tmp_path / "run")
+    assert objective.steps == 0
 
 
-def test_a_finished_run_has_its_whole_history_also_where_it_was_killed_at_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nothing is done, and nothing written, by a call that finds a finished checkpoint."""
+def test_history_is_complete_if_killed_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that finds a finished checkpoint trains and writes nothing."""
     run(Toy(), checkpoint=tmp_path / "whole")
     saved = History.save_csv
 

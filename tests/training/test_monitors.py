@@ -1,4 +1,4 @@
-"""Each silent failure is planted once, and told of; healthy runs hear nothing, as warnings are errors here."""
+"""Each silent failure is planted once and reported; healthy runs get no warning, because warnings are errors here."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from pretextkit.errors import DataError, DivergenceError, ShapeError, TrainingWa
 from pretextkit.functional import PretrainResult, pretrain
 from pretextkit.testing import TinyBackbone, toy_images
 from pretextkit.training import warmup_cosine
-from pretextkit.training._monitors import ENOUGH_STEPS, TrainingMonitor, warn_of_copied_generator
+from pretextkit.training._monitors import Finding, TrainingMonitor, WarnOnce, detect_copied_generator
 
 IMAGES = toy_images(64, size=16, generator=Generator().manual_seed(0))
 
 
 class Plain(PretextTask[Labeled]):
-    """Tell which quarter turn, as rotation does, one an image: to be broken in one place each."""
+    """Rotation with one turn per image; each subclass breaks one part."""
 
     def __init__(self) -> None:
         with torch.random.fork_rng(devices=[]):
@@ -59,15 +59,26 @@ def run(task: PretextTask[Any, Any], images: Any = IMAGES, **options: Any) -> Pr
     return pretrain(task, images, progress=False, **{**defaults, **options})
 
 
-def told(task: PretextTask[Any, Any], images: Any = IMAGES, **options: Any) -> str:
-    """Train, and give the one warning of it."""
+def warning_of(task: PretextTask[Any, Any], images: Any = IMAGES, **options: Any) -> str:
+    """Train, and return the text of the only warning."""
     with pytest.warns(TrainingWarning) as caught:
         run(task, images, **options)
     (warning,) = caught
     return str(warning.message)
 
 
-def test_the_task_that_is_going_to_be_broken_is_healthy() -> None:
+def test_warn_once_warns_once_per_kind_if_enabled() -> None:
+    findings = [Finding("a", "first"), Finding("a", "second"), Finding("b", "third", UserWarning)]
+    warn_once = WarnOnce()
+    with pytest.warns() as caught:
+        warn_once(findings)
+    assert [str(each.message) for each in caught] == ["first", "third"]
+    assert [each.category for each in caught] == [TrainingWarning, UserWarning]
+    warn_once(findings)  # warnings are errors here
+    WarnOnce(enabled=False)(findings)
+
+
+def test_unbroken_task_trains_without_warning() -> None:
     assert len(run(Plain()).history.rows) == 6
 
 
@@ -79,25 +90,25 @@ class NanLoss(Plain):
         return super().loss(logits, labels) * (math.inf if type(self).steps == 4 else 1)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_what_it_is_not_owed_to() -> None:
+def test_infinite_loss_raises_and_names_the_model() -> None:
     with pytest.raises(DivergenceError) as caught:
         run(NanLoss())
     assert str(caught.value) == (
         "Expected a finite loss, but got inf at step 4. Training has stopped; a checkpoint, if there is one, holds the "
-        "last good weights. The views were finite: weights have grown too large, or the loss overflows or divides by 0 "
-        "by itself. Lower learning_rate, set clip_norm=1.0, or use precision='fp32'."
+        "last good weights. The views were finite: weights have grown too large, or the loss itself overflows or "
+        "divides by 0. Lower learning_rate, set clip_norm=1.0, or use precision='fp32'."
     )
 
 
-def test_views_that_are_not_finite_are_told_from_a_loss_that_is_not() -> None:
+def test_infinite_views_raise_and_name_the_views() -> None:
     def divided(images: Tensor, generator: Generator) -> Tensor:
         return (images - images) / (images - images)
 
-    with pytest.raises(DivergenceError, match=r"at step 1.*The views hold NaN or infinity, and the images do not: "):
+    with pytest.raises(DivergenceError, match=r"at step 1.*The views hold NaN or infinity, but the images do not: "):
         run(Plain(), augment=divided)
 
 
-def test_images_that_are_not_finite_are_named() -> None:
+def test_infinite_images_raise_and_name_the_image() -> None:
     broken = IMAGES.clone()
     broken[3, 0, 1, 1] = math.inf
     with pytest.raises(DataError, match=r"Expected finite pixels, but got infinite pixels, first in image 3\."):
@@ -112,7 +123,7 @@ class NormOfZero(Plain):
 
 
 @pytest.mark.parametrize("clip_norm", [None, 1.0])
-def test_a_gradient_that_is_not_finite_stops_at_its_step_and_is_named(clip_norm: float | None) -> None:
+def test_nan_gradient_raises_and_names_the_weight(clip_norm: float | None) -> None:
     with pytest.raises(DivergenceError) as caught:
         run(NormOfZero(), clip_norm=clip_norm)
     text = str(caught.value)
@@ -120,7 +131,7 @@ def test_a_gradient_that_is_not_finite_stops_at_its_step_and_is_named(clip_norm:
     first = "'backbone.layers.0.0.weight', 'backbone.layers.0.1.weight', 'backbone.layers.0.1.bias'"
     names = f"{first} and 8 more" if others else "'head.weight'"
     assert text.startswith(f"Expected a finite gradient of {names}, but got nan at step 1. Training has stopped")
-    assert "The loss was finite, but not its derivative: a square root or a norm of 0," in text
+    assert "The loss was finite, but not its derivative: a square root or norm of 0," in text
 
 
 class Detached(Plain):
@@ -141,16 +152,16 @@ class Idle(Plain):
         (Idle, "'projection.weight', 'projection.bias'"),
     ],
 )
-def test_weights_that_the_loss_never_reaches_are_named(kind: type[Plain], names: str) -> None:
-    assert told(kind()) == (
-        f"The loss does not depend on {names}: no gradient in 10 steps. If a head or backbone is meant to learn, "
-        "something detaches it from the loss (detach, no_grad, or an output that is not used); if it follows others, "
-        "such as a momentum copy, call requires_grad_(False) on it; else delete it."
+def test_weights_without_gradient_are_named(kind: type[Plain], names: str) -> None:
+    assert warning_of(kind()) == (
+        f"The loss does not depend on {names}: no gradient in 10 steps. If a head or backbone should learn, "
+        "something detaches it from the loss (detach, no_grad, or an unused output). If it follows other weights, "
+        "such as a momentum copy, call requires_grad_(False) on it. Otherwise delete it."
     )
 
 
 class Turns(Plain):
-    """Two heads that take turns."""
+    """Two heads used in alternate steps."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -164,16 +175,15 @@ class Turns(Plain):
 
 
 @pytest.mark.parametrize("change", ["frozen", "turns", "few steps"])
-def test_what_is_frozen_takes_turns_or_has_had_few_steps_is_not(change: str) -> None:
+def test_frozen_alternating_or_new_weights_give_no_warning(change: str) -> None:
     task = Turns() if change == "turns" else Idle()
     if change == "frozen":
         task.projection.requires_grad_(False)
     run(task, epochs=4 if change == "few steps" else 6)
-    assert ENOUGH_STEPS == 10
 
 
 class Dead(Plain):
-    """Every unit below 0 for every image, as after a step that was far too long."""
+    """Every unit is below 0 for every image, as after a step that was too long."""
 
     def features(self, images: Tensor) -> Tensor:
         return torch.relu(super().features(images) - 1e6) * 0 + torch.zeros(len(images), 64)
@@ -182,15 +192,14 @@ class Dead(Plain):
         return super().loss(torch.relu(logits - 1e6), labels)
 
 
-def test_a_run_in_which_every_unit_is_dead_learns_nothing_and_says_so() -> None:
+def test_dead_units_give_a_zero_gradient_warning() -> None:
     with pytest.warns(TrainingWarning) as caught:
         run(Dead())
     texts = [str(warning.message) for warning in caught]
-    (text,) = (text for text in texts if text.startswith("No weight"))
+    (text,) = (text for text in texts if text.startswith("Every gradient"))
     assert text == (
-        "No weight has had a gradient other than 0 in 10 steps: nothing is learned. Units that have died (every input "
-        "of a ReLU below 0) or a loss that is constant do that: look at the loss, lower learning_rate, and initialize "
-        "the weights anew."
+        "Every gradient was 0 in 10 steps: nothing is learned. Dead units (every input of a ReLU below 0) or a "
+        "constant loss do that: look at the loss, lower learning_rate, and initialize the weights again."
     )
 
 
@@ -205,7 +214,7 @@ class Unreduced(Plain):
 
 
 @pytest.mark.parametrize(("kind", "got"), [(Unreached, "shape (), without"), (Unreduced, "shape (32,), with")])
-def test_a_loss_that_nothing_could_be_learned_from_is_refused(kind: type[Plain], got: str) -> None:
+def test_loss_without_gradient_or_scalar_shape_is_refused(kind: type[Plain], got: str) -> None:
     with pytest.raises(ShapeError) as caught:
         run(kind())
     assert str(caught.value) == (
@@ -215,7 +224,7 @@ def test_a_loss_that_nothing_could_be_learned_from_is_refused(kind: type[Plain],
 
 
 class Shown(Plain):
-    """The answer is written into the corner, as a fringe of the lens or a black triangle would."""
+    """Views that show the answer at the left border, as chromatic aberration or black corners do."""
 
     def views(self, images: Tensor, generator: Generator) -> Labeled:
         views, labels = super().views(images, generator)
@@ -223,51 +232,49 @@ class Shown(Plain):
         return Labeled(views, labels)
 
 
-def test_a_task_that_is_solved_at_once_has_a_shortcut() -> None:
-    text = told(Shown(), batch_size=64, epochs=24, learning_rate=0.01, warmup=0.0)
-    assert text.startswith("The task is solved: steps 16 to 20 had no error, sooner than anything is learned about")
-    assert "the views show the answer: look for lines that go on across the border of patches, black corners" in text
+def test_perfect_early_accuracy_warns_of_a_shortcut() -> None:
+    text = warning_of(Shown(), batch_size=64, epochs=24, learning_rate=0.01, warmup=0.0)
+    assert text.startswith(
+        "Perfect accuracy this early means that the task has a shortcut: steps 16 to 20 had no error. Unless"
+    )
+    assert "the views show the answer. Look for lines that continue across patch borders, black corners" in text
     assert "run pretextkit.testing.check_pretext_task on the task" in text
 
 
-def test_a_run_that_goes_on_after_its_beginning_is_not_taken_for_one() -> None:
-    watch = TrainingMonitor(nn.Linear(1, 1), TensorImages(IMAGES), 32, 2)
+def test_resumed_run_gives_no_shortcut_warning() -> None:
+    monitor = TrainingMonitor(nn.Linear(1, 1), TensorImages(IMAGES), 32, 2)
     for step in range(18, 40):  # its first steps are behind it
-        watch.measured(step, {"loss": 0.01, "accuracy": 1.0}, 1.0)
+        assert monitor.on_step(step, {"loss": 0.01, "accuracy": 1.0}, 1.0) == []
 
 
-def test_few_images_solved_by_chance_are_no_shortcut() -> None:
-    watch = TrainingMonitor(nn.Linear(1, 1), TensorImages(IMAGES), 8, 8)
+def test_few_images_give_no_shortcut_warning() -> None:
+    monitor = TrainingMonitor(nn.Linear(1, 1), TensorImages(IMAGES), 8, 8)
     for step in range(40):
-        watch.measured(step, {"loss": 0.01, "accuracy": 1.0}, 1.0)
+        assert monitor.on_step(step, {"loss": 0.01, "accuracy": 1.0}, 1.0) == []
 
 
-def test_a_loss_that_rises_far_above_its_beginning_diverges() -> None:
+def test_rising_loss_gives_a_warning() -> None:
     with pytest.warns(TrainingWarning) as caught:  # its features collapse, too
         run(Plain(), optimizer="sgd", learning_rate=30.0, warmup=0.5)
     (text,) = (str(each.message) for each in caught if each.category is TrainingWarning)
     assert text.startswith("The loss rises: it was 1.")
     assert "on average in epoch " in text
-    assert text.endswith(
-        "Steps this long leave every minimum: lower learning_rate, lengthen warmup, or set clip_norm=1.0."
-    )
+    assert text.endswith("Steps are too long: lower learning_rate, lengthen warmup, or set clip_norm=1.0.")
 
 
-def test_a_loss_scale_that_has_fallen_below_one_means_that_no_step_is_taken() -> None:
-    watch = TrainingMonitor(nn.Linear(1, 1), TensorImages(IMAGES), 32, 2, scaled=True)
-    watch.measured(0, {"loss": 1.0}, math.inf)  # one that the scaler leaves out is nothing yet
-    watch.closed_epoch(1.0, 1.0, 2.0**10)
-    with pytest.warns(TrainingWarning) as caught:
-        watch.closed_epoch(2.0, 1.0, 2.0**-3)
-    (warning,) = caught
-    assert str(warning.message) == (
-        "In fp16 nearly every step is left out, as its gradient is infinite: the loss scale has fallen to 0.12. "
+def test_loss_scale_below_one_gives_a_warning() -> None:
+    monitor = TrainingMonitor(nn.Linear(1, 1), TensorImages(IMAGES), 32, 2, scaled=True)
+    assert monitor.on_step(0, {"loss": 1.0}, math.inf) == []  # the scaler skips one step
+    assert monitor.on_epoch(1.0, 1.0, 2.0**10) == []
+    (finding,) = monitor.on_epoch(2.0, 1.0, 2.0**-3)
+    assert finding.text == (
+        "In fp16, nearly every step is skipped because its gradient is infinite: the loss scale has fallen to 0.12. "
         "Use precision='bf16' or 'fp32'."
     )
 
 
 class AlwaysTheSame(Sampler[int]):
-    """A shuffle that is seeded anew in every epoch."""
+    """A shuffle with the same seed in every epoch."""
 
     def __len__(self) -> int:
         return len(IMAGES)
@@ -277,7 +284,7 @@ class AlwaysTheSame(Sampler[int]):
 
 
 class Noisy(Dataset[Tensor]):
-    """Random transforms: no two readings are the same, whatever the order."""
+    """Random transforms: no two readings are the same."""
 
     def __len__(self) -> int:
         return len(IMAGES)
@@ -287,7 +294,7 @@ class Noisy(Dataset[Tensor]):
 
 
 class OneForAll(Dataset[Tensor]):
-    """The bug of an index that is not looked at."""
+    """A data set that ignores its index."""
 
     def __len__(self) -> int:
         return len(IMAGES)
@@ -304,21 +311,21 @@ LOADERS = {
 
 
 @pytest.mark.parametrize("kind", LOADERS)
-def test_a_loader_that_gives_the_same_order_in_every_epoch_is_told_of(kind: str) -> None:
+def test_unshuffled_loader_gives_a_warning(kind: str) -> None:
     loader: Any = LOADERS[kind]()  # type: ignore[no-untyped-call]
-    assert told(Plain(), loader, batch_size=loader.batch_size, epochs=3) == (
-        "Every epoch begins with the same images in the same order, so that the same ones always share a batch. "
+    assert warning_of(Plain(), loader, batch_size=loader.batch_size, epochs=3) == (
+        "Every epoch begins with the same images in the same order, so the same images always share a batch. "
         "Pass DataLoader(..., shuffle=True)."
     )
 
 
-def test_a_data_set_that_ignores_its_index_is_told_of() -> None:
-    with pytest.warns(TrainingWarning, match=r"same order: the data set gives the same whatever its index\. Look at"):
+def test_dataset_that_ignores_its_index_gives_a_warning() -> None:
+    with pytest.warns(TrainingWarning, match=r"same order: the data set gives the same image for every index\. Check"):
         run(Plain(), OneForAll(), epochs=2)
 
 
 @pytest.mark.parametrize("batch_size", [8, 32, 64])
-def test_orders_that_differ_are_not(batch_size: int) -> None:
+def test_shuffled_orders_give_no_warning(batch_size: int) -> None:
     for images in (IMAGES, TensorDataset(IMAGES), DataLoader(TensorDataset(IMAGES), batch_size, shuffle=True)):
         run(Plain(), images, batch_size=batch_size, epochs=3)
     run(Plain(), DataLoader(TensorDataset(IMAGES), batch_size=32), epochs=1)  # no second epoch to be the same
@@ -326,7 +333,7 @@ def test_orders_that_differ_are_not(batch_size: int) -> None:
 
 
 class OwnGenerator(Dataset[Tensor]):
-    """The classic: a generator that is kept on the data set, of which every worker gets a copy."""
+    """A data set with its own generator, which every worker copies."""
 
     def __init__(self, seeded: bool = True) -> None:
         self.generator = Generator().manual_seed(0) if seeded else None
@@ -340,14 +347,14 @@ class OwnGenerator(Dataset[Tensor]):
         return torch.rand(3, 16, 16, generator=self.generator or generator)
 
 
-def test_a_generator_kept_on_a_data_set_repeats_in_workers_and_is_told_of() -> None:
+def test_generator_copied_to_workers_gives_a_warning() -> None:
     with pytest.warns(TrainingWarning) as caught:
         run(Plain(), OwnGenerator(), epochs=1, workers=1)
     (warning,) = caught
     assert str(warning.message) == (
-        "OwnGenerator draws from a generator of its own, and every epoch's workers begin with the same copy of it: "
-        "what it draws repeats from epoch to epoch. Draw from the global generators of torch, Python or NumPy, which "
-        "are seeded anew for each batch, or use workers=0."
+        "OwnGenerator draws from its own generator, and the workers of every epoch start with the same copy of it: "
+        "its random transforms repeat in every epoch. Draw from the global generators of torch, Python or NumPy, "
+        "which are seeded for each batch, or use workers=0."
     )
 
 
@@ -355,8 +362,8 @@ def test_a_generator_kept_on_a_data_set_repeats_in_workers_and_is_told_of() -> N
     ("dataset", "workers"),
     [(OwnGenerator(), 0), (OwnGenerator(seeded=False), 1), (Noisy(), 1), (TensorDataset(IMAGES), 1)],
 )
-def test_what_does_not_repeat_or_is_not_random_is_not(dataset: Dataset[Any], workers: int) -> None:
-    warn_of_copied_generator(pk.data.as_source(dataset, workers=workers))
+def test_datasets_without_copied_generator_give_no_warning(dataset: Dataset[Any], workers: int) -> None:
+    assert detect_copied_generator(pk.data.as_source(dataset, workers=workers)) == []
 
 
 class Counts(Plain):
@@ -369,23 +376,23 @@ class Counts(Plain):
         self.count += 1
 
 
-def test_what_a_task_keeps_where_no_checkpoint_finds_it_is_told_of(tmp_path: Path) -> None:
-    assert told(Counts(), checkpoint=tmp_path) == (
-        "'task.count' changed in training, and no checkpoint holds it, so that a run that is stopped does not go on as "
-        "it would have. Keep it in a tensor: self.register_buffer('name', torch.tensor(0))."
+def test_changed_attribute_outside_checkpoints_gives_a_warning(tmp_path: Path) -> None:
+    assert warning_of(Counts(), checkpoint=tmp_path) == (
+        "'task.count' changed in training, but no checkpoint holds it: a resumed run would differ. Keep it in a "
+        "buffer: self.register_buffer('name', torch.tensor(0))."
     )
-    run(Counts())  # without a checkpoint there is nothing to go on from
+    run(Counts())  # without a checkpoint there is nothing to resume
 
 
 @given(st.integers(1, 500), st.floats(0, 1))
-def test_the_schedule_ends_with_the_run_and_not_before(total: int, share: float) -> None:
+def test_schedule_ends_with_the_run(total: int, share: float) -> None:
     rates = [warmup_cosine(step, total, math.ceil(share * total)) for step in range(total)]
     assert min(rates) > 0
     assert rates[-1] == max(rates) or warmup_cosine(total, total, math.ceil(share * total)) == pytest.approx(0)
 
 
 class TooShort(ImageSource):
-    """Says that it has more images than it gives."""
+    """A source whose length is too large."""
 
     def __len__(self) -> int:
         return len(IMAGES)
@@ -394,12 +401,12 @@ class TooShort(ImageSource):
         return (ImageBatch(IMAGES[rows], None) for rows in list(order)[:1])
 
 
-def test_a_source_that_ends_early_is_an_error_and_no_short_run() -> None:
+def test_source_that_ends_early_raises() -> None:
     with pytest.raises(DataError) as caught:
         run(Plain(), TooShort(), epochs=1)
     assert str(caught.value) == (
-        "Expected 2 batches of 32 in an epoch of 64 images, but got 1 and no more. The source ends before its length "
-        "says: a schedule would end with it. Mend its __len__."
+        "Expected 2 batches of 32 in an epoch of 64 images, but got only 1. The source ends before its length says, "
+        "and the schedule would end with it. Fix its __len__."
     )
 
 
@@ -410,8 +417,8 @@ BUILT_IN = [name for name in pk.pretext_tasks if pk.pretext_tasks[name].__module
     ("name", "kind"),
     [*((name, "toys") for name in BUILT_IN), *((name, "sample") for name in BUILT_IN if name != "colorization")],
 )
-def test_no_built_in_task_is_warned_of(name: str, kind: str) -> None:
-    """Thirty steps, as warnings are errors here: twenty are looked at for shortcuts, and ten for weights."""
+def test_built_in_task_gives_no_warning(name: str, kind: str) -> None:
+    """Thirty steps: the shortcut check needs twenty, the gradient check ten. Warnings are errors here."""
     toys = toy_images(128, size=32, generator=Generator().manual_seed(0))
     images = pk.data.load("sample").train_images[:128] if kind == "sample" else toys
     with torch.random.fork_rng(devices=[]):

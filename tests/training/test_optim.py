@@ -25,7 +25,7 @@ def lars_by_the_book(
     coefficient: float,
     trust: bool,
 ) -> list[list[float]]:
-    """LARS number by number; ``gradients`` of steps, of tensors, of numbers."""
+    """LARS, number by number; ``gradients`` are indexed by step, tensor and entry."""
     weights = [list(weight) for weight in weights]
     velocities = [[0.0] * len(weight) for weight in weights]
     for step in gradients:
@@ -46,7 +46,7 @@ def lars_by_the_book(
 @pytest.mark.parametrize("trust", [True, False])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_lars_takes_the_steps_of_the_book(trust: bool, weight_decay: float, momentum: float) -> None:
+def test_lars_matches_naive_steps(trust: bool, weight_decay: float, momentum: float) -> None:
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(3, 4, generator=generator, dtype=torch.float64)
     start[2] = 0  # a layer of zeros still has to leave zero
@@ -63,7 +63,7 @@ def test_lars_takes_the_steps_of_the_book(trust: bool, weight_decay: float, mome
     torch.testing.assert_close(torch.stack([w.data for w in weights]), torch.tensor(expected, dtype=torch.float64))
 
 
-def test_lars_without_trust_is_torchs_sgd() -> None:
+def test_lars_without_trust_matches_torch_sgd() -> None:
     start = torch.randn(6, generator=torch.Generator().manual_seed(0))
     ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
     pair: list[tuple[Tensor, torch.optim.Optimizer]] = [
@@ -78,7 +78,7 @@ def test_lars_without_trust_is_torchs_sgd() -> None:
     torch.testing.assert_close(ours, theirs)
 
 
-def test_groups_keep_their_own_options() -> None:
+def test_lars_groups_keep_their_options() -> None:
     fast, slow = (nn.Parameter(torch.ones(2)) for _ in range(2))
     optimizer = LARS([{"params": [fast]}, {"params": [slow], "lr": 0.0}], 1.0, coefficient=0.1)
     for weight in (fast, slow):
@@ -88,7 +88,7 @@ def test_groups_keep_their_own_options() -> None:
     torch.testing.assert_close(fast.data, 1 - 0.1 * math.sqrt(2) * torch.tensor([0.6, 0.8]))
 
 
-def test_lars_steps_do_not_depend_on_the_size_of_the_gradient() -> None:
+def test_lars_steps_are_invariant_to_gradient_scale() -> None:
     moved = []
     for scale in (1e-3, 1e3):
         weight = nn.Parameter(torch.tensor([1.0, 2.0]))
@@ -98,7 +98,7 @@ def test_lars_steps_do_not_depend_on_the_size_of_the_gradient() -> None:
     torch.testing.assert_close(*moved)
 
 
-def test_lars_passes_over_weights_without_gradient_and_calls_a_closure() -> None:
+def test_lars_skips_missing_gradients_and_calls_closure() -> None:
     used, unused = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
     optimizer = LARS([used, unused], 0.1, weight_decay=0.5)
 
@@ -113,7 +113,7 @@ def test_lars_passes_over_weights_without_gradient_and_calls_a_closure() -> None
     assert not torch.equal(used.data, torch.ones(2))
 
 
-def test_lars_goes_on_from_its_state_dict() -> None:
+def test_lars_resumes_from_its_state_dict() -> None:
     def steps(optimizer: torch.optim.Optimizer, weight: Tensor, count: int) -> None:
         for _ in range(count):
             optimizer.zero_grad()
@@ -136,7 +136,7 @@ def names_in(module: nn.Module, group: dict[str, Any]) -> set[str]:
     return {name for name, weight in module.named_parameters() if id(weight) in ids}
 
 
-def test_groups_of_a_resnet_leave_batchnorm_and_biases_undecayed() -> None:
+def test_resnet_groups_exclude_batchnorm_and_biases_from_decay() -> None:
     module = nn.Sequential(ResNet18(), nn.Linear(512, 4))
     decayed, rest = parameter_groups(module)
     expected = set()
@@ -150,7 +150,7 @@ def test_groups_of_a_resnet_leave_batchnorm_and_biases_undecayed() -> None:
     assert set(decayed) == {"params"}
 
 
-def test_frozen_weights_are_in_no_group() -> None:
+def test_parameter_groups_exclude_frozen_weights() -> None:
     module = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)).requires_grad_(False)
     assert parameter_groups(module) == []
     module[1].bias.requires_grad_(True)
@@ -161,7 +161,7 @@ def test_frozen_weights_are_in_no_group() -> None:
     ("name", "kind", "decay"),
     [("adamw", torch.optim.AdamW, 0.05), ("sgd", torch.optim.SGD, 5e-4), ("lars", LARS, 1e-6)],
 )
-def test_optimizers_by_name(name: Any, kind: type[torch.optim.Optimizer], decay: float) -> None:
+def test_build_optimizer_builds_by_name(name: Any, kind: type[torch.optim.Optimizer], decay: float) -> None:
     module = nn.Linear(2, 2)
     optimizer = build_optimizer(name, parameter_groups(module), 0.5)
     assert type(optimizer) is kind
@@ -176,7 +176,7 @@ def test_optimizers_by_name(name: Any, kind: type[torch.optim.Optimizer], decay:
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd", "lars"])
-def test_every_optimizer_moves_weights_downhill(name: Any) -> None:
+def test_every_optimizer_reduces_the_loss(name: Any) -> None:
     module = nn.Linear(2, 2)
     optimizer = build_optimizer(name, parameter_groups(module), 1e-2)
     losses = []
@@ -191,7 +191,7 @@ def test_every_optimizer_moves_weights_downhill(name: Any) -> None:
 
 
 @pytest.mark.parametrize("call", [lambda: build_optimizer("adam", [], 0.1), lambda: default_learning_rate("adam", 1)])  # type: ignore[arg-type]
-def test_an_unknown_optimizer_suggests_the_nearest(call: Any) -> None:
+def test_unknown_optimizer_error_suggests_a_name(call: Any) -> None:
     with pytest.raises(UnknownNameError) as caught:
         call()
     assert str(caught.value) == (
@@ -200,7 +200,7 @@ def test_an_unknown_optimizer_suggests_the_nearest(call: Any) -> None:
 
 
 @given(st.integers(1, 500), st.data())
-def test_the_rate_rises_to_one_and_falls_towards_zero(steps: int, data: Any) -> None:
+def test_warmup_cosine_rises_to_one_and_falls_to_zero(steps: int, data: Any) -> None:
     warmup = data.draw(st.integers(0, steps))
     factors = [warmup_cosine(step, steps, warmup) for step in range(steps)]
     assert all(0 < factor <= 1 for factor in factors)

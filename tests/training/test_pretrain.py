@@ -27,7 +27,7 @@ Task = pk.PretextTask[Any, Any]
 
 
 class WithDropoutAndNorm(TinyBackbone):
-    """A backbone with what could differ between two runs: BatchNorm's statistics and dropout's draws."""
+    """A backbone with BatchNorm statistics and dropout, which could differ between two runs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ def same(one: nn.Module, other: nn.Module | dict[str, Tensor]) -> bool:
 
 
 def at_step(task: Task, step: int, act: Callable[[], None]) -> None:
-    """Do something after a step, as a user or the system might."""
+    """Do something after a step."""
     own, done = task.after_step, [0]
 
     def after_step() -> None:
@@ -90,16 +90,14 @@ def ctrl_c() -> None:
     ],
 )
 @pytest.mark.parametrize("stop", [4, 6])  # at the end of an epoch of four steps, and in the middle of one
-def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
-    tmp_path: Path, name: str, options: dict[str, Any], stop: int
-) -> None:
+def test_stopped_run_resumes_exactly(tmp_path: Path, name: str, options: dict[str, Any], stop: int) -> None:
     whole, stopped, resumed = make(name), make(name), make(name, seed=1)  # resumed starts from other weights
     expected = run(whole, epochs=3, **options)
     at_step(stopped, stop, ctrl_c)
     with pytest.raises(KeyboardInterrupt):
         run(stopped, epochs=3, checkpoint=tmp_path, **options)
     assert not same(stopped, whole)
-    torch.rand(7)  # whatever was drawn meanwhile
+    torch.rand(7)  # draws between the calls
     result = run(resumed, epochs=3, checkpoint=tmp_path, **options)
     assert (result.resumed_at, result.steps) == (stop, 12)
     assert same(resumed, whole)
@@ -107,7 +105,7 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
         assert {**row, "seconds": 0} == {**other, "seconds": 0}
 
 
-def test_ctrl_c_without_a_checkpoint_stops_after_the_step(capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_without_checkpoint_stops_after_the_step(capsys: pytest.CaptureFixture[str]) -> None:
     task = make()
     at_step(task, 2, ctrl_c)
     with pytest.raises(KeyboardInterrupt):
@@ -136,11 +134,11 @@ pretrain(task, images, epochs=4, batch_size=4, device="cpu", precision="fp32", p
 """
 
 
-def test_sigterm_saves_and_exits_and_the_same_call_goes_on(tmp_path: Path) -> None:
+def test_sigterm_saves_and_the_same_call_resumes(tmp_path: Path) -> None:
     command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
     stopped = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (stopped.returncode, stopped.stdout) == (143, "held\n")
-    assert stopped.stderr == "Stopped at step 3 of 8; repeat the call to go on.\n"
+    assert stopped.stderr == "Stopped at step 3 of 8; repeat the call to resume.\n"
     images = toy_images(8, size=16, generator=Generator().manual_seed(0))
     torch.manual_seed(0)
     whole, resumed = pk.tasks.Rotation(TinyBackbone()), pk.tasks.Rotation(TinyBackbone())
@@ -150,7 +148,7 @@ def test_sigterm_saves_and_exits_and_the_same_call_goes_on(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["rotation", "simclr"])
-def test_one_seed_gives_one_result_and_another_seed_another(name: str) -> None:
+def test_seed_decides_the_result(name: str) -> None:
     one, two, other = make(name), make(name), make(name)
     run(one)
     torch.rand(3)
@@ -160,7 +158,7 @@ def test_one_seed_gives_one_result_and_another_seed_another(name: str) -> None:
     assert not same(one, other)
 
 
-def test_the_global_generators_are_left_alone() -> None:
+def test_pretrain_restores_global_generators() -> None:
     task = make("simclr")
     loader: DataLoader[Any] = DataLoader(TensorDataset(IMAGES), batch_size=4, shuffle=True)
     before = torch.get_rng_state(), random.getstate()
@@ -171,7 +169,7 @@ def test_the_global_generators_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_modes_come_back_also_after_an_error(training: bool) -> None:
+def test_pretrain_restores_modes_also_after_an_error(training: bool) -> None:
     task = make().train(training)
     next(task.backbone.children()).train(not training)
     modes = [module.training for module in task.modules()]
@@ -198,7 +196,7 @@ def test_normalization_is_measured_once_from_the_images() -> None:
     assert torch.equal(before[1], normalization.std)
 
 
-def test_bytes_are_normalized_as_the_floats_they_stand_for() -> None:
+def test_uint8_images_are_normalized_as_floats() -> None:
     task = make()
     images = (IMAGES * 255).round().byte()
     run(task, images, steps=1)
@@ -236,7 +234,7 @@ SOURCES: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("kind", SOURCES)
-def test_every_source_of_images_trains(tmp_path: Path, kind: str) -> None:
+def test_every_kind_of_images_trains(tmp_path: Path, kind: str) -> None:
     task = make()
     before = snapshot(task)
     result = run(task, SOURCES[kind](tmp_path), epochs=1)
@@ -244,30 +242,31 @@ def test_every_source_of_images_trains(tmp_path: Path, kind: str) -> None:
     assert not same(task, before)
 
 
-def test_a_data_set_and_its_tensor_give_the_same_result() -> None:
+def test_dataset_and_tensor_give_the_same_result() -> None:
     one, other = make(), make()
     run(one)
     run(other, TensorDataset(IMAGES, torch.arange(16)))
     assert same(one, other)
 
 
-def test_a_loader_brings_its_batch_size() -> None:
+def test_loader_sets_the_batch_size() -> None:
     result = run(make(), DataLoader(TensorDataset(IMAGES), batch_size=8), batch_size=None, epochs=1)
     assert result.steps == 2
 
 
-def test_a_loader_that_gives_a_part_of_the_images_is_refused() -> None:
+def test_loader_with_distributed_sampler_is_refused() -> None:
     data = TensorDataset(IMAGES)
     loader: DataLoader[Any] = DataLoader(data, batch_size=4, sampler=DistributedSampler(data, num_replicas=2, rank=0))
     with pytest.raises(OptionError) as caught:
         run(make(), loader)
     assert str(caught.value) == (
-        "Expected all images from the loader of each process, which keeps its own rows of every batch, but got a part, "
-        "by DistributedSampler. Pass the data set itself, and workers=...: each process then reads its share only."
+        "Expected the same full loader on every process, because each process takes its own rows of every batch, but "
+        "got a DistributedSampler. Pass the data set itself, and workers=...: each process then reads its own rows "
+        "only."
     )
 
 
-def test_after_step_comes_once_a_step_when_the_weights_have_moved() -> None:
+def test_after_step_runs_once_after_each_update() -> None:
     task = make()
     seen = [snapshot(task.head)]  # type: ignore[arg-type]
     own = task.after_step
@@ -282,7 +281,7 @@ def test_after_step_comes_once_a_step_when_the_weights_have_moved() -> None:
     assert all(not torch.equal(a["linear.weight"], b["linear.weight"]) for a, b in pairwise(seen))
 
 
-def test_history_and_callbacks_get_a_row_for_each_epoch() -> None:
+def test_history_and_callbacks_get_one_row_per_epoch() -> None:
     rows: list[Any] = []
     result = run(make(), epochs=3, callbacks=[rows.append])
     assert rows == list(result.history.rows)
@@ -292,7 +291,7 @@ def test_history_and_callbacks_get_a_row_for_each_epoch() -> None:
     assert f"fp32 on cpu): loss {rows[-1]['loss']:.3f}, accuracy " in str(result)
 
 
-def test_the_checkpoint_folder_holds_a_checkpoint_and_a_history(tmp_path: Path) -> None:
+def test_checkpoint_folder_holds_checkpoint_and_history(tmp_path: Path) -> None:
     run(make(), checkpoint=str(tmp_path / "run"))
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["checkpoint.pt", "history.csv"]
     again = make()
@@ -301,7 +300,7 @@ def test_the_checkpoint_folder_holds_a_checkpoint_and_a_history(tmp_path: Path) 
         run(make("simclr"), checkpoint=tmp_path / "run")
 
 
-def test_a_checkpoint_of_other_options_or_images_is_not_gone_on_from(tmp_path: Path) -> None:
+def test_checkpoint_of_other_options_or_images_is_refused(tmp_path: Path) -> None:
     run(make("simclr"), epochs=1, checkpoint=tmp_path)
     other = make("simclr")
     other.temperature = 0.1  # type: ignore[assignment]
@@ -319,7 +318,7 @@ def darkened(images: Tensor, generator: Generator) -> Tensor:
     return images * torch.rand(len(images), 1, 1, 1, generator=generator)
 
 
-def test_views_are_made_of_augmented_images() -> None:
+def test_views_are_made_from_augmented_images() -> None:
     task = make()
     own, met = task.views, list[tuple[Tensor, int]]()
 
@@ -337,7 +336,7 @@ def test_views_are_made_of_augmented_images() -> None:
     assert len({seed for _, seed in met}) == 3
 
 
-def test_another_augmentation_is_another_run(tmp_path: Path) -> None:
+def test_identity_includes_the_augmentation(tmp_path: Path) -> None:
     task, again, stopped = make(), make(), make()
     run(task, augment=darkened, checkpoint=tmp_path / "whole")
     at_step(stopped, 3, ctrl_c)
@@ -352,7 +351,7 @@ def test_another_augmentation_is_another_run(tmp_path: Path) -> None:
     assert not same(plain, task)
 
 
-def test_bf16_and_fp32_are_near_each_other() -> None:
+def test_bf16_and_fp32_losses_are_close() -> None:
     one, other = make(), make()
     full, half = run(one, precision="fp32"), run(other, precision="bf16")
     assert (full.precision, half.precision) == ("fp32", "bf16")
@@ -360,7 +359,7 @@ def test_bf16_and_fp32_are_near_each_other() -> None:
     assert not same(one, other)
 
 
-def test_channels_last_is_a_layout_and_no_change() -> None:
+def test_channels_last_keeps_the_result() -> None:
     one, other = (pk.tasks.Rotation(TinyBackbone()) for _ in range(2))  # dropout draws in the order of the memory
     other.load_state_dict(one.state_dict())
     for task, channels_last in ((one, True), (other, False)):
@@ -373,7 +372,7 @@ def test_channels_last_is_a_layout_and_no_change() -> None:
 
 
 class Flat(pk.Backbone):
-    """As little as there can be to compile."""
+    """A minimal backbone to compile."""
 
     feature_dim = 4
 
@@ -387,7 +386,7 @@ class Flat(pk.Backbone):
 
 
 @pytest.mark.slow
-def test_compiled_training_is_training() -> None:
+def test_compiled_task_trains() -> None:
     plain, compiled = (pk.tasks.Rotation(Flat()) for _ in range(2))
     compiled.load_state_dict(plain.state_dict())
     one, other = run(plain, steps=3), run(compiled, steps=3, compile=True)
@@ -418,15 +417,20 @@ def damaged(images: Tensor, index: int) -> Tensor:
             IMAGES,
             {"batch_size": 17},
             OptionError,
-            "Expected a batch size of 1 to 16, as there are 16 images, but got",
+            "Expected batch_size to be between 1 and 16, the number of images, but got",
         ),
         (
             IMAGES,
             {"batch_size": 1},
             OptionError,
-            "Expected a batch of at least 2, as the task has BatchNorm",
+            "Expected a batch_size of at least 2, because the task has BatchNorm",
         ),
-        (IMAGES[:1], {"batch_size": None}, OptionError, "Expected a batch of at least 2, as the task has BatchNorm"),
+        (
+            IMAGES[:1],
+            {"batch_size": None},
+            OptionError,
+            "Expected a batch_size of at least 2, because the task has BatchNorm",
+        ),
         (IMAGES, {"epochs": 0}, OptionError, "Expected epochs as a whole number of at least 1, but got 0."),
         (IMAGES, {"steps": 3, "epochs": 1}, OptionError, "Expected either epochs or steps, but got epochs=1, steps=3."),
         (IMAGES, {"epochs": None}, OptionError, "Expected either epochs or steps, but got epochs=None, steps=None."),
@@ -437,7 +441,7 @@ def damaged(images: Tensor, index: int) -> Tensor:
         (IMAGES, {"device": "gpu"}, OptionError, "Expected a device of this machine, but got 'gpu'."),
     ],
 )
-def test_bad_input_changes_nothing_and_writes_nothing(
+def test_bad_input_raises_and_changes_nothing(
     tmp_path: Path, images: Any, options: dict[str, Any], kind: type[Exception], text: str
 ) -> None:
     task = make()
@@ -450,15 +454,16 @@ def test_bad_input_changes_nothing_and_writes_nothing(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_frozen_task_has_nothing_to_train() -> None:
+def test_frozen_task_is_refused() -> None:
     with pytest.raises(OptionError) as caught:
         run(make().requires_grad_(False))
     assert str(caught.value) == (
-        "Expected weights that train, but got requires_grad=False on all of them. Call requires_grad_(True) on some."
+        "Expected at least one trainable weight, but got requires_grad=False on all weights. Call requires_grad_(True) "
+        "on some weights."
     )
 
 
-def test_a_frozen_backbone_stays_and_the_head_trains() -> None:
+def test_frozen_backbone_stays_and_the_head_trains() -> None:
     task = make()
     task.backbone.requires_grad_(False)
     before = {name: weight.clone() for name, weight in task.named_parameters()}
@@ -467,7 +472,7 @@ def test_a_frozen_backbone_stays_and_the_head_trains() -> None:
     assert changed == {"head.linear.weight", "head.linear.bias"}
 
 
-def test_divergence_says_when_and_the_last_good_checkpoint_goes_on(tmp_path: Path) -> None:
+def test_divergence_names_step_and_last_good_checkpoint_resumes(tmp_path: Path) -> None:
     task = make()
     at_step(task, 3, ctrl_c)
     with pytest.raises(KeyboardInterrupt):

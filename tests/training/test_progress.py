@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pretextkit.training._progress import BarProgress, LineProgress, NoProgress, progress_for
+from pretextkit.training._progress import BarProgress, LineProgress, Progress, progress_for
 
 
 class Terminal(io.StringIO):
@@ -22,7 +22,7 @@ class Clock:
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
 
 
-def test_a_line_tells_step_loss_metric_speed_and_time_left(
+def test_line_shows_step_values_speed_and_time_left(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = Clock(monkeypatch)
@@ -31,20 +31,22 @@ def test_a_line_tells_step_loss_metric_speed_and_time_left(
     lines.update(40, {"loss": 0.51249, "accuracy": 0.75})
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err == ("Rotation: step 40/100, loss 0.512, accuracy 0.750, 512 images/s, 20 s gone, 30 s left\n")
+    assert captured.err == (
+        "Rotation: step 40/100, loss 0.512, accuracy 0.750, 512 images/s, 20 s elapsed, 30 s left\n"
+    )
 
 
-def test_a_resumed_run_does_not_count_what_was_done_before(
+def test_speed_of_a_resumed_run_ignores_earlier_steps(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = Clock(monkeypatch)
     lines = LineProgress("Rotation", total=100, start=90, images_per_step=10)
     clock.now += 10
     lines.update(95, {"loss": 1.0})
-    assert capsys.readouterr().err == "Rotation: step 95/100, loss 1.000, 5 images/s, 10 s gone, 10 s left\n"
+    assert capsys.readouterr().err == "Rotation: step 95/100, loss 1.000, 5 images/s, 10 s elapsed, 10 s left\n"
 
 
-def test_lines_come_every_ten_seconds_and_the_last_one_once(
+def test_lines_come_every_ten_seconds_and_at_the_end(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = Clock(monkeypatch)
@@ -58,7 +60,7 @@ def test_lines_come_every_ten_seconds_and_the_last_one_once(
     assert steps == ["Rotation: step 20/50", "Rotation: step 40/50", "Rotation: step 50/50"]
 
 
-def test_a_step_in_no_time_divides_by_nothing(
+def test_step_of_zero_seconds_does_not_divide_by_zero(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Clock(monkeypatch)
@@ -68,12 +70,12 @@ def test_a_step_in_no_time_divides_by_nothing(
     assert "inf s left" in capsys.readouterr().err
 
 
-def test_closing_without_a_step_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_close_without_a_step_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     LineProgress("Rotation", total=2, start=0, images_per_step=1).close()
     assert capsys.readouterr().err == ""
 
 
-def test_a_terminal_shows_a_bar_with_the_same_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terminal_shows_a_bar_with_values(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("tqdm")
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
@@ -93,22 +95,22 @@ def test_a_terminal_shows_a_bar_with_the_same_in_it(monkeypatch: pytest.MonkeyPa
     assert "100%" in terminal.getvalue().split("\r")[-1]
 
 
-def test_without_tqdm_a_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terminal_without_tqdm_shows_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tqdm" else find(name))
     monkeypatch.setattr(sys, "stderr", Terminal())
     assert isinstance(progress_for(True, "Rotation", 10, 0, 256), LineProgress)
 
 
-def test_without_a_terminal_there_are_lines(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_terminal_shows_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert isinstance(progress_for(True, "Rotation", 10, 0, 256), LineProgress)
 
 
-def test_nothing_is_shown_when_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_false_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     nothing: Any = progress_for(False, "Rotation", 10, 0, 256)
-    assert isinstance(nothing, NoProgress)
+    assert isinstance(nothing, Progress)
     nothing.update(3, {"loss": 1.0})
     nothing.close()
     assert terminal.getvalue() == ""

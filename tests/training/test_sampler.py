@@ -43,12 +43,12 @@ def rows(steps: Steps) -> list[int]:
 
 @pytest.mark.parametrize("kind", ["tensor", "dataset", "loader"])
 @given(start=st.integers(0, 12), total=st.integers(0, 12))
-def test_a_resumed_run_reads_what_the_whole_run_would_have(kind: str, start: int, total: int) -> None:
+def test_resumed_sampler_reads_the_remaining_batches(kind: str, start: int, total: int) -> None:
     assert read(numbered(kind), start, total) == read(numbered(kind), 0, total)[start:]
 
 
 @given(st.integers(1, N), st.integers(0, 30))
-def test_steps_are_counted_up_and_batches_are_full(batch_size: int, total: int) -> None:
+def test_sampler_counts_steps_and_fills_batches(batch_size: int, total: int) -> None:
     batches = read(numbered("tensor"), 0, total, batch_size)
     assert [step for step, _ in batches] == list(range(total))
     assert all(len(batch) == batch_size for _, batch in batches)
@@ -56,9 +56,9 @@ def test_steps_are_counted_up_and_batches_are_full(batch_size: int, total: int) 
 
 @pytest.mark.parametrize("kind", ["tensor", "dataset", "loader"])
 @pytest.mark.parametrize("start", [0, 2])
-def test_the_shares_of_each_batch_make_it_up(kind: str, start: int) -> None:
-    def shared(share: BatchSlice) -> list[list[int]]:
-        batches = BatchSampler(numbered(kind), 4, 2, 0, share).batches(start, 6)
+def test_slices_of_each_batch_join_to_the_batch(kind: str, start: int) -> None:
+    def shared(batch_slice: BatchSlice) -> list[list[int]]:
+        batches = BatchSampler(numbered(kind), 4, 2, 0, batch_slice).batches(start, 6)
         return [labels.tolist() for _, _, labels in batches if labels is not None]
 
     halves = zip(shared(BatchSlice(0, 2)), shared(BatchSlice(1, 2)), strict=True)
@@ -67,27 +67,27 @@ def test_the_shares_of_each_batch_make_it_up(kind: str, start: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["tensor", "dataset"])
-def test_an_epoch_repeats_no_image_and_every_epoch_has_its_own_order(kind: str) -> None:
+def test_epoch_repeats_no_image_and_has_its_own_order(kind: str) -> None:
     batches = read(numbered(kind), 0, 3 * 3)
     epochs = [rows(batches[i : i + 3]) for i in (0, 3, 6)]
     assert all(len(set(epoch)) == 9 for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 3
 
 
-def test_the_last_partial_batch_is_another_one_in_every_epoch() -> None:
+def test_left_out_images_differ_between_epochs() -> None:
     left = [set(range(N)) - set(rows(read(numbered("tensor"), start, start + 3))) for start in range(0, 60, 3)]
     assert set().union(*left) == set(range(N))
 
 
-def test_another_seed_gives_another_order() -> None:
+def test_seed_decides_the_order() -> None:
     assert read(numbered("tensor"), 0, 3, seed=0) != read(numbered("tensor"), 0, 3, seed=1)
 
 
-def test_a_loader_keeps_its_own_order() -> None:
+def test_loader_keeps_its_own_order() -> None:
     assert [batch for _, batch in read(numbered("loader"), 0, 3)] == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
 
 
-def test_a_shuffling_loader_is_seeded_by_the_run() -> None:
+def test_shuffling_loader_is_seeded_by_the_run() -> None:
     def shuffled(start: int, seed: int = 0) -> Steps:
         images = torch.arange(N, dtype=torch.uint8).view(N, 1, 1, 1)
         loader: DataLoader[Any] = DataLoader(TensorDataset(images, torch.arange(N)), batch_size=4, shuffle=True)
@@ -111,7 +111,7 @@ class Noisy(Dataset[Tensor]):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_random_transforms_of_a_data_set_repeat_and_go_on(workers: int) -> None:
+def test_random_transforms_repeat_and_resume(workers: int) -> None:
     def pixels(start: int, workers: int = workers) -> list[Tensor]:
         return [images for _, images, _ in BatchSampler(DatasetImages(Noisy(), workers), 3, 3, 0).batches(start, 6)]
 
@@ -124,7 +124,7 @@ def test_random_transforms_of_a_data_set_repeat_and_go_on(workers: int) -> None:
         assert torch.equal(torch.stack(pixels(0, workers=0)), whole)
 
 
-def test_an_image_alone_in_its_batch_is_drawn_anew_in_every_epoch() -> None:
+def test_batches_of_one_image_draw_again_in_every_epoch() -> None:
     with torch.random.fork_rng(devices=[]):
         seen = [images for _, images, _ in BatchSampler(DatasetImages(Noisy()), 1, N, 0).batches(0, 3 * N)]
         other = [images for _, images, _ in BatchSampler(DatasetImages(Noisy()), 1, N, 1).batches(0, 3 * N)]

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from pretextkit.data._sources import LoaderImages, TensorImages
+from pretextkit.distributed import Rank
+from pretextkit.distributed._group import ProcessGroup
 from pretextkit.errors import OptionError, UnknownNameError
 from pretextkit.training._settings import Settings, make_plan
 
@@ -21,8 +23,12 @@ def of(count: int) -> TensorImages:
     return TensorImages(torch.zeros(count, 1, 1, 1))
 
 
+def group_of(processes: int) -> ProcessGroup:
+    return ProcessGroup(Rank(0, processes), torch.device("cpu"))
+
+
 @given(st.integers(1, 60), st.data())
-def test_every_plan_is_consistent(count: int, data: Any) -> None:
+def test_plan_is_consistent(count: int, data: Any) -> None:
     batch_size = data.draw(st.integers(1, count))
     epochs = data.draw(st.integers(1, 50))
     warmup = data.draw(st.floats(0, 1))
@@ -32,56 +38,56 @@ def test_every_plan_is_consistent(count: int, data: Any) -> None:
     assert warmup * plan.total <= plan.warmup <= min(warmup * plan.total + 1, plan.total)
 
 
-def test_steps_are_taken_as_they_are() -> None:
+def test_plan_keeps_steps() -> None:
     assert make_plan(Settings(steps=7, batch_size=5), of(20)).total == 7
 
 
 @pytest.mark.parametrize(("count", "batch_size"), [(10, 10), (256, 256), (1000, 256)])
-def test_default_batch_is_256_or_what_there_is(count: int, batch_size: int) -> None:
+def test_default_batch_size_is_256_or_all_images(count: int, batch_size: int) -> None:
     assert make_plan(Settings(epochs=1), of(count)).batch_size == batch_size
 
 
-def test_a_loader_brings_its_batch_size() -> None:
+def test_loader_sets_the_batch_size() -> None:
     loader: DataLoader[Any] = DataLoader(list(torch.rand(10, 1, 2, 2)), batch_size=4)  # type: ignore[arg-type]
     assert make_plan(Settings(epochs=1), LoaderImages(loader)).batch_size == 4
     assert make_plan(Settings(epochs=1, batch_size=3), LoaderImages(loader)).batch_size == 3
 
 
 @pytest.mark.parametrize(("optimizer", "rate"), [("adamw", 1e-3), ("sgd", 0.03), ("lars", 0.15)])
-def test_default_rate_is_that_of_the_optimizer_and_the_batch(optimizer: Any, rate: float) -> None:
+def test_default_learning_rate_depends_on_optimizer_and_batch(optimizer: Any, rate: float) -> None:
     plan = make_plan(Settings(epochs=1, optimizer=optimizer, batch_size=128), of(128))
     assert plan.learning_rate == pytest.approx(rate)
     own = Settings(epochs=1, optimizer=optimizer, batch_size=128, learning_rate=0.5)
     assert make_plan(own, of(128)).learning_rate == 0.5
 
 
-def test_a_rate_of_zero_is_not_taken_for_the_default() -> None:
+def test_learning_rate_of_zero_is_kept() -> None:
     assert make_plan(Settings(epochs=1, learning_rate=0.0), of(4)).learning_rate == 0.0
 
 
 @pytest.mark.parametrize(
     ("processes", "accumulate", "batch_size"), [(1, 1, 100), (3, 1, 99), (3, 4, 96), (200, 1, 100)]
 )
-def test_the_default_batch_is_one_that_parts_share_evenly(processes: int, accumulate: int, batch_size: int) -> None:
+def test_default_batch_size_is_divisible_by_the_parts(processes: int, accumulate: int, batch_size: int) -> None:
     settings = Settings(epochs=1, accumulate=accumulate)
     if processes > 100:
-        with pytest.raises(OptionError, match="200 x 1 parts"):
-            make_plan(settings, of(100), processes)
+        with pytest.raises(OptionError, match="200 x 1 = 200"):
+            make_plan(settings, of(100), group_of(processes))
     else:
-        assert make_plan(settings, of(100), processes).batch_size == batch_size
+        assert make_plan(settings, of(100), group_of(processes)).batch_size == batch_size
 
 
-def test_batches_that_parts_cannot_share_evenly_are_refused() -> None:
+def test_indivisible_batch_size_is_refused() -> None:
     with pytest.raises(OptionError) as caught:
-        make_plan(Settings(epochs=1, batch_size=10, accumulate=2), of(10), processes=2)
+        make_plan(Settings(epochs=1, batch_size=10, accumulate=2), of(10), group_of(2))
     assert str(caught.value) == (
-        "Expected a batch size that 2 x 2 parts (processes x accumulate) share evenly, but got 10. "
+        "Expected a batch_size divisible by processes x accumulate = 2 x 2 = 4, but got 10. "
         "Use batch_size=8: it counts the images of all processes."
     )
 
 
 @pytest.mark.parametrize("accumulate", [0, -1, 1.5, True])
-def test_parts_are_counted_from_one(accumulate: Any) -> None:
+def test_accumulate_below_one_is_refused(accumulate: Any) -> None:
     with pytest.raises(OptionError) as caught:
         make_plan(Settings(epochs=1, accumulate=accumulate), of(10))
     assert str(caught.value) == (
@@ -91,16 +97,16 @@ def test_parts_are_counted_from_one(accumulate: Any) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [0, -1, 11, 2.5, True])
-def test_batch_sizes_out_of_range(batch_size: Any) -> None:
+def test_batch_size_out_of_range_is_refused(batch_size: Any) -> None:
     with pytest.raises(OptionError) as caught:
         make_plan(Settings(epochs=1, batch_size=batch_size), of(10))
     whole = isinstance(batch_size, int) and not isinstance(batch_size, bool)
-    wanted = "a batch size of 1 to 10, as there are 10 images" if whole else "batch_size as a whole number"
+    wanted = "batch_size to be between 1 and 10, the number of images" if whole else "batch_size as a whole number"
     assert str(caught.value) == f"Expected {wanted}, but got {batch_size}. Use batch_size=10."
 
 
 @pytest.mark.parametrize("options", [{}, {"epochs": 1, "steps": 1}])
-def test_either_epochs_or_steps(options: dict[str, int]) -> None:
+def test_epochs_and_steps_together_or_neither_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(OptionError) as caught:
         make_plan(Settings(**options), of(10))  # type: ignore[arg-type]
     assert str(caught.value) == (
@@ -111,7 +117,7 @@ def test_either_epochs_or_steps(options: dict[str, int]) -> None:
 
 @pytest.mark.parametrize("name", ["epochs", "steps"])
 @pytest.mark.parametrize("value", [0, -3, 1.5, math.nan, math.inf, True])
-def test_counts_are_whole_and_above_zero(name: str, value: Any) -> None:
+def test_epochs_and_steps_must_be_positive_integers(name: str, value: Any) -> None:
     with pytest.raises(OptionError) as caught:
         make_plan(Settings(**{name: value}), of(10))
     assert (
@@ -121,7 +127,7 @@ def test_counts_are_whole_and_above_zero(name: str, value: Any) -> None:
 
 @pytest.mark.parametrize("name", ["learning_rate", "weight_decay", "clip_norm"])
 @pytest.mark.parametrize("value", [-1e-9, math.nan, math.inf])
-def test_numbers_are_finite_and_not_negative(name: str, value: float) -> None:
+def test_rates_must_be_finite_and_not_negative(name: str, value: float) -> None:
     with pytest.raises(OptionError) as caught:
         make_plan(Settings(epochs=1, **{name: value}), of(10))  # type: ignore[arg-type]
     assert (
@@ -130,26 +136,26 @@ def test_numbers_are_finite_and_not_negative(name: str, value: float) -> None:
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
-def test_warmup_is_a_share(value: float) -> None:
+def test_warmup_must_be_a_fraction(value: float) -> None:
     with pytest.raises(OptionError) as caught:
         make_plan(Settings(epochs=1, warmup=value), of(10))
     assert str(caught.value) == (
-        f"Expected warmup as a number in [0, 1], but got {value}. It is a share of all steps; the default is 0.05."
+        f"Expected warmup as a number in [0, 1], but got {value}. It is a fraction of all steps; the default is 0.05."
     )
 
 
-def test_an_unknown_optimizer_is_named_before_its_rate_is_looked_up() -> None:
+def test_unknown_optimizer_is_refused() -> None:
     with pytest.raises(UnknownNameError, match="name of an optimizer, but got 'adam'") as caught:
         make_plan(Settings(epochs=1, optimizer="adam"), of(10))  # type: ignore[arg-type]
     assert "Did you mean 'adamw'? Known: adamw, sgd, lars." in str(caught.value)
 
 
-def test_an_unknown_optimizer_is_named_also_beside_a_rate() -> None:
+def test_unknown_optimizer_with_learning_rate_is_refused() -> None:
     with pytest.raises(UnknownNameError, match="name of an optimizer, but got 'adam'"):
         make_plan(Settings(epochs=1, optimizer="adam", learning_rate=0.1), of(10))  # type: ignore[arg-type]
 
 
-def test_numbers_of_another_library_can_be_read_back() -> None:
+def test_settings_convert_numpy_numbers() -> None:
     options: Any = {
         "steps": np.int64(3),
         "batch_size": np.int64(4),

@@ -26,15 +26,15 @@ class Regression(Objective):
     def parameter_groups(self) -> list[dict[str, Any]]:
         return parameter_groups(self.module)
 
-    def prepare(self, images: Tensor, labels: Tensor | None, generator: Generator) -> Any:
+    def prepare_batch(self, images: Tensor, labels: Tensor | None, generator: Generator) -> Any:
         return images
 
-    def score(self, batch: Any) -> TaskOutput:
+    def loss(self, batch: Any) -> TaskOutput:
         return TaskOutput((self.module(batch).float() - 1).square().mean(), {})
 
 
-def stepper() -> TrainStep:
-    """A stepper that scales its losses, which a CPU can do, too, though nobody would ask it to."""
+def train_step() -> TrainStep:
+    """Return a step with scaled losses, on the CPU."""
     return TrainStep(Regression(), Settings(optimizer="adamw"), PLAN, torch.device("cpu"), "fp16")
 
 
@@ -42,27 +42,27 @@ def batch(step: int, value: float = 1.0) -> Tensor:
     return value * torch.rand(4, 3, generator=Generator().manual_seed(step))
 
 
-def test_the_scaler_leaves_out_a_step_whose_gradient_is_infinite_and_goes_on() -> None:
-    one = stepper()
-    before = one.trainee.module.weight.clone()  # type: ignore[operator]
-    one.move(0, [batch(0, 1e30)])
-    assert torch.equal(one.trainee.module.weight, before)  # type: ignore[arg-type]
+def test_scaler_skips_a_step_with_infinite_gradient() -> None:
+    one = train_step()
+    before = one.objective.module.weight.clone()  # type: ignore[operator]
+    one.step(0, [batch(0, 1e30)])
+    assert torch.equal(one.objective.module.weight, before)  # type: ignore[arg-type]
     assert one.scaler.get_scale() == 2**15
-    one.move(1, [batch(1)])
-    assert not torch.equal(one.trainee.module.weight, before)  # type: ignore[arg-type]
+    one.step(1, [batch(1)])
+    assert not torch.equal(one.objective.module.weight, before)  # type: ignore[arg-type]
 
 
-def test_the_scaler_comes_back_with_all_else_that_the_next_step_depends_on() -> None:
-    whole, stopped, resumed = stepper(), stepper(), stepper()
+def test_state_dict_restores_scaler_and_optimizer() -> None:
+    whole, stopped, resumed = train_step(), train_step(), train_step()
     for step in range(6):
-        whole.move(step, [batch(step, 1e30 if step == 1 else 1.0)])
+        whole.step(step, [batch(step, 1e30 if step == 1 else 1.0)])
         if step < 3:
-            stopped.move(step, [batch(step, 1e30 if step == 1 else 1.0)])
+            stopped.step(step, [batch(step, 1e30 if step == 1 else 1.0)])
     resumed.load_state_dict(stopped.state_dict())
     for step in range(3, 6):
-        resumed.move(step, [batch(step)])
+        resumed.step(step, [batch(step)])
     assert resumed.scaler.state_dict() == whole.scaler.state_dict()
     assert resumed.scaler.get_scale() < 2**16  # halved before the stop
     assert resumed.scaler.state_dict()["_growth_tracker"] > 0
-    for name, value in whole.trainee.module.state_dict().items():
-        assert torch.equal(resumed.trainee.module.state_dict()[name], value)
+    for name, value in whole.objective.module.state_dict().items():
+        assert torch.equal(resumed.objective.module.state_dict()[name], value)

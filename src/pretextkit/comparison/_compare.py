@@ -14,8 +14,8 @@ from pretextkit.comparison._setup import ExperimentSetup
 from pretextkit.contracts import Backbone
 from pretextkit.data import ImagesLike, LabeledLike
 from pretextkit.evaluation._finetune import FinetuneOptions
+from pretextkit.training import PretrainOptions
 from pretextkit.training._hardware import Precision
-from pretextkit.training._options import PretrainOptions
 
 __all__ = ["compare"]
 

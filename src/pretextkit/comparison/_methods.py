@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from pretextkit._fingerprint import digest, plain_attributes
 from pretextkit._seeding import seeded
 from pretextkit.comparison import _cost
 from pretextkit.comparison._setup import ExperimentSetup
@@ -21,9 +22,8 @@ from pretextkit.evaluation._finetune import FinetuneOptions, freeze_and_finetune
 from pretextkit.models.heads import LinearHead
 from pretextkit.registries import backbones, pretext_tasks
 from pretextkit.training._hardware import resolve_device
-from pretextkit.training._identity import digest, plain_attributes
-from pretextkit.training._normalization import sample_images, unmeasured_normalizations
 from pretextkit.training._pretrain import pretrain
+from pretextkit.training._sampler import sample_images, unmeasured_normalizations
 
 __all__ = ["Method", "TaskFactory", "TrainedBackbone", "build_methods"]
 

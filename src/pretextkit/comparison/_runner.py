@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from pretextkit._atomic import write_json
+from pretextkit._fingerprint import differences
 from pretextkit._seeding import seeded
 from pretextkit.comparison._methods import Method
 from pretextkit.comparison._resources import peak_memory, reset_peak_memory
@@ -23,7 +24,6 @@ from pretextkit.evaluation._knn import knn_probe
 from pretextkit.evaluation._linear_probe import ProbeResult, linear_probe
 from pretextkit.models.heads import LinearHead
 from pretextkit.training._hardware import resolve_device
-from pretextkit.training._identity import differences
 from pretextkit.training._progress import Progress, progress_for
 
 __all__ = ["RunFiles", "run_all"]

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from pretextkit._fingerprint import digest
 from pretextkit._validation._data import check_classes
 from pretextkit._validation._options import check_float, check_int, check_sequence
 from pretextkit.data import ImagesLike, LabeledLike, as_source
@@ -19,9 +20,8 @@ from pretextkit.errors import OptionError, unknown_name
 from pretextkit.evaluation._features import pool_sides
 from pretextkit.evaluation._finetune import FinetuneOptions
 from pretextkit.evaluation._labels import check_classes_seen, labeled_rows
+from pretextkit.training import PretrainOptions
 from pretextkit.training._hardware import Precision, resolve_device, resolve_precision
-from pretextkit.training._identity import digest, fingerprint
-from pretextkit.training._options import PretrainOptions
 
 __all__ = ["ExperimentSetup"]
 
@@ -144,7 +144,7 @@ class ExperimentSetup:
         return {
             "train": f"{len(every)} images {digest([every.images, train.images, _labels(train)])}",
             "test": f"{len(self.test_images)} images {digest([test.images, _labels(test)])}",
-            "images": "those of train" if own else f"{len(self.source)} images {fingerprint(self.source)}",
+            "images": "those of train" if own else f"{len(self.source)} images {self.source.fingerprint()}",
         }
 
     def _check_options(self) -> None:

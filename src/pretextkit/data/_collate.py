@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +12,7 @@ from pretextkit._validation._data import check_images, check_labels
 from pretextkit.data._image_conversion import image_tensor
 from pretextkit.errors import ShapeError
 
-__all__ = ["ImageBatch", "Split", "collate", "concat", "image_and_label", "image_only", "uint8_or_float32"]
+__all__ = ["ImageBatch", "Split", "collate", "concat", "image_and_label", "image_only", "rebatch", "uint8_or_float32"]
 
 Split = Callable[[Any], tuple[Any, Any]]
 """How an item becomes an image (or a batch of them) and its label, or None."""
@@ -67,6 +67,31 @@ def concat(held: ImageBatch | None, more: ImageBatch) -> ImageBatch:
         return more
     labels = None if held.labels is None or more.labels is None else torch.cat([held.labels, more.labels])
     return ImageBatch(torch.cat([held.images, more.images]), labels)
+
+
+def rebatch(stream: Iterator[ImageBatch], sizes: Iterable[int]) -> Iterator[ImageBatch]:
+    """Cut a stream of batches into batches of ``sizes`` images.
+
+    Where the stream ends, the last batch may be smaller.
+
+    Example:
+        >>> stream = iter([ImageBatch(torch.zeros(4, 1, 2, 2), None)] * 2)
+        >>> [len(batch.images) for batch in rebatch(stream, [3, 3, 3])]
+        [3, 3, 2]
+    """
+    buffer: ImageBatch | None = None
+    for size in sizes:
+        while buffer is None or len(buffer.images) < size:
+            more = next(stream, None)
+            if more is None:
+                if buffer is not None:
+                    yield buffer
+                return
+            buffer = concat(buffer, more)
+        labels = buffer.labels
+        yield ImageBatch(buffer.images[:size], None if labels is None else labels[:size])
+        rest = buffer.images[size:]
+        buffer = ImageBatch(rest, None if labels is None else labels[size:]) if len(rest) else None
 
 
 def uint8_or_float32(images: Tensor) -> Tensor:

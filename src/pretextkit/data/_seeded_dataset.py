@@ -1,15 +1,13 @@
-"""Random transforms that draw the same wherever, and after whatever, a batch is read."""
+"""Make random transforms depend only on the seed and the batch."""
 
 from __future__ import annotations
 
-import hashlib
-import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch.utils.data import Dataset
+
+from pretextkit._seeding import hash_seed, seeded_everywhere
 
 __all__ = ["SeededDataset"]
 
@@ -26,6 +24,7 @@ class SeededDataset(Dataset[Any]):
         seed: Another seed gives each batch other draws.
 
     Example:
+        >>> import torch
         >>> class Noise(Dataset[torch.Tensor]):
         ...     def __getitem__(self, index):
         ...         return torch.rand(1)
@@ -40,23 +39,6 @@ class SeededDataset(Dataset[Any]):
     def __getitems__(self, indices: Sequence[int]) -> Sequence[Any]:
         """Read one batch: what a DataLoader calls."""
         many = getattr(self.dataset, "__getitems__", None)
-        digest = hashlib.blake2b(f"{self.seed}/{list(indices)}".encode(), digest_size=8).digest()
-        with _seeded(int.from_bytes(digest, "big") >> 1):
+        with seeded_everywhere(hash_seed(self.seed, list(indices))):
             items: Sequence[Any] = many(indices) if many else [self.dataset[index] for index in indices]
             return items
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    import numpy
-
-    python, legacy = random.getstate(), numpy.random.get_state()  # noqa: NPY002 - what data sets draw from
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        random.seed(seed)
-        numpy.random.seed(seed % 2**32)  # noqa: NPY002
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            numpy.random.set_state(legacy)  # noqa: NPY002

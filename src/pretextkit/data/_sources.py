@@ -10,19 +10,34 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor
-from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    DistributedSampler,
+    IterableDataset,
+    SequentialSampler,
+)
 
+from pretextkit._fingerprint import describe_images
+from pretextkit._seeding import derived_seed, seeded
 from pretextkit._validation._data import check_images, check_labels
 from pretextkit._validation._options import check_int
-from pretextkit.data._collate import ImageBatch, Split, collate, concat, image_and_label, image_only, uint8_or_float32
+from pretextkit.data._collate import ImageBatch, Split, collate, image_and_label, image_only, rebatch, uint8_or_float32
 from pretextkit.data._seeded_dataset import SeededDataset
-from pretextkit.errors import DataError
+from pretextkit.errors import DataError, OptionError
 
 __all__ = ["DatasetImages", "ImageSource", "LoaderImages", "TensorImages"]
 
+_FINGERPRINT_IMAGES = 8
+"""Images that the fingerprint of a source describes."""
+
 
 class ImageSource(ABC):
-    """Images that can be read in batches."""
+    """Images that can be read in batches.
+
+    A subclass must have a length and :meth:`batches`; the other methods and properties have defaults.
+    """
 
     @abstractmethod
     def __len__(self) -> int:
@@ -40,6 +55,56 @@ class ImageSource(ABC):
     def without_labels(self) -> ImageSource:
         """Give the same images as a source that has no labels; pretextkit's own sources then do not look at them."""
         return _Unlabeled(self)
+
+    @property
+    def decides_order(self) -> bool:
+        """Whether the source decides the order of its images and ignores the indices."""
+        return False
+
+    @property
+    def splits_itself(self) -> bool:
+        """Whether each process and worker reads its own part of the images."""
+        return False
+
+    @property
+    def fixed_order(self) -> bool:
+        """Whether the source gives the same order in every epoch."""
+        return False
+
+    @property
+    def preferred_batch_size(self) -> int | None:
+        """Batch size that the source was built with; ``None`` without one."""
+        return None
+
+    @property
+    def copied_generator(self) -> str | None:
+        """Name of a data set whose workers copy its own random generator; ``None`` without such a data set."""
+        return None
+
+    def fingerprint(self) -> str | None:
+        """Describe the first images; ``None`` if the order or the content may differ between two readings."""
+        if self.decides_order:
+            return None
+        one, other = self._describe_first(), self._describe_first()
+        return one if one == other else None
+
+    def check_unsplit(self) -> None:  # noqa: B027 - most sources have nothing to check
+        """Refuse a source of which each process would read a part of its part.
+
+        Raises:
+            OptionError: Another tool splits the images among the processes.
+        """
+
+    def in_memory(self) -> TensorImages:
+        """Read all images, and labels if there are any, into one tensor."""
+        batches = list(self.in_order(256))
+        labels = [batch.labels for batch in batches if batch.labels is not None]
+        return TensorImages(torch.cat([batch.images for batch in batches]), torch.cat(labels) if labels else None)
+
+    def _describe_first(self) -> str:
+        with seeded(derived_seed(0, "identity")):  # random transforms draw from the global generator
+            first = torch.arange(min(_FINGERPRINT_IMAGES, len(self)))
+            return describe_images(next(iter(self.batches([first]))).images)
 
 
 class TensorImages(ImageSource):
@@ -79,6 +144,10 @@ class TensorImages(ImageSource):
         other = copy(self)
         other.labels = None
         return other
+
+    def in_memory(self) -> TensorImages:
+        """Give the source itself."""
+        return self
 
 
 class DatasetImages(ImageSource):
@@ -133,6 +202,20 @@ class DatasetImages(ImageSource):
         )
         return iter(loader)
 
+    @property
+    def copied_generator(self) -> str | None:
+        """Name of a data set whose workers copy its own random generator; ``None`` without such a data set.
+
+        In this process, draws from such a generator differ from one reading to the next. In each epoch's workers they
+        are the same.
+        """
+        if self.workers == 0:
+            return None
+        here = copy(self)
+        here.workers = 0
+        copied = here.fingerprint() is None and self.fingerprint() is not None
+        return type(self.dataset).__name__ if copied else None
+
     def without_labels(self) -> DatasetImages:
         """Give the same images as a source that has no labels: whatever else an item has is not looked at."""
         other = copy(self)
@@ -176,15 +259,35 @@ class LoaderImages(ImageSource):
 
     def batches(self, order: Sequence[Tensor]) -> Iterator[ImageBatch]:
         """Read one batch of ``len(indices)`` images for each ``indices`` in ``order``."""
-        stream = self._stream() if len(order) else iter(())
-        held: ImageBatch | None = None
-        for indices in order:
-            while held is None or len(held.images) < len(indices):
-                held = concat(held, next(stream))
-            labels = None if held.labels is None else held.labels[: len(indices)]
-            yield ImageBatch(held.images[: len(indices)], labels)
-            rest = held.images[len(indices) :]
-            held = ImageBatch(rest, None if held.labels is None else held.labels[len(indices) :]) if len(rest) else None
+        return rebatch(self._stream(), map(len, order))
+
+    @property
+    def decides_order(self) -> bool:
+        """Whether the source decides the order of its images: always."""
+        return True
+
+    @property
+    def fixed_order(self) -> bool:
+        """Whether the loader does not shuffle."""
+        return isinstance(self.loader.sampler, SequentialSampler)
+
+    @property
+    def preferred_batch_size(self) -> int | None:
+        """Batch size of the loader."""
+        return self.batch_size
+
+    def check_unsplit(self) -> None:  # noqa: B027 - most sources have nothing to check
+        """Refuse a loader with a ``DistributedSampler``.
+
+        Raises:
+            OptionError: The loader gives a part of the images only.
+        """
+        if isinstance(self.loader.sampler, DistributedSampler):
+            raise OptionError(
+                "the same full loader on every process, because each process takes its own rows of every batch",
+                got="a DistributedSampler",
+                fix="Pass the data set itself, and workers=...: each process then reads its own rows only.",
+            )
 
     def without_labels(self) -> LoaderImages:
         """Give the same images as a source that has no labels: whatever else a batch has is not looked at."""
@@ -207,6 +310,8 @@ class LoaderImages(ImageSource):
 
 
 class _Unlabeled(ImageSource):
+    """A source without its labels."""
+
     def __init__(self, source: ImageSource) -> None:
         self.source = source
 
@@ -215,6 +320,32 @@ class _Unlabeled(ImageSource):
 
     def batches(self, order: Sequence[Tensor]) -> Iterator[ImageBatch]:
         return (batch._replace(labels=None) for batch in self.source.batches(order))
+
+    @property
+    def decides_order(self) -> bool:
+        return self.source.decides_order
+
+    @property
+    def splits_itself(self) -> bool:
+        return self.source.splits_itself
+
+    @property
+    def fixed_order(self) -> bool:
+        return self.source.fixed_order
+
+    @property
+    def preferred_batch_size(self) -> int | None:
+        return self.source.preferred_batch_size
+
+    @property
+    def copied_generator(self) -> str | None:
+        return self.source.copied_generator
+
+    def fingerprint(self) -> str | None:
+        return self.source.fingerprint()
+
+    def check_unsplit(self) -> None:  # noqa: B027 - most sources have nothing to check
+        self.source.check_unsplit()
 
 
 def _count(loader: DataLoader[Any]) -> int:

@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from pretextkit._validation._options import check_int
-from pretextkit.data._collate import ImageBatch, Split, collate, concat, image_and_label, image_only
+from pretextkit.data._collate import ImageBatch, Split, collate, image_and_label, image_only, rebatch
 from pretextkit.data._sources import ImageSource
 from pretextkit.errors import DataError
 
@@ -82,7 +82,17 @@ class StreamImages(ImageSource):
             collate_fn=partial(collate, self._split),
             generator=Generator().manual_seed(seed),
         )
-        return _cut(_parts(loader), [len(indices) for indices in order])
+        return rebatch(_parts(loader), map(len, order))
+
+    @property
+    def decides_order(self) -> bool:
+        """Whether the source decides the order of its images: always."""
+        return True
+
+    @property
+    def splits_itself(self) -> bool:
+        """Whether each process and worker reads its own part of the images: always."""
+        return True
 
     def without_labels(self) -> StreamImages:
         """Give the same images as a source that has no labels: whatever else an item has is not looked at."""
@@ -134,20 +144,3 @@ def _parts(loader: DataLoader[ImageBatch]) -> Iterator[ImageBatch]:
                 raise DataError("another part of the stream for each worker", got="the same images", fix=SPLIT_ADVICE)
             heads.append(batch.images)
         yield batch
-
-
-def _cut(stream: Iterator[ImageBatch], sizes: list[int]) -> Iterator[ImageBatch]:
-    """Join what several workers left over at their ends, and cut it to size."""
-    held: ImageBatch | None = None
-    for size in sizes:
-        while held is None or len(held.images) < size:
-            more = next(stream, None)
-            if more is None:
-                if held is not None:
-                    yield held
-                return
-            held = concat(held, more)
-        labels = held.labels
-        yield ImageBatch(held.images[:size], None if labels is None else labels[:size])
-        rest = held.images[size:]
-        held = ImageBatch(rest, None if labels is None else labels[size:]) if len(rest) else None

@@ -1,4 +1,4 @@
-"""Drawing for a share of a batch what the whole batch would have drawn there."""
+"""Draw for a slice of a batch the numbers that the full batch would draw."""
 
 from __future__ import annotations
 
@@ -15,49 +15,54 @@ FACTORIES: tuple[Callable[..., Tensor], ...] = (torch.rand, torch.randn, torch.r
 
 
 class BatchSlice(NamedTuple):
-    """A part of a batch that is cut into parts of one size."""
+    """One of the equal parts of a batch."""
 
     part: int
     parts: int
 
-    def rows(self, whole: int) -> slice:
-        """Give this part's rows of ``whole`` rows.
+    def rows(self, batch_size: int) -> slice:
+        """Return the rows of this part in a batch of ``batch_size`` rows.
 
         Example:
             >>> BatchSlice(1, 4).rows(12)
             slice(3, 6, None)
         """
-        size = whole // self.parts
+        size = batch_size // self.parts
         return slice(self.part * size, (self.part + 1) * size)
 
 
 class SlicedRandom(TorchFunctionMode):
-    """Inside of it, what is drawn from a generator for a part of a batch is what the whole batch draws there.
+    """Context in which a slice of a batch draws its rows of the full batch's random numbers.
 
-    Views then do not depend on how many processes, or parts one after the other, make them. A draw with a row (or
-    several, one after another) for each image is made for the whole batch, by ``torch.rand``, ``torch.randn`` or
-    ``torch.randint``, and this part's rows are kept: numbers for the whole batch cost little beside pixels for a part.
-    Any other draw comes from a generator of the part's own, so that no two parts ever draw the same.
+    The views of an image then do not depend on how many processes, or parts one after the other, make them. In a draw
+    by ``torch.rand``, ``torch.randn`` or ``torch.randint`` with a row (or several consecutive rows) for each image,
+    numbers are drawn for the full batch and the rows of this slice are kept. Numbers for the full batch cost little
+    beside the pixels of a slice.
+
+    All other draws from ``generator`` use the slice's own generator, so no two slices draw the same numbers, but they
+    are not the numbers of the full batch. Such draws are: ``torch.randperm``; ``torch.normal``; methods in place, such
+    as ``Tensor.uniform_`` and ``Tensor.normal_``; and sizes that are no multiple of the number of images. A task that
+    must train alike on any number of processes draws its random numbers per image, by the three functions above.
 
     Args:
-        generator: That of the whole batch, freshly seeded.
-        own: The part's own generator.
-        share: Which part.
-        images: How many images the part has.
+        generator: Freshly seeded generator of the full batch.
+        own: Generator of this slice.
+        batch_slice: The slice.
+        images: Number of images in the slice.
 
     Example:
-        >>> def draw(share, images):
-        ...     generator, own = torch.Generator().manual_seed(0), torch.Generator().manual_seed(share.part)
-        ...     with SlicedRandom(generator, own, share, images):
+        >>> def draw(batch_slice, images):
+        ...     generator, own = torch.Generator().manual_seed(0), torch.Generator().manual_seed(batch_slice.part)
+        ...     with SlicedRandom(generator, own, batch_slice, images):
         ...         return torch.rand(images, generator=generator)
         >>> parts = [draw(BatchSlice(part, 2), 3) for part in range(2)]
         >>> torch.equal(torch.cat(parts), draw(BatchSlice(0, 1), 6))
         True
     """
 
-    def __init__(self, generator: Generator, own: Generator, share: BatchSlice, images: int) -> None:
+    def __init__(self, generator: Generator, own: Generator, batch_slice: BatchSlice, images: int) -> None:
         super().__init__()
-        self.generator, self.own, self.share, self.images = generator, own, share, images
+        self.generator, self.own, self.slice, self.images = generator, own, batch_slice, images
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -69,13 +74,13 @@ class SlicedRandom(TorchFunctionMode):
             bounds, size = _bounds_and_size(args, kwargs)
             if size and size[0] and size[0] % self.images == 0:
                 rest = {name: value for name, value in kwargs.items() if name != "size"}
-                whole: Tensor = func(*bounds, size=(size[0] * self.share.parts, *size[1:]), **rest)
-                return whole[self.share.rows(len(whole))]
+                full: Tensor = func(*bounds, size=(size[0] * self.slice.parts, *size[1:]), **rest)
+                return full[self.slice.rows(len(full))]
         return func(*args, **{**kwargs, "generator": self.own})
 
 
 def _bounds_and_size(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], tuple[int, ...]]:
-    """Tell the size, which may be one argument or several, from what comes before it."""
+    """Split the positional arguments into bounds and the size, which may be one argument or several."""
     if "size" in kwargs:
         return args, tuple(kwargs["size"])
     if args and not isinstance(args[-1], int):

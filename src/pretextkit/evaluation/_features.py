@@ -19,7 +19,7 @@ from pretextkit.errors import DataError, ShapeError
 from pretextkit.evaluation._capture import Layers, Model, capture_layers
 from pretextkit.evaluation._labels import labeled_rows
 from pretextkit.evaluation._storage import FeatureStore, row_slices
-from pretextkit.training._hardware import Precision, resolve_precision
+from pretextkit.training._hardware import Precision, autocast_for, resolve_precision
 
 __all__ = ["Features", "Layers", "Model", "check_widths", "extract_features", "labeled_features", "pool_sides"]
 
@@ -162,8 +162,7 @@ def _extract(
     sides = pool_sides(pool)
     batch_size = check_int("batch_size", batch_size, fix="The default is 256.")
     device = module_device(model)
-    exact = resolve_precision(precision, device)
-    autocast = torch.autocast(device.type, torch.float16 if exact == "fp16" else torch.bfloat16, exact != "fp32")
+    autocast = autocast_for(device, resolve_precision(precision, device))
     count, batches = _batches(images, batch_size)
     features: dict[str, Tensor] = {}
     labels: list[Tensor] = []

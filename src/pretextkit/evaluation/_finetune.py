@@ -18,15 +18,15 @@ from pretextkit.contracts import as_float
 from pretextkit.data import LabeledLike
 from pretextkit.data._sources import ImageSource, TensorImages
 from pretextkit.errors import OptionError, unknown_name
-from pretextkit.evaluation._classifier import Augmentation, Classifier, ClassifierObjective, FeatureRows, HeadObjective
+from pretextkit.evaluation._classifier import Classifier, FeatureRows
 from pretextkit.evaluation._features import extract_features
 from pretextkit.evaluation._labels import check_classes_seen, labeled_images
 from pretextkit.training._hardware import Precision, resolve_device, resolve_precision
 from pretextkit.training._history import History
 from pretextkit.training._loop import train as run_training
-from pretextkit.training._normalization import sample_images, unmeasured_normalizations
-from pretextkit.training._objectives import Objective
+from pretextkit.training._objectives import Augmentation, ClassifierObjective, HeadObjective, Objective
 from pretextkit.training._optim import OptimizerName
+from pretextkit.training._sampler import sample_images, unmeasured_normalizations
 from pretextkit.training._settings import Settings, check_batch_norm, make_plan
 
 __all__ = ["FinetuneOptions", "FinetuneResult", "Trainable", "freeze_and_finetune"]
@@ -162,8 +162,7 @@ def freeze_and_finetune(
         seed=seed,
     )
     phases = _phases(settings, head_epochs, trained)
-    for phase, _ in phases:
-        make_plan(phase, source)  # refuses invalid settings before anything changes
+    plans = [make_plan(phase, source) for phase, _ in phases]  # refuses invalid settings before anything changes
     check_batch_norm(batch_size, [head], "head")
     check_batch_norm(batch_size, trained, "backbone")
     resolve_precision(precision, resolve_device(device))
@@ -176,14 +175,14 @@ def freeze_and_finetune(
             module.train()
             for normalization in unmeasured_normalizations(module):
                 normalization.measure(sample_images(source, seed).to(normalization.mean.device))
-        for phase, modules in phases:
-            trainee: Objective
+        for (phase, modules), plan in zip(phases, plans, strict=True):
+            objective: Objective
             inputs: ImageSource
             if modules or augment is not None:
-                trainee, inputs = ClassifierObjective(classifier, modules, augment, classes, layer_decay), source
+                objective, inputs = ClassifierObjective(classifier, modules, augment, classes, layer_decay), source
             else:  # the features never change: extract them once
-                trainee, inputs = HeadObjective(head, classes), _features_of(backbone, source, precision)
-            run = run_training(trainee, inputs, phase, title="Classifier", progress=progress)
+                objective, inputs = HeadObjective(head, classes), _features_of(backbone, source, precision)
+            run = run_training(objective, inputs, phase, plan, title="Classifier", progress=progress)
             rows += _shift_rows(run.history, rows, seconds)
             seconds += run.seconds
     classifier.eval()
@@ -212,13 +211,14 @@ def _restored(backbone: nn.Module, classifier: Classifier) -> Iterator[None]:
             module.training = mode
 
 
-def _check_fit(trainee: ClassifierObjective, source: TensorImages, seed: int) -> None:
+def _check_fit(objective: ClassifierObjective, source: TensorImages, seed: int) -> None:
     """Compute the loss of one image, to refuse a head that does not fit before anything changes."""
     images, labels = next(iter(source.batches([torch.tensor([0])])))
     assert labels is not None
-    device = module_device(trainee.module)
-    with evaluation_mode(trainee.module):
-        trainee.score(trainee.prepare(as_float(images.to(device)), labels.to(device), derived_generator(seed, "try")))
+    device = module_device(objective.module)
+    with evaluation_mode(objective.module):
+        generator = derived_generator(seed, "try")
+        objective.loss(objective.prepare_batch(as_float(images.to(device)), labels.to(device), generator))
 
 
 def _shift_rows(history: History, previous: Sequence[Mapping[str, float]], seconds: float) -> list[dict[str, float]]:

@@ -21,7 +21,7 @@ from pretextkit.errors import DataError
 from pretextkit.evaluation._capture import Layers, Model, Reader, capture_maps
 from pretextkit.evaluation._segmentation_heads import LinearMapHead, MapHead, fit_map_head, upsampled
 from pretextkit.metrics._segmentation import segmentation_metrics
-from pretextkit.training._hardware import Precision, resolve_precision
+from pretextkit.training._hardware import Precision, autocast_for, resolve_precision
 
 __all__ = ["SegmentationResult", "SegmentationScore", "segmentation_probe"]
 
@@ -195,8 +195,7 @@ def segmentation_probe(
 @contextmanager
 def _map_reader(model: Model, layers: Layers, precision: Precision) -> Iterator[Reader]:
     device = module_device(model)
-    exact = resolve_precision(precision, device)
-    autocast = torch.autocast(device.type, torch.float16 if exact == "fp16" else torch.bfloat16, exact != "fp32")
+    autocast = autocast_for(device, resolve_precision(precision, device))
     with evaluation_mode(model), capture_maps(model, layers) as read:
 
         def read_images(images: Tensor) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from pretextkit._seeding import seeded
+from pretextkit._seeding import seeded_everywhere
 from pretextkit.contracts import PretextTask, TaskOutput
 from pretextkit.testing._runner import require
 from pretextkit.testing._toys import toy_images
@@ -44,21 +44,13 @@ def generator(seed: int) -> Generator:
 
 @contextmanager
 def global_seed(seed: int) -> Iterator[None]:
-    """Seed the global RNGs of torch, numpy and Python, and restore them afterwards.
+    """Seed the global RNGs of torch, NumPy and Python, and restore them afterwards.
 
     A task may draw from any of the three by mistake, unlike the library, which only needs torch's.
     """
-    import numpy as np
-
-    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002 - the global RNG is meant
-    with seeded(seed):
-        np.random.seed(seed)  # noqa: NPY002
-        random.seed(seed)
-        try:
-            yield
-        finally:
-            np.random.set_state(numpy_state)  # noqa: NPY002
-            random.setstate(python_state)
+    with seeded_everywhere(seed):
+        torch.manual_seed(seed)  # also seeds the accelerators, which are not restored
+        yield
 
 
 def global_rng_states() -> dict[str, bytes]:

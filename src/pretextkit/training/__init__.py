@@ -1,14 +1,16 @@
-"""What pretraining and fine-tuning are made of."""
+"""Training: settings, objectives, the loop, checkpoints and monitors; ``_loop.py`` begins with a map."""
 
 from pretextkit.training._hardware import Precision, resolve_device, resolve_precision
 from pretextkit.training._history import History
 from pretextkit.training._optim import LARS, OptimizerName, build_optimizer, parameter_groups, warmup_cosine
+from pretextkit.training._pretrain import PretrainOptions
 
 __all__ = [
     "LARS",
     "History",
     "OptimizerName",
     "Precision",
+    "PretrainOptions",
     "build_optimizer",
     "parameter_groups",
     "resolve_device",

@@ -1,9 +1,10 @@
-"""Checkpoints: written whole or not at all, verified, and read without running anything in them."""
+"""Checkpoints, written atomically, verified on reading, and loaded without executing code."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,13 +13,17 @@ from typing import Any, BinaryIO, cast
 import torch
 
 from pretextkit._atomic import atomic_write
+from pretextkit._fingerprint import differences
+from pretextkit.distributed._strategy import Strategy
 from pretextkit.errors import CheckpointError
-from pretextkit.training._identity import differences
+from pretextkit.training._history import Recorder
+from pretextkit.training._monitors import diverged
+from pretextkit.training._step import TrainStep
 
-__all__ = ["load_checkpoint", "require_writable", "save_checkpoint"]
+__all__ = ["RunCheckpoints", "check_finite_weights", "load_checkpoint", "require_writable", "save_checkpoint"]
 
 FORMAT = 2
-"""Since 2, a checksum follows the archive that ``torch.save`` writes, and which ``torch.load`` reads all the same."""
+"""Since format 2, a checksum follows the archive of ``torch.save``; ``torch.load`` ignores it."""
 
 NAME, PREVIOUS, DAMAGED = "checkpoint.pt", "checkpoint.previous.pt", "checkpoint.damaged.pt"
 MARK = b"pretextkit sha256 "
@@ -26,17 +31,17 @@ TRAILER = len(MARK) + hashlib.sha256().digest_size
 
 
 def save_checkpoint(folder: Path, state: Mapping[str, Any], identity: Mapping[str, Any]) -> Path:
-    """Write ``folder/checkpoint.pt``, keeping the one before as ``checkpoint.previous.pt``.
+    """Write ``folder/checkpoint.pt``, and keep the previous checkpoint as ``checkpoint.previous.pt``.
 
-    The file is complete on the disk before it takes the name, so that a crash leaves the old one or the new one.
+    The file is complete on the disk before it takes its name: a crash leaves the old checkpoint or the new one.
 
     Args:
-        folder: Made if it is not there.
+        folder: Folder, made if it does not exist.
         state: Tensors, numbers, strings, lists and dicts.
-        identity: What a run must share to go on from here.
+        identity: Identity of the run; only a run with an equal identity can resume.
 
     Raises:
-        OSError: The system could not write it (the disk is full, say); what was there stays.
+        OSError: The system could not write the file, for example to a full disk; existing checkpoints stay.
     """
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / NAME
@@ -44,17 +49,17 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any], identity: Mapping[st
         hashed = _HashedFile(file)
         try:
             torch.save({"format": FORMAT, "identity": dict(identity), "state": dict(state)}, cast(BinaryIO, hashed))
-        except RuntimeError as error:  # closing its archive, torch hides why it could not be written
+        except RuntimeError as error:  # torch hides the OSError when it closes its archive
             raise hashed.failure or error from None
         file.write(MARK + hashed.hash.digest())
     return target
 
 
 def load_checkpoint(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Read the newest intact checkpoint of ``folder``, or None where there is none.
+    """Read the newest intact checkpoint of ``folder``; ``None`` if there is no checkpoint.
 
     Raises:
-        CheckpointError: No checkpoint is intact, the newest is of a later format, or it belongs to another run.
+        CheckpointError: No checkpoint is intact, or the newest has a later format or belongs to another run.
     """
     found = [path for path in (folder / NAME, folder / PREVIOUS) if path.exists()]
     problems = []
@@ -62,43 +67,140 @@ def load_checkpoint(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any]
         try:
             content = _read_intact(path)
             version, saved, state = content["format"], content["identity"], content["state"]
-        except Exception as error:  # a damaged file can fail in any way: zip, pickle, struct, key
+        except Exception as error:  # a damaged file can raise any error: zip, pickle, struct, key
             problems.append(f"{path} ({type(error).__name__})")
             continue
         if problems:
-            warnings.warn(f"The checkpoint {problems[0]} is damaged; going on from {path}.", stacklevel=2)
-            os.replace(folder / NAME, folder / DAMAGED)  # so that the next one does not push out the intact one
+            warnings.warn(f"The checkpoint {problems[0]} is damaged; training resumes from {path}.", stacklevel=2)
+            os.replace(folder / NAME, folder / DAMAGED)  # else the next checkpoint would replace the intact one
         _require_same(path, version, saved, identity)
         return dict(state)
     if problems:
         raise CheckpointError(
             "an intact checkpoint",
-            got=f"only damaged ones: {', '.join(problems)}",
-            fix="Restore them from a copy, or remove them to start again.",
+            got=f"damaged files only: {', '.join(problems)}",
+            fix="Restore a file from a copy, or remove the files to start again.",
         )
     return None
 
 
 def require_writable(folder: Path) -> None:
-    """Refuse a folder that cannot be written to, or made; make nothing yet.
+    """Refuse a folder that cannot be made or written to. The folder is not made yet.
 
     Raises:
-        CheckpointError: It is a file, or the system says that it may not be written to.
+        CheckpointError: The folder is a file, or there is no permission to write.
 
     Example:
         >>> require_writable(Path("run"))
     """
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
         raise CheckpointError(
-            f"a folder {folder} that can be written to",
-            got="no write permission" if there.is_dir() else f"a file {there}",
+            f"a writable folder {folder}",
+            got="no write permission" if existing.is_dir() else f"a file {existing}",
             fix="Name another folder.",
         )
 
 
+class RunCheckpoints:
+    """Checkpoints of one run: resumed once, saved when due. Only rank 0 reads and writes.
+
+    Args:
+        folder: Folder of the checkpoint and of ``history.csv``; ``None`` saves nothing.
+        interval: Seconds between two checkpoints.
+        identity: Identity of the run.
+        strategy: How the processes train the module.
+    """
+
+    def __init__(
+        self, folder: str | Path | None, interval: float, identity: Mapping[str, Any], strategy: Strategy
+    ) -> None:
+        self.folder = None if folder is None else Path(folder)
+        self.interval, self.identity, self.strategy, self.group = interval, identity, strategy, strategy.group
+        self.writes = self.folder is not None and self.group.is_first
+        self.saved = time.monotonic()
+        self.saves_together = False
+
+    def resume(self, train_step: TrainStep) -> tuple[int, dict[str, Any]]:
+        """Load the newest checkpoint, if there is one, on every process.
+
+        Returns:
+            The number of steps done, and the arguments of the run's ``Recorder``.
+        """
+        state = self.group.broadcast_object(self._read)
+        if state is not None:
+            train_step.load_state_dict(state)
+        self.saves_together = self.strategy.saves_together and self.group.all_reduce_max(self.folder is not None) > 0
+        self.saved = time.monotonic()
+        return (
+            (0, {}) if state is None else (state["step"], {name: state[name] for name in ("rows", "open", "seconds")})
+        )
+
+    def due(self, last: bool, synchronized: bool) -> bool:
+        """Return whether to save now: at the end, or when the interval is over.
+
+        Args:
+            last: Whether the run ends or stops after this step.
+            synchronized: Whether all processes reach this call in this step.
+        """
+        due = last or time.monotonic() - self.saved > self.interval
+        if self.saves_together:  # all take part, or some would wait forever
+            due = synchronized and self.group.all_reduce_max(due) > 0
+        return due and (self.writes or self.saves_together)
+
+    def save(self, done: int, train_step: TrainStep, recorder: Recorder, last: bool) -> None:
+        """Save the run after ``done`` steps.
+
+        Raises:
+            DivergenceError: A weight is not finite.
+            CheckpointError: The last checkpoint could not be written. For others there is a warning.
+        """
+        check_finite_weights(self.strategy, done)
+        weights = train_step.state_dict()
+        if self.folder is not None and self.writes:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                # The history first: nobody would write it again after a checkpoint that says that the run is complete.
+                recorder.history.save_csv(self.folder / "history.csv")
+                save_checkpoint(self.folder, {**weights, "step": done, **recorder.state_dict()}, self.identity)
+            except OSError as error:
+                self._report(error, done, last)
+        self.saved = time.monotonic()
+
+    def _read(self) -> dict[str, Any] | None:
+        if self.folder is None:
+            return None
+        require_writable(self.folder)  # now, not after ten hours
+        return load_checkpoint(self.folder, self.identity)
+
+    def _report(self, error: OSError, done: int, last: bool) -> None:
+        if last:
+            raise CheckpointError(
+                f"a writable folder {self.folder}",
+                got=str(error),
+                fix="Free some space and repeat the call: it resumes from the previous checkpoint, if there is one. "
+                f"The weights of this process, after step {done}, are still in its memory.",
+            ) from error
+        warnings.warn(
+            f"The checkpoint at step {done} could not be written to {self.folder}: {error}. The previous checkpoint "
+            f"stays, training continues, and the next try comes after {max(0, self.interval):g} s. Free some space.",
+            stacklevel=4,
+        )
+
+
+def check_finite_weights(strategy: Strategy, done: int) -> None:
+    """Refuse weights that are not finite.
+
+    Raises:
+        DivergenceError: A weight is NaN or infinite after ``done`` steps.
+    """
+    for name, value in strategy.module.named_parameters():
+        if not strategy.full_tensor(value.isfinite().all()):
+            raise diverged(f"weight {name!r}", "nan or inf", done)
+
+
 class _HashedFile:
-    """Passes what is written on, and its hash along the way."""
+    """Hashes the data that is written to a file."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.hash = file, hashlib.sha256()
@@ -118,7 +220,7 @@ class _HashedFile:
 
 
 class _ChecksumError(Exception):
-    """The content is not what was written."""
+    """The content does not match the checksum."""
 
 
 def _read_intact(path: Path) -> dict[str, Any]:
@@ -147,5 +249,5 @@ def _require_same(path: Path, version: int, saved: Mapping[str, Any], identity: 
         raise CheckpointError(
             f"the checkpoint {path} to belong to this run",
             got=found,
-            fix="Repeat the call that wrote it to go on, or name another folder to start a new run.",
+            fix="Repeat the call that wrote the checkpoint to resume it, or pass another folder to start a new run.",
         )

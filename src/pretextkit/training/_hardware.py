@@ -1,4 +1,4 @@
-"""Which device and which precision to train with."""
+"""Choice of the device, the precision and the autocast context."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import torch
 
 from pretextkit.errors import OptionError, unknown_name
 
-__all__ = ["Precision", "resolve_device", "resolve_precision"]
+__all__ = ["Precision", "autocast_for", "resolve_device", "resolve_precision"]
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
-    """Choose a device: a GPU if there is one, else the CPU; or check the one named.
+    """Choose a GPU if there is one, else the CPU; or check a named device.
 
     Raises:
-        OptionError: There is no such device here.
+        OptionError: This machine has no such device.
 
     Example:
         >>> resolve_device("cpu")
@@ -40,11 +40,11 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> Literal["fp32", "bf16", "fp16"]:
-    """Choose bf16 where the device computes in it, fp16 on older NVIDIA GPUs, else fp32; or check the one named.
+    """Choose bf16 if the device supports it, fp16 on older NVIDIA GPUs, else fp32; or check a named precision.
 
     Raises:
         UnknownNameError: There is no precision of that name.
-        OptionError: fp16 was asked for on a device that cannot scale its losses.
+        OptionError: The precision is fp16, but the device is no GPU.
 
     Example:
         >>> resolve_precision("fp32", torch.device("cpu"))
@@ -61,7 +61,19 @@ def resolve_precision(precision: Precision, device: torch.device) -> Literal["fp
     return "bf16" if device.type == "cpu" and _cpu_has_bf16() else "fp32"
 
 
+def autocast_for(device: torch.device, precision: str) -> torch.autocast:
+    """Return the autocast context of a resolved precision; it is disabled for ``"fp32"``.
+
+    Example:
+        >>> with autocast_for(torch.device("cpu"), "bf16"):
+        ...     torch.nn.Linear(2, 2)(torch.rand(1, 2)).dtype
+        torch.bfloat16
+    """
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype, enabled=precision != "fp32")
+
+
 def _cpu_has_bf16() -> bool:
-    """Tell whether the processor multiplies bf16 itself; where torch cannot tell, it is taken not to."""
+    """Whether the processor multiplies bf16 in hardware; False if this torch cannot tell."""
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, check, lambda: False)() for check in checks)

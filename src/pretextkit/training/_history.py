@@ -1,17 +1,23 @@
-"""What was measured while training, as plain data."""
+"""Losses and metrics of a run: the history of its epochs, and the recorder that fills it."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
 
 from pretextkit._atomic import atomic_write
+from pretextkit.contracts import TaskOutput
 
-__all__ = ["History"]
+__all__ = ["History", "Recorder", "StepValues"]
 
 
 @dataclass(frozen=True)
@@ -28,20 +34,20 @@ class History:
 
     @property
     def last(self) -> Mapping[str, float]:
-        """Give the last epoch's row; empty before the first epoch."""
+        """Row of the last epoch; empty before the end of the first epoch."""
         return self.rows[-1] if self.rows else {}
 
     def column(self, name: str) -> list[float]:
-        """Give one number of every epoch."""
+        """Return one number of every epoch."""
         return [row[name] for row in self.rows]
 
     def save_json(self, path: str | Path) -> None:
-        """Write a list of objects."""
+        """Write the rows as a list of JSON objects."""
         with atomic_write(Path(path)) as file:
             file.write((json.dumps([dict(row) for row in self.rows], indent=1) + "\n").encode())
 
     def save_csv(self, path: str | Path) -> None:
-        """Write a table with a header."""
+        """Write the rows as a table with a header."""
         names = list(dict.fromkeys(name for row in self.rows for name in row))
         table = io.StringIO(newline="")
         writer = csv.DictWriter(table, names)
@@ -49,3 +55,77 @@ class History:
         writer.writerows(self.rows)
         with atomic_write(Path(path)) as file:
             file.write(table.getvalue().encode())
+
+
+class StepValues(NamedTuple):
+    """Numbers of one step, read from the device."""
+
+    step: int
+    values: dict[str, float]
+    """Loss and metrics."""
+    gradient: float
+    """Sum of the norms of all gradients."""
+
+
+class Recorder:
+    """Losses and metrics of the steps of the current epoch, and the rows of the finished epochs.
+
+    Values stay on the device until :meth:`flush`, because reading them waits for the device.
+
+    Args:
+        rows: Rows of finished epochs.
+        open: Values of the steps of the current epoch.
+        seconds: Time spent by earlier calls of the same run.
+    """
+
+    def __init__(
+        self, rows: Sequence[dict[str, float]] = (), open: Sequence[dict[str, float]] = (), seconds: float = 0.0
+    ) -> None:
+        self.rows, self.open, self.seconds_before = list(rows), list(open), seconds
+        self.waiting: list[tuple[int, list[str], Tensor]] = []
+        self.latest: dict[str, float] = {}
+        self.begun = time.monotonic()
+
+    @property
+    def history(self) -> History:
+        """Rows of the finished epochs."""
+        return History(tuple(self.rows))
+
+    @property
+    def seconds(self) -> float:
+        """Time spent by all calls of the run."""
+        return self.seconds_before + self.seconds_here
+
+    @property
+    def seconds_here(self) -> float:
+        """Time since the recorder was built."""
+        return time.monotonic() - self.begun
+
+    def add(self, step: int, output: TaskOutput, gradient: Tensor) -> None:
+        """Keep the loss and metrics of a step, and the norm of its gradients, on the device."""
+        metrics = (value.float() for value in output.metrics.values())
+        values = torch.stack([gradient, output.loss.detach().float(), *metrics])
+        self.waiting.append((step, ["loss", *output.metrics], values))
+
+    def flush(self) -> list[StepValues]:
+        """Read the waiting values from the device, and return them step by step."""
+        found = []
+        for step, names, values in self.waiting:
+            gradient, *rest = values.tolist()
+            self.latest = dict(zip(names, rest, strict=True))
+            self.open.append(self.latest)
+            found.append(StepValues(step, self.latest, gradient))
+        self.waiting.clear()
+        return found
+
+    def close_epoch(self, **row: float) -> dict[str, float]:
+        """Add a row with the means of the flushed steps, and return it."""
+        means = {name: sum(values[name] for values in self.open) / len(self.open) for name in self.latest}
+        closed = {"epoch": row["epoch"], "step": row["step"], **means, **row}
+        self.rows.append(closed)
+        self.open.clear()
+        return closed
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs of the recorder."""
+        return {"seconds": self.seconds, "rows": self.rows, "open": self.open}

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, held back until a step is complete."""
+"""Defer Ctrl-C and SIGTERM until a step is complete."""
 
 from __future__ import annotations
 
@@ -8,17 +8,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from pretextkit.distributed._group import ProcessGroup
+
 __all__ = ["Interrupt", "deferred_interrupts"]
 
 
 class Interrupt:
-    """Whether somebody asked to stop, and how."""
+    """The signal received so far, if any."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
 
+    def share(self, group: ProcessGroup) -> None:
+        """Give a signal of one process to all: each stops after the same step, or some would wait forever."""
+        if number := group.all_reduce_max(self.signal or 0):
+            self.signal = signal.Signals(number)
+
     def raise_now(self) -> None:
-        """End as the signal would have: KeyboardInterrupt, or exit status 143 for SIGTERM."""
+        """Raise KeyboardInterrupt for Ctrl-C, or SystemExit with status 143 for SIGTERM."""
         if self.signal == signal.SIGINT:
             raise KeyboardInterrupt
         if self.signal is not None:
@@ -27,20 +34,20 @@ class Interrupt:
 
 @contextmanager
 def deferred_interrupts() -> Iterator[Interrupt]:
-    """Hold the first Ctrl-C or SIGTERM back; the second acts at once. Only the main thread can; others hold nothing."""
+    """Defer the first Ctrl-C or SIGTERM; the second acts at once. Outside the main thread, nothing is deferred."""
     interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():
         yield interrupt
         return
     previous = {number: signal.getsignal(number) or signal.SIG_DFL for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def hold(number: int, _frame: FrameType | None) -> None:
+    def defer(number: int, _frame: FrameType | None) -> None:
         interrupt.signal = signal.Signals(number)
         signal.signal(number, previous[interrupt.signal])
 
     try:
         for number in previous:
-            signal.signal(number, hold)
+            signal.signal(number, defer)
         yield interrupt
     finally:
         for number, handler in previous.items():

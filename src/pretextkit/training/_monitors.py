@@ -1,55 +1,79 @@
-"""Failures that leave a run going as if nothing were wrong: looked for at every step, and told of once."""
+"""Detect silent training failures and warn once about each."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
-from copy import copy
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import SequentialSampler
 
-from pretextkit.data._sources import DatasetImages, ImageSource, LoaderImages
-from pretextkit.distributed._sharding import full_tensor
-from pretextkit.errors import TrainingWarning
-from pretextkit.training._identity import digest, fingerprint, plain_attributes
-from pretextkit.training._recorder import diverged
+from pretextkit._fingerprint import digest, plain_attributes
+from pretextkit.data._sources import ImageSource
+from pretextkit.errors import DivergenceError, TrainingWarning
+from pretextkit.training._history import StepValues
 
-__all__ = ["TrainingMonitor", "warn_of_copied_generator"]
+__all__ = ["Finding", "TrainingMonitor", "WarnOnce", "detect_copied_generator", "diverged"]
 
 ENOUGH_STEPS = 10
-"""Steps after which a weight that never had a gradient is told of: a head that takes turns has had its own."""
+"""Steps without any gradient after which a weight is reported; heads that take turns have had theirs."""
 
 EARLY = range(15, 20)
-"""Steps in which no error at all tells of a shortcut; on real images, built-in tasks have hardly begun there."""
+"""Perfect accuracy this early means that the task has a shortcut: on real images, built-in tasks have hardly begun."""
+
 ENOUGH_IMAGES = 64
+"""Fewest images, over the early steps, whose perfect accuracy is no accident."""
 
 RISEN = 3.0
-"""How far above that of the first step the loss of an epoch is when it diverges; built-in tasks begin near chance."""
+"""Ratio of an epoch's loss to the first step's loss above which the loss diverges; built-in tasks begin near chance."""
 
 COMPARED = 16
-"""Images at the head of an epoch that no shuffle gives twice."""
-
+"""Images at the head of an epoch; no shuffle gives the same ones twice."""
 
 GRADIENT_CAUSE = (
-    "The loss was finite, but not its derivative: a square root or a norm of 0, or a division near 0 does that; add a "
-    "small constant to its argument."
+    "The loss was finite, but not its derivative: a square root or norm of 0, or a division by nearly 0, does that. "
+    "Add a small constant to its argument."
 )
 
 
-class TrainingMonitor:
-    """Watches a run from its first step on, or from where it goes on.
+class Finding(NamedTuple):
+    """A failure to warn about."""
+
+    kind: str
+    text: str
+    category: type[Warning] = TrainingWarning
+
+
+class WarnOnce:
+    """Warns once about each kind of failure.
 
     Args:
-        module: What is trained.
+        enabled: Whether it warns: rank 0 does, because all processes find the same failures.
+    """
+
+    def __init__(self, enabled: bool = True) -> None:
+        self.enabled = enabled
+        self.seen: set[str] = set()
+
+    def __call__(self, findings: Iterable[Finding]) -> None:
+        for finding in findings:
+            if self.enabled and finding.kind not in self.seen:
+                self.seen.add(finding.kind)
+                warnings.warn(finding.text, finding.category, stacklevel=3)
+
+
+class TrainingMonitor:
+    """Looks for failures in the batches, steps and epochs of a run.
+
+    Args:
+        module: The module that trains.
         source: Its images.
-        batch_size: Images in a step, of this process.
+        batch_size: Images in a step on this process.
         per_epoch: Steps in an epoch.
-        scaled: Whether losses are scaled, so that the scaler leaves out steps whose gradient is not finite.
-        tells: Whether it warns: of several processes that see the same, one does. Errors are raised by all.
+        scaled: Whether losses are scaled (fp16); the scaler then skips steps whose gradient is not finite.
+        full_tensor: Gathers a number that is computed from sharded weights.
     """
 
     def __init__(
@@ -59,10 +83,10 @@ class TrainingMonitor:
         batch_size: int,
         per_epoch: int,
         scaled: bool = False,
-        tells: bool = True,
+        full_tensor: Callable[[Tensor], Tensor] = lambda tensor: tensor,
     ) -> None:
         self.module, self.source, self.batch_size, self.per_epoch = module, source, batch_size, per_epoch
-        self.scaled, self.tells = scaled, tells
+        self.scaled, self.full_tensor = scaled, full_tensor
         self.steps = 0
         self.without_gradient = {name: value for name, value in module.named_parameters() if value.requires_grad}
         self.all_zero = True
@@ -71,150 +95,153 @@ class TrainingMonitor:
         self.batch: Any = None
         self.head: list[Tensor] = []
         self.last_head = ""
-        self.told: set[str] = set()
 
-    def read(self, step: int, images: Tensor, batch: Any) -> None:
-        """Look at what a step is made of."""
-        self.batch = batch  # for the cause, should its loss not be finite
+    def on_batch(self, step: int, images: Tensor, batch: Any) -> list[Finding]:
+        """Look at the images and the prepared batch of a step: does every epoch begin with the same images?"""
+        self.batch = batch  # shows the cause, should the loss not be finite
         if len(self.source) < 2 * COMPARED:  # a shuffle can give so few images twice
-            return
-        place = step % self.per_epoch
-        if place == 0:
+            return []
+        position = step % self.per_epoch
+        if position == 0:
             self.head = []
-        elif len(self.head) != place or place * self.batch_size >= COMPARED:
-            return  # went on in the middle of an epoch, or has seen enough of it
+        elif len(self.head) != position or position * self.batch_size >= COMPARED:
+            return []  # the run resumed within an epoch, or has seen enough of the epoch
         self.head.append(images[:COMPARED])
         if len(self.head) * self.batch_size < COMPARED:
-            return
-        found = digest(self.head)
-        loader = self.source.loader if isinstance(self.source, LoaderImages) else None
-        if found == self.last_head or (self.last_head and loader and isinstance(loader.sampler, SequentialSampler)):
-            self.tell(
-                "order",
-                "Every epoch begins with the same images in the same order"
-                + (
-                    ", so that the same ones always share a batch. Pass DataLoader(..., shuffle=True)."
-                    if loader
-                    else ": the data set gives the same whatever its index. Look at its __getitem__."
-                ),
-            )
-        self.last_head = found
+            return []
+        head, last = digest(self.head), self.last_head
+        self.last_head = head
+        return [_same_order(self.source)] if head == last or (last and self.source.fixed_order) else []
 
-    def gradient(self) -> Tensor:
-        """Sum the lengths of all gradients, which stay where the backward pass left them."""
+    def gradient_norm(self) -> Tensor:
+        """Sum the norms of all gradients, which stay on the device."""
         self.steps += 1
         if self.without_gradient:
             self.without_gradient = {name: value for name, value in self.without_gradient.items() if value.grad is None}
-        lengths = [torch.linalg.vector_norm(value.grad) for value in self.module.parameters() if value.grad is not None]
-        return full_tensor(torch.stack(lengths).sum()).float() if lengths else torch.zeros(())
+        norms = [torch.linalg.vector_norm(value.grad) for value in self.module.parameters() if value.grad is not None]
+        return self.full_tensor(torch.stack(norms).sum()).float() if norms else torch.zeros(())
 
-    def measured(self, step: int, values: Mapping[str, float], gradient: float) -> None:
-        """Look at what came of a step.
+    def on_steps(self, steps: Iterable[StepValues]) -> list[Finding]:
+        """Look at the numbers of some steps; see :meth:`on_step`."""
+        return [finding for step in steps for finding in self.on_step(*step)]
+
+    def on_step(self, step: int, values: Mapping[str, float], gradient: float) -> list[Finding]:
+        """Look at the numbers of a step: are they finite, and is the task solved too early?
 
         Raises:
-            DivergenceError: Its loss or gradient is not finite.
+            DivergenceError: The loss or a gradient is not finite.
         """
         if not math.isfinite(values["loss"]):
-            raise diverged("loss", values["loss"], step + 1, self.cause())
+            raise diverged("loss", values["loss"], step + 1, self.loss_cause())
         if not (math.isfinite(gradient) or self.scaled):
-            raise diverged(f"gradient{self.bad_gradients()}", gradient, step + 1, GRADIENT_CAUSE)
+            raise diverged(f"gradient{self._bad_gradients()}", gradient, step + 1, GRADIENT_CAUSE)
         self.all_zero = self.all_zero and gradient == 0
         if step == 0:
             self.first_loss = values["loss"]
-        if step in EARLY and "accuracy" in values:
-            self.early.append(values["accuracy"])
-            many = len(EARLY) * self.batch_size >= ENOUGH_IMAGES
-            if len(self.early) == len(EARLY) and many and min(self.early) == 1:
-                self.tell(
-                    "shortcut",
-                    f"The task is solved: steps {EARLY[0] + 1} to {EARLY[-1] + 1} had no error, sooner than anything "
-                    "is learned about images. Unless the backbone was trained before, the views show the answer: look "
-                    "for lines that go on across the border of patches, black corners or resampling that rotation "
-                    "leaves, the lens's color fringes, or an order of the rows. Draw them with "
-                    "pretextkit.plots.views, and run pretextkit.testing.check_pretext_task on the task.",
-                )
+        if step not in EARLY or "accuracy" not in values:
+            return []
+        self.early.append(values["accuracy"])
+        many = len(EARLY) * self.batch_size >= ENOUGH_IMAGES
+        if not (len(self.early) == len(EARLY) and many and min(self.early) == 1):
+            return []
+        text = (
+            f"Perfect accuracy this early means that the task has a shortcut: steps {EARLY[0] + 1} to {EARLY[-1] + 1} "
+            "had no error. Unless the backbone was trained before, the views show the answer. Look for lines that "
+            "continue across patch borders, black corners or resampling from rotation, chromatic aberration, or rows "
+            "in a fixed order. Draw the views with pretextkit.plots.views, and run "
+            "pretextkit.testing.check_pretext_task on the task."
+        )
+        return [Finding("shortcut", text)]
 
-    def closed_epoch(self, epoch: float, loss: float, scale: float) -> None:
-        """Look at what came of an epoch; ``scale`` is the one of fp16's losses, 1 for others."""
+    def on_epoch(self, epoch: float, loss: float, scale: float) -> list[Finding]:
+        """Look at the numbers of an epoch: do all weights learn, and does the loss fall?
+
+        Args:
+            epoch: Number of epochs done.
+            loss: Mean loss of the epoch.
+            scale: Factor on the losses in fp16, else 1.
+        """
+        found = []
         if self.steps >= ENOUGH_STEPS and self.all_zero:
-            self.tell(
-                "zero",
-                f"No weight has had a gradient other than 0 in {self.steps} steps: nothing is learned. Units that have "
-                "died (every input of a ReLU below 0) or a loss that is constant do that: look at the loss, lower "
-                "learning_rate, and initialize the weights anew.",
+            text = (
+                f"Every gradient was 0 in {self.steps} steps: nothing is learned. Dead units (every input of a ReLU "
+                "below 0) or a constant loss do that: look at the loss, lower learning_rate, and initialize the "
+                "weights again."
             )
+            found.append(Finding("zero", text))
         elif self.steps >= ENOUGH_STEPS and self.without_gradient:
-            self.tell(
-                "unreached",
+            text = (
                 f"The loss does not depend on {_some(list(self.without_gradient))}: no gradient in {self.steps} steps. "
-                "If a head or backbone is meant to learn, something detaches it from the loss (detach, no_grad, or an "
-                "output that is not used); if it follows others, such as a momentum copy, call requires_grad_(False) "
-                "on it; else delete it.",
+                "If a head or backbone should learn, something detaches it from the loss (detach, no_grad, or an "
+                "unused output). If it follows other weights, such as a momentum copy, call requires_grad_(False) on "
+                "it. Otherwise delete it."
             )
+            found.append(Finding("unreached", text))
         if self.first_loss is not None and 0 < RISEN * self.first_loss < loss:
-            self.tell(
-                "rising",
+            text = (
                 f"The loss rises: it was {self.first_loss:.3g} at the first step and is {loss:.3g} on average in epoch "
-                f"{epoch:g}. Steps this long leave every minimum: lower learning_rate, lengthen warmup, or set "
-                "clip_norm=1.0.",
+                f"{epoch:g}. Steps are too long: lower learning_rate, lengthen warmup, or set clip_norm=1.0."
             )
+            found.append(Finding("rising", text))
         if scale < 1:
-            self.tell(
-                "scale",
-                f"In fp16 nearly every step is left out, as its gradient is infinite: the loss scale has fallen to "
-                f"{scale:.2g}. Use precision='bf16' or 'fp32'.",
+            text = (
+                "In fp16, nearly every step is skipped because its gradient is infinite: the loss scale has fallen to "
+                f"{scale:.2g}. Use precision='bf16' or 'fp32'."
             )
+            found.append(Finding("scale", text))
+        return found
 
-    def cause(self) -> str:
-        """Say, of a loss that is not finite, what it is not owed to."""
+    def on_save(self, identity: Mapping[str, object]) -> list[Finding]:
+        """Look for attributes of the module that have changed and that no checkpoint holds."""
+        now = plain_attributes(self.module, "task")
+        changed = [name for name, value in now.items() if identity.get(name, value) != value]
+        text = (
+            f"{_some(changed)} changed in training, but no checkpoint holds it: a resumed run would differ. Keep it in "
+            "a buffer: self.register_buffer('name', torch.tensor(0))."
+        )
+        return [Finding("attributes", text)] if changed else []
+
+    def loss_cause(self) -> str:
+        """Say whether the views or the model made the loss non-finite."""
         if all(value.isfinite().all() for value in _tensors(self.batch) if value.is_floating_point()):
-            return (
-                "The views were finite: weights have grown too large, or the loss overflows or divides by 0 by itself."
-            )
-        return "The views hold NaN or infinity, and the images do not: mend augment, or the task's views."
+            return "The views were finite: weights have grown too large, or the loss itself overflows or divides by 0."
+        return "The views hold NaN or infinity, but the images do not: fix augment, or the views of the task."
 
-    def bad_gradients(self) -> str:
-        """Name weights whose gradient is not finite."""
+    def _bad_gradients(self) -> str:
         graded = ((name, value.grad) for name, value in self.module.named_parameters() if value.grad is not None)
-        found = [name for name, gradient in graded if not full_tensor(gradient.isfinite().all())]
+        found = [name for name, gradient in graded if not self.full_tensor(gradient.isfinite().all())]
         return f" of {_some(found)}" if found else ""
 
-    def attributes(self, before: Mapping[str, object]) -> None:
-        """Look for what a module keeps where no checkpoint finds it."""
-        now = plain_attributes(self.module, "task")
-        changed = [name for name, value in now.items() if before.get(name, value) != value]
-        if changed:
-            self.tell(
-                "attributes",
-                f"{_some(changed)} changed in training, and no checkpoint holds it, so that a run that is stopped does "
-                "not go on as it would have. Keep it in a tensor: self.register_buffer('name', torch.tensor(0)).",
-            )
 
-    def tell(self, what: str, text: str) -> None:
-        """Warn, once for each kind of failure."""
-        if self.tells and what not in self.told:
-            self.told.add(what)
-            warnings.warn(text, TrainingWarning, stacklevel=2)
+def detect_copied_generator(source: ImageSource) -> list[Finding]:
+    """Look for a data set that keeps its own generator: workers copy it, so augmentations repeat every epoch."""
+    name = source.copied_generator
+    text = (
+        f"{name} draws from its own generator, and the workers of every epoch start with the same copy of it: its "
+        "random transforms repeat in every epoch. Draw from the global generators of torch, Python or NumPy, which are "
+        "seeded for each batch, or use workers=0."
+    )
+    return [] if name is None else [Finding("generator", text)]
 
 
-def warn_of_copied_generator(source: ImageSource) -> None:
-    """Warn of a data set that draws from a generator of its own, of which each epoch's workers get the same copy.
+def diverged(what: str, value: object, step: int, cause: str = "") -> DivergenceError:
+    """Build the error of a run in which ``what`` is not finite."""
+    return DivergenceError(
+        f"a finite {what}",
+        got=f"{value} at step {step}",
+        fix="Training has stopped; a checkpoint, if there is one, holds the last good weights. "
+        f"{cause}{' ' if cause else ''}Lower learning_rate, set clip_norm=1.0, or use precision='fp32'.",
+    )
 
-    Such random transforms are the same in every epoch. Read in this process they differ from one reading to the next,
-    and read by workers they do not.
-    """
-    if not isinstance(source, DatasetImages) or source.workers == 0:
-        return
-    here = copy(source)
-    here.workers = 0
-    if fingerprint(here) is None and fingerprint(source) is not None:
-        warnings.warn(
-            f"{type(source.dataset).__name__} draws from a generator of its own, and every epoch's workers begin with "
-            "the same copy of it: what it draws repeats from epoch to epoch. Draw from the global generators of torch, "
-            "Python or NumPy, which are seeded anew for each batch, or use workers=0.",
-            TrainingWarning,
-            stacklevel=3,
-        )
+
+def _same_order(source: ImageSource) -> Finding:
+    if source.splits_itself:
+        fix = ", so the same images always share a batch. Shuffle the shards, or the images within a buffer."
+    elif source.decides_order:
+        fix = ", so the same images always share a batch. Pass DataLoader(..., shuffle=True)."
+    else:
+        fix = ": the data set gives the same image for every index. Check its __getitem__."
+    return Finding("order", f"Every epoch begins with the same images in the same order{fix}")
 
 
 def _some(names: list[str]) -> str:

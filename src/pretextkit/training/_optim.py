@@ -1,4 +1,4 @@
-"""Optimizers, what they leave undecayed, and the learning rate of each step."""
+"""Optimizers, their parameter groups, and the learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from pretextkit.distributed._sharding import is_sharded_tensor
 from pretextkit.errors import OptionError, unknown_name
 
 __all__ = ["LARS", "OptimizerName", "build_optimizer", "default_learning_rate", "parameter_groups", "warmup_cosine"]
@@ -21,7 +20,7 @@ _DEFAULTS: dict[OptimizerName, tuple[float, float]] = {"adamw": (1e-3, 0.05), "s
 
 
 class LARS(torch.optim.Optimizer):
-    """SGD with momentum whose step in each layer is in proportion to the layer's weights.
+    """SGD with momentum whose step in each layer is proportional to the norm of the layer's weights.
 
     For batches of thousands (You et al. 2017, arXiv 1708.03888). Groups with ``trust=False`` take plain SGD steps:
     BatchNorm and biases, as in SimCLR (Chen et al. 2020, arXiv 2002.05709).
@@ -29,8 +28,8 @@ class LARS(torch.optim.Optimizer):
     Args:
         params: Parameters or groups.
         lr: Learning rate.
-        momentum: Of the velocity.
-        weight_decay: Added to the gradient before the step is scaled.
+        momentum: Factor on the velocity of the step before.
+        weight_decay: Factor of the weights that are added to the gradient, before the step is scaled.
         coefficient: Size of a layer's step relative to its weights.
 
     Example:
@@ -62,16 +61,16 @@ class LARS(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """Move every parameter that has a gradient; return what ``closure``, which may make the gradients, returns."""
+        """Update all parameters. ``closure``, if given, recomputes the loss, and its value is returned."""
         with torch.enable_grad():
             loss = None if closure is None else closure()
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None:
-                    self._move(weight, group)
+                    self._update(weight, group)
         return loss
 
-    def _move(self, weight: Tensor, group: dict[str, Any]) -> None:
+    def _update(self, weight: Tensor, group: dict[str, Any]) -> None:
         direction = weight.grad + group["weight_decay"] * weight
         if group["trust"]:
             weights, length = weight.norm(), direction.norm()
@@ -83,9 +82,9 @@ class LARS(torch.optim.Optimizer):
 
 
 def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
-    """Split the trainable parameters into those that decay and those that do not.
+    """Split the trainable parameters into a group with weight decay and a group without.
 
-    Vectors (biases, BatchNorm's scales and shifts) neither decay nor take part in LARS's trust scaling.
+    Vectors (biases, BatchNorm's scales and shifts) have no weight decay and no trust scaling in LARS.
 
     Example:
         >>> [len(group["params"]) for group in parameter_groups(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)))]
@@ -100,7 +99,9 @@ def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
 
 
 def default_learning_rate(name: OptimizerName, batch_size: int) -> float:
-    """Give AdamW 0.001; SGD and LARS a rate in proportion to the batch (Goyal et al. 2017, arXiv 1706.02677).
+    """Return 0.001 for AdamW, and a rate proportional to the batch for SGD and LARS.
+
+    The linear rule is that of Goyal et al. 2017 (arXiv 1706.02677).
 
     Raises:
         UnknownNameError: There is no optimizer of that name.
@@ -119,35 +120,36 @@ def build_optimizer(
     learning_rate: float,
     weight_decay: float | None = None,
 ) -> torch.optim.Optimizer:
-    """Build an optimizer over parameter groups; without a weight decay, the name's usual one.
+    """Build an optimizer over parameter groups; ``weight_decay=None`` is the default of that optimizer.
 
     Raises:
         UnknownNameError: There is no optimizer of that name.
-        OptionError: There are no groups, since every parameter is frozen.
+        OptionError: There are no groups, because every parameter is frozen.
 
     Example:
         >>> build_optimizer("sgd", parameter_groups(nn.Linear(2, 2)), 0.1).param_groups[1]["weight_decay"]
         0.0
     """
-    _, usual = _defaults(name)
+    _, default = _defaults(name)
     if not groups:
         raise OptionError(
-            "weights that train",
-            got="requires_grad=False on all of them",
-            fix="Call requires_grad_(True) on some.",
+            "at least one trainable weight",
+            got="requires_grad=False on all weights",
+            fix="Call requires_grad_(True) on some weights.",
         )
-    decay = usual if weight_decay is None else weight_decay
+    decay = default if weight_decay is None else weight_decay
     if name == "lars":
         return LARS(groups, learning_rate, weight_decay=decay)
     weights = [weight for group in groups for weight in group["params"]]
-    fused = all(weight.device.type in ("cpu", "cuda") and not is_sharded_tensor(weight) for weight in weights)
+    # Fused kernels take plain tensors on these devices.
+    fused = all(weight.device.type in ("cpu", "cuda") and type(weight) in (Tensor, nn.Parameter) for weight in weights)
     if name == "sgd":
         return torch.optim.SGD(groups, learning_rate, momentum=0.9, weight_decay=decay, fused=fused)
     return torch.optim.AdamW(groups, learning_rate, weight_decay=decay, fused=fused)
 
 
 def warmup_cosine(step: int, steps: int, warmup: int) -> float:
-    """Give the factor on the learning rate at ``step`` of ``steps``: a linear rise, then half a cosine to zero.
+    """Return the factor on the learning rate at ``step`` of ``steps``: a linear rise, then half a cosine to zero.
 
     Example:
         >>> [round(warmup_cosine(step, 10, 2), 2) for step in (0, 1, 2, 6, 9)]

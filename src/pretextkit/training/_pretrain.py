@@ -1,4 +1,4 @@
-"""Pretraining: images in, a backbone out."""
+"""Pretraining of a backbone on images without labels."""
 
 from __future__ import annotations
 
@@ -8,44 +8,54 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Generator, Tensor, nn
-from torch.utils.data import DistributedSampler
+from typing_extensions import TypedDict
 
-from pretextkit.contracts import PretextTask, TaskOutput
-from pretextkit.data import ImageSource, LoaderImages, as_source
-from pretextkit.distributed._processes import Processes, processes_here
-from pretextkit.distributed._sharding import class_name, unsharded_weights
-from pretextkit.errors import OptionError
-from pretextkit.evaluation._classifier import Augmentation
-from pretextkit.training._collapse import batch_norm_warmed_up, feature_quality, monitor_batch_size, warn_of_collapse
+from pretextkit.contracts import PretextTask
+from pretextkit.data import ImagesLike, as_source
+from pretextkit.distributed._group import current_group
+from pretextkit.distributed._sharding import class_name
+from pretextkit.training._collapse import monitor_batch_size
 from pretextkit.training._hardware import Precision
 from pretextkit.training._history import History
 from pretextkit.training._loop import Callback, train
-from pretextkit.training._objectives import Objective
-from pretextkit.training._optim import OptimizerName, parameter_groups
-from pretextkit.training._settings import Settings, check_batch_norm, make_plan
+from pretextkit.training._objectives import Augmentation, TaskObjective
+from pretextkit.training._optim import OptimizerName
+from pretextkit.training._settings import Settings, make_plan
 
-__all__ = ["PretrainResult", "pretrain"]
+__all__ = ["PretrainOptions", "PretrainResult", "pretrain"]
+
+
+class PretrainOptions(TypedDict, total=False):
+    """Options of :func:`~pretextkit.functional.pretrain` that a comparison may pass on."""
+
+    optimizer: OptimizerName
+    learning_rate: float | None
+    weight_decay: float | None
+    warmup: float
+    clip_norm: float | None
+    channels_last: bool
+    compile: bool
+    augment: Augmentation | None
 
 
 @dataclass(frozen=True)
 class PretrainResult:
-    """What pretraining did; the backbone itself is ``task.backbone``."""
+    """Result of pretraining; the backbone itself is ``task.backbone``."""
 
     history: History
     """One row for each epoch."""
     steps: int
-    """Steps of the whole run."""
+    """Steps of the full run."""
     resumed_at: int
-    """Steps that were done by earlier calls."""
+    """Steps done by earlier calls."""
     seconds: float
-    """Of this call."""
+    """Duration of this call."""
     images_per_second: float
-    """Images read, not views made; 0 when there was nothing left to do."""
+    """Images read per second, not views; 0 if there was nothing left to do."""
     device: str
-    """Where it ran."""
+    """Device of the run."""
     precision: str
-    """What it computed in."""
+    """Precision of the run."""
 
     def __str__(self) -> str:
         values = ", ".join(
@@ -61,7 +71,7 @@ class PretrainResult:
 
 def pretrain(
     task: PretextTask[Any, Any],
-    images: Any,
+    images: ImagesLike,
     *,
     epochs: int | None = None,
     steps: int | None = None,
@@ -85,62 +95,63 @@ def pretrain(
 ) -> PretrainResult:
     """Train a pretext task's backbone and head on images, in place.
 
-    The task moves to ``device`` and stays there, in the mode (training or evaluation) it was in. What a step draws
-    depends on ``seed`` and the step's number alone, so that a run that was stopped and repeated with the same call ends
-    as it would have without the stop. The initial weights are the caller's: seed them with ``torch.manual_seed``. An
-    input normalization that has not been measured is set from the images first.
+    The task moves to ``device`` and stays there, in its previous mode (training or evaluation). Random numbers of a
+    step depend only on ``seed`` and the step's number: a run that was stopped, and resumed by the same call, ends with
+    the same weights as an uninterrupted run. The caller sets the initial weights: seed them with ``torch.manual_seed``.
+    An input normalization that is not measured yet is set from the images first.
 
-    At the end of each epoch, ``spread`` and ``rankme`` of the features of its last batch (a thirtieth of all images, of
-    32 to 256) join the history: see :func:`~pretextkit.losses.feature_spread` and
-    :func:`~pretextkit.losses.rankme`. Where they say that the features have collapsed, a
-    :class:`~pretextkit.errors.CollapseWarning` names the cause; not before BatchNorm, whose running statistics are far
-    off at first, has seen fifty batches. Other failures that would go unnoticed, such as weights that no gradient
-    reaches, give a :class:`~pretextkit.errors.TrainingWarning`.
+    At the end of each epoch, the history records ``spread`` and ``rankme`` of the features of the last batch (a
+    thirtieth of all images, between 32 and 256): see :func:`~pretextkit.losses.feature_spread` and
+    :func:`~pretextkit.losses.rankme`. If they show that the features have collapsed, a
+    :class:`~pretextkit.errors.CollapseWarning` names the cause. The check begins after BatchNorm has seen fifty
+    batches, because its first running statistics are far off. Other silent failures, such as weights without a
+    gradient, give a :class:`~pretextkit.errors.TrainingWarning`.
 
-    Where a process group of ``torch.distributed`` is initialized, every process of it makes the same call and computes
-    its share of each batch; the weights end as those of one process would, but for rounding and for what BatchNorm and
-    dropout do on each process for itself. The first one shows, calls back, reads and writes. A task whose weights
-    ``fully_shard`` of torch has divided among the processes trains so, and is left so.
+    If a process group of ``torch.distributed`` is initialized, every process makes the same call and computes its rows
+    of each batch. The weights end as those of one process would, except for rounding and for the statistics of
+    BatchNorm and the draws of dropout, which each process has for itself. Only rank 0 shows progress, runs callbacks
+    and touches the disk. A task whose weights are sharded by torch's ``fully_shard`` stays sharded.
 
     Args:
-        task: What is trained.
-        images: Tensor ``n c h w`` (uint8, or float in [0, 1]), numpy array, ``Dataset``, ``DataLoader`` or a folder's
-            path; labels, if there are any, are not looked at.
-        epochs: Passes over the images; either this or ``steps``.
+        task: Pretext task to train.
+        images: Tensor ``n c h w`` (uint8, or float in [0, 1]), numpy array, ``Dataset``, ``DataLoader`` or the path of
+            a folder; labels are ignored.
+        epochs: Passes over the images; pass either ``epochs`` or ``steps``.
         steps: Optimizer steps.
-        batch_size: Images in a step, of all processes together; 256 by default, or what a ``DataLoader`` has. A last
-            partial batch is left out, and comes in another epoch's order.
-        accumulate: Parts that each process computes its share of a batch in, one after the other, so that it needs
-            less memory. A loss that looks across the batch, such as NT-Xent, looks across a part of it then.
+        batch_size: Images in a step, on all processes together; by default that of a ``DataLoader``, else 256. A last
+            partial batch is left out; the next epoch has another order.
+        accumulate: Parts in which each process computes its rows of a batch, one after the other, to save memory. A
+            loss that compares images, such as NT-Xent, then compares the images of one part.
         optimizer: ``"adamw"``, ``"sgd"`` (momentum 0.9) or ``"lars"``, for batches of thousands.
-        learning_rate: At its highest; by default 0.001 for AdamW, and in proportion to the batch for the others.
-        weight_decay: Of matrices and filters; BatchNorm and biases never decay.
-        warmup: Share of the steps in which the rate rises, before it falls to zero on a cosine.
-        clip_norm: Longest gradient let through.
-        precision: ``"auto"`` is bf16 where the machine computes in it, fp16 with loss scaling on older NVIDIA GPUs,
-            else fp32.
+        learning_rate: Highest learning rate; by default 0.001 for AdamW, and proportional to the batch for the others.
+        weight_decay: Weight decay of matrices and filters; BatchNorm and biases never decay. The default depends on
+            the optimizer.
+        warmup: Fraction of the steps in which the learning rate rises, before it falls to zero on a cosine.
+        clip_norm: Maximum norm of the gradient; ``None`` does not clip.
+        precision: ``"auto"`` is bf16 on hardware that supports it, fp16 with loss scaling on older NVIDIA GPUs, else
+            fp32.
         device: ``"auto"`` is a GPU if there is one.
-        channels_last: Keep filters in the memory format that convolutions are fastest in.
-        compile: Compile the task with ``torch.compile``, which pays on long runs.
-        augment: Function from a batch and a generator to the batch that the task makes its views of. Thousands of
-            images are soon known by heart: a task that draws little at random, such as rotation, then needs it.
+        channels_last: Store filters in the memory format in which convolutions are fastest.
+        compile: Compile the task with ``torch.compile``, which pays off in long runs.
+        augment: Function from a batch and a generator to the batch from which the task makes its views. A task with
+            few random choices, such as rotation, needs it: otherwise it memorizes thousands of images soon.
         workers: Processes that read a ``Dataset`` or folder.
-        seed: Of the order of the images, the views and the layers' own randomness.
+        seed: Seed of the order of the images, the views and the layers' random numbers.
         checkpoint: Folder of a checkpoint and ``history.csv``, written every half minute, on Ctrl-C or SIGTERM, and at
-            the end. Where it holds a checkpoint of the same call, training goes on from there.
+            the end. If the folder holds a checkpoint of the same call, training resumes from it.
         progress: Show a bar on a terminal (extra ``progress``), or a line every ten seconds.
         callbacks: Called with the newest row of the history after each epoch.
 
     Returns:
-        What was measured on the way.
+        The history and the speed of the run.
 
     Raises:
-        OptionError: An option is out of range, or differs between the processes, or the batch has one image and the
-            task BatchNorm, or only some of the task's weights are divided among the processes.
-        DataError: The images hold something the task cannot use.
-        ShapeError: Their shape does not suit the task, or its loss is no mean with gradient.
+        OptionError: An option is out of range or differs between the processes; the batch has one image and the task
+            has BatchNorm; or only some of the task's weights are sharded.
+        DataError: The images hold values that the task cannot use.
+        ShapeError: The shape of the images does not suit the task, or the loss is no mean with gradient.
         DivergenceError: The loss, a gradient or a weight became NaN or infinite; the last good checkpoint stays.
-        CheckpointError: ``checkpoint`` holds that of another run or only damaged ones, or cannot be written.
+        CheckpointError: ``checkpoint`` belongs to another run, holds damaged files only, or is not writable.
 
     Example:
         >>> import pretextkit as pk
@@ -149,7 +160,7 @@ def pretrain(
         >>> result.steps, [round(row["epoch"]) for row in result.history.rows]
         (4, [1, 2])
     """
-    processes, device = processes_here(device)
+    group, device = current_group(device)
     source = as_source(images, labels=False, workers=workers)
     settings = Settings(
         epochs=epochs,
@@ -167,22 +178,19 @@ def pretrain(
         compile=compile,
         seed=seed,
     )
-    plan = make_plan(settings, source, processes.place.world_size)
-    check_batch_norm(plan.batch_size // (processes.place.world_size * accumulate), [task], "task")
-    _check_synchronized(task, processes)
-    _check_sampler(source)
-    title = class_name(task)
+    plan = make_plan(settings, source, group, task)
     modes = {module: module.training for module in task.modules()}
     try:
         run = train(
-            TaskObjective(task, augment, processes, monitor_batch_size(len(source))),
+            TaskObjective(task, augment, monitor_batch_size(len(source))),
             source,
             settings,
-            title=title,
+            plan,
+            title=class_name(task),
             checkpoint=checkpoint,
             progress=progress,
             callbacks=callbacks,
-            processes=processes,
+            group=group,
         )
     finally:
         for module, mode in modes.items():
@@ -196,59 +204,3 @@ def pretrain(
         device=str(run.device),
         precision=run.precision,
     )
-
-
-def _check_synchronized(task: nn.Module, processes: Processes) -> None:
-    layers = any(isinstance(module, nn.SyncBatchNorm) for module in task.modules())
-    if layers and not processes.alone and processes.device.type != "cuda":
-        raise OptionError(
-            "SyncBatchNorm on GPUs, the only devices it works on in torch",
-            got=f"device {processes.device}",
-            fix="Keep BatchNorm, which then takes each process's own images, or use GroupNorm.",
-        )
-
-
-def _check_sampler(source: ImageSource) -> None:
-    if isinstance(source, LoaderImages) and isinstance(source.loader.sampler, DistributedSampler):
-        raise OptionError(
-            "all images from the loader of each process, which keeps its own rows of every batch",
-            got="a part, by DistributedSampler",
-            fix="Pass the data set itself, and workers=...: each process then reads its share only.",
-        )
-
-
-class TaskObjective(Objective):
-    """A pretext task, which makes its own targets."""
-
-    def __init__(
-        self, task: PretextTask[Any, Any], augment: Augmentation | None, processes: Processes, monitor_batch_size: int
-    ) -> None:
-        self.module: PretextTask[Any, Any] = task
-        self.augment = augment
-        self.collapsed = not processes.first  # one of them tells
-        self.watched = monitor_batch_size
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        return parameter_groups(self.module)
-
-    def prepare(self, images: Tensor, labels: Tensor | None, generator: Generator) -> Any:
-        self.latest = images
-        return self.module.views(images if self.augment is None else self.augment(images, generator), generator)
-
-    def score(self, batch: Any) -> TaskOutput:
-        output: TaskOutput = self.module(batch)
-        return output
-
-    def identity(self) -> dict[str, Any]:
-        return {"augment": None if self.augment is None else getattr(self.augment, "__qualname__", repr(self.augment))}
-
-    def after_step(self) -> None:
-        self.module.after_step()
-
-    def epoch_metrics(self) -> dict[str, float]:
-        images = self.latest[: self.watched]
-        with unsharded_weights(self.module):
-            features, quality = feature_quality(self.module.backbone, images)
-        if not self.collapsed and batch_norm_warmed_up(self.module.backbone):
-            self.collapsed = warn_of_collapse(images, features, quality["spread"], quality["rankme"])
-        return quality

@@ -1,41 +1,28 @@
-"""Showing how far long work has come: a bar on a terminal, lines elsewhere."""
+"""Progress of long work: a bar on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["BarProgress", "LineProgress", "NoProgress", "Progress", "progress_for"]
+__all__ = ["BarProgress", "LineProgress", "Progress", "progress_for"]
 
 
-class Progress(ABC):
-    """Shows steps done and what was measured on the way."""
+class Progress:
+    """A progress display that shows nothing; subclasses show steps and values."""
 
-    @abstractmethod
     def update(self, done: int, values: Mapping[str, float]) -> None:
-        """Tell that ``done`` steps are done, and the latest values."""
+        """Show that ``done`` steps are done, and the latest values."""
 
-    @abstractmethod
     def close(self) -> None:
         """Finish the display."""
 
 
-class NoProgress(Progress):
-    """Shows nothing."""
-
-    def update(self, done: int, values: Mapping[str, float]) -> None:
-        """Show nothing."""
-
-    def close(self) -> None:
-        """Show nothing."""
-
-
 class BarProgress(Progress):
-    """A bar with loss, metrics, speed and time left, by tqdm (extra ``progress``)."""
+    """A tqdm bar with loss, metrics, speed and time left (extra ``progress``)."""
 
     def __init__(self, title: str, total: int, start: int, images_per_step: int) -> None:
         from tqdm.auto import tqdm
@@ -64,13 +51,13 @@ class LineProgress(Progress):
         self.last: tuple[int, Mapping[str, float]] | None = None
 
     def update(self, done: int, values: Mapping[str, float]) -> None:
-        """Print a line if the last one is old enough."""
+        """Print a line if the last line is old enough."""
         self.last = (done, values)
         if time.monotonic() - self.shown >= self.every:
             self._print()
 
     def close(self) -> None:
-        """Print what has not been printed."""
+        """Print the last values, if they are not printed yet."""
         if self.last is not None:
             self._print()
 
@@ -83,7 +70,7 @@ class LineProgress(Progress):
         left = (self.total - done) / rate if rate else float("inf")
         print(
             f"{self.title}: step {done}/{self.total}, {_values(values)}, {rate * self.images:,.0f} images/s, "
-            f"{seconds:.0f} s gone, {left:.0f} s left",
+            f"{seconds:.0f} s elapsed, {left:.0f} s left",
             file=sys.stderr,
             flush=True,
         )
@@ -91,13 +78,13 @@ class LineProgress(Progress):
 
 
 def progress_for(show: bool, title: str, total: int, start: int, images_per_step: int) -> Progress:
-    """Choose a bar on a terminal with tqdm, lines without either, or nothing.
+    """Choose a bar on a terminal with tqdm, else lines; or nothing if ``show`` is false.
 
     Example:
         >>> progress_for(False, "rotation", 100, 0, 256).update(1, {"loss": 0.5})
     """
     if not show:
-        return NoProgress()
+        return Progress()
     if sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None:
         return BarProgress(title, total, start, images_per_step)
     return LineProgress(title, total, start, images_per_step)

@@ -1,35 +1,39 @@
-"""Which images every step of a run sees."""
+"""Choice of the images of every step, and of the images that set input normalizations."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from pretextkit._seeding import derived_generator, derived_seed
-from pretextkit.data._sources import ImageSource, LoaderImages
-from pretextkit.data._stream import StreamImages
+from pretextkit._seeding import derived_generator, derived_seed, seeded
+from pretextkit.contracts import InputNormalization
+from pretextkit.data._collate import ImageBatch
+from pretextkit.data._sources import ImageSource
 from pretextkit.distributed._batch_slices import BatchSlice
 from pretextkit.errors import DataError
 
-__all__ = ["BatchSampler"]
+__all__ = ["BatchSampler", "sample_images", "unmeasured_normalizations"]
 
-PARTS = (
-    "The stream ends before its length says. Where several processes or workers read, give each as much: shards of one "
-    "size, as many as a multiple of processes x workers; or pass a smaller length."
+UNEQUAL_PARTS = (
+    "The stream ends before its length says. Give every process and worker the same number of images: shards of equal "
+    "size, whose number is a multiple of processes x workers. Or pass a smaller length."
 )
+
+MEASURED_IMAGES = 4096
+"""Images from which a normalization is measured."""
 
 
 class BatchSampler:
-    """Which images every step of a run sees.
+    """Reader of the images of every step.
 
     Args:
-        source: Where they are read.
-        batch_size: Images in a step, of all processes together.
+        source: The images.
+        batch_size: Images in a step, on all processes together.
         per_epoch: Steps in an epoch.
-        seed: Decides the order.
-        share: Which part of each batch this process reads. The order is that of all of them.
+        seed: Seed of the order, which is the same on all processes.
+        batch_slice: The part of each batch that this process reads.
     """
 
     def __init__(
@@ -38,44 +42,72 @@ class BatchSampler:
         batch_size: int,
         per_epoch: int,
         seed: int,
-        share: BatchSlice = BatchSlice(0, 1),  # noqa: B008 - a tuple, which cannot change
+        batch_slice: BatchSlice = BatchSlice(0, 1),  # noqa: B008 - an immutable tuple
     ) -> None:
         self.source, self.batch_size, self.per_epoch, self.seed = source, batch_size, per_epoch, seed
-        self.rows = share.rows(batch_size)
+        self.rows = batch_slice.rows(batch_size)
 
     def batches(self, start: int, total: int) -> Iterator[tuple[int, Tensor, Tensor | None]]:
         """Read the batches of steps ``start`` to ``total``, each with its step.
 
-        Every epoch and every read is preceded by seeding the global generator, for data sets (which go by the epoch's
-        seed) and loaders that draw from it (random transforms, ``shuffle=True``): they repeat under one seed, and go on
-        as they would have. Fork it around this.
+        The global generator is seeded before every epoch and every batch, because random transforms and loaders with
+        ``shuffle=True`` draw from it: they repeat under one seed, also after a resume. The caller forks the generator.
         """
         step = start
         while step < total:
             epoch, position = divmod(step, self.per_epoch)
-            generator = derived_generator(self.seed, "order", epoch)
-            order = torch.split(torch.randperm(len(self.source), generator=generator), self.batch_size)
-            # A loader or stream decides its own order: read from the start, and pass over what was seen. A loader's
-            # order is that of all processes, a stream is this one's part.
-            loader, flow = isinstance(self.source, LoaderImages), isinstance(self.source, StreamImages)
-            first = 0 if loader or flow else position
-            torch.default_generator.manual_seed(derived_seed(self.seed, "epoch", epoch))
-            batches = order[first : self.per_epoch]
-            stream = self.source.batches(batches if loader else [indices[self.rows] for indices in batches])
+            first, stream = self._open_epoch(epoch, position)
             for place in range(first, min(self.per_epoch, position + total - step)):
                 torch.default_generator.manual_seed(derived_seed(self.seed, "reading", epoch * self.per_epoch + place))
-                asked = self.batch_size if loader else self.rows.stop - self.rows.start
-                if (batch := next(stream, None)) is None or len(batch.images) < asked:
-                    raise DataError(
-                        f"{self.per_epoch} batches of {self.batch_size} in an epoch of {len(self.source)} images",
-                        got=f"{place - first} and no more",
-                        fix=PARTS
-                        if flow
-                        else "The source ends before its length says: a schedule would end with it. Mend its __len__.",
-                    )
-                images, labels = batch
+                batch = next(stream, None)
+                if batch is None or len(batch.images) < self._batch_size_read:
+                    raise self._ended(place - first)
                 if place >= position:
-                    if loader:
-                        images, labels = images[self.rows], None if labels is None else labels[self.rows]
-                    yield step, images, labels
+                    yield step, *self._own_rows(batch)
                     step += 1
+
+    @property
+    def _reads_full_batches(self) -> bool:
+        """Whether every process reads full batches and keeps its rows: a loader's order is that of all processes."""
+        return self.source.decides_order and not self.source.splits_itself
+
+    @property
+    def _batch_size_read(self) -> int:
+        return self.batch_size if self._reads_full_batches else self.rows.stop - self.rows.start
+
+    def _open_epoch(self, epoch: int, position: int) -> tuple[int, Iterator[ImageBatch]]:
+        """Start reading an epoch at ``position``; a source that decides its order is read from its start."""
+        generator = derived_generator(self.seed, "order", epoch)
+        order = torch.split(torch.randperm(len(self.source), generator=generator), self.batch_size)
+        first = 0 if self.source.decides_order else position
+        torch.default_generator.manual_seed(derived_seed(self.seed, "epoch", epoch))
+        batches = order[first : self.per_epoch]
+        if not self._reads_full_batches:
+            batches = tuple(indices[self.rows] for indices in batches)
+        return first, self.source.batches(batches)
+
+    def _own_rows(self, batch: ImageBatch) -> ImageBatch:
+        if not self._reads_full_batches:
+            return batch
+        return ImageBatch(batch.images[self.rows], None if batch.labels is None else batch.labels[self.rows])
+
+    def _ended(self, found: int) -> DataError:
+        return DataError(
+            f"{self.per_epoch} batches of {self.batch_size} in an epoch of {len(self.source)} images",
+            got=f"only {found}",
+            fix=UNEQUAL_PARTS
+            if self.source.splits_itself
+            else "The source ends before its length says, and the schedule would end with it. Fix its __len__.",
+        )
+
+
+def unmeasured_normalizations(module: nn.Module) -> list[InputNormalization]:
+    """List the input normalizations in training mode that are not measured yet."""
+    return [m for m in module.modules() if isinstance(m, InputNormalization) and m.training and not m.measured]
+
+
+def sample_images(source: ImageSource, seed: int) -> Tensor:
+    """Read random images, from which input normalizations are measured."""
+    order = torch.randperm(len(source), generator=derived_generator(seed, "normalization"))[:MEASURED_IMAGES]
+    with seeded(derived_seed(seed, "normalization")):  # a loader draws from the global generator
+        return torch.cat([batch.images for batch in source.batches(torch.split(order, 256))])

@@ -1,4 +1,4 @@
-"""How to train: the options of a run, and the defaults that depend on its data."""
+"""Settings of a run, and the plan that follows from the settings and the data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from pretextkit._validation._options import check_float, check_int
-from pretextkit.data._sources import ImageSource, LoaderImages
+from pretextkit.data._sources import ImageSource
+from pretextkit.distributed._group import ALONE, ProcessGroup
 from pretextkit.errors import OptionError
 from pretextkit.training._hardware import Precision
 from pretextkit.training._optim import OptimizerName, default_learning_rate
@@ -21,7 +22,7 @@ __all__ = ["Plan", "Settings", "check_batch_norm", "make_plan"]
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train; ``None`` stands for a default that depends on the data or the optimizer."""
+    """Options of a run; ``None`` is a default that depends on the data or the optimizer."""
 
     epochs: int | None = None
     steps: int | None = None
@@ -45,29 +46,33 @@ class Settings:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the settings mean for given data."""
+    """Numbers of a run, from its settings and its data."""
 
     batch_size: int
-    """Images in a step, of all processes together."""
+    """Images in a step, on all processes together."""
     learning_rate: float
+    """Highest learning rate."""
     per_epoch: int
-    """Steps of an epoch: a last partial batch is left to the next shuffle."""
+    """Steps of an epoch, without a last partial batch."""
     total: int
     """Steps of the run."""
     warmup: int
     """Steps in which the learning rate rises."""
 
 
-def make_plan(settings: Settings, source: ImageSource, processes: int = 1) -> Plan:
-    """Put what depends on the data in place of the defaults.
+def make_plan(
+    settings: Settings, source: ImageSource, group: ProcessGroup = ALONE, task: nn.Module | None = None
+) -> Plan:
+    """Check the settings and compute the defaults that depend on the data.
 
     Args:
-        settings: How to train.
-        source: The images.
-        processes: How many share each batch.
+        settings: Options of the run.
+        source: Images to train on.
+        group: Processes that share each batch.
+        task: Module that trains as a whole, if its layers are to be checked.
 
     Raises:
-        OptionError: A setting makes no sense, by itself or for this many images.
+        OptionError: A setting is out of range, or does not fit the images, the processes or the task.
         UnknownNameError: There is no optimizer of that name.
 
     Example:
@@ -75,23 +80,44 @@ def make_plan(settings: Settings, source: ImageSource, processes: int = 1) -> Pl
         >>> make_plan(Settings(epochs=10, batch_size=32), TensorImages(torch.rand(100, 1, 28, 28)))
         Plan(batch_size=32, learning_rate=0.001, per_epoch=3, total=30, warmup=2)
     """
-    count = len(source)
-    batch_size = settings.batch_size
+    source.check_unsplit()
+    batch_size = _batch_size(settings, source, group.world_size)
+    _check_schedule(settings)
+    default_rate = default_learning_rate(settings.optimizer, batch_size)  # also checks the optimizer's name
+    per_epoch = len(source) // batch_size
+    total = settings.steps if settings.steps is not None else (settings.epochs or 0) * per_epoch
+    if task is not None:
+        check_batch_norm(batch_size // (group.world_size * settings.accumulate), [task], "task")
+        _check_synchronized(task, group)
+    return Plan(
+        batch_size=batch_size,
+        learning_rate=default_rate if settings.learning_rate is None else settings.learning_rate,
+        per_epoch=per_epoch,
+        total=total,
+        warmup=math.ceil(settings.warmup * total),
+    )
+
+
+def _batch_size(settings: Settings, source: ImageSource, processes: int) -> int:
+    count, batch_size = len(source), settings.batch_size
     fix = "It is the number of parts that a batch is computed in."
     parts = processes * check_int("accumulate", settings.accumulate, fix=fix)
     if batch_size is None:
-        own = source.batch_size if isinstance(source, LoaderImages) else None
-        batch_size = min(own or 256, count)
+        batch_size = min(source.preferred_batch_size or 256, count)
         batch_size -= batch_size % parts if batch_size >= parts else 0
     fix = f"Use batch_size={min(256, count)}."
     if not 1 <= check_int("batch_size", batch_size, at_least=None, fix=fix) <= count:
-        raise OptionError(f"a batch size of 1 to {count}, as there are {count} images", got=batch_size, fix=fix)
+        raise OptionError(f"batch_size to be between 1 and {count}, the number of images", got=batch_size, fix=fix)
     if batch_size % parts:
         raise OptionError(
-            f"a batch size that {processes} x {settings.accumulate} parts (processes x accumulate) share evenly",
+            f"a batch_size divisible by processes x accumulate = {processes} x {settings.accumulate} = {parts}",
             got=batch_size,
             fix=f"Use batch_size={max(1, batch_size // parts) * parts}: it counts the images of all processes.",
         )
+    return batch_size
+
+
+def _check_schedule(settings: Settings) -> None:
     if (settings.epochs is None) == (settings.steps is None):
         raise OptionError(
             "either epochs or steps",
@@ -106,30 +132,32 @@ def make_plan(settings: Settings, source: ImageSource, processes: int = 1) -> Pl
         value = getattr(settings, name)
         if value is not None:
             check_float(name, value, "[0, inf)", fix="Leave it out for the default.")
-    check_float("warmup", settings.warmup, "[0, 1]", fix="It is a share of all steps; the default is 0.05.")
-    check_int("seed", settings.seed, at_least=None, fix="The default is 0.")
-    default_rate = default_learning_rate(settings.optimizer, batch_size)  # knows the optimizers: named here or nowhere
-    per_epoch = count // batch_size
-    total = settings.steps if settings.steps is not None else (settings.epochs or 0) * per_epoch
-    return Plan(
-        batch_size=batch_size,
-        learning_rate=default_rate if settings.learning_rate is None else settings.learning_rate,
-        per_epoch=per_epoch,
-        total=total,
-        warmup=math.ceil(settings.warmup * total),
+    check_float(
+        "warmup", settings.warmup, "[0, 1]", fix=f"It is a fraction of all steps; the default is {Settings.warmup}."
     )
+    check_int("seed", settings.seed, at_least=None, fix=f"The default is {Settings.seed}.")
+
+
+def _check_synchronized(task: nn.Module, group: ProcessGroup) -> None:
+    layers = any(isinstance(module, nn.SyncBatchNorm) for module in task.modules())
+    if layers and not group.is_alone and group.device.type != "cuda":
+        raise OptionError(
+            "SyncBatchNorm on GPUs, the only devices on which torch supports it",
+            got=f"device {group.device}",
+            fix="Keep BatchNorm, which then uses the images of each process, or use GroupNorm.",
+        )
 
 
 def check_batch_norm(batch_size: int, trained: Iterable[nn.Module], what: str) -> None:
-    """Refuse to train BatchNorm on single images, which have no spread.
+    """Refuse to train BatchNorm on single images, which have no variance.
 
     Args:
         batch_size: Images in a step.
         trained: Modules that will be in training mode.
-        what: What an error calls them.
+        what: Name of the modules in the error.
 
     Raises:
-        OptionError: The batch has one image, and BatchNorm is among them.
+        OptionError: The batch has one image, and a module has BatchNorm.
 
     Example:
         >>> check_batch_norm(1, [nn.Linear(2, 2)], "head")
@@ -137,12 +165,14 @@ def check_batch_norm(batch_size: int, trained: Iterable[nn.Module], what: str) -
     layers = (layer for module in trained for layer in module.modules())
     if batch_size == 1 and any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in layers):
         raise OptionError(
-            f"a batch of at least 2, as the {what} has BatchNorm layers", got=batch_size, fix="Raise batch_size."
+            f"a batch_size of at least 2, because the {what} has BatchNorm layers",
+            got=batch_size,
+            fix="Raise batch_size.",
         )
 
 
 def _built_in(value: Any) -> Any:
-    """Turn another library's number or string, which no checkpoint could be read with, into Python's own."""
+    """Convert numbers and strings of other libraries to Python's own, because checkpoints hold no others."""
     if isinstance(value, str):
         return str(value)
     return value.item() if getattr(value, "ndim", None) == 0 else value

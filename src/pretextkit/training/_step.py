@@ -1,4 +1,4 @@
-"""One step of the optimizer: forward, backward, and the weights moved."""
+"""One training step: views, forward pass, backward pass, optimizer."""
 
 from __future__ import annotations
 
@@ -8,55 +8,59 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from pretextkit._seeding import derived_generator, seed_layers
 from pretextkit.contracts import TaskOutput, as_float
 from pretextkit.distributed import collective_scope
 from pretextkit.distributed._batch_slices import BatchSlice, SlicedRandom
-from pretextkit.distributed._processes import ALONE, Processes
-from pretextkit.distributed._sharding import broadcast_buffers, gather_state, is_sharded, shard_state
+from pretextkit.distributed._strategy import Strategy, choose_strategy
 from pretextkit.errors import ShapeError
+from pretextkit.training._hardware import autocast_for
 from pretextkit.training._objectives import Objective
 from pretextkit.training._optim import build_optimizer, warmup_cosine
 from pretextkit.training._settings import Plan, Settings
 
 __all__ = ["TrainStep"]
 
-AUTOCAST = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
 
 class TrainStep:
-    """Trains a trainee batch by batch, in a precision, on a schedule.
+    """Trains an objective batch by batch, in a precision, on a schedule.
 
-    A step's batch is computed in parts: ``accumulate`` of them one after the other, on each of the processes.
+    A step computes its batch in parts: ``accumulate`` parts one after the other, on each of the processes.
+
+    Args:
+        objective: What trains.
+        settings: Options of the run.
+        plan: Numbers of the run.
+        device: Device of the module.
+        precision: ``"fp32"``, ``"bf16"`` or ``"fp16"``.
+        strategy: How the processes share the work; by default there is one process.
     """
 
     def __init__(
         self,
-        trainee: Objective,
+        objective: Objective,
         settings: Settings,
         plan: Plan,
         device: torch.device,
         precision: str,
-        processes: Processes = ALONE,
+        strategy: Strategy | None = None,
     ) -> None:
-        self.trainee, self.settings, self.plan = trainee, settings, plan
-        self.device, self.precision, self.processes = device, precision, processes
+        self.objective, self.settings, self.plan = objective, settings, plan
+        self.device, self.precision = device, precision
+        self.strategy = choose_strategy(objective.module) if strategy is None else strategy
         self.optimizer = build_optimizer(
-            settings.optimizer, trainee.parameter_groups(), plan.learning_rate, settings.weight_decay
+            settings.optimizer, objective.parameter_groups(), plan.learning_rate, settings.weight_decay
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
-        self.sharded = is_sharded(trainee.module)
-        # Everyone begins with the weights of the first process, or has its part of them.
-        self.shared = None if processes.alone or self.sharded else DistributedDataParallel(_Scored(trainee))
+        self.loss = self.strategy.wrap(objective.loss)  # gives every process the weights of rank 0
 
     def learning_rate(self, step: int) -> float:
-        """Give the rate at ``step``."""
+        """Return the learning rate at ``step``."""
         return self.plan.learning_rate * warmup_cosine(step, self.plan.total, self.plan.warmup)
 
     def prepare(self, step: int, images: Tensor, labels: Tensor | None) -> list[Any]:
-        """Bring a batch to the device and make what the trainee scores, from the seed and the step's number alone."""
+        """Move a batch to the device and prepare its parts. Random numbers depend on the seed and the step only."""
         images = as_float(images.to(self.device, non_blocking=True))
         parts = self.settings.accumulate
         chunks: Sequence[Tensor | None] = [None] * parts
@@ -64,97 +68,73 @@ class TrainStep:
             chunks = labels.to(self.device, non_blocking=True).chunk(parts)
         with torch.no_grad():
             return [
-                self._prepare(step, part, *chunk)
+                self._prepare_part(step, part, *chunk)
                 for part, chunk in enumerate(zip(images.chunk(parts), chunks, strict=True))
             ]
 
-    def _prepare(self, step: int, part: int, images: Tensor, labels: Tensor | None) -> Any:
+    def _prepare_part(self, step: int, part: int, images: Tensor, labels: Tensor | None) -> Any:
         generator = derived_generator(self.settings.seed, "views", step)
-        share = self._share(part)
+        batch_slice = self._slice(part)
         draws: AbstractContextManager[Any] = nullcontext()
-        if share.parts > 1:
-            own = derived_generator(self.settings.seed, f"views of part {share.part}", step)
-            draws = SlicedRandom(generator, own, share, len(images))
+        if batch_slice.parts > 1:
+            own = derived_generator(self.settings.seed, f"views of part {batch_slice.part}", step)
+            draws = SlicedRandom(generator, own, batch_slice, len(images))
         with draws:
-            return self.trainee.prepare(images, labels, generator)
+            return self.objective.prepare_batch(images, labels, generator)
 
-    def _share(self, part: int) -> BatchSlice:
-        rank, count = self.processes.place
+    def _slice(self, part: int) -> BatchSlice:
+        rank, count = self.strategy.group.rank
         return BatchSlice(rank * self.settings.accumulate + part, count * self.settings.accumulate)
 
-    def move(self, step: int, batches: Sequence[Any]) -> TaskOutput:
-        """Score a batch, part by part, and move the weights."""
+    def step(self, step: int, batches: Sequence[Any]) -> TaskOutput:
+        """Compute the loss of a batch, part by part, and update the weights."""
         self.optimizer.zero_grad(set_to_none=True)
-        if self.sharded:
-            broadcast_buffers(self.trainee.module)
+        self.strategy.begin_step()
         outputs = []
         for part, batch in enumerate(batches):
-            seed_layers(self.device, self.settings.seed, step, self._share(part).part)
-            with self._gradients_of(last=part == len(batches) - 1):
-                with torch.autocast(self.device.type, AUTOCAST[self.precision], enabled=self.precision != "fp32"):
-                    output = self._score(batch)
+            seed_layers(self.device, self.settings.seed, step, self._slice(part).part)
+            with self.strategy.gradient_sync(last=part == len(batches) - 1):
+                with autocast_for(self.device, self.precision):
+                    output = self._loss(batch)
                 torch.autograd.backward(self.scaler.scale(output.loss / len(batches)))
             outputs.append(TaskOutput(output.loss.detach(), output.metrics))
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(step) * group.get("scale", 1.0)
         if self.settings.clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.trainee.module.parameters(), self.settings.clip_norm)
+            nn.utils.clip_grad_norm_(self.objective.module.parameters(), self.settings.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.trainee.after_step()
-        return self.processes.mean(_mean(outputs))
+        self.objective.after_step()
+        return self.strategy.group.mean_output(_mean(outputs))
 
-    def _score(self, batch: Any) -> TaskOutput:
-        with collective_scope(self.processes.place):
-            output: TaskOutput = self.trainee.score(batch) if self.shared is None else self.shared(batch)
+    def _loss(self, batch: Any) -> TaskOutput:
+        with collective_scope(self.strategy.group.rank):
+            output = self.loss(batch)
         if output.loss.shape != () or not output.loss.requires_grad:
+            gradient = "with" if output.loss.requires_grad else "without"
             raise ShapeError(
                 "a loss of shape () that depends on the weights",
-                got=f"shape {tuple(output.loss.shape)}, "
-                + ("with" if output.loss.requires_grad else "without")
-                + " gradient",
+                got=f"shape {tuple(output.loss.shape)}, {gradient} gradient",
                 fix="Take the mean over the batch, and detach nothing between the weights and the loss.",
             )
         return output
 
-    def _gradients_of(self, last: bool) -> AbstractContextManager[Any]:
-        """Let the processes average their gradients with the last part only."""
-        if self.sharded:
-            sharded: Any = self.trainee.module
-            sharded.set_requires_gradient_sync(last)
-        return nullcontext() if self.shared is None or last else self.shared.no_sync()
-
     def state_dict(self) -> dict[str, Any]:
-        """Give all that the next step depends on; of divided weights, all of them to the first process."""
-        state = {
-            "module": self.trainee.module.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-        }
-        return gather_state(state, keep=self.processes.first) if self.sharded else state
+        """Return the state on which the next step depends. Sharded weights are gathered on rank 0."""
+        return self.strategy.gather_state(
+            {
+                "module": self.objective.module.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.scaler.state_dict(),
+            }
+        )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to where :meth:`state_dict` was taken."""
-        module, optimizer = state["module"], state["optimizer"]
-        if self.sharded:
-            weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
-            module = shard_state(module, self.trainee.module.state_dict())
-            optimizer = {**optimizer, "state": shard_state(optimizer["state"], weights)}
-        self.trainee.module.load_state_dict(module)
-        self.optimizer.load_state_dict(optimizer)
+        """Restore the state of :meth:`state_dict`."""
+        self.strategy.load_module(state["module"])
+        self.strategy.load_optimizer(self.optimizer, state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
-
-
-class _Scored(nn.Module):
-    """A trainee's module whose forward pass is the score, which is what DistributedDataParallel has to see."""
-
-    def __init__(self, trainee: Objective) -> None:
-        super().__init__()
-        self.module, self.trainee = trainee.module, trainee
-
-    def forward(self, batch: Any) -> TaskOutput:
-        return self.trainee.score(batch)
 
 
 def _mean(outputs: Sequence[TaskOutput]) -> TaskOutput:

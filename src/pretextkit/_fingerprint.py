@@ -1,0 +1,75 @@
+"""Short descriptions of tensors, images and modules, by which two runs are compared."""
+
+from __future__ import annotations
+
+import hashlib
+import numbers
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["describe_images", "differences", "digest", "plain_attributes"]
+
+_SHOWN_DIFFERENCES = 8
+
+
+def digest(tensors: Iterable[Tensor]) -> str:
+    """Hash the values, types and shapes of tensors to 16 characters.
+
+    Example:
+        >>> digest([torch.zeros(2)]) == digest([torch.zeros(2)]) != digest([torch.ones(2)])
+        True
+    """
+    content = hashlib.blake2b(digest_size=8)
+    for tensor in tensors:
+        content.update(str(tensor.dtype).encode() + str(tuple(tensor.shape)).encode())
+        content.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return content.hexdigest()
+
+
+def describe_images(images: Tensor) -> str:
+    """Describe images by shape, type and a hash of their pixels.
+
+    Example:
+        >>> describe_images(torch.zeros(2, 3, 4, 4))
+        '2x3x4x4 float32 9ddc19647f8d918f'
+    """
+    content = images.cpu().contiguous().view(torch.uint8).numpy().tobytes()
+    shape = "x".join(map(str, images.shape))
+    return f"{shape} {str(images.dtype).removeprefix('torch.')} {hashlib.blake2b(content, digest_size=8).hexdigest()}"
+
+
+def plain_attributes(module: nn.Module, prefix: str) -> dict[str, str]:
+    """List the public attributes of a module that are numbers, strings, ``None`` or tuples of them.
+
+    Example:
+        >>> plain_attributes(nn.Dropout(0.5), "layer")
+        {'layer.p': '0.5', 'layer.inplace': 'False'}
+    """
+    own = {name: value for name, value in vars(module).items() if name != "training" and not name.startswith("_")}
+    return {f"{prefix}.{name}": repr(value) for name, value in own.items() if _is_plain(value)}
+
+
+def differences(saved: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """List the differences between two mappings; an empty string if there are none.
+
+    Example:
+        >>> differences({"seed": 0, "epochs": 1}, {"seed": 1, "epochs": 1})
+        'seed: 0 there, 1 here'
+    """
+    found = [
+        f"{key}: {saved.get(key)!r} there, {here.get(key)!r} here"
+        for key in {**saved, **here}
+        if saved.get(key) != here.get(key)
+    ]
+    more = len(found) - _SHOWN_DIFFERENCES
+    return "; ".join(found[:_SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether ``repr`` shows the complete value, and no address in memory."""
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, numbers.Number | str)
