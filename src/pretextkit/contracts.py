@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 from typing_extensions import TypeVar
 
-from pretextkit._validation._options import check_int
+from pretextkit._validation import check_int
 from pretextkit.errors import DataError, ShapeError
 
 __all__ = [

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from pretextkit._validation._options import check_int
+from pretextkit._validation import check_int
 from pretextkit.anomaly._scores import AnomalyScores
 from pretextkit.errors import ShapeError, unknown_name
 from pretextkit.evaluation._features import Layers, Model, extract_features

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from pretextkit._evaluation_mode import evaluation_mode, module_device
-from pretextkit._validation._options import check_int
+from pretextkit._validation import check_int
 from pretextkit.anomaly._error_maps import resize_maps
 from pretextkit.anomaly._neighbors import nearest_distances
 from pretextkit.anomaly._reading import image_batches

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pretextkit._validation._options import check_int
+from pretextkit._validation import check_int
 from pretextkit.data import as_source
 
 __all__ = ["image_batches"]

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from pretextkit._validation._options import check_float
+from pretextkit._validation import check_float
 from pretextkit.errors import ShapeError, unknown_name
 
 __all__ = ["Reduction", "TopFraction", "resolve_reduction"]

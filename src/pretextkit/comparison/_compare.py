@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pretextkit._validation._data import check_classes
-from pretextkit._validation._options import check_float, check_int, check_sequence
+from pretextkit._validation import check_classes, check_float, check_int, check_sequence
 from pretextkit.comparison._methods import ExperimentSetup, Method, Pretrained, RandomInit, Supervised, TaskFactory
 from pretextkit.comparison._result import Comparison
 from pretextkit.comparison._runner import Evaluation, RunFiles, run_all

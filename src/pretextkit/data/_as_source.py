@@ -8,8 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from pretextkit._validation._data import tensor_from_array
-from pretextkit._validation._options import check_int
+from pretextkit._validation import check_int, tensor_from_array
 from pretextkit.data._image_conversion import channels_second
 from pretextkit.data._sources import DatasetImages, ImageSource, LoaderImages, TensorImages
 from pretextkit.data._stream import StreamImages

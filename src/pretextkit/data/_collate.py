@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pretextkit._validation._data import check_images, check_labels
+from pretextkit._validation import check_images, check_labels
 from pretextkit.data._image_conversion import image_tensor
 from pretextkit.errors import ShapeError
 

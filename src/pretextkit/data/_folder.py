@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pretextkit._validation._options import check_int
+from pretextkit._validation import check_int
 from pretextkit.data._image_conversion import pil_tensor, resize_and_crop
 from pretextkit.errors import DataError, OptionError
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from pretextkit._validation._data import tensor_from_array
+from pretextkit._validation import tensor_from_array
 from pretextkit.errors import DataError, ShapeError
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pretextkit._validation._data import check_images, check_labels
-from pretextkit._validation._options import check_int
+from pretextkit._validation import check_images, check_int, check_labels
 from pretextkit.batches import Labeled
 from pretextkit.data import _sample as sample
 from pretextkit.data._folder import FolderImages, check_on_error

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pretextkit._validation._data import check_images, check_labels, tensor_from_array
+from pretextkit._validation import check_images, check_labels, tensor_from_array
 from pretextkit.batches import Labeled
 from pretextkit.data._image_conversion import channels_second
 from pretextkit.errors import DataError, ShapeError

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from pretextkit._validation._data import check_images, tensor_from_array
-from pretextkit._validation._options import check_int
+from pretextkit._validation import check_images, check_int, tensor_from_array
 from pretextkit.data._folder import DEFAULT_LIMIT, MAX_PIXELS, opened
 from pretextkit.data._image_conversion import channels_second, pil_tensor, resize_and_crop
 from pretextkit.data._npz import as_uint8, read_arrays

@@ -12,8 +12,7 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
 
-from pretextkit._validation._data import check_images, check_labels
-from pretextkit._validation._options import check_int
+from pretextkit._validation import check_images, check_int, check_labels
 from pretextkit.data._collate import ImageBatch, Split, collate, concat, image_and_label, image_only, uint8_or_float32
 from pretextkit.data._seeded_dataset import SeededDataset
 from pretextkit.errors import DataError

@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from pretextkit._validation._data import check_labels
-from pretextkit._validation._options import check_float, check_int
+from pretextkit._validation import check_float, check_int, check_labels
 from pretextkit.errors import DataError
 
 __all__ = ["keep_labels", "stratified_split", "stratified_subset"]

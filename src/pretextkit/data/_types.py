@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from typing_extensions import TypeAlias
 
 if TYPE_CHECKING:
     import numpy

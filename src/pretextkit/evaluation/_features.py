@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pretextkit._evaluation_mode import evaluation_mode, module_device
-from pretextkit._validation._data import check_labels
-from pretextkit._validation._options import check_int, check_sequence
+from pretextkit._validation import check_int, check_labels, check_sequence
 from pretextkit.contracts import SpatialBackbone, as_float
 from pretextkit.data import as_source
 from pretextkit.errors import DataError, OptionError, ShapeError, unknown_name

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from pretextkit._evaluation_mode import evaluation_mode, module_device
 from pretextkit._seeding import derived_generator
-from pretextkit._validation._data import check_classes
-from pretextkit._validation._options import check_float, check_int
+from pretextkit._validation import check_classes, check_float, check_int
 from pretextkit.contracts import as_float
 from pretextkit.data import as_source
 from pretextkit.data._sources import ImageSource, TensorImages

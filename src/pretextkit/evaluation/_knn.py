@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pretextkit._validation._data import check_classes
-from pretextkit._validation._options import check_float, check_int
+from pretextkit._validation import check_classes, check_float, check_int
 from pretextkit.evaluation._features import Model
 from pretextkit.evaluation._labeled import check_classes_seen, check_widths, labeled_features
 from pretextkit.evaluation._storage import check_memory, row_slices

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pretextkit._validation._data import check_classes
-from pretextkit._validation._options import check_float, check_int, check_sequence
+from pretextkit._validation import check_classes, check_float, check_int, check_sequence
 from pretextkit.data._splits import stratified_split
 from pretextkit.errors import DataError
 from pretextkit.evaluation._features import Layers, Model

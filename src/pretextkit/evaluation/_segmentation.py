@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pretextkit._evaluation_mode import evaluation_mode, module_device
 from pretextkit._seeding import derived_generator, seeded
-from pretextkit._validation._options import check_float, check_int, check_sequence
+from pretextkit._validation import check_float, check_int, check_sequence
 from pretextkit.contracts import as_float
 from pretextkit.data._segmentation import Segmented, check_masks
 from pretextkit.errors import DataError

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pretextkit._validation._options import check_int
+from pretextkit._validation import check_int
 from pretextkit.errors import DataError, ShapeError
 
 __all__ = ["SegmentationMetrics", "segmentation_metrics"]

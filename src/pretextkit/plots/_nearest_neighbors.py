@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pretextkit._validation._data import check_labels
-from pretextkit._validation._options import check_int
+from pretextkit._validation import check_int, check_labels
 from pretextkit.contracts import as_float
 from pretextkit.errors import OptionError, ShapeError
 from pretextkit.evaluation._knn import cosine_neighbors

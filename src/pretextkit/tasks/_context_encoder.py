@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Generator, Tensor, nn
 
-from pretextkit._validation._options import check_float, check_int
+from pretextkit._validation import check_float, check_int
 from pretextkit.batches import Masked
 from pretextkit.contracts import Head, PretextTask, SpatialBackbone, TaskOutput
 from pretextkit.errors import OptionError

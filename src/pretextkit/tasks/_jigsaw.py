@@ -10,7 +10,7 @@ import torch
 from einops import rearrange
 from torch import Generator, Tensor, nn
 
-from pretextkit._validation._options import check_int
+from pretextkit._validation import check_int
 from pretextkit.batches import Tiles
 from pretextkit.contracts import Backbone, TaskOutput
 from pretextkit.errors import OptionError

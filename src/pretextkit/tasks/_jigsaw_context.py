@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor, nn
 
-from pretextkit._validation._options import check_int
+from pretextkit._validation import check_int
 from pretextkit.batches import PatchPair
 from pretextkit.contracts import Backbone, TaskOutput
 from pretextkit.models.heads import MLPHead

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Generator, Tensor
 
-from pretextkit._validation._options import check_float, check_int
+from pretextkit._validation import check_float, check_int
 from pretextkit.contracts import Backbone, BatchT, PretextTask
 from pretextkit.errors import ShapeError
 from pretextkit.views import cut_patches, drop_colors, standardize_patches

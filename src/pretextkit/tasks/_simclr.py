@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from pretextkit._chunks import row_chunks
-from pretextkit._validation._options import check_float, check_int
+from pretextkit._validation import check_float, check_int
 from pretextkit.batches import TwoViews
 from pretextkit.contracts import Backbone, PretextTask, TaskOutput
 from pretextkit.losses import alignment, nt_xent_loss, uniformity

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from pretextkit._validation._options import check_float
+from pretextkit._validation import check_float
 from pretextkit.contracts import GRAY_FROM_RGB
 from pretextkit.errors import ShapeError
 from pretextkit.views._random import bernoulli, check_float_images, check_view_images, select, uniform

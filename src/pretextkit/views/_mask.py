@@ -6,7 +6,7 @@ import torch
 from einops import repeat
 from torch import Generator, Tensor
 
-from pretextkit._validation._options import check_float, check_int
+from pretextkit._validation import check_float, check_int
 from pretextkit.errors import ShapeError
 from pretextkit.views._random import check_float_images, check_view_images, randint
 

@@ -6,7 +6,7 @@ import torch
 from einops import rearrange
 from torch import Generator, Tensor
 
-from pretextkit._validation._options import check_int
+from pretextkit._validation import check_int
 from pretextkit.errors import ShapeError
 from pretextkit.views._random import (
     bernoulli,

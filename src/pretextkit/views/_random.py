@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from pretextkit._validation._options import check_float
+from pretextkit._validation import check_float
 from pretextkit.errors import DataError, ShapeError
 
 __all__ = [

@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from pretextkit._validation._options import check_int
+from pretextkit._validation import check_int
 from pretextkit.contracts import GRAY_FROM_RGB, Head, SpatialBackbone
 from pretextkit.errors import OptionError
 from pretextkit.registries import register_head
