@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pretextkit._validation import _data as module
+from pretextkit._validation import _images as module
 from pretextkit.data import check_classes, check_images, check_labels
 from pretextkit.errors import DataError, ShapeError
 

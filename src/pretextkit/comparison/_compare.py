@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pretextkit._validation import check_classes, check_float, check_int, check_sequence
+from pretextkit._validation import check_classes, check_classes_seen, check_float, check_int, check_sequence
 from pretextkit.comparison._methods import ExperimentSetup, Method, Pretrained, RandomInit, Supervised, TaskFactory
 from pretextkit.comparison._result import Comparison
 from pretextkit.comparison._runner import Evaluation, RunFiles, run_all
@@ -20,7 +20,6 @@ from pretextkit.data import as_source
 from pretextkit.data._sources import TensorImages
 from pretextkit.errors import DataError, DuplicateNameError, OptionError, unknown_name
 from pretextkit.evaluation._features import pool_sides
-from pretextkit.evaluation._labeled import check_classes_seen
 from pretextkit.registries import backbones, pretext_tasks
 from pretextkit.training._hardware import Precision, resolve_device, resolve_precision
 from pretextkit.training._identity import digest, fingerprint

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from pretextkit._validation import check_images, check_int, tensor_from_array
+from pretextkit._validation import check_int, check_masks, tensor_from_array
 from pretextkit.data._folder import DEFAULT_LIMIT, MAX_PIXELS, opened
 from pretextkit.data._image_conversion import channels_second, pil_tensor, resize_and_crop
 from pretextkit.data._npz import as_uint8, read_arrays
-from pretextkit.errors import DataError, ShapeError
+from pretextkit.errors import DataError
 
-__all__ = ["SegmentationData", "Segmented", "check_masks", "load_segmentation"]
+__all__ = ["SegmentationData", "Segmented", "as_segmented", "load_segmentation"]
 
 VOC_IGNORE = 255
 VOC_FIX = "Repair it, or take its name out of the lists in ImageSets/Segmentation."
@@ -93,15 +93,19 @@ def load_segmentation(path: str | Path, *, size: int | None = None) -> Segmentat
     return _from_npz(path, size)
 
 
-def check_masks(data: Any, what: str) -> Segmented:
-    """Give images ``n c h w`` and masks ``n h w`` for a pair of tensors or arrays.
+def as_segmented(data: Any, what: str) -> Segmented:
+    """Convert a pair (images, masks) of tensors or arrays to tensors, and check them.
+
+    Args:
+        data: Images ``n c h w``, or an array ``n h w c`` or ``n h w``; masks ``n h w``.
+        what: Name of the pair in messages, for example "train".
 
     Raises:
-        DataError: It is no pair, or the masks are not integers.
-        ShapeError: The masks are not as many and as large as the images.
+        DataError: ``data`` is not a pair, or the masks are not integers.
+        ShapeError: The masks do not match the images in number or size.
 
     Example:
-        >>> check_masks((torch.rand(2, 3, 8, 9), torch.zeros(2, 8, 9, dtype=torch.uint8)), "train").masks.shape
+        >>> as_segmented((torch.rand(2, 3, 8, 9), torch.zeros(2, 8, 9, dtype=torch.uint8)), "train").masks.shape
         torch.Size([2, 8, 9])
     """
     import numpy
@@ -113,16 +117,7 @@ def check_masks(data: Any, what: str) -> Segmented:
     images, masks = (tensor_from_array(part) if isinstance(part, numpy.ndarray) else part for part in data)
     if isinstance(data[0], numpy.ndarray):
         images = channels_second(images)
-    check_images(images)
-    if not isinstance(masks, Tensor) or masks.is_floating_point() or masks.is_complex():
-        got = str(masks.dtype) if isinstance(masks, Tensor) else type(masks).__name__
-        raise DataError(f"masks of integers for {what}", got=got, fix="Convert them with masks.long().")
-    if masks.shape != (len(images), *images.shape[2:]):
-        raise ShapeError(
-            f"{what} masks n h w for images of {tuple(images.shape)}",
-            got=f"shape {tuple(masks.shape)}",
-            fix="Give every pixel of every image one class.",
-        )
+    check_masks(images, masks, what)
     return Segmented(images, masks)
 
 
@@ -138,7 +133,7 @@ def _from_npz(path: Path, size: int | None) -> SegmentationData:
         )
 
     def part(name: str) -> Segmented:
-        images, masks = check_masks((arrays[f"{name}_images"], arrays[f"{name}_masks"]), f"{name} of {path}")
+        images, masks = as_segmented((arrays[f"{name}_images"], arrays[f"{name}_masks"]), f"{name} of {path}")
         both = Segmented(as_uint8(images).contiguous(), masks)
         return both if size is None else _one_size(both, size)
 
@@ -194,7 +189,7 @@ def _voc_part(path: Path, names: list[str], size: int) -> Segmented:
                 got="a color image",
                 fix="Save classes, not their colors.",
             )
-        pair = check_masks((image[None], mask[None]), f"{name} of {path}")
+        pair = as_segmented((image[None], mask[None]), f"{name} of {path}")
         images[row], masks[row] = (part[0] for part in _one_size(pair, size))
     return Segmented(images, masks)
 

@@ -10,9 +10,10 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pretextkit._color import as_float
 from pretextkit._evaluation_mode import evaluation_mode, module_device
 from pretextkit._validation import check_int, check_labels, check_sequence
-from pretextkit.contracts import SpatialBackbone, as_float
+from pretextkit.contracts import SpatialBackbone
 from pretextkit.data import as_source
 from pretextkit.errors import DataError, OptionError, ShapeError, unknown_name
 from pretextkit.evaluation._storage import allocate, check_memory

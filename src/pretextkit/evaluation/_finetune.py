@@ -9,16 +9,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from pretextkit._color import as_float
 from pretextkit._evaluation_mode import evaluation_mode, module_device
 from pretextkit._seeding import derived_generator
-from pretextkit._validation import check_classes, check_float, check_int
-from pretextkit.contracts import as_float
+from pretextkit._validation import check_classes, check_classes_seen, check_float, check_int
 from pretextkit.data import as_source
 from pretextkit.data._sources import ImageSource, TensorImages
 from pretextkit.errors import DataError, OptionError, unknown_name
 from pretextkit.evaluation._classifier import Augmentation, Classifier, ClassifierObjective, FeatureRows, HeadObjective
 from pretextkit.evaluation._features import extract_features
-from pretextkit.evaluation._labeled import check_classes_seen
 from pretextkit.training._hardware import Precision, resolve_device, resolve_precision
 from pretextkit.training._history import History
 from pretextkit.training._loop import train as run_training

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pretextkit._validation import check_classes, check_float, check_int
+from pretextkit._validation import check_classes, check_classes_seen, check_float, check_int, check_widths
 from pretextkit.evaluation._features import Model
-from pretextkit.evaluation._labeled import check_classes_seen, check_widths, labeled_features
+from pretextkit.evaluation._labeled import labeled_features
 from pretextkit.evaluation._storage import check_memory, row_slices
 from pretextkit.training._hardware import Precision
 

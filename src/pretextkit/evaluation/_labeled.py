@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pretextkit.errors import DataError, ShapeError
+from pretextkit.errors import DataError
 from pretextkit.evaluation._features import Features, Model, extract_features
 from pretextkit.evaluation._storage import row_slices
 
-__all__ = ["check_classes_seen", "check_widths", "labeled_features"]
+__all__ = ["labeled_features"]
 
 
 def labeled_features(model: Model, data: Any, what: str, **options: Any) -> tuple[Mapping[str, Tensor], Tensor]:
@@ -32,28 +32,3 @@ def labeled_features(model: Model, data: Any, what: str, **options: Any) -> tupl
             for rows in row_slices(len(keep), values.shape[1]):
                 values[rows] = values[keep[rows]]  # rows only move up, so that no others are lost
     return {name: values[: len(keep)] for name, values in features.layers.items()}, features.labels[keep]
-
-
-def check_widths(train: Mapping[str, Tensor], test: Mapping[str, Tensor]) -> None:
-    """Refuse features of train and test, by layer, that are not of one width."""
-    for name, features in train.items():
-        if features.shape[1] != test[name].shape[1]:
-            raise ShapeError(
-                f"features of one width from layer {name!r} on train and test",
-                got=f"{features.shape[1]} and {test[name].shape[1]}",
-                fix="Resize the images to one size.",
-            )
-
-
-def check_classes_seen(labels: Tensor, classes: int, what: str = "test") -> None:
-    """Refuse labels of classes that train has not.
-
-    Raises:
-        DataError: A label is ``classes`` or more.
-    """
-    if int(labels.max()) >= classes:
-        raise DataError(
-            f"{what} labels 0 to {classes - 1}, the classes of train",
-            got=f"label {int(labels.max())}",
-            fix="Give train at least one image of every class.",
-        )

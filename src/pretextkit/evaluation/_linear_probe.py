@@ -11,11 +11,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pretextkit._validation import check_classes, check_float, check_int, check_sequence
+from pretextkit._validation import (
+    check_classes,
+    check_classes_seen,
+    check_float,
+    check_int,
+    check_sequence,
+    check_widths,
+)
 from pretextkit.data._splits import stratified_split
 from pretextkit.errors import DataError
 from pretextkit.evaluation._features import Layers, Model
-from pretextkit.evaluation._labeled import check_classes_seen, check_widths, labeled_features
+from pretextkit.evaluation._labeled import labeled_features
 from pretextkit.evaluation._solvers._logistic import LogisticModel, fit_logistic
 from pretextkit.evaluation._storage import Standardized, check_memory, row_slices
 from pretextkit.models.heads import LinearHead

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pretextkit._color import as_float
 from pretextkit._evaluation_mode import evaluation_mode, module_device
 from pretextkit._seeding import derived_generator, seeded
 from pretextkit._validation import check_float, check_int, check_sequence
-from pretextkit.contracts import as_float
-from pretextkit.data._segmentation import Segmented, check_masks
+from pretextkit.data._segmentation import Segmented, as_segmented
 from pretextkit.errors import DataError
 from pretextkit.evaluation._features import Layers, Model
 from pretextkit.evaluation._maps import capture_maps
@@ -143,7 +143,7 @@ def segmentation_probe(
     ignore_index = check_int("ignore_index", ignore_index, at_least=None, fix="The default is 255.")
     seed = check_int("seed", seed, at_least=None, fix="The default is 0.")
     begun = time.monotonic()
-    known, asked = (check_masks(part, what) for part, what in ((train, "train"), (test, "test")))
+    known, asked = (as_segmented(part, what) for part, what in ((train, "train"), (test, "test")))
     classes = _classes(known.masks, ignore_index)
     fit, held = _split(known, validation, seed)
     for part, what in ((known, "train"), (asked, "test"), (held, "validation")):
@@ -233,7 +233,7 @@ def _predict(head: nn.Module, maps: Iterable[Tensor], masks: Tensor) -> Tensor:
 
 def _split(train: Segmented, validation: Any, seed: int) -> tuple[Segmented, Segmented]:
     if validation is not None:
-        return train, check_masks(validation, "validation")
+        return train, as_segmented(validation, "validation")
     count = len(train.images) // 5
     if not count:
         raise DataError(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from pretextkit._color import as_float
 from pretextkit._validation import check_int, check_labels
-from pretextkit.contracts import as_float
 from pretextkit.errors import OptionError, ShapeError
 from pretextkit.evaluation._knn import cosine_neighbors
 from pretextkit.plots._figures import ORANGE, SKY, class_name, draw_image, new_figure, require_count, require_names

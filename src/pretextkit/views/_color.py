@@ -7,10 +7,10 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from pretextkit._validation import check_float
-from pretextkit.contracts import GRAY_FROM_RGB
+from pretextkit._color import LUMA, luma
+from pretextkit._validation import check_float, check_float_images, check_view_images
 from pretextkit.errors import ShapeError
-from pretextkit.views._random import bernoulli, check_float_images, check_view_images, select, uniform
+from pretextkit.views._random import bernoulli, select, uniform
 
 __all__ = ["color_jitter", "random_grayscale", "to_grayscale"]
 
@@ -18,7 +18,7 @@ STRONGEST = 100
 """More would overflow half precision."""
 
 # Columns I and Q of RGB -> YIQ span the colors of luma 0; turning in that plane changes the hue and keeps the luma.
-_YIQ_FROM_RGB = ((0.299, 0.587, 0.114), (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))
+_YIQ_FROM_RGB = (LUMA, (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))
 
 
 def color_jitter(
@@ -107,7 +107,7 @@ def to_grayscale(images: Tensor) -> Tensor:
     if images.shape[1] != 3:
         raise ShapeError("images of 1 or 3 channels", got=images.shape[1], fix="Drop alpha: images[:, :3].")
     check_float_images(images)
-    return (images * images.new_tensor(GRAY_FROM_RGB).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    return luma(images)
 
 
 def random_grayscale(images: Tensor, p: float = 0.2, *, generator: Generator) -> Tensor:

@@ -5,47 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from pretextkit._validation import check_float
-from pretextkit.errors import DataError, ShapeError
+from pretextkit._validation import check_float, check_view_images
 
-__all__ = [
-    "bernoulli",
-    "check_float_images",
-    "check_integer_tensor",
-    "check_view_images",
-    "randint",
-    "select",
-    "uniform",
-]
-
-FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
-
-
-def check_view_images(images: Tensor) -> None:
-    """Refuse what is not ``b c h w`` with at least one pixel each (there may be no image), of bytes or floats."""
-    if images.ndim != 4:
-        raise ShapeError("images b c h w", got=f"shape {tuple(images.shape)}", fix="Add a batch axis: images[None].")
-    if 0 in images.shape[1:]:
-        raise ShapeError(
-            "images b c h w of at least one pixel",
-            got=f"shape {tuple(images.shape)}",
-            fix="Check how they were cut out.",
-        )
-    if images.dtype not in (torch.uint8, *FLOATS):
-        raise DataError("images of dtype uint8 or float", got=str(images.dtype), fix="Convert with images.float().")
-
-
-def check_float_images(images: Tensor) -> None:
-    """Refuse what is not ``b c h w`` of floats, as bytes would be rounded to 0 on the way."""
-    check_view_images(images)
-    if images.dtype not in FLOATS:
-        raise DataError("float images in [0, 1]", got=str(images.dtype), fix="Convert with images.float() / 255.")
-
-
-def check_integer_tensor(numbers: Tensor, what: str) -> None:
-    """Refuse numbers that could not count anything; bools would be taken for a mask."""
-    if numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool:
-        raise DataError(f"whole numbers as {what}", got=str(numbers.dtype), fix="Convert with .long() if they are.")
+__all__ = ["bernoulli", "randint", "select", "uniform"]
 
 
 def uniform(images: Tensor, low: float, high: float, generator: Generator) -> Tensor:

@@ -9,8 +9,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from pretextkit._color import luma
 from pretextkit._validation import check_int
-from pretextkit.contracts import GRAY_FROM_RGB, Head, SpatialBackbone
+from pretextkit.contracts import Head, SpatialBackbone
 from pretextkit.errors import OptionError
 from pretextkit.registries import register_head
 
@@ -113,7 +114,7 @@ def match_images(decoded: Tensor, images: Tensor) -> Tensor:
     """
     decoded = match_size(decoded, images)
     if images.shape[1] == 1:
-        decoded = (decoded * decoded.new_tensor(GRAY_FROM_RGB).view(1, 3, 1, 1)).sum(1, keepdim=True)
+        decoded = luma(decoded)
     return decoded
 
 
