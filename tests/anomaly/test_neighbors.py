@@ -78,7 +78,7 @@ def test_what_is_far_from_every_cluster_is_strange() -> None:
 @pytest.mark.parametrize(
     ("options", "kind", "text"),
     [
-        ({"k": 0}, OptionError, "Expected k as a whole number of at least 1, but got 0. The default is 2."),
+        ({"k": 0}, OptionError, "Expected k to be an integer >= 1, but got 0. The default is 2."),
         (
             {"metric": "cosin"},
             UnknownNameError,

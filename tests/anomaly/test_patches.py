@@ -87,9 +87,7 @@ def test_batches_do_not_matter_and_the_module_comes_back() -> None:
 def test_options(name: str, default: int) -> None:
     with pytest.raises(OptionError) as caught:
         patch_anomaly_score(nn.Identity(), drawn(2, 3, 8, 8), drawn(2, 3, 8, 8), **{name: 0})  # type: ignore[arg-type]
-    assert str(caught.value) == (
-        f"Expected {name} as a whole number of at least 1, but got 0. The default is {default}."
-    )
+    assert str(caught.value) == (f"Expected {name} to be an integer >= 1, but got 0. The default is {default}.")
 
 
 def test_other_maps_are_refused() -> None:

@@ -524,14 +524,14 @@ def test_inner_calls_are_silent(capfd: pytest.CaptureFixture[str]) -> None:
             "task read each image ten times, views_per_image=40 lets it see 40 views of each.",
         ),
         ({"views": 2}, "Expected a budget: either epochs or views, but got epochs=2, views_per_image=2. "),
-        ({"epochs": 0}, "Expected epochs as a whole number of at least 1, but got 0. "),
+        ({"epochs": 0}, "Expected epochs to be an integer >= 1, but got 0. "),
         (
             {"seeds": []},
-            "Expected seeds as a sequence of at least 1, but got []. For example seeds=(0, 1, 2), each once.",
+            "Expected seeds to be a sequence of at least 1 value, but got []. For example seeds=(0, 1, 2), each once.",
         ),
         ({"seeds": [0, 0]}, "Expected seeds, each once, but got [0, 0]. "),
-        ({"seeds": 3}, "Expected seeds as a sequence of at least 1, but got 3. "),
-        ({"label_fractions": 0.1}, "Expected label_fractions as a sequence, but got 0.1. "),
+        ({"seeds": 3}, "Expected seeds to be a sequence of at least 1 value, but got 3. "),
+        ({"label_fractions": 0.1}, "Expected label_fractions to be a sequence, but got 0.1. "),
         (
             {"tasks": [Brightness]},
             f"Expected tasks by their names, or a mapping from names to factories, but got {Brightness!r}. "
@@ -546,8 +546,11 @@ def test_inner_calls_are_silent(capfd: pytest.CaptureFixture[str]) -> None:
             {"backbone": TinyBackbone()},
             "Expected a factory for 'backbone', as every row and seed trains a new one, but got a TinyBackbone. ",
         ),
-        ({"label_fractions": [0]}, "Expected label_fractions as a number in (0, 1], but got 0. The default is (0.01, "),
-        ({"finetune_steps": 0}, "Expected finetune_steps as a whole number of at least 1, but got 0. "),
+        (
+            {"label_fractions": [0]},
+            "Expected label_fractions to be a number in (0, 1], but got 0. The default is (0.01, ",
+        ),
+        ({"finetune_steps": 0}, "Expected finetune_steps to be an integer >= 1, but got 0. "),
         (
             {"tasks": "rotation"},
             "Expected a list of tasks' names, or a mapping, but got 'rotation'. Write ['rotation'].",

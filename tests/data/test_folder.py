@@ -384,7 +384,7 @@ def test_options_outside(tmp_path: Path) -> None:
     wrong: Any = "ignore"
     with pytest.raises(OptionError, match='Expected on_error "raise" or "skip", but got \'ignore\''):
         FolderImages(tmp_path, on_error=wrong)
-    with pytest.raises(OptionError, match="Expected size as a whole number of at least 1, but got 0"):
+    with pytest.raises(OptionError, match="Expected size to be an integer >= 1, but got 0"):
         FolderImages(tmp_path, size=0)
 
 

@@ -41,7 +41,7 @@ def test_size_scales_both_parts() -> None:
     whole = load("sample").test_images.float()
     pooled = torch.nn.functional.avg_pool2d(whole, 2)
     assert (data.test_images.float() - pooled).abs().mean() < 10
-    with pytest.raises(OptionError, match="Expected size as a whole number of at least 1, but got 0"):
+    with pytest.raises(OptionError, match="Expected size to be an integer >= 1, but got 0"):
         load("sample", size=0)
 
 

@@ -72,7 +72,7 @@ def test_bad_npz(tmp_path: Path, content: dict[str, Any], error: type[Exception]
     np.savez(tmp_path / "a.npz", **content)
     with pytest.raises(error, match=text):
         load_segmentation(tmp_path / "a.npz")
-    with pytest.raises(OptionError, match="Expected size as a whole number of at least 1, but got 0"):
+    with pytest.raises(OptionError, match="Expected size to be an integer >= 1, but got 0"):
         load_segmentation(tmp_path / "a.npz", size=0)
 
 

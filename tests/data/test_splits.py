@@ -97,7 +97,7 @@ def test_a_single_image_goes_to_the_first_part() -> None:
 @pytest.mark.parametrize("fraction", [0, 1, -0.5, 1.5, float("nan")])
 def test_fractions_outside(fraction: float) -> None:
     with pytest.raises(
-        OptionError, match=r"Expected fraction as a number in \(0, 1\), but got .*\. 0\.8 puts four fifths"
+        OptionError, match=r"Expected fraction to be a number in \(0, 1\), but got .*\. 0\.8 puts four fifths"
     ):
         stratified_split([0, 1], fraction)
 

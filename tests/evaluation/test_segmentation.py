@@ -339,8 +339,8 @@ def test_a_validation_part_takes_the_place_of_a_split() -> None:
             r"test masks of classes 0 to 2, which train has, or 255 \(ignored\), but got class 3\. Set ignore_index",
         ),
         ({"train": (scenes()[0], scenes()[1] - 1)}, DataError, r"train masks of classes 0 to 1, .* but got class -1"),
-        ({"learning_rates": ()}, OptionError, r"learning_rates as a sequence of at least 1, but got \(\)"),
-        ({"steps": 0}, OptionError, r"steps as a whole number of at least 1, but got 0\. The default"),
+        ({"learning_rates": ()}, OptionError, r"learning_rates to be a sequence of at least 1 value, but got \(\)"),
+        ({"steps": 0}, OptionError, r"steps to be an integer >= 1, but got 0\. The default"),
     ],
 )
 def test_bad_input(change: dict[str, Any], error: type[Exception], text: str) -> None:

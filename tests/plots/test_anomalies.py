@@ -64,9 +64,7 @@ def test_panels_refuse_what_does_not_belong_together() -> None:
         "Expected images and reconstructions n c h w, maps n h w and scores n of the same images, but got shapes "
         "(3, 1, 8, 8), (3, 1, 8, 8), (3, 8, 9), (3,). Pass what reconstruction_anomaly_score gives, with its images."
     )
-    with pytest.raises(
-        OptionError, match=r"Expected count as a whole number of at least 1, but got 0\. The default is 6\."
-    ):
+    with pytest.raises(OptionError, match=r"Expected count to be an integer >= 1, but got 0\. The default is 6\."):
         reconstruction_panel(images, images, drawn(3, 8, 8), torch.zeros(3), count=0)
 
 

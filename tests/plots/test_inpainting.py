@@ -107,9 +107,7 @@ def test_an_image_of_which_nothing_is_hidden_has_no_decibels() -> None:
 
 def test_bad_input() -> None:
     batch, filled = example()
-    with pytest.raises(
-        OptionError, match=r"Expected count as a whole number of at least 1, but got 0\. The default is 6\."
-    ):
+    with pytest.raises(OptionError, match=r"Expected count to be an integer >= 1, but got 0\. The default is 6\."):
         inpainting(batch, filled, count=0)
     with pytest.raises(ShapeError) as caught:
         inpainting(batch, filled[:2])

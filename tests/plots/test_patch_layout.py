@@ -98,9 +98,7 @@ def test_without_jitter_there_is_no_dotted_line() -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(
-        OptionError, match=r"Expected count as a whole number of at least 1, but got 0\. The default is 4\."
-    ):
+    with pytest.raises(OptionError, match=r"Expected count to be an integer >= 1, but got 0\. The default is 4\."):
         patch_layout(drawn(1, 3, 32, 32), count=0)
     with pytest.raises(
         ShapeError, match=r"Expected images n c h w, at least one, but got shape \(3, 32, 32\)\. Pass a"

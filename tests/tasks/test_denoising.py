@@ -94,7 +94,7 @@ def test_the_backbone_sees_the_spoilt_images_and_not_the_target() -> None:
 def test_noise_out_of_range_is_refused(std: float) -> None:
     with pytest.raises(OptionError) as caught:
         views(some(), GaussianNoise(std))
-    assert str(caught.value) == f"Expected std as a number in (0, inf), but got {std}. For example 0.2."
+    assert str(caught.value) == f"Expected std to be a number in (0, inf), but got {std}. For example 0.2."
 
 
 def test_a_function_of_ones_own_will_do() -> None:

@@ -186,9 +186,9 @@ def test_orders_that_cannot_be_had_are_refused(orders: int) -> None:
 @pytest.mark.parametrize(
     ("layout", "wrong"),
     [
-        (PatchLayout(0, 6, 2), "patch as a whole number of at least 1, but got 0"),
-        (PatchLayout(8, 3, 2), "gap as a whole number of at least 4, but got 3"),
-        (PatchLayout(8, 0, -1), "jitter as a whole number of at least 0, but got -1"),
+        (PatchLayout(0, 6, 2), "patch to be an integer >= 1, but got 0"),
+        (PatchLayout(8, 3, 2), "gap to be an integer >= 4, but got 3"),
+        (PatchLayout(8, 0, -1), "jitter to be an integer >= 0, but got -1"),
     ],
 )
 def test_layouts_that_overlap_are_refused(layout: PatchLayout, wrong: str) -> None:
@@ -204,7 +204,9 @@ def test_layouts_that_overlap_are_refused(layout: PatchLayout, wrong: str) -> No
 def test_color_drop_out_of_range_is_refused(color_drop: float) -> None:
     with pytest.raises(OptionError) as caught:
         Jigsaw(TinyBackbone(), color_drop=color_drop)
-    assert str(caught.value) == f"Expected color_drop as a number in [0, 1], but got {color_drop}. The default is 0.66."
+    assert (
+        str(caught.value) == f"Expected color_drop to be a number in [0, 1], but got {color_drop}. The default is 0.66."
+    )
 
 
 def test_images_too_small_are_refused() -> None:

@@ -159,9 +159,9 @@ def test_a_layout_too_large_is_refused(height: int, width: int) -> None:
 @pytest.mark.parametrize(
     ("layout", "wrong"),
     [
-        (PatchLayout(0, 6, 2), "patch as a whole number of at least 1, but got 0"),
-        (PatchLayout(8, 3, 2), "gap as a whole number of at least 4, but got 3"),
-        (PatchLayout(8, 0, -1), "jitter as a whole number of at least 0, but got -1"),
+        (PatchLayout(0, 6, 2), "patch to be an integer >= 1, but got 0"),
+        (PatchLayout(8, 3, 2), "gap to be an integer >= 4, but got 3"),
+        (PatchLayout(8, 0, -1), "jitter to be an integer >= 0, but got -1"),
     ],
 )
 def test_layouts_that_overlap_are_refused(layout: PatchLayout, wrong: str) -> None:
@@ -177,14 +177,16 @@ def test_layouts_that_overlap_are_refused(layout: PatchLayout, wrong: str) -> No
 def test_fewer_than_one_pair_is_refused(pairs: int) -> None:
     with pytest.raises(OptionError) as caught:
         JigsawContext(TinyBackbone(), pairs=pairs)
-    assert str(caught.value) == f"Expected pairs as a whole number of at least 1, but got {pairs}. The default is 4."
+    assert str(caught.value) == f"Expected pairs to be an integer >= 1, but got {pairs}. The default is 4."
 
 
 @pytest.mark.parametrize("color_drop", [-0.1, 1.1, math.nan])
 def test_what_is_no_probability_is_refused(color_drop: float) -> None:
     with pytest.raises(OptionError) as caught:
         JigsawContext(TinyBackbone(), color_drop=color_drop)
-    assert str(caught.value) == f"Expected color_drop as a number in [0, 1], but got {color_drop}. The default is 0.66."
+    assert (
+        str(caught.value) == f"Expected color_drop to be a number in [0, 1], but got {color_drop}. The default is 0.66."
+    )
 
 
 def test_colors_are_dropped_from_each_patch_by_itself() -> None:

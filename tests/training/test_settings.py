@@ -85,7 +85,7 @@ def test_parts_are_counted_from_one(accumulate: Any) -> None:
     with pytest.raises(OptionError) as caught:
         make_plan(Settings(epochs=1, accumulate=accumulate), of(10))
     assert str(caught.value) == (
-        f"Expected accumulate as a whole number of at least 1, but got {accumulate}. "
+        f"Expected accumulate to be an integer >= 1, but got {accumulate}. "
         "It is the number of parts that a batch is computed in."
     )
 
@@ -95,7 +95,7 @@ def test_batch_sizes_out_of_range(batch_size: Any) -> None:
     with pytest.raises(OptionError) as caught:
         make_plan(Settings(epochs=1, batch_size=batch_size), of(10))
     whole = isinstance(batch_size, int) and not isinstance(batch_size, bool)
-    wanted = "a batch size of 1 to 10, as there are 10 images" if whole else "batch_size as a whole number"
+    wanted = "a batch size of 1 to 10, as there are 10 images" if whole else "batch_size to be an integer"
     assert str(caught.value) == f"Expected {wanted}, but got {batch_size}. Use batch_size=10."
 
 
@@ -114,9 +114,7 @@ def test_either_epochs_or_steps(options: dict[str, int]) -> None:
 def test_counts_are_whole_and_above_zero(name: str, value: Any) -> None:
     with pytest.raises(OptionError) as caught:
         make_plan(Settings(**{name: value}), of(10))
-    assert (
-        str(caught.value) == f"Expected {name} as a whole number of at least 1, but got {value}. For example {name}=10."
-    )
+    assert str(caught.value) == f"Expected {name} to be an integer >= 1, but got {value}. For example {name}=10."
 
 
 @pytest.mark.parametrize("name", ["learning_rate", "weight_decay", "clip_norm"])
@@ -125,7 +123,8 @@ def test_numbers_are_finite_and_not_negative(name: str, value: float) -> None:
     with pytest.raises(OptionError) as caught:
         make_plan(Settings(epochs=1, **{name: value}), of(10))  # type: ignore[arg-type]
     assert (
-        str(caught.value) == f"Expected {name} as a number in [0, inf), but got {value}. Leave it out for the default."
+        str(caught.value)
+        == f"Expected {name} to be a number in [0, inf), but got {value}. Leave it out for the default."
     )
 
 
@@ -134,7 +133,7 @@ def test_warmup_is_a_share(value: float) -> None:
     with pytest.raises(OptionError) as caught:
         make_plan(Settings(epochs=1, warmup=value), of(10))
     assert str(caught.value) == (
-        f"Expected warmup as a number in [0, 1], but got {value}. It is a share of all steps; the default is 0.05."
+        f"Expected warmup to be a number in [0, 1], but got {value}. It is a share of all steps; the default is 0.05."
     )
 
 

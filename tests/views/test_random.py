@@ -46,7 +46,9 @@ def test_choice_takes_every_value_equally_often(count: int) -> None:
 def test_chance_refuses_what_is_no_probability(p: float) -> None:
     with pytest.raises(OptionError) as caught:
         bernoulli(IMAGES, p, generator())
-    assert str(caught.value) == f"Expected the probability as a number in [0, 1], but got {p}. 0 is never, 1 is always."
+    assert (
+        str(caught.value) == f"Expected the probability to be a number in [0, 1], but got {p}. 0 is never, 1 is always."
+    )
 
 
 def test_images_need_four_axes() -> None:

@@ -68,7 +68,7 @@ def neighbor_anomaly_score(
     """
     if metric not in get_args(Metric):
         raise unknown_name("metric", metric, get_args(Metric))
-    k = check_int("k", k, fix="The default is 2.")
+    k = check_int("k", k, of=neighbor_anomaly_score)
     known, queries = (
         extract_features(backbone, data, layers=layers, pool=pool, batch_size=batch_size, precision=precision).layers
         for data in (normal, images)

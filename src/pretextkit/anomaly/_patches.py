@@ -68,10 +68,10 @@ def patch_anomaly_score(
     """
     reduce = resolve_reduction(reduction)
     k, memory_bank_size = (
-        check_int("k", k, fix="The default is 1."),
-        check_int("memory_bank_size", memory_bank_size, fix="The default is 16384."),
+        check_int("k", k, of=patch_anomaly_score),
+        check_int("memory_bank_size", memory_bank_size, of=patch_anomaly_score),
     )
-    generator = Generator().manual_seed(check_int("seed", seed, at_least=None, fix="The default is 0."))
+    generator = Generator().manual_seed(check_int("seed", seed, at_least=None, of=patch_anomaly_score))
     device = module_device(backbone)
     maps = []
     with evaluation_mode(backbone), capture_maps(backbone, layers) as read:
@@ -80,10 +80,10 @@ def patch_anomaly_score(
         known = torch.cat(
             [
                 _choose(_side_by_side(read(inputs)), share, generator)
-                for inputs in image_batches(source, batch_size, device)
+                for inputs in image_batches(source, batch_size, device, patch_anomaly_score)
             ]
         )
-        for inputs in image_batches(images, batch_size, device):
+        for inputs in image_batches(images, batch_size, device, patch_anomaly_score):
             places = _side_by_side(read(inputs))
             if places.shape[1] != known.shape[1]:
                 raise ShapeError(

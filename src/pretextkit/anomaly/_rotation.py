@@ -44,7 +44,7 @@ def rotation_anomaly_score(task: Rotation, images: Any, *, batch_size: int = 256
     """
     scores = []
     with evaluation_mode(task):
-        for inputs in image_batches(images, batch_size, module_device(task)):
+        for inputs in image_batches(images, batch_size, module_device(task), rotation_anomaly_score):
             views, labels = task.views(inputs, Generator())  # all images in each rotation in turn; nothing is drawn
             logits = task.head(task.backbone(views)).float()
             losses = nn.functional.cross_entropy(logits, labels, reduction="none")

@@ -124,15 +124,14 @@ def compare(
     if views_per_image is not None:
         fix = "For example views_per_image=40."
         views_per_image = check_float("views_per_image", views_per_image, "(0, inf)", fix=fix)
-    batch_size = check_int("batch_size", batch_size, fix="The default is 256.")
-    finetune_steps = check_int("finetune_steps", finetune_steps, fix="The default is 300.")
+    batch_size = check_int("batch_size", batch_size, of=compare)
+    finetune_steps = check_int("finetune_steps", finetune_steps, of=compare)
     fix = "For example seeds=(0, 1, 2), each once."
     seeds = [check_int("seeds", seed, at_least=None, fix=fix) for seed in check_sequence("seeds", seeds, fix=fix)]
     if len(set(seeds)) < len(seeds):
         raise OptionError("seeds, each once", got=seeds, fix=fix)
-    fix = "The default is (0.01, 0.1, 1.0)."
-    fractions = check_sequence("label_fractions", label_fractions, at_least=0, fix=fix)
-    fractions = [check_float("label_fractions", each, "(0, 1]", fix=fix) for each in fractions]
+    fractions = check_sequence("label_fractions", label_fractions, at_least=0, of=compare)
+    fractions = [check_float("label_fractions", each, "(0, 1]", of=compare) for each in fractions]
     sides = pool_sides(pool)
     for options, allowed, what in ((pretraining, PRETRAINING, "pretraining"), (finetuning, FINETUNING, "finetuning")):
         for name in options:

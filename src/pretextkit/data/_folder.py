@@ -80,7 +80,7 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         if size is not None:
             size = check_int("size", size, fix="Leave size out to take the files' median.")
         self.root = Path(root)
-        self.max_pixels = check_int("max_pixels", max_pixels, fix=f"The default is {MAX_PIXELS}.")
+        self.max_pixels = check_int("max_pixels", max_pixels, of=FolderImages)
         listed = _find(self.root)
         opens = size is None or on_error == "skip"  # else there is nothing to look for in a million headers
         paths: list[Path] = [] if opens else listed

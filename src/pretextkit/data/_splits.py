@@ -43,6 +43,7 @@ def stratified_subset(labels: Any, count: int, *, seed: int = 0) -> Tensor:
             fix="Choose another count, or label more images.",
         )
     sizes = torch.tensor([len(rows) for rows in members])
+    seed = check_int("seed", seed, at_least=None, of=stratified_subset)
     return _draw(members, _shares(sizes, count), seed)
 
 
@@ -70,6 +71,7 @@ def stratified_split(labels: Any, fraction: float, *, seed: int = 0) -> tuple[Te
         (3, 3)
     """
     fraction = check_float("fraction", fraction, "(0, 1)", fix="0.8 puts four fifths in the first part.")
+    seed = check_int("seed", seed, at_least=None, of=stratified_split)
     labels = check_labels(labels)
     members = _members(labels)
     counts = torch.tensor([max(1, round(len(rows) * fraction)) for rows in members])
@@ -124,7 +126,7 @@ def _shares(sizes: Tensor, count: int) -> Tensor:
 
 
 def _draw(members: list[Tensor], counts: Tensor, seed: int) -> Tensor:
-    generator = Generator().manual_seed(check_int("seed", seed, at_least=None, fix="The default is 0."))
+    generator = Generator().manual_seed(seed)
     chosen = [
         rows[torch.randperm(len(rows), generator=generator)[:count]]
         for rows, count in zip(members, counts.tolist(), strict=True)

@@ -82,7 +82,7 @@ def extract_features(
         {'stage1': (4, 32), 'stage2': (4, 64), 'stage3': (4, 128), 'stage4': (4, 256)}
     """
     sides = pool_sides(pool)
-    batch_size = check_int("batch_size", batch_size, fix="The default is 256.")
+    batch_size = check_int("batch_size", batch_size, of=extract_features)
     memory = check_memory(memory)
     device = module_device(model)
     exact = resolve_precision(precision, device)

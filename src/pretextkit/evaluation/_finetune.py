@@ -120,7 +120,7 @@ def freeze_and_finetune(
     """
     layer_decay = check_float("layer_decay", layer_decay, "(0, 1]", fix="1 switches it off.")
     head_epochs = check_int("head_epochs", head_epochs, at_least=0, fix="0 switches them off.")
-    batch_size = check_int("batch_size", batch_size, fix="The default is 64.")
+    batch_size = check_int("batch_size", batch_size, of=freeze_and_finetune)
     source, labels = _labeled(train, "train")
     classes = check_classes(labels)
     held = None if val is None else _labeled(val, "val")  # read now: an error after the training would come late

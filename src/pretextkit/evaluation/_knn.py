@@ -85,8 +85,8 @@ def knn_probe(
         >>> knn_probe(torch.nn.Identity(), (features, labels), k=1).accuracy
         1.0
     """
-    k = check_int("k", k, fix="The default is 20.")
-    temperature = check_float("temperature", temperature, "(0, inf)", fix="The default is 0.07.")
+    k = check_int("k", k, of=knn_probe)
+    temperature = check_float("temperature", temperature, "(0, inf)", of=knn_probe)
     memory = check_memory(memory)
     begun = time.monotonic()
     options: dict[str, Any] = {"batch_size": batch_size, "precision": precision, "memory": memory / 2}

@@ -127,7 +127,7 @@ def linear_probe(
     penalties = [
         check_float("penalties", each, "(0, inf)", fix=fix) for each in check_sequence("penalties", penalties, fix=fix)
     ]
-    seed = check_int("seed", seed, at_least=None, fix="The default is 0.")
+    seed = check_int("seed", seed, at_least=None, of=linear_probe)
     third = check_memory(memory) / 3
     begun = time.monotonic()
     options = {"layers": layers, "pool": pool, "batch_size": batch_size, "precision": precision, "memory": third}

@@ -54,7 +54,7 @@ def segmentation_metrics(
     from torchmetrics.functional.classification import multiclass_confusion_matrix
 
     classes = check_int("classes", classes, fix="Count the background as one.")
-    ignore_index = check_int("ignore_index", ignore_index, at_least=None, fix="The default is 255.")
+    ignore_index = check_int("ignore_index", ignore_index, at_least=None, of=segmentation_metrics)
     if predictions.ndim != 3 or predictions.shape != targets.shape:
         raise ShapeError(
             "predictions and targets n h w of one shape",

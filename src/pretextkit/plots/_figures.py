@@ -9,7 +9,6 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from pretextkit._validation import check_int
 from pretextkit.errors import OptionError, PretextkitError
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ __all__ = [
     "grid_of_tiles",
     "new_figure",
     "outlined",
-    "require_count",
     "require_names",
     "stretch",
 ]
@@ -121,15 +119,6 @@ def outlined(width: float = 2.0) -> list[Any]:
     from matplotlib.patheffects import withStroke
 
     return [withStroke(linewidth=width, foreground="black")]
-
-
-def require_count(count: int, default: int) -> None:
-    """Refuse to draw no images.
-
-    Raises:
-        OptionError: ``count`` is below 1.
-    """
-    check_int("count", count, fix=f"The default is {default}.")
 
 
 def class_name(label: int, class_names: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from pretextkit._color import as_float
 from pretextkit._validation import check_int, check_labels
 from pretextkit.errors import OptionError, ShapeError
 from pretextkit.evaluation._knn import cosine_neighbors
-from pretextkit.plots._figures import ORANGE, SKY, class_name, draw_image, new_figure, require_count, require_names
+from pretextkit.plots._figures import ORANGE, SKY, class_name, draw_image, new_figure, require_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,8 +66,8 @@ def nearest_neighbors(
         >>> [axes.get_title() for axes in figure.axes]
         ['query', 'cosine 0.768', '0.180']
     """
-    require_count(count, default=6)
-    k = check_int("k", k, fix="The default is 6.")
+    check_int("count", count, of=nearest_neighbors)
+    k = check_int("k", k, of=nearest_neighbors)
     sizes = (len(query_images), len(database_images))
     pair = (query_features, database_features)
     if any(each.ndim != 2 for each in pair) or (*map(len, pair),) != sizes or len({each.shape[1] for each in pair}) > 1:

@@ -114,7 +114,7 @@ def distant_permutations(count: int, length: int = TILES) -> Tensor:
         tensor([3, 3, 3])
     """
     fix = "The default is 64."
-    length = check_int("length", length, at_least=2, fix=f"The default is {TILES}.")
+    length = check_int("length", length, at_least=2, of=distant_permutations)
     count = check_int("orders", count, at_least=None, fix=fix)
     if not 2 <= count <= math.factorial(length):
         raise OptionError(f"2 to {math.factorial(length)} orders of {length} pieces", got=count, fix=fix)

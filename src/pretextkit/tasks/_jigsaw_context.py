@@ -57,7 +57,7 @@ class JigsawContext(PatchTask[PatchPair]):
         color_drop: float = 0.66,
     ) -> None:
         super().__init__(backbone, layout=layout, color_drop=color_drop)
-        self.pairs = check_int("pairs", pairs, fix="The default is 4.")
+        self.pairs = check_int("pairs", pairs, of=JigsawContext)
         self.head = MLPHead(2 * backbone.feature_dim, len(OFFSETS), hidden_dim=512)
 
     def views(self, images: Tensor, generator: Generator) -> PatchPair:

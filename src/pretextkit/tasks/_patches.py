@@ -88,7 +88,7 @@ class PatchTask(PretextTask[BatchT]):
             fix = f"A gap of twice the jitter keeps neighbors from overlapping. {fix}"
             layout = PatchLayout(patch, check_int("gap", layout.gap, at_least=2 * jitter, fix=fix), jitter)
         self.layout = layout
-        self.color_drop = check_float("color_drop", color_drop, "[0, 1]", fix="The default is 0.66.")
+        self.color_drop = check_float("color_drop", color_drop, "[0, 1]", of=type(self))
 
     def layout_for(self, images: Tensor) -> PatchLayout:
         """Give the layout of ``b c h w``.

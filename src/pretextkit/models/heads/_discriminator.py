@@ -40,9 +40,9 @@ class PatchDiscriminator(Head):
 
     def __init__(self, in_channels: int = 3, *, width: int = 32, halvings: int = 3) -> None:
         super().__init__()
-        in_channels = check_int("in_channels", in_channels, fix="The default is 3.")
-        width = check_int("width", width, fix="The default is 32.")
-        halvings = check_int("halvings", halvings, fix="The default is 3.")
+        in_channels = check_int("in_channels", in_channels, of=PatchDiscriminator)
+        width = check_int("width", width, of=PatchDiscriminator)
+        halvings = check_int("halvings", halvings, of=PatchDiscriminator)
         self.smallest = 2**halvings
         widths = [in_channels, *(min(width << step, max(width, WIDEST)) for step in range(halvings))]
         self.layers = nn.Sequential()
