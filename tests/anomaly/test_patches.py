@@ -83,7 +83,7 @@ def test_batches_do_not_matter_and_the_module_comes_back() -> None:
     assert all(module.training for module in net.modules())
 
 
-@pytest.mark.parametrize(("name", "default"), [("k", 1), ("memory_bank_size", 16384), ("batch_size", 256)])
+@pytest.mark.parametrize(("name", "default"), [("k", 1), ("memory_bank_size", 16384), ("batch_size", 64)])
 def test_options(name: str, default: int) -> None:
     with pytest.raises(OptionError) as caught:
         patch_anomaly_score(nn.Identity(), drawn(2, 3, 8, 8), drawn(2, 3, 8, 8), **{name: 0})  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from pretextkit.data import ImageData, load
-from pretextkit.data._torchvision_catalog import CATALOG
+from pretextkit.data._torchvision_sets import CATALOG
 from pretextkit.errors import DataError, OptionError, ShapeError, UnknownNameError
 
 
@@ -102,7 +102,7 @@ def test_npz_without_a_test_part_sets_a_fifth_of_each_class_aside(tmp_path: Path
 
 def test_one_image_leaves_no_test_part(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", train_images=pixels(1, 4, 4))
-    with pytest.raises(DataError, match=r"enough images in .*a\.npz to set a fifth aside for testing, but got 1\. Add"):
+    with pytest.raises(DataError, match=r"enough images in .*a\.npz to use a fifth for testing, but got 1\. Add"):
         load(tmp_path / "a.npz")
 
 
@@ -143,7 +143,7 @@ def test_one_image_leaves_no_test_part(tmp_path: Path) -> None:
         (
             {"train_images": np.array([None, 1], dtype=object)},
             DataError,
-            r"an \.npz file of plain arrays at .*a\.npz, but got ValueError: .*allow_pickle.*Write it anew\.",
+            r"an \.npz file of plain arrays at .*a\.npz, but got ValueError: .*allow_pickle.*Write the file again\.",
         ),
     ],
 )
@@ -251,9 +251,24 @@ def test_names_that_nothing_has() -> None:
     with pytest.raises(UnknownNameError) as caught:
         load("cifar-11")
     assert str(caught.value) == (
-        "Expected the name of a data set, but got 'cifar-11'. Did you mean 'cifar10'? "
-        f"Known: sample, {', '.join(sorted(CATALOG))}. Or pass the path of an .npz file or of a folder."
+        "Expected the name of a dataset, but got 'cifar-11'. Did you mean 'cifar10'? "
+        f"Known: sample, {', '.join(CATALOG)}. Or pass the path of an .npz file or of a folder."
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "class_name"), [("gtsrb", "GTSRB"), ("oxford-iiit-pet", "OxfordIIITPet"), ("Caltech 101", "Caltech101")]
+)
+def test_other_torchvision_dataset_is_passed_itself(name: str, class_name: str) -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        load(name)
+    assert str(caught.value) == (
+        f"Expected the name of a dataset that load reads, but got {name!r}. "
+        f"Pass torchvision.datasets.{class_name}(root, ...) itself to pretrain and the probes, without load."
+    )
+
+
+def test_load_of_missing_path_raises_data_error() -> None:
     for missing in ("nowhere/at/all", "nowhere.npz", Path("nowhere")):
         with pytest.raises(
             DataError, match=r"Expected the path of an \.npz file or of a folder of images, but got 'nowhere"
@@ -270,32 +285,28 @@ def cut_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "create_connection", refuse)
 
 
-NEED_PACKAGES = {"imagenet": "scipy", "pcam": "h5py", "stanford-cars": "scipy", "svhn": "scipy"}
-
-
 @pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize("download", [True, False])
-@pytest.mark.parametrize("name", [name for name in CATALOG if name not in NEED_PACKAGES])
-def test_without_a_network_the_error_says_which_file_to_put_where(tmp_path: Path, name: str, download: bool) -> None:
+@pytest.mark.parametrize("name", [name for name in CATALOG if name != "svhn"])
+def test_load_without_network_names_missing_files(tmp_path: Path, name: str, download: bool) -> None:
     with pytest.raises(DataError) as caught:
         load(name.upper().replace("-", "_"), root=tmp_path, download=download)
     text = str(caught.value)
     assert f"Expected the files of {name} in {tmp_path / CATALOG[name].folder}, but got " in text
-    # torchvision 0.19 keeps the reason of some sets to itself
+    # torchvision 0.19 does not report the reason for some datasets.
     reasons = ("no network here", "Error downloading", "gdown") if download else ("none, and download=False",)
-    assert any(reason in text for reason in reasons) or (download and not CATALOG[name].downloads)
-    hint = " (download=True unpacks archives in place)" if CATALOG[name].downloads else ""
+    assert any(reason in text for reason in reasons)
+    hint = " (download=True unpacks archives in place)"
     assert text.endswith(f"Put {', '.join(CATALOG[name].files)} there and call again{hint}.")
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 @pytest.mark.usefixtures("no_network")
-@pytest.mark.parametrize("name", NEED_PACKAGES)
-def test_without_a_network_or_without_a_package(tmp_path: Path, name: str) -> None:
+def test_load_svhn_without_scipy_or_network_says_why(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
-        load(name, root=tmp_path)
-    package = f"Expected the package {NEED_PACKAGES[name]}, with which torchvision reads {name}, but got none"
-    put = f"Put {', '.join(CATALOG[name].files)} there and call again"
+        load("svhn", root=tmp_path)
+    package = "Expected the package scipy, with which torchvision reads svhn, but got none. Install it: pip install"
+    put = f"Put {', '.join(CATALOG['svhn'].files)} there and call again"
     assert package in str(caught.value) or put in str(caught.value)
 
 
@@ -354,7 +365,7 @@ def test_arrays_of_color_sets_keep_their_axes(tmp_path: Path, monkeypatch: pytes
 def test_files_of_known_sets_are_torchvisions() -> None:
     from torchvision import datasets
 
-    for name in ("cifar10", "cifar100", "fashion-mnist", "kmnist", "mnist", "semeion", "stl10", "svhn", "usps"):
+    for name in ("cifar10", "cifar100", "fashion-mnist", "kmnist", "mnist", "stl10", "svhn"):
         kind = getattr(datasets, CATALOG[name].class_name)
         expected = (
             {getattr(kind, "filename", None)}

@@ -164,7 +164,7 @@ def test_a_data_set_may_give_tensors_arrays_or_pictures_and_more_than_a_label() 
         (
             (torch.zeros(3, 4, 4), torch.zeros(3, 5, 4)),
             ShapeError,
-            r"Expected images c h w of one size in a data set, but got \(3, 4, 4\) and \(3, 5, 4\). Resize them",
+            r"Expected images c h w of one size in a dataset, but got \(3, 4, 4\) and \(3, 5, 4\). Resize them",
         ),
         (
             ({"image": 1},),
@@ -183,7 +183,7 @@ def test_wrong_items(items: tuple[Any, ...], error: type[Exception], text: str) 
 
 
 def test_an_error_in_a_worker_process_is_the_same_error() -> None:
-    with pytest.raises(ShapeError, match=r"but got shape \(4, 4\). Convert the items in the data set."):
+    with pytest.raises(ShapeError, match=r"but got shape \(4, 4\). Convert the items in the dataset."):
         next(DatasetImages(Items(torch.zeros(4, 4)), workers=1).batches([torch.tensor([0])]))
 
 
@@ -322,7 +322,7 @@ def test_images_of_anything_else_have_no_labels_either() -> None:
 
 def test_two_sets_of_images_are_not_images_and_labels() -> None:
     with pytest.raises(ShapeError, match=r"Expected labels of shape \(b,\)"):
-        as_source([numbered(4), numbered(4)], labels=False)
+        as_source([numbered(4), numbered(4)], labels=False)  # type: ignore[arg-type]
 
 
 def test_a_folder_of_train_and_test_gives_its_training_part(tmp_path: Path) -> None:
@@ -375,7 +375,7 @@ def test_what_cannot_be_a_source(tmp_path: Path) -> None:
         with pytest.raises(
             DataError, match=r"Expected images as a tensor n c h w, an array .* ImageSource, but got \w+\. "
         ):
-            as_source(wrong)
+            as_source(wrong)  # type: ignore[arg-type]
     with pytest.raises(ShapeError, match="Add the missing axis"):
         as_source(torch.zeros(3, 4, 4))
     with pytest.raises(DataError, match=r"Expected an array of numbers, but got dtype <U1. Convert"):

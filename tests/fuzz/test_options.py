@@ -247,13 +247,19 @@ def stated_default(text: str) -> str | None:
 
 @pytest.mark.parametrize(("found", "name", "kind"), OPTIONS, ids=NAMES)
 def test_error_names_default_of_signature(found: Any, name: str, kind: str) -> None:
+    default = inspect.signature(found).parameters[name].default
     for value in ("3", -1, 0, math.inf, [], [-1]):
-        try:
-            CALLS[found](**{name: value})
-        except PretextkitError as error:
-            stated = stated_default(str(error))
-            default = inspect.signature(found).parameters[name].default
-            assert stated is None or stated == repr(default), str(error)
+        text = error_text(CALLS[found], name, value)
+        if f"Expected {name} " in text:  # distant_permutations names the option of Jigsaw
+            assert stated_default(text) in (None, repr(default)), text
+
+
+def error_text(call: Callable[..., Any], name: str, value: Any) -> str:
+    try:
+        call(**{name: value})
+    except PretextkitError as error:
+        return str(error)
+    return ""
 
 
 def test_patch_score_names_its_batch_size() -> None:

@@ -1,4 +1,4 @@
-"""Random transforms that draw the same wherever, and after whatever, a batch is read."""
+"""Make random transforms depend only on the seed and the batch."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["SeededDataset"]
 
 
 class SeededDataset(Dataset[Any]):
-    """A data set whose random draws depend on a seed and the batch alone.
+    """Dataset whose random draws depend only on a seed and the batch.
 
-    A worker process is otherwise seeded once, so that what it draws depends on the batches it read before: a run that
-    goes on in the middle of an epoch would draw something else. Seeded, and put back after each batch, are the global
-    generators of torch, Python and NumPy.
+    A DataLoader seeds each worker once, therefore its draws depend on the batches that it read before, and a resumed
+    run would draw other numbers. This dataset seeds the global generators of torch, Python and NumPy before each batch
+    and restores them afterwards.
 
     Args:
-        dataset: Has ``__getitem__``, and perhaps ``__getitems__``.
-        seed: Another seed gives each batch other draws.
+        dataset: Map-style dataset: has ``__getitem__``, and optionally ``__getitems__``.
+        seed: Seed of the draws, together with the indices of the batch.
 
     Example:
         >>> class Noise(Dataset[torch.Tensor]):
@@ -38,7 +38,7 @@ class SeededDataset(Dataset[Any]):
         self.dataset, self.seed = dataset, seed
 
     def __getitems__(self, indices: Sequence[int]) -> Sequence[Any]:
-        """Read one batch: what a DataLoader calls."""
+        """Read one batch; a DataLoader calls this method."""
         many = getattr(self.dataset, "__getitems__", None)
         digest = hashlib.blake2b(f"{self.seed}/{list(indices)}".encode(), digest_size=8).digest()
         with _seeded(int.from_bytes(digest, "big") >> 1):
@@ -50,7 +50,7 @@ class SeededDataset(Dataset[Any]):
 def _seeded(seed: int) -> Iterator[None]:
     import numpy
 
-    python, legacy = random.getstate(), numpy.random.get_state()  # noqa: NPY002 - what data sets draw from
+    python, legacy = random.getstate(), numpy.random.get_state()  # noqa: NPY002 - datasets draw from it
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         random.seed(seed)
