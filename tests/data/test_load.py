@@ -24,7 +24,7 @@ def pixels(n: int, *shape: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 @pytest.mark.parametrize("name", ["sample", "Sample"])
-def test_sample(name: str) -> None:
+def test_load_reads_sample(name: str) -> None:
     data = load(name)
     assert repr(data) == "ImageData(sample: 8000 train and 2000 test images of 1x28x28, 10 classes)"
     assert data.train.images is data.train_images
@@ -33,7 +33,7 @@ def test_sample(name: str) -> None:
     assert data.train_images.dtype == data.test_images.dtype == torch.uint8
 
 
-def test_size_scales_both_parts() -> None:
+def test_load_size_scales_both_parts() -> None:
     data = load("sample", size=14)
     assert data.train_images.shape == (8000, 1, 14, 14)
     assert data.test_images.shape == (2000, 1, 14, 14)
@@ -46,7 +46,7 @@ def test_size_scales_both_parts() -> None:
 
 
 @pytest.mark.parametrize("form", ["n h w c", "n c h w", "n h w", "float"])
-def test_npz_of_every_form(tmp_path: Path, form: str) -> None:
+def test_load_reads_npz_layouts(tmp_path: Path, form: str) -> None:
     train, test = pixels(6, 5, 4, 3), pixels(3, 5, 4, 3)
     expected = torch.from_numpy(train).permute(0, 3, 1, 2)
     forms: dict[str, Callable[[Any], Any]] = {
@@ -73,12 +73,12 @@ def test_npz_of_every_form(tmp_path: Path, form: str) -> None:
     assert (data.name, len(data.test_images)) == ("set", 3)
 
 
-def test_float_pixels_are_rounded(tmp_path: Path) -> None:
+def test_load_rounds_float_pixels(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", train_images=np.full((5, 2, 2), 0.999))
     assert load(tmp_path / "a.npz").train_images.unique().tolist() == [255]  # type: ignore[no-untyped-call]
 
 
-def test_npz_without_labels_or_names(tmp_path: Path) -> None:
+def test_load_npz_without_labels_or_names(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "a.npz", train_images=pixels(6, 5, 4), test_images=pixels(3, 5, 4), more=np.zeros(3))
     data = load(tmp_path / "a.npz")
     assert data.train_labels.tolist() == [-1] * 6
@@ -88,7 +88,7 @@ def test_npz_without_labels_or_names(tmp_path: Path) -> None:
     assert load(tmp_path / "b.npz").class_names == ("0", "1", "2")
 
 
-def test_npz_without_a_test_part_sets_a_fifth_of_each_class_aside(tmp_path: Path) -> None:
+def test_load_npz_without_test_splits_train(tmp_path: Path) -> None:
     labels = np.array([0] * 50 + [1] * 30 + [-1] * 20)
     images = pixels(100, 4, 4)
     np.savez(tmp_path / "a.npz", train_images=images, train_labels=labels)
@@ -100,7 +100,7 @@ def test_npz_without_a_test_part_sets_a_fifth_of_each_class_aside(tmp_path: Path
     assert torch.equal(load(tmp_path / "a.npz").test_images, data.test_images)
 
 
-def test_one_image_leaves_no_test_part(tmp_path: Path) -> None:
+def test_load_single_image_raises_data_error(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", train_images=pixels(1, 4, 4))
     with pytest.raises(DataError, match=r"enough images in .*a\.npz to use a fifth for testing, but got 1\. Add"):
         load(tmp_path / "a.npz")
@@ -147,7 +147,7 @@ def test_one_image_leaves_no_test_part(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_wrong_npz(tmp_path: Path, arrays: dict[str, Any], error: type[Exception], text: str) -> None:
+def test_load_wrong_npz_raises_error(tmp_path: Path, arrays: dict[str, Any], error: type[Exception], text: str) -> None:
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(error, match=text):
         load(tmp_path / "a.npz")
@@ -174,7 +174,7 @@ def test_flipped_bits_in_a_compressed_npz(tmp_path: Path, place: float) -> None:
         load(path)
 
 
-def test_a_file_of_another_kind(tmp_path: Path) -> None:
+def test_load_other_file_type_raises_data_error(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", pixels(3, 4, 4))
     (tmp_path / "b.npz").write_bytes(pickle.dumps({"train_images": 1}))
     for name in ("a.npy", "b.npz"):
@@ -187,7 +187,7 @@ def draw(path: Path, color: int, size: tuple[int, int] = (8, 8)) -> None:
     Image.new("L", size, color).save(path)
 
 
-def test_folder_of_train_and_test(tmp_path: Path) -> None:
+def test_load_reads_train_and_test_folders(tmp_path: Path) -> None:
     for i in range(3):
         draw(tmp_path / "train" / "good" / f"{i}.png", i, (12, 10))
     draw(tmp_path / "test" / "good" / "0.png", 100, (20, 20))
@@ -204,7 +204,7 @@ def test_folder_of_train_and_test(tmp_path: Path) -> None:
     assert data.name == tmp_path.name
 
 
-def test_folder_of_classes_and_flat_folder(tmp_path: Path) -> None:
+def test_load_reads_class_and_flat_folders(tmp_path: Path) -> None:
     for name, color in (("cat", 50), ("dog", 200)):
         for i in range(10):
             draw(tmp_path / "classes" / name / f"{i}.png", color)
@@ -218,7 +218,7 @@ def test_folder_of_classes_and_flat_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("parts", [("",), ("train", "test")])
-def test_damaged_files_of_a_folder_are_named_or_skipped(tmp_path: Path, parts: tuple[str, ...]) -> None:
+def test_folder_names_or_skips_damaged_files(tmp_path: Path, parts: tuple[str, ...]) -> None:
     for part in parts:
         for i in range(5):
             draw(tmp_path / part / "cat" / f"{i}.png", 10 + i)
@@ -232,14 +232,14 @@ def test_damaged_files_of_a_folder_are_named_or_skipped(tmp_path: Path, parts: t
     assert repr(data).endswith(f"1 classes, {len(parts)} files skipped)")
 
 
-def test_on_error_is_checked_for_any_set() -> None:
+def test_load_checks_on_error_for_any_source() -> None:
     wrong: Any = "ignore"
     with pytest.raises(OptionError, match='Expected on_error "raise" or "skip", but got \'ignore\''):
         load("sample", on_error=wrong)
     assert load("sample", on_error="skip").skipped == ()
 
 
-def test_a_folder_with_the_name_of_a_known_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_path_with_dataset_name_reads_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for i in range(5):
         draw(tmp_path / "mnist" / f"{i}.png", i)
     monkeypatch.chdir(tmp_path)
@@ -247,7 +247,7 @@ def test_a_folder_with_the_name_of_a_known_set(tmp_path: Path, monkeypatch: pyte
     assert len(load(Path("mnist")).train_images) == 4
 
 
-def test_names_that_nothing_has() -> None:
+def test_load_unknown_name_suggests_nearest() -> None:
     with pytest.raises(UnknownNameError) as caught:
         load("cifar-11")
     assert str(caught.value) == (
@@ -319,7 +319,7 @@ def write_idx(path: Path, values: np.ndarray[Any, Any], zipped: bool = False) ->
 @pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize(("name", "folder"), [("fashion-mnist", "FashionMNIST"), ("mnist", "MNIST")])
 @pytest.mark.parametrize("download", [True, False])
-def test_files_put_where_the_error_says_are_read(tmp_path: Path, name: str, folder: str, download: bool) -> None:
+def test_load_reads_files_put_by_hand(tmp_path: Path, name: str, folder: str, download: bool) -> None:
     assert CATALOG[name].folder == f"{folder}/raw"
     arrays = [pixels(7, 28, 28), np.arange(7, dtype=np.uint8), pixels(3, 28, 28), np.arange(3, dtype=np.uint8)]
     for file, array in zip(CATALOG[name].files, arrays, strict=True):
@@ -331,7 +331,7 @@ def test_files_put_where_the_error_says_are_read(tmp_path: Path, name: str, fold
     assert len(data.class_names) == 10
 
 
-def test_arrays_of_color_sets_keep_their_axes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_keeps_axes_of_torchvision_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """torchvision holds CIFAR as n h w c with a list of targets, SVHN and STL-10 as n c h w with an array of labels."""
     values = pixels(5, 32, 32, 3)
 
@@ -362,7 +362,7 @@ def test_arrays_of_color_sets_keep_their_axes(tmp_path: Path, monkeypatch: pytes
         assert len(data.class_names) == classes
 
 
-def test_files_of_known_sets_are_torchvisions() -> None:
+def test_catalog_files_match_torchvision() -> None:
     from torchvision import datasets
 
     for name in ("cifar10", "cifar100", "fashion-mnist", "kmnist", "mnist", "stl10", "svhn"):
@@ -375,7 +375,7 @@ def test_files_of_known_sets_are_torchvisions() -> None:
         assert set(CATALOG[name].files) == expected - {None}
 
 
-def test_image_data_is_checked() -> None:
+def test_image_data_checks_its_arrays() -> None:
     images, labels = torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64)
     with pytest.raises(ShapeError, match="Expected as many labels as images, but got 1 labels for 2 images"):
         ImageData("own", images, labels, images, labels[:1], ("a",))

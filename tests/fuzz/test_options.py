@@ -207,7 +207,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     )
 
 
-def test_every_public_function_with_numeric_options_is_here() -> None:
+def test_every_function_with_numeric_options_is_tested() -> None:
     assert set(FOUND) == {*CALLS, *ELSEWHERE}
 
 
@@ -225,7 +225,7 @@ def test_option_of_wrong_type_raises_expected_got_fix(found: Any, name: str, kin
 
 @pytest.mark.parametrize("library", [numpy.float64, numpy.int64, numpy.array, torch.tensor])
 @pytest.mark.parametrize("found", CALLS, ids=[found.__name__ for found in CALLS])
-def test_numbers_of_other_libraries_are_numbers(found: Any, library: Callable[[Any], Any]) -> None:
+def test_options_accept_numbers_of_other_libraries(found: Any, library: Callable[[Any], Any]) -> None:
     """Each option is given its own default, or less where that takes long, as another library writes it."""
     parameters = inspect.signature(found).parameters
     kinds: dict[Any, Any] = {numpy.float64: float, numpy.int64: int}
