@@ -125,7 +125,7 @@ def test_load_bad_pascal_voc_raises_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a mask of palette indices or gray levels for train_1 in .* a color image"):
         load_segmentation(root)
     mask.unlink()
-    with pytest.raises(DataError, match=r"can be decoded at .*train_1\.png, but got FileNotF.*take its name out"):
+    with pytest.raises(DataError, match=r"can be decoded at .*train_1\.png, but got FileNotF.*remove its name"):
         load_segmentation(root)
     Image.new("L", (3, 3)).save(mask)
     with pytest.raises(
@@ -136,7 +136,7 @@ def test_load_bad_pascal_voc_raises_error(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         load_segmentation(root)
     assert str(caught.value).endswith(
-        "val_0.jpg, but got an empty file. Repair it, or take its name out of the lists in ImageSets/Segmentation."
+        "val_0.jpg, but got an empty file. Repair the file, or remove its name from the lists in ImageSets/Segmentation."
     )
     (root / "ImageSets/Segmentation/val.txt").write_text("")
     with pytest.raises(DataError, match=r"names of images in the lists of .*, but got an empty list"):

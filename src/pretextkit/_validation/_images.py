@@ -20,14 +20,14 @@ FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 def check_images(images: Tensor) -> None:
-    """Refuse images that no function of pretextkit can use.
+    """Check the shape, the dtype and the values of images.
 
     Args:
         images: ``b c h w`` with 1 or 3 channels, uint8, or floating-point in [0, 1].
 
     Raises:
         ShapeError: The rank or the channels are wrong.
-        DataError: There are no images, or they have another dtype, NaN or infinite pixels, or pixels outside [0, 1].
+        DataError: There are no images, the dtype is wrong, or float pixels are NaN, infinite or outside [0, 1].
 
     Example:
         >>> check_images(torch.zeros(2, 3, 8, 8))

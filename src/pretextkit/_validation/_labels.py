@@ -14,18 +14,18 @@ __all__ = ["check_classes", "check_classes_seen", "check_labels"]
 
 
 def check_labels(labels: Any, count: int | None = None) -> Tensor:
-    """Give labels as an int64 tensor, one for each image.
+    """Convert labels to an int64 tensor, and check them.
 
     Args:
         labels: A tensor, array or sequence of integers; -1 means unlabeled.
-        count: How many images there are; any number by default.
+        count: Number of images; None (the default) allows any number of labels.
 
     Returns:
         ``count``, int64.
 
     Raises:
-        ShapeError: The labels are not one integer an image.
-        DataError: The labels are not integers, or below -1.
+        ShapeError: There is not exactly one label per image.
+        DataError: A label is not an integer, or is below -1.
 
     Example:
         >>> check_labels([0, 2, -1], count=3)
@@ -55,16 +55,16 @@ def check_labels(labels: Any, count: int | None = None) -> Tensor:
 
 
 def check_classes(labels: Tensor) -> int:
-    """Count the classes of ``labels``, which unlabeled images (-1) do not change.
+    """Count the classes of labels, ignoring unlabeled images (-1), and check that none is missing.
 
     Args:
         labels: ``b``, int64.
 
     Returns:
-        ``k``, where the labels are 0 … ``k`` - 1 and each of them occurs.
+        Number of classes ``k``; each of the labels 0 to ``k - 1`` occurs.
 
     Raises:
-        DataError: Nothing is labeled, there is one class only, or a class below the highest one is missing.
+        DataError: No image is labeled, there is only one class, or a label below the highest one does not occur.
 
     Example:
         >>> check_classes(torch.tensor([0, 1, 1, -1, 2]))
@@ -92,7 +92,7 @@ def check_classes(labels: Tensor) -> int:
 
 
 def check_classes_seen(labels: Tensor, classes: int, what: str = "test") -> None:
-    """Refuse labels of classes that train has not.
+    """Check that every label is a class of the training images.
 
     Raises:
         DataError: A label is ``classes`` or more.
@@ -113,7 +113,7 @@ def _integers(labels: Any) -> Tensor:
     except (TypeError, ValueError, RuntimeError) as error:
         got = f"dtype {labels.dtype}" if isinstance(labels, numpy.ndarray) else repr(labels)
         raise DataError("integer labels", got=got[:80], fix="Map every class to an integer from 0.") from error
-    empty = tensor.ndim == 1 and tensor.numel() == 0  # an empty list makes a float tensor, and holds no float
+    empty = tensor.ndim == 1 and tensor.numel() == 0  # torch converts an empty list to a float tensor
     if (tensor.is_floating_point() or tensor.is_complex()) and not empty:
         raise DataError("integer labels", got=str(tensor.dtype), fix="Convert with labels.long() if they are classes.")
     return tensor.long()

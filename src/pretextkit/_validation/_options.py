@@ -67,7 +67,7 @@ def check_float(name: str, value: Any, within: str, *, fix: str = "", of: Callab
         >>> check_float("fraction", 0.0, "(0, 1]", fix="For example fraction=0.5.")
         Traceback (most recent call last):
             ...
-        pretextkit.errors.OptionError: Expected fraction to be a number in (0, 1], but got 0.0. For example fraction=0.5.
+        pretextkit.errors.OptionError: Expected fraction to be a number in (0, 1], but got 0.0. For example ...
     """
     low, high = map(float, within[1:-1].split(","))
     try:

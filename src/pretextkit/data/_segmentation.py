@@ -1,4 +1,4 @@
-"""Images with a class for every pixel: from an ``.npz`` file, or a folder in the layout of Pascal VOC."""
+"""Images with a class per pixel, from an ``.npz`` file or a folder in the layout of Pascal VOC."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pretextkit.errors import DataError
 __all__ = ["SegmentationData", "Segmented", "as_segmented", "load_segmentation"]
 
 VOC_IGNORE = 255
-VOC_FIX = "Repair it, or take its name out of the lists in ImageSets/Segmentation."
+VOC_FIX = "Repair the file, or remove its name from the lists in ImageSets/Segmentation."
 VOC_CLASSES = (
     *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
@@ -28,7 +28,7 @@ VOC_CLASSES = (
 
 
 class Segmented(NamedTuple):
-    """Images and the classes of their pixels."""
+    """Images and masks, which give each pixel a class."""
 
     images: Tensor
     """``n c h w``, uint8 or float in [0, 1]."""
@@ -38,17 +38,17 @@ class Segmented(NamedTuple):
 
 @dataclass(frozen=True, repr=False, eq=False)
 class SegmentationData:
-    """A segmented image set in memory."""
+    """Segmented images in memory, in two or three parts."""
 
     name: str
     train: Segmented
     validation: Segmented | None
-    """To choose with; None where the set has no such part."""
+    """Part for the choice of hyperparameters, or None."""
     test: Segmented
     class_names: tuple[str, ...]
-    """The place of a name is its class."""
+    """Class names; the index of a name is its class."""
     ignore_index: int
-    """The value of pixels that belong to no class."""
+    """Mask value of pixels without a class."""
 
     def __repr__(self) -> str:
         counts = f"{len(self.train.images)} train, {len(self.validation.images) if self.validation else 0} validation"
@@ -58,23 +58,24 @@ class SegmentationData:
 
 
 def load_segmentation(path: str | Path, *, size: int | None = None) -> SegmentationData:
-    """Read a segmented image set into memory.
+    """Read segmented images into memory.
 
     Args:
         path: One of
 
             - an ``.npz`` file with ``train_images`` and ``test_images`` (as for :func:`load`), ``train_masks`` and
-              ``test_masks`` (``n h w``) and, where there are such, ``val_images``, ``val_masks``, ``class_names`` and
-              ``ignore_index`` (else 255);
+              ``test_masks`` (``n h w``) and optionally ``val_images``, ``val_masks``, ``class_names`` and
+              ``ignore_index`` (default 255);
             - a folder in the layout of Pascal VOC: ``JPEGImages``, ``SegmentationClass`` (PNG files whose palette
-              indices, or gray levels, are classes, 255 being ignored) and ``ImageSets/Segmentation`` with ``train.txt``
-              and ``val.txt``. ``val`` is the test part, since VOC's own has no public masks.
-        size: Scale every image's shorter side to this, masks without mixing classes, and cut out the middle. By default
-            an ``.npz`` file's images stay as they are, and a folder's get the median shorter side, at most 224.
+              indices, or gray levels, are classes; 255 is ignored) and ``ImageSets/Segmentation`` with ``train.txt``
+              and ``val.txt``. ``val`` becomes the test part, because the test part of VOC has no public masks.
+        size: Side of the images in pixels: the shorter side is scaled to ``size`` (masks by the nearest pixel) and the
+            center cropped. By default the images of an ``.npz`` file keep their size, and those of a folder get the
+            median shorter side, at most 224.
 
     Raises:
-        DataError: A file is missing or holds something else.
-        ShapeError: A mask is not as large as its image.
+        DataError: A file is missing or has other content.
+        ShapeError: A mask and its image differ in size.
         OptionError: ``size`` is below 1.
 
     Example:
@@ -142,7 +143,7 @@ def _from_npz(path: Path, size: int | None) -> SegmentationData:
     ignore_index = int(arrays.get("ignore_index", VOC_IGNORE))
     names = tuple(str(name) for name in arrays.get("class_names", ()))
     if 0 <= ignore_index == len(names) - 1:
-        names = names[:-1]  # the last is the name of what is ignored
+        names = names[:-1]  # the last name belongs to the ignored value
     return SegmentationData(
         path.stem, train, validation, test, names or _numbers(train.masks, ignore_index), ignore_index
     )
@@ -182,7 +183,7 @@ def _voc_part(path: Path, names: list[str], size: int) -> Segmented:
         with opened(path / "JPEGImages" / f"{name}.jpg", MAX_PIXELS, fix=VOC_FIX) as picture:
             image = pil_tensor(picture)
         with opened(path / "SegmentationClass" / f"{name}.png", MAX_PIXELS, fix=VOC_FIX) as picture:
-            mask = torch.from_numpy(numpy.array(picture))  # of a palette, the indices and not the colors
+            mask = torch.from_numpy(numpy.array(picture))  # palette indices, not colors
         if mask.ndim != 2:
             raise DataError(
                 f"a mask of palette indices or gray levels for {name} in {path}",
@@ -195,7 +196,7 @@ def _voc_part(path: Path, names: list[str], size: int) -> Segmented:
 
 
 def _one_size(data: Segmented, size: int) -> Segmented:
-    """Scale the shorter side to ``size`` and cut out the middle, of masks by the nearest pixel."""
+    """Scale the shorter side to ``size`` and crop the center; masks are scaled by the nearest pixel."""
     images = torch.cat([resize_and_crop(chunk, size) for chunk in torch.split(data.images, 256)])
     short = min(data.masks.shape[1:])
     target = [max(size, round(side * size / short)) for side in data.masks.shape[1:]]
