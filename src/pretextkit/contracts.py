@@ -10,8 +10,9 @@ import torch
 from torch import Generator, Tensor, nn
 from typing_extensions import TypeVar
 
-from pretextkit._validation._options import check_int
-from pretextkit.errors import DataError, ShapeError
+from pretextkit._color import as_float, luma
+from pretextkit._validation import check_image_batch, check_int
+from pretextkit.errors import ShapeError
 
 __all__ = [
     "Backbone",
@@ -22,9 +23,6 @@ __all__ = [
     "TaskOutput",
 ]
 
-GRAY_FROM_RGB = (0.299, 0.587, 0.114)
-"""Luma weights of ITU-R BT.601."""
-
 
 class TaskOutput(NamedTuple):
     """Loss and metrics of one forward pass of a pretext task."""
@@ -33,39 +31,6 @@ class TaskOutput(NamedTuple):
     """Scalar ``()``, with gradient."""
     metrics: Mapping[str, Tensor]
     """Scalars ``()`` by name, detached."""
-
-
-def as_float(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Convert images to ``dtype`` in [0, 1]; uint8 images are divided by 255.
-
-    Example:
-        >>> as_float(torch.tensor([0, 51, 255], dtype=torch.uint8))
-        tensor([0.0000, 0.2000, 1.0000])
-    """
-    return images.to(dtype) if images.is_floating_point() else images.to(dtype) / 255
-
-
-def _checked_float(images: Tensor, dtype: torch.dtype) -> Tensor:
-    """Check that images are ``b c h w`` with 1 or 3 channels, and convert them to ``dtype`` in [0, 1]."""
-    if images.ndim != 4 or images.shape[1] not in (1, 3):
-        raise ShapeError(
-            "images b c h w with 1 or 3 channels",
-            got=f"shape {tuple(images.shape)}",
-            fix="Put channels second (images.permute(0, 3, 1, 2)) and add a batch axis to a single image.",
-        )
-    if 0 in images.shape[2:]:
-        raise ShapeError(
-            "images of at least 1 pixel",
-            got=f"shape {tuple(images.shape)}",
-            fix="Check the code that crops or resizes them.",
-        )
-    if images.dtype != torch.uint8 and not images.is_floating_point():
-        raise DataError(
-            "images of dtype uint8 (0 to 255) or floating-point (0 to 1)",
-            got=str(images.dtype),
-            fix="Convert with images.to(torch.uint8), or images.float() after scaling to [0, 1].",
-        )
-    return as_float(images, dtype)
 
 
 class InputNormalization(nn.Module):
@@ -125,12 +90,13 @@ class InputNormalization(nn.Module):
 
     def adapt(self, images: Tensor) -> Tensor:
         """Convert ``images`` to float in [0, 1] with ``self.channels`` channels."""
-        images = _checked_float(images, self.mean.dtype)
+        check_image_batch(images)
+        images = as_float(images, self.mean.dtype)
         if images.shape[1] == self.channels:
             return images
         if self.channels == 3:
             return images.expand(-1, 3, -1, -1)
-        return (images * images.new_tensor(GRAY_FROM_RGB).view(1, 3, 1, 1)).sum(1, keepdim=True)
+        return luma(images)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map ``b c h w`` in [0, 1], 1 or 3 channels, to normalized ``b c h w`` with ``self.channels`` channels."""
@@ -242,7 +208,8 @@ class PretextTask(nn.Module, ABC, Generic[BatchT, BackboneT]):
             ShapeError: The images have another rank or number of channels.
             DataError: The images are neither uint8 nor floating-point.
         """
+        check_image_batch(images)
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
-            batch = self.views(_checked_float(images, torch.float32), generator)
+            batch = self.views(as_float(images), generator)
         output: TaskOutput = self(batch)
         return output

@@ -88,7 +88,7 @@ def test_calibrate_refuses_rates_out_of_range(rate: float) -> None:
     with pytest.raises(OptionError) as caught:
         calibrate(torch.arange(9.0), false_positive_rate=rate)
     assert str(caught.value) == (
-        f"Expected false_positive_rate as a number in (0, 1), but got {rate}. "
+        f"Expected false_positive_rate to be a number in (0, 1), but got {rate}. "
         "0.05 calls 1 in 20 normal images an anomaly."
     )
 

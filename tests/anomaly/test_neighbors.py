@@ -75,7 +75,7 @@ def test_images_far_from_every_cluster_score_high() -> None:
 @pytest.mark.parametrize(
     ("options", "kind", "text"),
     [
-        ({"k": 0}, OptionError, "Expected k as a whole number of at least 1, but got 0. The default is 2."),
+        ({"k": 0}, OptionError, "Expected k to be an integer >= 1, but got 0. The default is 2."),
         (
             {"metric": "cosin"},
             UnknownNameError,

@@ -84,9 +84,7 @@ def test_maps_ignore_batch_size_and_state_is_restored() -> None:
 def test_invalid_options_are_refused(name: str, default: int) -> None:
     with pytest.raises(OptionError) as caught:
         patch_anomaly_score(nn.Identity(), uniform(2, 3, 8, 8), uniform(2, 3, 8, 8), **{name: 0})  # type: ignore[arg-type]
-    assert str(caught.value) == (
-        f"Expected {name} as a whole number of at least 1, but got 0. The default is {default}."
-    )
+    assert str(caught.value) == (f"Expected {name} to be an integer >= 1, but got 0. The default is {default}.")
 
 
 def test_unsuitable_maps_are_refused() -> None:

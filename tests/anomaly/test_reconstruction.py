@@ -173,7 +173,7 @@ def test_module_state_is_restored(fails: bool) -> None:
         (
             {"batch_size": 0},
             OptionError,
-            "Expected batch_size as a whole number of at least 1, but got 0. The default is 256.",
+            "Expected batch_size to be an integer >= 1, but got 0. The default is 256.",
         ),
     ],
 )

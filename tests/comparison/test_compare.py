@@ -525,14 +525,14 @@ def test_compare_without_progress_prints_nothing(capfd: pytest.CaptureFixture[st
             {"views_per_image": 2},
             "Expected a budget: either epochs or views_per_image, but got epochs=2, views_per_image=2. ",
         ),
-        ({"epochs": 0}, "Expected epochs as a whole number of at least 1, but got 0. "),
+        ({"epochs": 0}, "Expected epochs to be an integer >= 1, but got 0. "),
         (
             {"seeds": []},
-            "Expected seeds as a sequence of at least 1, but got []. For example seeds=(0, 1, 2).",
+            "Expected seeds to be a sequence of at least 1 value, but got []. For example seeds=(0, 1, 2).",
         ),
         ({"seeds": [0, 0]}, "Expected distinct seeds, but got [0, 0]. "),
-        ({"seeds": 3}, "Expected seeds as a sequence of at least 1, but got 3. "),
-        ({"label_fractions": 0.1}, "Expected label_fractions as a sequence, but got 0.1. "),
+        ({"seeds": 3}, "Expected seeds to be a sequence of at least 1 value, but got 3. "),
+        ({"label_fractions": 0.1}, "Expected label_fractions to be a sequence, but got 0.1. "),
         (
             {"tasks": [Brightness]},
             f"Expected task names, or a mapping from names to factories, but got {Brightness!r}. "
@@ -547,8 +547,11 @@ def test_compare_without_progress_prints_nothing(capfd: pytest.CaptureFixture[st
             {"backbone": TinyBackbone()},
             "Expected a factory for 'backbone', because every run trains a new module, but got a TinyBackbone. ",
         ),
-        ({"label_fractions": [0]}, "Expected label_fractions as a number in (0, 1], but got 0. The default is (0.01, "),
-        ({"finetune_steps": 0}, "Expected finetune_steps as a whole number of at least 1, but got 0. "),
+        (
+            {"label_fractions": [0]},
+            "Expected label_fractions to be a number in (0, 1], but got 0. The default is (0.01, ",
+        ),
+        ({"finetune_steps": 0}, "Expected finetune_steps to be an integer >= 1, but got 0. "),
         (
             {"tasks": "rotation"},
             "Expected a list of task names, or a mapping, but got 'rotation'. Write ['rotation'].",

@@ -9,14 +9,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pretextkit._validation import _data as module
+from pretextkit._validation import _images as module
 from pretextkit.data import check_classes, check_images, check_labels
 from pretextkit.errors import DataError, ShapeError
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_usable_images_pass(channels: int, dtype: torch.dtype) -> None:
+def test_check_images_accepts_valid_images(channels: int, dtype: torch.dtype) -> None:
     check_images(torch.ones(2, channels, 5, 4, dtype=dtype))
 
 
@@ -31,7 +31,7 @@ def test_usable_images_pass(channels: int, dtype: torch.dtype) -> None:
         ((2, 2, 8, 8), r"Pass gray"),
     ],
 )
-def test_wrong_shapes_are_named(shape: tuple[int, ...], fix: str) -> None:
+def test_check_images_of_wrong_shape_names_fix(shape: tuple[int, ...], fix: str) -> None:
     with pytest.raises(
         ShapeError, match=r"Expected images b c h w with 1 or 3 channels, but got shape \(.*\)\. " + fix
     ):
@@ -39,19 +39,19 @@ def test_wrong_shapes_are_named(shape: tuple[int, ...], fix: str) -> None:
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 8, 8), (2, 3, 0, 8)])
-def test_no_image_or_no_pixel(shape: tuple[int, ...]) -> None:
+def test_check_images_without_pixels_raises_error(shape: tuple[int, ...]) -> None:
     with pytest.raises(DataError, match="Expected at least one image with at least one pixel, but got shape"):
         check_images(torch.zeros(shape))
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int8, torch.bool, torch.complex64])
-def test_other_dtypes(dtype: torch.dtype) -> None:
+def test_check_images_of_other_dtype_raises_error(dtype: torch.dtype) -> None:
     text = rf"Expected images of dtype uint8 \(0 to 255\) or floating-point \(0 to 1\), but got {dtype}\. Convert"
     with pytest.raises(DataError, match=text):
         check_images(torch.zeros(1, 3, 4, 4, dtype=dtype))
 
 
-def test_not_a_tensor() -> None:
+def test_check_images_of_array_raises_error() -> None:
     not_a_tensor: Any = np.zeros((1, 3, 4, 4))
     with pytest.raises(DataError, match="Expected a tensor of images b c h w, but got ndarray"):
         check_images(not_a_tensor)
@@ -68,19 +68,19 @@ def test_not_a_tensor() -> None:
         ([-0.1, 200.0], r"values from -0\.1 to 200\. Undo"),
     ],
 )
-def test_pixels_outside_the_range(values: list[float], text: str) -> None:
+def test_check_images_outside_range_names_fix(values: list[float], text: str) -> None:
     with pytest.raises(DataError, match=r"Expected float images in \[0, 1\], but got " + text):
         check_images(torch.tensor(values).view(2, 1, 1, 1))
 
 
-def test_rounding_errors_of_interpolation_pass() -> None:
+def test_check_images_allows_rounding() -> None:
     check_images(torch.tensor([-1e-6, 1 + 1e-6]).view(2, 1, 1, 1))
 
 
 @pytest.mark.parametrize(("value", "kind"), [(math.nan, "NaN"), (math.inf, "infinite"), (-math.inf, "infinite")])
 @pytest.mark.parametrize("image", [0, 6])
 @pytest.mark.parametrize("chunk", [1 << 24, 3 * 16 * 2])
-def test_pixels_that_are_not_finite_name_the_image(
+def test_check_images_names_non_finite_image(
     value: float, kind: str, image: int, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "CHUNK", chunk)
@@ -90,7 +90,7 @@ def test_pixels_that_are_not_finite_name_the_image(
         check_images(images)
 
 
-def test_range_is_that_of_all_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_images_reports_range_of_all_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CHUNK", 1)
     with pytest.raises(DataError, match="values from 0 to 9"):
         check_images(torch.tensor([9.0, 0.0, 1.0]).view(3, 1, 1, 1))
@@ -107,13 +107,13 @@ def test_range_is_that_of_all_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
         np.array([0, -1, 2], ">i4")[::-1],
     ],
 )
-def test_integer_labels_become_int64(labels: Any) -> None:
+def test_check_labels_gives_int64(labels: Any) -> None:
     checked = check_labels(labels, 3)
     assert checked.dtype == torch.int64
     assert checked.tolist() == [2, -1, 0]
 
 
-def test_read_only_and_empty_labels() -> None:
+def test_check_labels_reads_read_only_and_empty() -> None:
     array = np.arange(3)
     array.flags.writeable = False
     assert check_labels(array, 3).tolist() == [0, 1, 2]
@@ -151,13 +151,13 @@ def test_read_only_and_empty_labels() -> None:
         ),
     ],
 )
-def test_wrong_labels(labels: Any, error: type[Exception], text: str) -> None:
+def test_check_labels_of_wrong_values_raises_error(labels: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         check_labels(labels, 3)
 
 
 @given(st.lists(st.integers(-1, 5), min_size=1, max_size=30))
-def test_classes_are_counted_or_refused(labels: list[int]) -> None:
+def test_check_classes_counts_or_raises(labels: list[int]) -> None:
     known = {label for label in labels if label >= 0}
     if len(known) >= 2 and known == set(range(len(known))):
         assert check_classes(torch.tensor(labels)) == len(known)
@@ -179,14 +179,14 @@ def test_classes_are_counted_or_refused(labels: list[int]) -> None:
         ([0, 9, 0], "but got labels up to 9 without 1, 2, 3, 4, 5, …. Remap"),
     ],
 )
-def test_unusable_classes(labels: list[int], text: str) -> None:
+def test_check_classes_of_unusable_labels_raises_error(labels: list[int], text: str) -> None:
     with pytest.raises(DataError) as caught:
         check_classes(torch.tensor(labels))
     assert text in str(caught.value)
 
 
 @pytest.mark.parametrize("values", [[1, 2, 5], [4, -1, 7, 7, -1]])
-def test_the_remapping_that_the_message_shows_works(values: list[int]) -> None:
+def test_check_classes_message_remaps_labels(values: list[int]) -> None:
     labels = torch.tensor(values)
     with pytest.raises(DataError) as caught:
         check_classes(labels)
@@ -197,6 +197,6 @@ def test_the_remapping_that_the_message_shows_works(values: list[int]) -> None:
     assert (scope["labels"] < 0).tolist() == [value < 0 for value in values]
 
 
-def test_huge_labels_are_listed_in_no_time() -> None:
+def test_check_classes_lists_huge_labels_quickly() -> None:
     with pytest.raises(DataError, match="without 1, 2, 3, 4, 5, …"):
         check_classes(torch.tensor([0, 2**60]))

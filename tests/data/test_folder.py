@@ -62,7 +62,7 @@ def pixels(picture: Image.Image) -> Tensor:
         ("YCbCr", "a.jpg"),
     ],
 )
-def test_plain_modes_are_as_pillow_shows_them(tmp_path: Path, picture: Image.Image, mode: str, name: str) -> None:
+def test_pil_tensor_matches_pillow_convert(tmp_path: Path, picture: Image.Image, mode: str, name: str) -> None:
     path = tmp_path / name
     picture.convert(mode).save(path)
     image = only(tmp_path)
@@ -99,7 +99,7 @@ def test_transparent_palette_entries_show_white(tmp_path: Path) -> None:
     assert (only(tmp_path)[:, 1:] == 255).all()
 
 
-def test_transparent_color_of_a_gray_file_shows_white(tmp_path: Path) -> None:
+def test_transparent_gray_color_shows_white(tmp_path: Path) -> None:
     picture = Image.new("L", (4, 4), 7)
     picture.putpixel((0, 0), 40)
     picture.save(tmp_path / "a.png", transparency=7)
@@ -108,7 +108,7 @@ def test_transparent_color_of_a_gray_file_shows_white(tmp_path: Path) -> None:
     assert (image[:, 1:] == 255).all()
 
 
-def test_transparent_color_of_a_file_in_color_shows_white(tmp_path: Path) -> None:
+def test_transparent_rgb_color_shows_white(tmp_path: Path) -> None:
     picture = Image.new("RGB", (4, 4), (7, 8, 9))
     picture.putpixel((0, 0), (40, 50, 60))
     picture.save(tmp_path / "a.png", transparency=(7, 8, 9))
@@ -149,7 +149,7 @@ def test_16_bit_color_keeps_its_range(tmp_path: Path) -> None:
     ("mode", "name"),
     [(mode, f"a.{kind}") for mode in ("L", "RGB", "P") for kind in ("png", "tif")] + [("RGB", "a.jpg")],
 )
-def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, mode: str, name: str) -> None:
+def test_folder_applies_exif_orientation(tmp_path: Path, orientation: int, mode: str, name: str) -> None:
     upright = np.zeros((32, 48), np.uint8)  # of which the middle 32 columns are kept
     upright[:16, :24], upright[:16, 24:], upright[16:, :24] = 255, 170, 85
     turn: dict[int, Callable[[Any], Any]] = {  # how the camera stored it, for each value of the tag
@@ -171,7 +171,7 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, mode: str
 
 
 @pytest.mark.parametrize("value", [-1, 65536])
-def test_deep_images_without_a_known_range_are_refused(value: int) -> None:
+def test_deep_image_of_unclear_range_raises_error(value: int) -> None:
     with pytest.raises(
         DataError, match=f"Expected an image of 8 or 16 bit, but got values from {value} to {value}. Conv"
     ):
@@ -186,7 +186,7 @@ def save(path: Path, size: tuple[int, int] = (8, 8), color: int = 0) -> Path:
     return path
 
 
-def test_class_folders(tmp_path: Path) -> None:
+def test_folder_reads_class_folders(tmp_path: Path) -> None:
     for i, name in enumerate(["dog/b.png", "cat/deep/er/a.png", "cat/z.png", "dog/a.png", "Bird/1.png"]):
         save(tmp_path / name, color=i)
     save(tmp_path / ".hidden" / "a.png")
@@ -223,7 +223,7 @@ def test_flat_folder_is_unlabeled(tmp_path: Path) -> None:
     assert batch.labels.tolist() == [-1, -1, -1]
 
 
-def test_linked_folders_are_read_once(tmp_path: Path) -> None:
+def test_folder_reads_linked_folder_once(tmp_path: Path) -> None:
     save(tmp_path / "elsewhere" / "a.png")
     root = tmp_path / "root"
     root.mkdir()
@@ -233,7 +233,7 @@ def test_linked_folders_are_read_once(tmp_path: Path) -> None:
     assert (images.classes, len(images)) == (("cat",), 1)
 
 
-def test_images_beside_class_folders_are_refused(tmp_path: Path) -> None:
+def test_folder_mixed_with_class_folders_raises_error(tmp_path: Path) -> None:
     save(tmp_path / "cover.png")
     save(tmp_path / "cat" / "a.png")
     with pytest.raises(
@@ -242,7 +242,7 @@ def test_images_beside_class_folders_are_refused(tmp_path: Path) -> None:
         FolderImages(tmp_path)
 
 
-def test_sizes_are_unified_by_the_median_shorter_side(tmp_path: Path) -> None:
+def test_folder_default_size_is_median(tmp_path: Path) -> None:
     for i, size in enumerate([(10, 30), (12, 12), (40, 20)]):
         save(tmp_path / f"{i}.png", size)
     images = FolderImages(tmp_path)
@@ -251,7 +251,7 @@ def test_sizes_are_unified_by_the_median_shorter_side(tmp_path: Path) -> None:
     assert FolderImages(tmp_path, size=9)[2][0].shape == (3, 9, 9)
 
 
-def test_with_a_size_no_file_is_opened_before_it_is_read(tmp_path: Path) -> None:
+def test_folder_with_size_opens_no_file(tmp_path: Path) -> None:
     save(tmp_path / "a.png", (12, 12))
     (tmp_path / "b.png").write_bytes(b"no picture")
     images = FolderImages(tmp_path, size=8)
@@ -273,7 +273,7 @@ def test_default_size_is_at_most_224(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", [(40, 60), (60, 40), (41, 41), (16, 99)])
-def test_the_middle_is_cut_and_scaled(shape: tuple[int, int]) -> None:
+def test_resize_and_crop_takes_center(shape: tuple[int, int]) -> None:
     height, width = shape
     y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
     image = ((torch.stack([x, y]) + 1) * 100).to(torch.uint8)
@@ -287,12 +287,12 @@ def test_the_middle_is_cut_and_scaled(shape: tuple[int, int]) -> None:
         assert abs((means[-1] - means[0]) / (200 * share) - 15 / 16) < 0.08
 
 
-def test_scaling_down_is_antialiased() -> None:
+def test_resize_is_antialiased() -> None:
     stripes = torch.tensor([0, 255], dtype=torch.uint8).repeat(64).expand(1, 128, 128)
     assert resize_and_crop(stripes[None], 16).double().std() < 5
 
 
-def test_an_image_of_the_right_size_is_left_exact() -> None:
+def test_resize_keeps_image_of_right_size() -> None:
     image = torch.randint(0, 256, (3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     assert torch.equal(resize_and_crop(image[None], 16)[0], image)
 
@@ -306,7 +306,7 @@ def noisy(kind: str) -> bytes:
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "bmp", "gif", "tiff"])
 @pytest.mark.parametrize("left", [0, 1, 7, 20, 0.3, 0.6, 0.95])
-def test_truncated_files_are_named_or_skipped(tmp_path: Path, kind: str, left: float) -> None:
+def test_folder_names_or_skips_truncated_files(tmp_path: Path, kind: str, left: float) -> None:
     whole = noisy(kind)
     save(tmp_path / "good.png")
     bad = tmp_path / f"bad.{kind}"
@@ -325,7 +325,7 @@ def test_truncated_files_are_named_or_skipped(tmp_path: Path, kind: str, left: f
     assert images.size == 8
 
 
-def test_other_files_under_an_images_name(tmp_path: Path) -> None:
+def test_folder_other_file_with_image_suffix(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_text("<html>not found</html>")
     with pytest.raises(
         DataError, match=rf"at {re.escape(str(tmp_path / 'a.jpg'))}, but got no kind of image that Pillow knows\."
@@ -337,7 +337,7 @@ def test_other_files_under_an_images_name(tmp_path: Path) -> None:
         FolderImages(tmp_path, on_error="skip")
 
 
-def test_a_flipped_byte_in_a_png(tmp_path: Path) -> None:
+def test_flipped_byte_in_png_raises_data_error(tmp_path: Path) -> None:
     content = bytearray(noisy("png"))
     content[len(content) // 2] ^= 0xFF
     (tmp_path / "a.png").write_bytes(content)
@@ -345,7 +345,7 @@ def test_a_flipped_byte_in_a_png(tmp_path: Path) -> None:
         FolderImages(tmp_path)[0]
 
 
-def test_a_file_that_vanished(tmp_path: Path) -> None:
+def test_missing_file_raises_data_error(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png")
     images = FolderImages(tmp_path)
     path.unlink()
@@ -354,13 +354,13 @@ def test_a_file_that_vanished(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("side", [20_000, 10_001])
-def test_decompression_bombs_are_refused_by_their_header(tmp_path: Path, side: int) -> None:
+def test_folder_refuses_decompression_bomb_by_header(tmp_path: Path, side: int) -> None:
     (tmp_path / "a.png").write_bytes(png(side, side, 1, 0, b"\0"))
     with pytest.raises(DataError, match=r"a\.png, but got .*(above max_pixels=100000000|DecompressionBomb)"):
         FolderImages(tmp_path)
 
 
-def test_max_pixels(tmp_path: Path) -> None:
+def test_folder_max_pixels_limits_files(tmp_path: Path) -> None:
     save(tmp_path / "a.png", (20, 10))
     assert len(FolderImages(tmp_path, max_pixels=200)) == 1
     with pytest.raises(DataError, match=r"but got 20 x 10 pixels, above max_pixels=199. Repair"):
@@ -370,7 +370,7 @@ def test_max_pixels(tmp_path: Path) -> None:
     assert len(FolderImages(tmp_path)) == 1
 
 
-def test_empty_and_missing_folders(tmp_path: Path) -> None:
+def test_folder_empty_or_missing_raises_error(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"Expected images in .*, but got no file ending in \.jpg, \.jpeg, \.png, .*Check"
     ):
@@ -379,16 +379,16 @@ def test_empty_and_missing_folders(tmp_path: Path) -> None:
         FolderImages(tmp_path / "nowhere")
 
 
-def test_options_outside(tmp_path: Path) -> None:
+def test_folder_options_outside_range_raise_error(tmp_path: Path) -> None:
     save(tmp_path / "a.png")
     wrong: Any = "ignore"
     with pytest.raises(OptionError, match='Expected on_error "raise" or "skip", but got \'ignore\''):
         FolderImages(tmp_path, on_error=wrong)
-    with pytest.raises(OptionError, match="Expected size as a whole number of at least 1, but got 0"):
+    with pytest.raises(OptionError, match="Expected size to be an integer >= 1, but got 0"):
         FolderImages(tmp_path, size=0)
 
 
-def test_no_file_is_left_open(tmp_path: Path) -> None:
+def test_folder_closes_files(tmp_path: Path) -> None:
     save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes(noisy("png")[:100])
     before = set(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else set()

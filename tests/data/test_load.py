@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from pretextkit.data import ImageData, load
-from pretextkit.data._torchvision_catalog import CATALOG
+from pretextkit.data._torchvision_sets import CATALOG
 from pretextkit.errors import DataError, OptionError, ShapeError, UnknownNameError
 
 
@@ -24,7 +24,7 @@ def pixels(n: int, *shape: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 @pytest.mark.parametrize("name", ["sample", "Sample"])
-def test_sample(name: str) -> None:
+def test_load_reads_sample(name: str) -> None:
     data = load(name)
     assert repr(data) == "ImageData(sample: 8000 train and 2000 test images of 1x28x28, 10 classes)"
     assert data.train.images is data.train_images
@@ -33,7 +33,7 @@ def test_sample(name: str) -> None:
     assert data.train_images.dtype == data.test_images.dtype == torch.uint8
 
 
-def test_size_scales_both_parts() -> None:
+def test_load_size_scales_both_parts() -> None:
     data = load("sample", size=14)
     assert data.train_images.shape == (8000, 1, 14, 14)
     assert data.test_images.shape == (2000, 1, 14, 14)
@@ -41,12 +41,12 @@ def test_size_scales_both_parts() -> None:
     whole = load("sample").test_images.float()
     pooled = torch.nn.functional.avg_pool2d(whole, 2)
     assert (data.test_images.float() - pooled).abs().mean() < 10
-    with pytest.raises(OptionError, match="Expected size as a whole number of at least 1, but got 0"):
+    with pytest.raises(OptionError, match="Expected size to be an integer >= 1, but got 0"):
         load("sample", size=0)
 
 
 @pytest.mark.parametrize("form", ["n h w c", "n c h w", "n h w", "float"])
-def test_npz_of_every_form(tmp_path: Path, form: str) -> None:
+def test_load_reads_npz_layouts(tmp_path: Path, form: str) -> None:
     train, test = pixels(6, 5, 4, 3), pixels(3, 5, 4, 3)
     expected = torch.from_numpy(train).permute(0, 3, 1, 2)
     forms: dict[str, Callable[[Any], Any]] = {
@@ -73,12 +73,12 @@ def test_npz_of_every_form(tmp_path: Path, form: str) -> None:
     assert (data.name, len(data.test_images)) == ("set", 3)
 
 
-def test_float_pixels_are_rounded(tmp_path: Path) -> None:
+def test_load_rounds_float_pixels(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", train_images=np.full((5, 2, 2), 0.999))
     assert load(tmp_path / "a.npz").train_images.unique().tolist() == [255]  # type: ignore[no-untyped-call]
 
 
-def test_npz_without_labels_or_names(tmp_path: Path) -> None:
+def test_load_npz_without_labels_or_names(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "a.npz", train_images=pixels(6, 5, 4), test_images=pixels(3, 5, 4), more=np.zeros(3))
     data = load(tmp_path / "a.npz")
     assert data.train_labels.tolist() == [-1] * 6
@@ -88,7 +88,7 @@ def test_npz_without_labels_or_names(tmp_path: Path) -> None:
     assert load(tmp_path / "b.npz").class_names == ("0", "1", "2")
 
 
-def test_npz_without_a_test_part_sets_a_fifth_of_each_class_aside(tmp_path: Path) -> None:
+def test_load_npz_without_test_splits_train(tmp_path: Path) -> None:
     labels = np.array([0] * 50 + [1] * 30 + [-1] * 20)
     images = pixels(100, 4, 4)
     np.savez(tmp_path / "a.npz", train_images=images, train_labels=labels)
@@ -100,9 +100,9 @@ def test_npz_without_a_test_part_sets_a_fifth_of_each_class_aside(tmp_path: Path
     assert torch.equal(load(tmp_path / "a.npz").test_images, data.test_images)
 
 
-def test_one_image_leaves_no_test_part(tmp_path: Path) -> None:
+def test_load_single_image_raises_data_error(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", train_images=pixels(1, 4, 4))
-    with pytest.raises(DataError, match=r"enough images in .*a\.npz to set a fifth aside for testing, but got 1\. Add"):
+    with pytest.raises(DataError, match=r"enough images in .*a\.npz to use a fifth for testing, but got 1\. Add"):
         load(tmp_path / "a.npz")
 
 
@@ -143,11 +143,11 @@ def test_one_image_leaves_no_test_part(tmp_path: Path) -> None:
         (
             {"train_images": np.array([None, 1], dtype=object)},
             DataError,
-            r"an \.npz file of plain arrays at .*a\.npz, but got ValueError: .*allow_pickle.*Write it anew\.",
+            r"an \.npz file of plain arrays at .*a\.npz, but got ValueError: .*allow_pickle.*Write the file again\.",
         ),
     ],
 )
-def test_wrong_npz(tmp_path: Path, arrays: dict[str, Any], error: type[Exception], text: str) -> None:
+def test_load_wrong_npz_raises_error(tmp_path: Path, arrays: dict[str, Any], error: type[Exception], text: str) -> None:
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(error, match=text):
         load(tmp_path / "a.npz")
@@ -174,7 +174,7 @@ def test_flipped_bits_in_a_compressed_npz(tmp_path: Path, place: float) -> None:
         load(path)
 
 
-def test_a_file_of_another_kind(tmp_path: Path) -> None:
+def test_load_other_file_type_raises_data_error(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", pixels(3, 4, 4))
     (tmp_path / "b.npz").write_bytes(pickle.dumps({"train_images": 1}))
     for name in ("a.npy", "b.npz"):
@@ -187,7 +187,7 @@ def draw(path: Path, color: int, size: tuple[int, int] = (8, 8)) -> None:
     Image.new("L", size, color).save(path)
 
 
-def test_folder_of_train_and_test(tmp_path: Path) -> None:
+def test_load_reads_train_and_test_folders(tmp_path: Path) -> None:
     for i in range(3):
         draw(tmp_path / "train" / "good" / f"{i}.png", i, (12, 10))
     draw(tmp_path / "test" / "good" / "0.png", 100, (20, 20))
@@ -204,7 +204,7 @@ def test_folder_of_train_and_test(tmp_path: Path) -> None:
     assert data.name == tmp_path.name
 
 
-def test_folder_of_classes_and_flat_folder(tmp_path: Path) -> None:
+def test_load_reads_class_and_flat_folders(tmp_path: Path) -> None:
     for name, color in (("cat", 50), ("dog", 200)):
         for i in range(10):
             draw(tmp_path / "classes" / name / f"{i}.png", color)
@@ -218,7 +218,7 @@ def test_folder_of_classes_and_flat_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("parts", [("",), ("train", "test")])
-def test_damaged_files_of_a_folder_are_named_or_skipped(tmp_path: Path, parts: tuple[str, ...]) -> None:
+def test_folder_names_or_skips_damaged_files(tmp_path: Path, parts: tuple[str, ...]) -> None:
     for part in parts:
         for i in range(5):
             draw(tmp_path / part / "cat" / f"{i}.png", 10 + i)
@@ -232,14 +232,14 @@ def test_damaged_files_of_a_folder_are_named_or_skipped(tmp_path: Path, parts: t
     assert repr(data).endswith(f"1 classes, {len(parts)} files skipped)")
 
 
-def test_on_error_is_checked_for_any_set() -> None:
+def test_load_checks_on_error_for_any_source() -> None:
     wrong: Any = "ignore"
     with pytest.raises(OptionError, match='Expected on_error "raise" or "skip", but got \'ignore\''):
         load("sample", on_error=wrong)
     assert load("sample", on_error="skip").skipped == ()
 
 
-def test_a_folder_with_the_name_of_a_known_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_path_with_dataset_name_reads_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for i in range(5):
         draw(tmp_path / "mnist" / f"{i}.png", i)
     monkeypatch.chdir(tmp_path)
@@ -247,13 +247,28 @@ def test_a_folder_with_the_name_of_a_known_set(tmp_path: Path, monkeypatch: pyte
     assert len(load(Path("mnist")).train_images) == 4
 
 
-def test_names_that_nothing_has() -> None:
+def test_load_unknown_name_suggests_nearest() -> None:
     with pytest.raises(UnknownNameError) as caught:
         load("cifar-11")
     assert str(caught.value) == (
-        "Expected the name of a data set, but got 'cifar-11'. Did you mean 'cifar10'? "
-        f"Known: sample, {', '.join(sorted(CATALOG))}. Or pass the path of an .npz file or of a folder."
+        "Expected the name of a dataset, but got 'cifar-11'. Did you mean 'cifar10'? "
+        f"Known: sample, {', '.join(CATALOG)}. Or pass the path of an .npz file or of a folder."
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "class_name"), [("gtsrb", "GTSRB"), ("oxford-iiit-pet", "OxfordIIITPet"), ("Caltech 101", "Caltech101")]
+)
+def test_other_torchvision_dataset_is_passed_itself(name: str, class_name: str) -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        load(name)
+    assert str(caught.value) == (
+        f"Expected the name of a dataset that load reads, but got {name!r}. "
+        f"Pass torchvision.datasets.{class_name}(root, ...) itself to pretrain and the probes, without load."
+    )
+
+
+def test_load_of_missing_path_raises_data_error() -> None:
     for missing in ("nowhere/at/all", "nowhere.npz", Path("nowhere")):
         with pytest.raises(
             DataError, match=r"Expected the path of an \.npz file or of a folder of images, but got 'nowhere"
@@ -270,32 +285,28 @@ def cut_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "create_connection", refuse)
 
 
-NEED_PACKAGES = {"imagenet": "scipy", "pcam": "h5py", "stanford-cars": "scipy", "svhn": "scipy"}
-
-
 @pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize("download", [True, False])
-@pytest.mark.parametrize("name", [name for name in CATALOG if name not in NEED_PACKAGES])
-def test_without_a_network_the_error_says_which_file_to_put_where(tmp_path: Path, name: str, download: bool) -> None:
+@pytest.mark.parametrize("name", [name for name in CATALOG if name != "svhn"])
+def test_load_without_network_names_missing_files(tmp_path: Path, name: str, download: bool) -> None:
     with pytest.raises(DataError) as caught:
         load(name.upper().replace("-", "_"), root=tmp_path, download=download)
     text = str(caught.value)
     assert f"Expected the files of {name} in {tmp_path / CATALOG[name].folder}, but got " in text
-    # torchvision 0.19 keeps the reason of some sets to itself
+    # torchvision 0.19 does not report the reason for some datasets.
     reasons = ("no network here", "Error downloading", "gdown") if download else ("none, and download=False",)
-    assert any(reason in text for reason in reasons) or (download and not CATALOG[name].downloads)
-    hint = " (download=True unpacks archives in place)" if CATALOG[name].downloads else ""
+    assert any(reason in text for reason in reasons)
+    hint = " (download=True unpacks archives in place)"
     assert text.endswith(f"Put {', '.join(CATALOG[name].files)} there and call again{hint}.")
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 @pytest.mark.usefixtures("no_network")
-@pytest.mark.parametrize("name", NEED_PACKAGES)
-def test_without_a_network_or_without_a_package(tmp_path: Path, name: str) -> None:
+def test_load_svhn_without_scipy_or_network_says_why(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
-        load(name, root=tmp_path)
-    package = f"Expected the package {NEED_PACKAGES[name]}, with which torchvision reads {name}, but got none"
-    put = f"Put {', '.join(CATALOG[name].files)} there and call again"
+        load("svhn", root=tmp_path)
+    package = "Expected the package scipy, with which torchvision reads svhn, but got none. Install it: pip install"
+    put = f"Put {', '.join(CATALOG['svhn'].files)} there and call again"
     assert package in str(caught.value) or put in str(caught.value)
 
 
@@ -308,7 +319,7 @@ def write_idx(path: Path, values: np.ndarray[Any, Any], zipped: bool = False) ->
 @pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize(("name", "folder"), [("fashion-mnist", "FashionMNIST"), ("mnist", "MNIST")])
 @pytest.mark.parametrize("download", [True, False])
-def test_files_put_where_the_error_says_are_read(tmp_path: Path, name: str, folder: str, download: bool) -> None:
+def test_load_reads_files_put_by_hand(tmp_path: Path, name: str, folder: str, download: bool) -> None:
     assert CATALOG[name].folder == f"{folder}/raw"
     arrays = [pixels(7, 28, 28), np.arange(7, dtype=np.uint8), pixels(3, 28, 28), np.arange(3, dtype=np.uint8)]
     for file, array in zip(CATALOG[name].files, arrays, strict=True):
@@ -320,7 +331,7 @@ def test_files_put_where_the_error_says_are_read(tmp_path: Path, name: str, fold
     assert len(data.class_names) == 10
 
 
-def test_arrays_of_color_sets_keep_their_axes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_keeps_axes_of_torchvision_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """torchvision holds CIFAR as n h w c with a list of targets, SVHN and STL-10 as n c h w with an array of labels."""
     values = pixels(5, 32, 32, 3)
 
@@ -351,10 +362,10 @@ def test_arrays_of_color_sets_keep_their_axes(tmp_path: Path, monkeypatch: pytes
         assert len(data.class_names) == classes
 
 
-def test_files_of_known_sets_are_torchvisions() -> None:
+def test_catalog_files_match_torchvision() -> None:
     from torchvision import datasets
 
-    for name in ("cifar10", "cifar100", "fashion-mnist", "kmnist", "mnist", "semeion", "stl10", "svhn", "usps"):
+    for name in ("cifar10", "cifar100", "fashion-mnist", "kmnist", "mnist", "stl10", "svhn"):
         kind = getattr(datasets, CATALOG[name].class_name)
         expected = (
             {getattr(kind, "filename", None)}
@@ -364,7 +375,7 @@ def test_files_of_known_sets_are_torchvisions() -> None:
         assert set(CATALOG[name].files) == expected - {None}
 
 
-def test_image_data_is_checked() -> None:
+def test_image_data_checks_its_arrays() -> None:
     images, labels = torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64)
     with pytest.raises(ShapeError, match="Expected as many labels as images, but got 1 labels for 2 images"):
         ImageData("own", images, labels, images, labels[:1], ("a",))

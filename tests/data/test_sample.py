@@ -36,7 +36,7 @@ def load_script() -> ModuleType:
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 8000), ("test", 2000)])
-def test_every_pixel(split: str, count: int) -> None:
+def test_sample_has_published_pixels(split: str, count: int) -> None:
     tiles = read_tiles(split)
     assert tiles.shape == (count, 1, 28, 28)
     assert tiles.dtype == torch.uint8
@@ -44,7 +44,7 @@ def test_every_pixel(split: str, count: int) -> None:
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_tiles_are_cut_row_by_row(split: str) -> None:
+def test_sample_tiles_are_row_major(split: str) -> None:
     with (FOLDER / f"{split}.png").open("rb") as file:
         sheet = Image.open(file)
         sheet.load()
@@ -57,7 +57,7 @@ def test_tiles_are_cut_row_by_row(split: str) -> None:
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_mixed_images_keep_their_labels(split: str) -> None:
+def test_sample_shuffle_keeps_labels(split: str) -> None:
     tiles, (images, labels) = read_tiles(split), read_sample(split)
     each = len(tiles) // 10
     assert labels.bincount().tolist() == [each] * 10
@@ -70,7 +70,7 @@ def test_mixed_images_keep_their_labels(split: str) -> None:
     assert labels[:200].bincount(minlength=10).min() > 5
 
 
-def test_labels_mean_what_their_names_say() -> None:
+def test_sample_labels_match_class_names() -> None:
     images, labels = read_sample("train")
     mean = torch.stack([images[labels == label].float().mean(0)[0] for label in range(10)])
     names = dict(zip(CLASS_NAMES, mean, strict=True))
@@ -80,14 +80,14 @@ def test_labels_mean_what_their_names_say() -> None:
     assert names["Ankle boot"][5:10].mean() > 4 * names["Sneaker"][5:10].mean()  # shaft
 
 
-def test_reading_leaves_the_global_generator_alone() -> None:
+def test_load_keeps_global_generator() -> None:
     state = torch.get_rng_state()
     first = read_sample("test")
     assert torch.equal(state, torch.get_rng_state())
     assert torch.equal(first.images, read_sample("test").images)
 
 
-def test_size_and_license() -> None:
+def test_sample_size_and_license() -> None:
     paths = {path.name: path for path in FOLDER.iterdir()}
     assert set(paths) == {"train.png", "test.png", "LICENSE", "README.md"}
     assert sum(len(path.read_bytes()) for path in paths.values()) < 4 * 1024**2
@@ -97,7 +97,7 @@ def test_size_and_license() -> None:
 
 
 @pytest.mark.skipif(not ORIGINALS.is_dir(), reason="needs the Debian package dataset-fashion-mnist")
-def test_the_script_writes_these_very_pixels(script: ModuleType) -> None:
+def test_sample_script_reproduces_pixels(script: ModuleType) -> None:
     for split, (prefix, count, columns) in script.SPLITS.items():
         images = script.read_idx(ORIGINALS / f"{prefix}-images-idx3-ubyte.gz")
         labels = script.read_idx(ORIGINALS / f"{prefix}-labels-idx1-ubyte.gz")
@@ -107,7 +107,7 @@ def test_the_script_writes_these_very_pixels(script: ModuleType) -> None:
             assert Image.open(file).tobytes() == script.sheet(chosen, columns).tobytes()
 
 
-def test_the_first_images_of_a_class_are_the_first_in_the_file(script: ModuleType) -> None:
+def test_sample_has_first_images_of_each_class(script: ModuleType) -> None:
     labels = torch.tensor([label for _ in range(3) for label in reversed(range(10))]).numpy()
     images = torch.arange(30).view(30, 1, 1).numpy()
     chosen = script.first_of_each_class(images, labels, 2).flatten().tolist()

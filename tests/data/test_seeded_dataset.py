@@ -32,7 +32,7 @@ def read(workers: int, first: int = 0, dataset: Dataset[Any] | None = None) -> T
     return torch.stack([batch.images for batch in source.batches(ORDER[first:])]).flatten(2)
 
 
-def test_draws_depend_on_the_batch_and_not_on_workers_or_what_was_read_before() -> None:
+def test_draws_depend_on_batch_alone() -> None:
     whole = read(0)
     assert (whole[..., 3] * 12).round().flatten().tolist() == torch.cat(ORDER).tolist()
     assert [len(set(whole[..., place].flatten().tolist())) for place in range(3)] == [12] * 3
@@ -42,7 +42,7 @@ def test_draws_depend_on_the_batch_and_not_on_workers_or_what_was_read_before() 
     assert torch.equal(read(0, dataset=Subset(Draws(), range(12))), whole), "a data set that reads batches itself"
 
 
-def test_draws_go_by_the_last_seed_of_the_global_generator() -> None:
+def test_draws_depend_on_last_global_seed() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         one = read(0)
@@ -61,7 +61,7 @@ class Fails(Draws):
 
 
 @pytest.mark.parametrize("dataset", [Draws(), Fails()])
-def test_the_global_generators_are_left_as_they_were(dataset: Dataset[Any]) -> None:
+def test_seeded_dataset_restores_global_generators(dataset: Dataset[Any]) -> None:
     def states() -> bytes:
         return pickle.dumps((torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()))  # noqa: NPY002
 

@@ -24,7 +24,7 @@ def arrays(*names: str, **changes: Any) -> dict[str, Any]:
     return {f"{name}_{key}": value for name in names for key, value in parts().items()} | changes
 
 
-def test_npz(tmp_path: Path) -> None:
+def test_load_segmentation_reads_npz(tmp_path: Path) -> None:
     file = tmp_path / "streets.npz"
     names = ["sky", "road", "car", "void"]
     np.savez(file, **arrays("train", "val", "test", class_names=names, ignore_index=3))
@@ -42,7 +42,7 @@ def test_npz(tmp_path: Path) -> None:
     assert torch.equal(square.train.masks, data.train.masks[..., 1:7])
 
 
-def test_npz_without_names_or_validation(tmp_path: Path) -> None:
+def test_load_segmentation_without_optional_arrays(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", **arrays("train", "test"))
     data = load_segmentation(tmp_path / "a.npz")
     assert (data.validation, data.class_names, data.ignore_index) == (None, ("0", "1", "2", "3"), 255)
@@ -68,11 +68,11 @@ def test_npz_without_names_or_validation(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_bad_npz(tmp_path: Path, content: dict[str, Any], error: type[Exception], text: str) -> None:
+def test_load_bad_npz_raises_error(tmp_path: Path, content: dict[str, Any], error: type[Exception], text: str) -> None:
     np.savez(tmp_path / "a.npz", **content)
     with pytest.raises(error, match=text):
         load_segmentation(tmp_path / "a.npz")
-    with pytest.raises(OptionError, match="Expected size as a whole number of at least 1, but got 0"):
+    with pytest.raises(OptionError, match="Expected size to be an integer >= 1, but got 0"):
         load_segmentation(tmp_path / "a.npz", size=0)
 
 
@@ -96,7 +96,7 @@ def voc(root: Path, train: int = 3, val: int = 2, size: tuple[int, int] = (12, 8
     return root
 
 
-def test_pascal_voc(tmp_path: Path) -> None:
+def test_load_segmentation_reads_pascal_voc(tmp_path: Path) -> None:
     data = load_segmentation(voc(tmp_path / "VOC2012"))
     assert data.train.images.shape == (3, 3, 8, 8)
     assert data.test.masks.shape == (2, 8, 8)
@@ -114,7 +114,7 @@ def test_pascal_voc(tmp_path: Path) -> None:
     assert set(torch.unique(other.train.masks).tolist()) <= {0, 15, 255}  # no class between two others
 
 
-def test_bad_pascal_voc(tmp_path: Path) -> None:
+def test_load_bad_pascal_voc_raises_error(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"in the layout of Pascal VOC at .*, but got none of .*train\.txt\. Pass the f"
     ):
@@ -125,7 +125,7 @@ def test_bad_pascal_voc(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a mask of palette indices or gray levels for train_1 in .* a color image"):
         load_segmentation(root)
     mask.unlink()
-    with pytest.raises(DataError, match=r"can be decoded at .*train_1\.png, but got FileNotF.*take its name out"):
+    with pytest.raises(DataError, match=r"can be decoded at .*train_1\.png, but got FileNotF.*remove its name"):
         load_segmentation(root)
     Image.new("L", (3, 3)).save(mask)
     with pytest.raises(
@@ -136,7 +136,7 @@ def test_bad_pascal_voc(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         load_segmentation(root)
     assert str(caught.value).endswith(
-        "val_0.jpg, but got an empty file. Repair it, or take its name out of the lists in ImageSets/Segmentation."
+        "val_0.jpg, but got an empty file. Repair the file, or remove its name from the lists in ImageSets/Segmentation."
     )
     (root / "ImageSets/Segmentation/val.txt").write_text("")
     with pytest.raises(DataError, match=r"names of images in the lists of .*, but got an empty list"):

@@ -74,7 +74,7 @@ def test_dataset_batches_follow_the_order(order: list[list[int]]) -> None:
     assert [batch.labels.tolist() for batch in batches if batch.labels is not None] == order
 
 
-def test_worker_processes_give_the_same() -> None:
+def test_workers_give_same_batches() -> None:
     order = torch.split(torch.arange(10), 4)
     source = DatasetImages(TensorDataset(numbered(10), torch.arange(10)), workers=2)
     assert numbers(source.batches(order)) == [rows.tolist() for rows in order]
@@ -97,7 +97,7 @@ class Draws(Dataset[Tensor]):
         return torch.rand(1, 2, 2)
 
 
-def test_random_data_sets_draw_anew_in_another_epoch_and_the_same_in_a_repeated_one() -> None:
+def test_random_dataset_repeats_only_within_epoch() -> None:
     source = DatasetImages(Draws(), workers=1)
     first, second = [torch.arange(4)], [torch.arange(4).flip(0)]
     a, b, c = (next(source.batches(order)).images for order in (first, second, first))
@@ -106,7 +106,7 @@ def test_random_data_sets_draw_anew_in_another_epoch_and_the_same_in_a_repeated_
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
-def test_floats_leave_as_float32(dtype: torch.dtype) -> None:
+def test_source_gives_float32(dtype: torch.dtype) -> None:
     images = torch.full((2, 1, 4, 4), 0.5, dtype=dtype)
     order = [torch.tensor([0])]
     for source in (TensorImages(images), DatasetImages(Items(*images)), LoaderImages(DataLoader(Items(*images)))):
@@ -122,14 +122,14 @@ def test_memory_mapped_arrays_are_not_copied(tmp_path: Path) -> None:
     assert numbers(source.batches([torch.tensor([5, 2])])) == [[5, 2]]
 
 
-def test_batches_are_copies_of_what_the_caller_holds() -> None:
+def test_batches_are_copies_of_input() -> None:
     images = numbered(3)
     batch = next(TensorImages(images).batches([torch.tensor([0, 1, 2])]))
     batch.images.zero_()
     assert images[2].min() == 2
 
 
-def test_images_are_checked_on_the_way_in() -> None:
+def test_tensor_source_checks_images() -> None:
     with pytest.raises(DataError, match="Divide by 255"):
         TensorImages(torch.full((2, 3, 4, 4), 255.0))
     with pytest.raises(ShapeError, match="2 labels for 3 images"):
@@ -142,7 +142,7 @@ def test_images_are_checked_on_the_way_in() -> None:
         list(LoaderImages(DataLoader(bad)).batches([torch.tensor([0]), torch.tensor([1])]))
 
 
-def test_a_data_set_may_give_tensors_arrays_or_pictures_and_more_than_a_label() -> None:
+def test_dataset_items_may_be_tensors_arrays_or_pil() -> None:
     pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
     picture = Image.fromarray(pixels)
     items = Items(
@@ -164,7 +164,7 @@ def test_a_data_set_may_give_tensors_arrays_or_pictures_and_more_than_a_label() 
         (
             (torch.zeros(3, 4, 4), torch.zeros(3, 5, 4)),
             ShapeError,
-            r"Expected images c h w of one size in a data set, but got \(3, 4, 4\) and \(3, 5, 4\). Resize them",
+            r"Expected images c h w of one size in a dataset, but got \(3, 4, 4\) and \(3, 5, 4\). Resize the images",
         ),
         (
             ({"image": 1},),
@@ -177,17 +177,17 @@ def test_a_data_set_may_give_tensors_arrays_or_pictures_and_more_than_a_label() 
         (((torch.zeros(3, 4, 4), "cat"),), DataError, "Expected integer labels"),
     ],
 )
-def test_wrong_items(items: tuple[Any, ...], error: type[Exception], text: str) -> None:
+def test_wrong_dataset_item_raises_error(items: tuple[Any, ...], error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         next(DatasetImages(Items(*items)).batches([torch.arange(len(items))]))
 
 
-def test_an_error_in_a_worker_process_is_the_same_error() -> None:
-    with pytest.raises(ShapeError, match=r"but got shape \(4, 4\). Convert the items in the data set."):
+def test_error_of_worker_process_keeps_type() -> None:
+    with pytest.raises(ShapeError, match=r"but got shape \(4, 4\). Convert the items in the dataset."):
         next(DatasetImages(Items(torch.zeros(4, 4)), workers=1).batches([torch.tensor([0])]))
 
 
-def test_data_sets_that_cannot_be_indexed() -> None:
+def test_dataset_without_index_raises_data_error() -> None:
     stream: Any = Stream()
     with pytest.raises(
         DataError, match=r"Expected a map-style data set, with __len__ and __getitem__, but got Stream. Read"
@@ -198,7 +198,7 @@ def test_data_sets_that_cannot_be_indexed() -> None:
 
 
 @given(n=st.integers(1, 12), own=st.integers(1, 7), sizes=st.lists(st.integers(1, 9), min_size=1, max_size=5))
-def test_loader_batches_have_the_sizes_asked_for_in_the_loaders_order(n: int, own: int, sizes: list[int]) -> None:
+def test_loader_batches_follow_loader_order_and_size(n: int, own: int, sizes: list[int]) -> None:
     source = LoaderImages(DataLoader(TensorDataset(numbered(n), torch.arange(n)), batch_size=own))
     assert (len(source), source.batch_size) == (n, own)
     batches = list(source.batches([torch.zeros(size, dtype=torch.int64) for size in sizes]))
@@ -209,14 +209,14 @@ def test_loader_batches_have_the_sizes_asked_for_in_the_loaders_order(n: int, ow
     assert [batch.labels.tolist() for batch in batches if batch.labels is not None] == expected
 
 
-def test_one_pass_over_a_loader_reads_each_image_once() -> None:
+def test_loader_source_reads_each_image_once() -> None:
     loader = DataLoader(TensorDataset(numbered(10), torch.arange(10)), batch_size=3, shuffle=True)
     source = LoaderImages(loader)
     seen = [i for batch in numbers(source.batches(torch.split(torch.arange(len(source)), 4))) for i in batch]
     assert sorted(seen) == list(range(10))
 
 
-def test_length_of_a_loader() -> None:
+def test_loader_source_counts_images() -> None:
     data = TensorDataset(numbered(10))
     assert len(LoaderImages(DataLoader(data, batch_size=4, drop_last=True))) == 8
     assert len(LoaderImages(DataLoader(data, batch_size=4, sampler=[1, 2, 3]))) == 3
@@ -226,7 +226,7 @@ def test_length_of_a_loader() -> None:
     assert len(LoaderImages(plain)) == 8
 
 
-def test_loaders_that_cannot_be_used() -> None:
+def test_unusable_loader_raises_data_error() -> None:
     with pytest.raises(
         DataError, match="Expected a DataLoader that knows how many images it has, but got one over Stream"
     ):
@@ -252,7 +252,7 @@ class Own(ImageSource):
         return iter(())
 
 
-def test_every_kind_becomes_its_source(tmp_path: Path) -> None:
+def test_as_source_gives_matching_source(tmp_path: Path) -> None:
     images = numbered(4)
     (tmp_path / "folder").mkdir()
     Image.new("RGB", (4, 4), (1, 1, 1)).save(tmp_path / "folder" / "a.png")
@@ -283,7 +283,7 @@ def test_every_kind_becomes_its_source(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("target", [0.5, "cat", {"boxes": torch.zeros(2, 4)}, torch.zeros(4, 4)])
-def test_images_of_a_data_set_or_loader_with_any_targets(target: Any, workers: int) -> None:
+def test_without_labels_ignores_any_targets(target: Any, workers: int) -> None:
     data = Items(*((image, target) for image in numbered(4)))
     order = [torch.tensor([0, 1]), torch.tensor([2, 3])]
     for given_images in (data, DatasetImages(data), DataLoader(data, 2), LoaderImages(DataLoader(data, 2))):
@@ -294,7 +294,7 @@ def test_images_of_a_data_set_or_loader_with_any_targets(target: Any, workers: i
         assert isinstance(source, LoaderImages) == isinstance(given_images, DataLoader | LoaderImages)
 
 
-def test_pretraining_looks_at_no_target() -> None:
+def test_pretrain_ignores_targets() -> None:
     task = Rotation(SmallCNN())
     boxes = Items(*((image, {"boxes": torch.rand(2, 4)}) for image in torch.rand(4, 3, 32, 32)))
     assert pretrain(task, boxes, steps=1, batch_size=4, device="cpu", progress=False).steps == 1
@@ -304,7 +304,7 @@ class OwnLabeled(TensorImages):
     without_labels = ImageSource.without_labels  # type: ignore[assignment]
 
 
-def test_images_of_anything_else_have_no_labels_either() -> None:
+def test_without_labels_wraps_other_sources() -> None:
     images, labels = numbered(2), torch.arange(2)
     own = OwnLabeled(images, labels)
     cases: list[Any] = [images, (images, labels), [images, torch.rand(2)], (images.numpy(), [{}, {}]), own]
@@ -320,12 +320,12 @@ def test_images_of_anything_else_have_no_labels_either() -> None:
     assert labeled.labels is not None
 
 
-def test_two_sets_of_images_are_not_images_and_labels() -> None:
+def test_as_source_refuses_two_image_tensors() -> None:
     with pytest.raises(ShapeError, match=r"Expected labels of shape \(b,\)"):
-        as_source([numbered(4), numbered(4)], labels=False)
+        as_source([numbered(4), numbered(4)], labels=False)  # type: ignore[arg-type]
 
 
-def test_a_folder_of_train_and_test_gives_its_training_part(tmp_path: Path) -> None:
+def test_as_source_reads_train_folder(tmp_path: Path) -> None:
     for split, count in (("train", 2), ("test", 1)):
         (tmp_path / split / "cat").mkdir(parents=True)
         for i in range(count):
@@ -333,14 +333,14 @@ def test_a_folder_of_train_and_test_gives_its_training_part(tmp_path: Path) -> N
     assert len(as_source(tmp_path)) == 2
 
 
-def test_workers_reach_the_data_set() -> None:
+def test_num_workers_reach_dataset() -> None:
     source = as_source(Items(*numbered(2)), workers=3)
     assert isinstance(source, DatasetImages)
     assert source.workers == 3
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_arrays_may_have_channels_last_or_second_or_none(channels: int) -> None:
+def test_as_source_reads_array_layouts(channels: int) -> None:
     pixels = torch.arange(2 * channels * 5 * 4, dtype=torch.uint8).view(2, channels, 5, 4)
     last = pixels.permute(0, 2, 3, 1).contiguous().numpy()
     for array in (last, pixels.numpy(), *([pixels[:, 0].numpy()] if channels == 1 else [])):
@@ -349,7 +349,7 @@ def test_arrays_may_have_channels_last_or_second_or_none(channels: int) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_one_color_image_is_not_taken_for_gray_images(channels: int) -> None:
+def test_as_source_refuses_single_color_image(channels: int) -> None:
     array = np.zeros((6, 5, channels), np.uint8)
     with pytest.raises(ShapeError) as caught:
         as_source(array)
@@ -366,16 +366,16 @@ def test_one_color_image_is_not_taken_for_gray_images(channels: int) -> None:
 @pytest.mark.parametrize(
     "array", [np.zeros((2, 4, 4, 3), np.uint8)[::-1], np.zeros((2, 4, 4, 3), ">f4"), np.zeros((2, 4, 4, 3), "<f8")]
 )
-def test_arrays_that_torch_cannot_share_are_converted(array: np.ndarray[Any, Any]) -> None:
+def test_as_source_converts_unshareable_arrays(array: np.ndarray[Any, Any]) -> None:
     assert len(as_source(array)) == 2
 
 
-def test_what_cannot_be_a_source(tmp_path: Path) -> None:
+def test_as_source_of_wrong_type_raises_error(tmp_path: Path) -> None:
     for wrong in (3, None, {"images": 1}, [torch.zeros(3, 4, 4)] * 3):
         with pytest.raises(
             DataError, match=r"Expected images as a tensor n c h w, an array .* ImageSource, but got \w+\. "
         ):
-            as_source(wrong)
+            as_source(wrong)  # type: ignore[arg-type]
     with pytest.raises(ShapeError, match="Add the missing axis"):
         as_source(torch.zeros(3, 4, 4))
     with pytest.raises(DataError, match=r"Expected an array of numbers, but got dtype <U1. Convert"):

@@ -12,7 +12,7 @@ labelings = st.lists(st.integers(-1, 4), min_size=1, max_size=60)
 
 
 @given(labels=labelings, data=st.data(), seed=st.integers(0, 3))
-def test_subset_is_exact_and_proportional(labels: list[int], data: st.DataObject, seed: int) -> None:
+def test_stratified_subset_is_proportional(labels: list[int], data: st.DataObject, seed: int) -> None:
     tensor = torch.tensor(labels)
     sizes = {label: labels.count(label) for label in set(labels) - {-1}}
     total = sum(sizes.values())
@@ -41,7 +41,7 @@ def test_subset_is_exact_and_proportional(labels: list[int], data: st.DataObject
         ([3, 1], 4, [3, 1]),
     ],
 )
-def test_shares_by_largest_remainder(sizes: list[int], count: int, shares: list[int]) -> None:
+def test_subset_uses_largest_remainder(sizes: list[int], count: int, shares: list[int]) -> None:
     labels = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
     assert labels[stratified_subset(labels, count)].bincount().tolist() == shares
 
@@ -51,7 +51,7 @@ def test_732_of_ten_classes() -> None:
     assert sorted(labels[stratified_subset(labels, 732)].bincount().tolist()) == [73] * 8 + [74] * 2
 
 
-def test_seeds_choose_and_repeat_and_leave_the_global_generator_alone() -> None:
+def test_split_depends_on_seed_alone() -> None:
     labels = torch.arange(200) % 4
     state = torch.get_rng_state()
     first = stratified_subset(labels, 20, seed=1)
@@ -61,21 +61,21 @@ def test_seeds_choose_and_repeat_and_leave_the_global_generator_alone() -> None:
     assert torch.equal(state, torch.get_rng_state())
 
 
-def test_the_choice_is_random_within_a_class() -> None:
+def test_subset_is_random_within_class() -> None:
     labels = torch.zeros(1000, dtype=torch.int64)
     assert 400 < stratified_subset(labels, 500).double().mean() < 600
     assert stratified_subset(labels, 500).max() > 900
 
 
 @pytest.mark.parametrize("count", [1, 4, 0, -1])
-def test_counts_that_cannot_be_met(count: int) -> None:
+def test_subset_of_impossible_count_raises_error(count: int) -> None:
     text = rf"Expected a count from 2 \(one for each class\) to 3 \(all that are labeled\), but got {count}\. Choose"
     with pytest.raises(DataError, match=text):
         stratified_subset([0, 0, 1, -1], count)
 
 
 @given(labels=labelings, fraction=st.floats(0.01, 0.99), seed=st.integers(0, 3))
-def test_split_is_disjoint_complete_and_stratified(labels: list[int], fraction: float, seed: int) -> None:
+def test_stratified_split_is_disjoint_and_complete(labels: list[int], fraction: float, seed: int) -> None:
     tensor = torch.tensor(labels)
     assume((tensor >= 0).any())
     first, second = stratified_split(tensor, fraction, seed=seed)
@@ -88,21 +88,21 @@ def test_split_is_disjoint_complete_and_stratified(labels: list[int], fraction: 
         assert in_first == 1 or abs(in_first - fraction * size) <= 0.5
 
 
-def test_a_single_image_goes_to_the_first_part() -> None:
+def test_stratified_split_puts_single_image_first() -> None:
     first, second = stratified_split([0, 1, 1, 1, 1], 0.5)
     assert 0 in first
     assert len(second) == 2
 
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.5, 1.5, float("nan")])
-def test_fractions_outside(fraction: float) -> None:
+def test_split_fraction_outside_range_raises_error(fraction: float) -> None:
     with pytest.raises(
-        OptionError, match=r"Expected fraction as a number in \(0, 1\), but got .*\. 0\.8 puts four fifths"
+        OptionError, match=r"Expected fraction to be a number in \(0, 1\), but got .*\. 0\.8 puts four fifths"
     ):
         stratified_split([0, 1], fraction)
 
 
-def test_nothing_labeled() -> None:
+def test_subset_without_labels_raises_error() -> None:
     with pytest.raises(DataError, match="Expected labeled images, but got labels that are all -1"):
         stratified_split([-1, -1], 0.5)
     with pytest.raises(DataError, match="Expected labeled images, but got labels that are all -1"):

@@ -55,7 +55,7 @@ def numbers(source: StreamImages, sizes: list[int]) -> list[list[int]]:
 
 
 @given(st.lists(st.integers(1, 9), max_size=6))
-def test_batches_have_the_sizes_asked_for_in_the_streams_order(sizes: list[int]) -> None:
+def test_stream_batches_follow_order_and_size(sizes: list[int]) -> None:
     rest, expected = list(range(24)), []
     for size in sizes:
         expected.append(rest[:size])
@@ -71,7 +71,7 @@ def test_workers_give_each_image_once(workers: int, shuffle: bool) -> None:
     assert sorted(number for batch in found for number in batch) == list(range(24))
 
 
-def test_workers_that_give_the_same_images_are_refused() -> None:
+def test_workers_with_equal_images_raise_error() -> None:
     with pytest.raises(DataError) as caught:
         list(StreamImages(Same(), workers=2).in_order(4))
     assert str(caught.value) == (
@@ -82,7 +82,7 @@ def test_workers_that_give_the_same_images_are_refused() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_processes_share_the_shards_in_a_common_order(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+def test_shards_are_split_among_processes(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     found: list[list[int]] = []
     monkeypatch.setenv("WORLD_SIZE", str(count))
     for rank in range(count):
@@ -91,7 +91,7 @@ def test_processes_share_the_shards_in_a_common_order(monkeypatch: pytest.Monkey
     assert sorted(found) == SHARDS
 
 
-def test_another_epoch_has_another_order_and_the_same_epoch_the_same() -> None:
+def test_shard_order_depends_on_epoch() -> None:
     def epoch(seed: int, workers: int) -> list[list[int]]:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -101,7 +101,7 @@ def test_another_epoch_has_another_order_and_the_same_epoch_the_same() -> None:
         assert epoch(0, workers) == epoch(0, workers) != epoch(1, workers)
 
 
-def test_an_iterable_data_set_becomes_a_stream_and_needs_a_length() -> None:
+def test_as_source_of_iterable_needs_length() -> None:
     assert len(as_source(Shards())) == 24
     assert len(StreamImages(Endless(), length=7)) == 7
     with pytest.raises(DataError) as caught:
@@ -116,14 +116,14 @@ def test_an_iterable_data_set_becomes_a_stream_and_needs_a_length() -> None:
         LoaderImages(DataLoader(Shards()))
 
 
-def test_labels_are_left_out_where_nobody_looks_at_them() -> None:
+def test_as_source_labels_false_drops_labels() -> None:
     source = StreamImages(Shards())
     assert next(source.without_labels().in_order(4)).labels is None
     assert next(source.in_order(4)).labels is not None
 
 
 @pytest.mark.parametrize("start", [0, 2, 4])
-def test_a_run_that_goes_on_reads_what_the_whole_run_would_have(start: int) -> None:
+def test_resumed_run_reads_same_stream(start: int) -> None:
     def steps(start: int) -> list[tuple[int, list[int]]]:
         with torch.random.fork_rng(devices=[]):
             batches = BatchSampler(StreamImages(Shards(shuffle=True)), 8, 3, 0).batches(start, 6)
@@ -136,7 +136,7 @@ def test_a_run_that_goes_on_reads_what_the_whole_run_would_have(start: int) -> N
     assert whole[:3] != [(step - 3, batch) for step, batch in whole[3:]]
 
 
-def test_a_stream_that_ends_too_early_is_an_error_and_no_second_pass() -> None:
+def test_stream_shorter_than_length_raises_error() -> None:
     with torch.random.fork_rng(devices=[]), pytest.raises(DataError) as caught:
         list(BatchSampler(StreamImages(Shards(), length=40), 10, 4, 0).batches(0, 4))
     assert str(caught.value) == (
@@ -154,7 +154,7 @@ class Noise(IterableDataset[Tensor]):
         return iter(torch.rand(16, 3, 16, 16))
 
 
-def test_a_stream_trains() -> None:
+def test_pretrain_reads_stream() -> None:
     def weights() -> dict[str, Tensor]:
         torch.manual_seed(0)
         task = Rotation(TinyBackbone())

@@ -171,13 +171,13 @@ def test_features_are_float32_on_cpu_for_every_precision() -> None:
             OptionError,
             "Expected a layer that returns a tensor, but got none with layers='all'. ",
         ),
-        (nn.Identity(), {"pool": 0}, OptionError, "Expected pool as a whole number of at least 1, but got 0."),
-        (nn.Identity(), {"pool": []}, OptionError, "Expected pool as a sequence of at least 1, but got []."),
+        (nn.Identity(), {"pool": 0}, OptionError, "Expected pool to be an integer >= 1, but got 0."),
+        (nn.Identity(), {"pool": []}, OptionError, "Expected pool to be a sequence of at least 1 value, but got []."),
         (
             nn.Identity(),
             {"batch_size": 0},
             OptionError,
-            "Expected batch_size as a whole number of at least 1, but got 0.",
+            "Expected batch_size to be an integer >= 1, but got 0.",
         ),
         (
             lambda x: x.mean(),

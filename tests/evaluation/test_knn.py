@@ -151,10 +151,13 @@ def test_zero_features_give_finite_predictions() -> None:
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"k": 0}, "Expected k as a whole number of at least 1, but got 0. The default is 20."),
-        ({"k": -1}, "Expected k as a whole number of at least 1, but got -1. The default is 20."),
-        ({"temperature": 0.0}, "Expected temperature as a number in (0, inf), but got 0.0. The default is 0.07."),
-        ({"temperature": math.nan}, "Expected temperature as a number in (0, inf), but got nan. The default is 0.07."),
+        ({"k": 0}, "Expected k to be an integer >= 1, but got 0. The default is 20."),
+        ({"k": -1}, "Expected k to be an integer >= 1, but got -1. The default is 20."),
+        ({"temperature": 0.0}, "Expected temperature to be a number in (0, inf), but got 0.0. The default is 0.07."),
+        (
+            {"temperature": math.nan},
+            "Expected temperature to be a number in (0, inf), but got nan. The default is 0.07.",
+        ),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, Any], text: str) -> None:

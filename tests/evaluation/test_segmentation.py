@@ -283,8 +283,8 @@ def test_validation_replaces_the_split_of_train() -> None:
             r"test masks of classes 0 to 2, the classes of train, or 255 \(ignored\), but got class 3\. Set",
         ),
         ({"train": (scenes()[0], scenes()[1] - 1)}, DataError, r"train masks of classes 0 to 1, .* but got class -1"),
-        ({"learning_rates": ()}, OptionError, r"learning_rates as a sequence of at least 1, but got \(\)"),
-        ({"steps": 0}, OptionError, r"steps as a whole number of at least 1, but got 0\. The default"),
+        ({"learning_rates": ()}, OptionError, r"learning_rates to be a sequence of at least 1 value, but got \(\)"),
+        ({"steps": 0}, OptionError, r"steps to be an integer >= 1, but got 0\. The default"),
     ],
 )
 def test_invalid_input_is_refused(change: dict[str, Any], error: type[Exception], text: str) -> None:

@@ -202,7 +202,7 @@ def test_invalid_memory_is_refused(memory: Any) -> None:
         with pytest.raises(OptionError) as caught:
             probe(IDENTITY, train, train, memory=memory)
         assert str(caught.value) == (
-            f"Expected memory as a number in (0, inf], but got {memory!r}. "
+            f"Expected memory to be a number in (0, inf], but got {memory!r}. "
             "It counts bytes, for example 2e9; the default sets no limit."
         )
 

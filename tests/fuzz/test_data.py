@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from pretextkit import data
-from pretextkit._validation._data import check_classes
+from pretextkit._validation import check_classes
 from pretextkit.data._image_conversion import channels_second, image_tensor, resize_and_crop
 
 from .strategies import answer, any_tensors, images, seeds
@@ -36,7 +36,7 @@ anything = st.one_of(
 
 
 @given(x=any_tensors())
-def test_images_of_whatever_comes_are_checked(x: Tensor) -> None:
+def test_check_images_any_value_passes_or_raises(x: Tensor) -> None:
     good = (
         x.ndim == 4
         and x.shape[1] in (1, 3)
@@ -48,25 +48,25 @@ def test_images_of_whatever_comes_are_checked(x: Tensor) -> None:
 
 
 @given(x=st.one_of(any_tensors(), images()), labels=anything)
-def test_sources_of_whatever_comes_give_it_back(x: Tensor, labels: Any) -> None:
+def test_source_returns_its_images(x: Tensor, labels: Any) -> None:
     source = answer(data.as_source, x, labels)
     if source is not None:
         (batch,) = source.in_order(max(1, len(x)))
         torch.testing.assert_close(batch.images, x if x.dtype == torch.uint8 else x.float())
-        assert (batch.labels is None) == (labels is None)
+        assert (batch.labels is None) == (labels is None or labels is False)
     everything = answer(partial(data.as_source, labels=False), (x, labels))
     if everything is not None:
         assert len(everything) == len(x)
 
 
 @given(x=anything)
-def test_sources_of_other_things_are_errors_of_ours(x: Any) -> None:
+def test_as_source_of_other_types_raises_error(x: Any) -> None:
     source = answer(data.as_source, x)
     assert source is None or isinstance(x, Tensor)
 
 
 @given(x=st.one_of(any_tensors(), images(square=True)), batch=st.integers(1, 4))
-def test_data_sets_and_loaders_of_whatever_comes_give_what_tensors_do(x: Tensor, batch: int) -> None:
+def test_dataset_and_loader_match_tensor_source(x: Tensor, batch: int) -> None:
     x = x.detach()
     if x.ndim == 0:
         return
@@ -79,7 +79,7 @@ def test_data_sets_and_loaders_of_whatever_comes_give_what_tensors_do(x: Tensor,
 
 
 @given(x=any_tensors(5))
-def test_arrays_of_whatever_comes(x: Tensor) -> None:
+def test_any_array_gives_source_or_error(x: Tensor) -> None:
     if x.dtype == torch.bfloat16:
         return
     array = x.detach().numpy()
@@ -93,7 +93,7 @@ def test_arrays_of_whatever_comes(x: Tensor) -> None:
 
 
 @given(labels=anything, count=st.integers(0, 6))
-def test_labels_of_whatever_comes_are_checked(labels: Any, count: int) -> None:
+def test_check_labels_any_value_passes_or_raises(labels: Any, count: int) -> None:
     checked = answer(data.check_labels, labels, count)
     if checked is not None:
         assert checked.shape == (count,)
@@ -110,14 +110,14 @@ SPLITS: dict[str, Callable[..., Any]] = {
 
 @pytest.mark.parametrize("name", SPLITS)
 @given(labels=st.one_of(anything, labelings), number=st.one_of(st.integers(-3, 40), st.floats()), seed=seeds)
-def test_splits_of_whatever_comes(name: str, labels: Any, number: Any, seed: int) -> None:
+def test_split_any_labels_gives_split_or_error(name: str, labels: Any, number: Any, seed: int) -> None:
     if name != "stratified_split" and not isinstance(number, int):
         number = 3
     answer(SPLITS[name], labels, number, seed=seed)
 
 
 @given(labels=labelings, count=st.integers(-3, 40), share=st.floats(0, 1), seed=seeds)
-def test_splits_are_what_they_say(labels: list[int], count: int, share: float, seed: int) -> None:
+def test_splits_keep_their_promises(labels: list[int], count: int, share: float, seed: int) -> None:
     there = [i for i, label in enumerate(labels) if label >= 0]
     chosen = answer(data.stratified_subset, labels, count, seed=seed)
     if chosen is not None:
@@ -133,21 +133,21 @@ def test_splits_are_what_they_say(labels: list[int], count: int, share: float, s
 
 
 @given(labels=labelings)
-def test_classes_are_counted(labels: list[int]) -> None:
+def test_check_classes_counts_labels(labels: list[int]) -> None:
     count = answer(check_classes, torch.tensor(labels, dtype=torch.int64))
     there = {label for label in labels if label >= 0}
     assert count == (len(there) if len(there) > 1 and there == set(range(len(there))) else None)
 
 
 @given(x=any_tensors())
-def test_channels_are_put_second(x: Tensor) -> None:
+def test_channels_second_moves_channels(x: Tensor) -> None:
     result = answer(channels_second, x)
     if result is not None:
         assert result.numel() == x.numel()
 
 
 @given(x=images(), size=st.integers(1, 20))
-def test_images_are_scaled_and_cut(x: Tensor, size: int) -> None:
+def test_load_segmentation_scales_and_crops(x: Tensor, size: int) -> None:
     if len(x):
         pixels = (x.detach() * 255).byte()
         result = resize_and_crop(pixels, size)
@@ -156,7 +156,7 @@ def test_images_are_scaled_and_cut(x: Tensor, size: int) -> None:
 
 
 @given(content=st.binary(max_size=60), suffix=st.sampled_from((".npz", ".png", "")))
-def test_files_of_whatever_comes(content: bytes, suffix: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_any_file_gives_images_or_error(content: bytes, suffix: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("files") / f"file{suffix}"
     path.write_bytes(content)
     for function in (data.load, data.load_segmentation, data.as_source):
@@ -167,7 +167,7 @@ names = st.sampled_from(("train_images", "train_labels", "test_images", "test_la
 
 
 @given(parts=st.dictionaries(names, any_tensors(4)))
-def test_packs_of_whatever_comes(parts: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_any_npz_gives_images_or_error(parts: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory) -> None:
     path: Path = tmp_path_factory.mktemp("packs") / "pack.npz"
     arrays = {name: part.detach().numpy() for name, part in parts.items() if part.dtype != torch.bfloat16}
     numpy.savez(path, **arrays)  # type: ignore[arg-type]

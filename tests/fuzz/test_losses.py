@@ -31,7 +31,7 @@ SINGLES: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def test_every_public_loss_is_here() -> None:
+def test_every_public_loss_is_tested() -> None:
     assert {*PAIRS, *SINGLES, *LOGITS, "weighted_mse"} == set(losses.__all__)
 
 
@@ -80,7 +80,7 @@ def slow_spread(z: Tensor) -> float:
 
 @pytest.mark.parametrize("name", PAIRS)
 @given(one=any_tensors(), other=any_tensors(), same=st.booleans())
-def test_pairs_of_whatever_comes(name: str, one: Tensor, other: Tensor, same: bool) -> None:
+def test_nt_xent_any_pair_gives_loss_or_error(name: str, one: Tensor, other: Tensor, same: bool) -> None:
     result = answer(PAIRS[name], one, one if same else other)
     if result is not None:
         assert same or one.shape == other.shape
@@ -92,7 +92,7 @@ def test_pairs_of_whatever_comes(name: str, one: Tensor, other: Tensor, same: bo
 
 @pytest.mark.parametrize("name", SINGLES)
 @given(x=any_tensors())
-def test_single_tensors_of_whatever_comes(name: str, x: Tensor) -> None:
+def test_measures_any_tensor_gives_value_or_error(name: str, x: Tensor) -> None:
     result = answer(SINGLES[name], x)
     if result is not None:
         assert x.is_floating_point()
@@ -104,7 +104,7 @@ def test_single_tensors_of_whatever_comes(name: str, x: Tensor) -> None:
 
 @pytest.mark.parametrize("name", LOGITS)
 @given(one=any_tensors(), other=any_tensors(), same=st.booleans())
-def test_logits_of_whatever_comes(name: str, one: Tensor, other: Tensor, same: bool) -> None:
+def test_any_logits_give_loss_or_error(name: str, one: Tensor, other: Tensor, same: bool) -> None:
     logits = (one, one if same else other)[: 2 if name == "discriminator_loss" else 1]
     result = answer(LOGITS[name], *logits)
     if result is not None:
@@ -114,7 +114,9 @@ def test_logits_of_whatever_comes(name: str, one: Tensor, other: Tensor, same: b
 
 
 @given(one=any_tensors(5), other=any_tensors(5), weights=any_tensors(5), x=images(), same=st.booleans())
-def test_weighted_errors_of_whatever_comes(one: Tensor, other: Tensor, weights: Tensor, x: Tensor, same: bool) -> None:
+def test_masked_mse_any_input_gives_loss_or_error(
+    one: Tensor, other: Tensor, weights: Tensor, x: Tensor, same: bool
+) -> None:
     one, other = (x, x / 2) if same else (one, other)
     result = answer(losses.weighted_mse, one, other, weights)
     if result is not None:
@@ -125,7 +127,7 @@ def test_weighted_errors_of_whatever_comes(one: Tensor, other: Tensor, weights: 
 
 
 @given(z_a=matrices(2), seed=st.integers(0, 99))
-def test_good_embeddings_give_what_a_loop_gives(z_a: Tensor, seed: int) -> None:
+def test_nt_xent_matches_naive_loop(z_a: Tensor, seed: int) -> None:
     z_b = z_a.detach().flip(0).roll(seed, 1) + 0.1
     values = {
         "nt_xent_loss": (losses.nt_xent_loss(z_a, z_b), slow_nt_xent(z_a, z_b)),
@@ -139,7 +141,7 @@ def test_good_embeddings_give_what_a_loop_gives(z_a: Tensor, seed: int) -> None:
 
 
 @given(x=images(largest=4), seed=st.integers(0, 99))
-def test_good_images_give_what_a_loop_gives(x: Tensor, seed: int) -> None:
+def test_masked_mse_matches_naive_loop(x: Tensor, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     weights = torch.randint(0, 3, (len(x), 1, *x.shape[2:]), generator=generator).float()
     target = torch.rand(x.shape, generator=generator)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -172,6 +173,7 @@ def public(module: ModuleType) -> Iterator[tuple[Any, dict[str, str]]]:
 MODULES = (functional, data, views, losses, models, tasks)
 FOUND = {found: options for module in MODULES for found, options in public(module) if options}
 OPTIONS = [(found, name, kind) for found in CALLS for name, kind in FOUND[found].items()]
+NAMES = [f"{found.__name__}-{name}" for found, name, _ in OPTIONS]
 
 
 def allowed(name: str, kind: str, value: Any) -> bool:
@@ -205,14 +207,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     )
 
 
-def test_every_public_function_with_numeric_options_is_here() -> None:
+def test_every_function_with_numeric_options_is_tested() -> None:
     assert set(FOUND) == {*CALLS, *ELSEWHERE}
 
 
-@pytest.mark.parametrize(
-    ("found", "name", "kind"), OPTIONS, ids=[f"{found.__name__}-{name}" for found, name, _ in OPTIONS]
-)
-def test_options_of_a_wrong_kind_are_refused_in_words(found: Any, name: str, kind: str) -> None:
+@pytest.mark.parametrize(("found", "name", "kind"), OPTIONS, ids=NAMES)
+def test_option_of_wrong_type_raises_expected_got_fix(found: Any, name: str, kind: str) -> None:
     for value in WRONG:
         if allowed(name, kind, value):
             continue
@@ -225,7 +225,7 @@ def test_options_of_a_wrong_kind_are_refused_in_words(found: Any, name: str, kin
 
 @pytest.mark.parametrize("library", [numpy.float64, numpy.int64, numpy.array, torch.tensor])
 @pytest.mark.parametrize("found", CALLS, ids=[found.__name__ for found in CALLS])
-def test_numbers_of_other_libraries_are_numbers(found: Any, library: Callable[[Any], Any]) -> None:
+def test_options_accept_numbers_of_other_libraries(found: Any, library: Callable[[Any], Any]) -> None:
     """Each option is given its own default, or less where that takes long, as another library writes it."""
     parameters = inspect.signature(found).parameters
     kinds: dict[Any, Any] = {numpy.float64: float, numpy.int64: int}
@@ -237,3 +237,32 @@ def test_numbers_of_other_libraries_are_numbers(found: Any, library: Callable[[A
     }
     if given:
         CALLS[found](**given)
+
+
+def stated_default(text: str) -> str | None:
+    """Find the default that an error text names."""
+    found = re.search(r"[Tt]he default is (\(.*?\)|\S+?)[.;,]?(?: |$)", text)
+    return found[1] if found else None
+
+
+@pytest.mark.parametrize(("found", "name", "kind"), OPTIONS, ids=NAMES)
+def test_error_names_default_of_signature(found: Any, name: str, kind: str) -> None:
+    default = inspect.signature(found).parameters[name].default
+    for value in ("3", -1, 0, math.inf, [], [-1]):
+        text = error_text(CALLS[found], name, value)
+        if f"Expected {name} " in text:  # distant_permutations names the option of Jigsaw
+            assert stated_default(text) in (None, repr(default)), text
+
+
+def error_text(call: Callable[..., Any], name: str, value: Any) -> str:
+    try:
+        call(**{name: value})
+    except PretextkitError as error:
+        return str(error)
+    return ""
+
+
+def test_patch_score_names_its_batch_size() -> None:
+    text = r"^Expected batch_size to be an integer >= 1, but got 0\. The default is 64\.$"
+    with pytest.raises(PretextkitError, match=text):
+        functional.patch_anomaly_score(tiny(), IMAGES, IMAGES, batch_size=0)

@@ -59,13 +59,13 @@ def shape(name: str, x: Tensor) -> tuple[int, ...]:
     return special.get(name, (b, c, h, w))
 
 
-def test_every_public_view_is_here() -> None:
+def test_every_public_view_is_tested() -> None:
     assert {name.split()[0] for name in VIEWS} == set(views.__all__)
 
 
 @pytest.mark.parametrize("name", VIEWS)
 @given(x=any_tensors(), seed=seeds)
-def test_whatever_comes_gives_the_documented_shape_or_an_error_of_ours(name: str, x: Tensor, seed: int) -> None:
+def test_view_gives_documented_shape_or_error(name: str, x: Tensor, seed: int) -> None:
     generator = Generator().manual_seed(seed)
     if x.ndim != 4 and name in ("cut_patches", "hide_pixels", "rotate90"):
         generator_of = {"cut_patches": lambda: views.cut_patches(x, torch.zeros(1).long(), torch.zeros(1).long(), 2)}
@@ -87,7 +87,7 @@ def test_whatever_comes_gives_the_documented_shape_or_an_error_of_ours(name: str
 @given(
     name=st.sampled_from(sorted(VIEWS)), x=images(smallest=4, square=True), seed=seeds, layout=st.sampled_from(LAYOUTS)
 )
-def test_good_images_give_the_same_answer_in_every_layout(name: str, x: Tensor, seed: int, layout: str) -> None:
+def test_views_agree_across_memory_layouts(name: str, x: Tensor, seed: int, layout: str) -> None:
     plain = x.detach().contiguous().clone()
     expected = VIEWS[name](plain, Generator().manual_seed(seed))
     result = VIEWS[name](x, Generator().manual_seed(seed))
@@ -125,9 +125,7 @@ WHOLE: dict[str, Callable[..., Tensor]] = {
 
 
 @given(name=st.sampled_from(sorted(OPTIONS)), x=images(smallest=6, square=True), seed=seeds, a=numbers, b=numbers)
-def test_options_of_any_size_give_finite_pixels_or_an_error_of_ours(
-    name: str, x: Tensor, seed: int, a: Any, b: Any
-) -> None:
+def test_view_options_give_finite_pixels_or_error(name: str, x: Tensor, seed: int, a: Any, b: Any) -> None:
     result = answer(OPTIONS[name], x, Generator().manual_seed(seed), a, b)
     if result is not None:
         assert result.shape[-2:] == x.shape[-2:]
@@ -138,7 +136,7 @@ def test_options_of_any_size_give_finite_pixels_or_an_error_of_ours(
 
 
 @given(name=st.sampled_from(sorted(WHOLE)), x=images(smallest=6, square=True), seed=seeds, a=st.integers(-3, 70))
-def test_whole_numbers_of_any_size_give_an_answer_or_an_error_of_ours(name: str, x: Tensor, seed: int, a: int) -> None:
+def test_integer_options_give_result_or_error(name: str, x: Tensor, seed: int, a: int) -> None:
     result = answer(WHOLE[name], x, Generator().manual_seed(seed), a)
     assert result is None or a >= 1
     if result is not None and "size" in name:
@@ -146,7 +144,7 @@ def test_whole_numbers_of_any_size_give_an_answer_or_an_error_of_ours(name: str,
 
 
 @given(x=images(square=True), turns=any_tensors(4))
-def test_turns_of_any_kind(x: Tensor, turns: Tensor) -> None:
+def test_rotate_any_turns_give_images_or_error(x: Tensor, turns: Tensor) -> None:
     result = answer(views.rotate90, x, turns)
     if result is not None:
         assert turns.shape == (len(x),)
@@ -156,7 +154,7 @@ def test_turns_of_any_kind(x: Tensor, turns: Tensor) -> None:
 
 
 @given(x=images(smallest=3), top=any_tensors(4), left=any_tensors(4), size=st.integers(-1, 5))
-def test_corners_of_any_kind(x: Tensor, top: Tensor, left: Tensor, size: int) -> None:
+def test_cut_patches_any_corners_give_patches_or_error(x: Tensor, top: Tensor, left: Tensor, size: int) -> None:
     result = answer(views.cut_patches, x, top, left, size)
     if result is not None:
         places = zip(x, top.tolist(), left.tolist(), strict=True)
@@ -166,13 +164,13 @@ def test_corners_of_any_kind(x: Tensor, top: Tensor, left: Tensor, size: int) ->
 
 
 @given(x=images(smallest=2), mask=any_tensors())
-def test_masks_of_any_kind(x: Tensor, mask: Tensor) -> None:
+def test_cut_out_any_mask_gives_images_or_error(x: Tensor, mask: Tensor) -> None:
     result = answer(views.hide_pixels, x, mask)
     if result is not None:
         assert mask.shape == (len(x), 1, *x.shape[2:])
         assert torch.equal(result[~mask.expand_as(x)], x[~mask.expand_as(x)])
 
 
-def test_the_errors_are_ours() -> None:
+def test_every_failure_is_a_pretextkit_error() -> None:
     with pytest.raises(PretextkitError, match="float images"):
         views.to_grayscale(torch.zeros(1, 3, 2, 2, dtype=torch.uint8))

@@ -181,7 +181,7 @@ def test_nonpositive_temperatures_are_refused(temperature: float) -> None:
     with pytest.raises(OptionError) as caught:
         nt_xent_loss(torch.ones(2, 2), torch.ones(2, 2), temperature=temperature)
     assert str(caught.value) == (
-        f"Expected temperature as a number in (0, inf), but got {temperature}. Usual values are 0.07 to 0.5."
+        f"Expected temperature to be a number in (0, inf), but got {temperature}. Usual values are 0.07 to 0.5."
     )
 
 

@@ -61,9 +61,7 @@ def test_panel_refuses_mismatched_shapes() -> None:
         "Expected images and reconstructions n c h w, maps n h w and scores n of the same images, but got shapes "
         "(3, 1, 8, 8), (3, 1, 8, 8), (3, 8, 9), (3,). Pass the result of reconstruction_anomaly_score with its images."
     )
-    with pytest.raises(
-        OptionError, match=r"Expected count as a whole number of at least 1, but got 0\. The default is 6\."
-    ):
+    with pytest.raises(OptionError, match=r"Expected count to be an integer >= 1, but got 0\. The default is 6\."):
         reconstruction_panel(images, images, uniform(3, 8, 8), torch.zeros(3), count=0)
 
 

@@ -104,9 +104,7 @@ def test_image_without_hidden_pixels_has_no_psnr() -> None:
 
 def test_invalid_input_is_refused() -> None:
     batch, filled = example()
-    with pytest.raises(
-        OptionError, match=r"Expected count as a whole number of at least 1, but got 0\. The default is 6\."
-    ):
+    with pytest.raises(OptionError, match=r"Expected count to be an integer >= 1, but got 0\. The default is 6\."):
         inpainting(batch, filled, count=0)
     with pytest.raises(ShapeError) as caught:
         inpainting(batch, filled[:2])

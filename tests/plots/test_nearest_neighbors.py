@@ -96,8 +96,8 @@ def test_small_database_is_shown_completely() -> None:
 @pytest.mark.parametrize(
     ("changed", "error", "message"),
     [
-        ({"k": 0}, OptionError, "Expected k as a whole number of at least 1, but got 0. The default is 6."),
-        ({"count": 0}, OptionError, "Expected count as a whole number of at least 1, but got 0. The default is 6."),
+        ({"k": 0}, OptionError, "Expected k to be an integer >= 1, but got 0. The default is 6."),
+        ({"count": 0}, OptionError, "Expected count to be an integer >= 1, but got 0. The default is 6."),
         (
             {"query_features": torch.rand(2, 4)},
             ShapeError,

@@ -95,9 +95,7 @@ def test_layout_without_jitter_has_no_dotted_line() -> None:
 
 
 def test_invalid_input_is_refused() -> None:
-    with pytest.raises(
-        OptionError, match=r"Expected count as a whole number of at least 1, but got 0\. The default is 4\."
-    ):
+    with pytest.raises(OptionError, match=r"Expected count to be an integer >= 1, but got 0\. The default is 4\."):
         patch_layout(uniform(1, 3, 32, 32), count=0)
     with pytest.raises(
         ShapeError, match=r"Expected images n c h w, at least one, but got shape \(3, 32, 32\)\. Pass a"

@@ -147,9 +147,7 @@ def test_views_refuse_other_objects(batch: Any) -> None:
 
 def test_views_refuse_invalid_options() -> None:
     batch = pk.Labeled(torch.rand(2, 3, 8, 8), torch.tensor([0, 2]))
-    with pytest.raises(
-        OptionError, match=r"Expected count as a whole number of at least 1, but got 0\. The default is 8\."
-    ):
+    with pytest.raises(OptionError, match=r"Expected count to be an integer >= 1, but got 0\. The default is 8\."):
         views(batch, count=0)
     with pytest.raises(OptionError, match=r"label_names for labels up to 2, but got 2 names\. Name every label\."):
         views(batch, label_names=("a", "b"))

@@ -53,5 +53,5 @@ def test_invalid_input_is_refused() -> None:
         OptionError, match=r"class_names for the classes of 'truth', but got 2 names and class 2\. Name"
     ):
         segmentation(images, truth, {}, NAMES[:2])
-    with pytest.raises(OptionError, match=r"count as a whole number of at least 1, but got 0"):
+    with pytest.raises(OptionError, match=r"count to be an integer >= 1, but got 0"):
         segmentation(images, truth, {}, NAMES, count=0)

@@ -115,9 +115,7 @@ def test_backbone_without_maps_is_refused(task: type[Autoencoder | Denoising]) -
 def test_bottleneck_below_one_is_refused(task: type[Autoencoder | Denoising]) -> None:
     with pytest.raises(OptionError) as caught:
         task(TinyBackbone(), bottleneck=0)
-    assert str(caught.value) == (
-        "Expected bottleneck as a whole number of at least 1, but got 0. None leaves the map as it is."
-    )
+    assert str(caught.value) == ("Expected bottleneck to be an integer >= 1, but got 0. None leaves the map as it is.")
 
 
 def test_single_image_without_batch_axis_is_refused() -> None:

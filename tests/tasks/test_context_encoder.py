@@ -118,9 +118,9 @@ def test_options_out_of_range_are_refused(overlap: int, border_weight: float) ->
     with pytest.raises(OptionError) as caught:
         ContextEncoder(TinyBackbone(), overlap=overlap, border_weight=border_weight)
     assert str(caught.value) == (
-        "Expected overlap as a whole number of at least 0, but got -1. The default is 2; 0 leaves the border out."
+        "Expected overlap to be an integer >= 0, but got -1. The default is 2. 0 leaves the border out."
         if overlap < 0
-        else f"Expected border_weight as a number in [0, inf), but got {border_weight}. The default is 10."
+        else f"Expected border_weight to be a number in [0, inf), but got {border_weight}. The default is 10.0."
     )
 
 

@@ -61,9 +61,9 @@ def test_layout_larger_than_the_images_is_refused(task: PatchTasks, height: int,
 @pytest.mark.parametrize(
     ("layout", "wrong"),
     [
-        (PatchLayout(0, 6, 2), "patch as a whole number of at least 1, but got 0"),
-        (PatchLayout(8, 3, 2), "gap as a whole number of at least 4, but got 3"),
-        (PatchLayout(8, 0, -1), "jitter as a whole number of at least 0, but got -1"),
+        (PatchLayout(0, 6, 2), "patch to be an integer >= 1, but got 0"),
+        (PatchLayout(8, 3, 2), "gap to be an integer >= 4, but got 3"),
+        (PatchLayout(8, 0, -1), "jitter to be an integer >= 0, but got -1"),
     ],
 )
 def test_invalid_layouts_are_refused(task: PatchTasks, layout: PatchLayout, wrong: str) -> None:
@@ -80,4 +80,6 @@ def test_invalid_layouts_are_refused(task: PatchTasks, layout: PatchLayout, wron
 def test_color_drop_out_of_range_is_refused(task: PatchTasks, color_drop: float) -> None:
     with pytest.raises(OptionError) as caught:
         task(TinyBackbone(), color_drop=color_drop)
-    assert str(caught.value) == f"Expected color_drop as a number in [0, 1], but got {color_drop}. The default is 0.66."
+    assert (
+        str(caught.value) == f"Expected color_drop to be a number in [0, 1], but got {color_drop}. The default is 0.66."
+    )

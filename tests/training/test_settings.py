@@ -91,7 +91,7 @@ def test_accumulate_below_one_is_refused(accumulate: Any) -> None:
     with pytest.raises(OptionError) as caught:
         make_plan(Settings(epochs=1, accumulate=accumulate), of(10))
     assert str(caught.value) == (
-        f"Expected accumulate as a whole number of at least 1, but got {accumulate}. "
+        f"Expected accumulate to be an integer >= 1, but got {accumulate}. "
         "It is the number of parts that a batch is computed in."
     )
 
@@ -101,7 +101,7 @@ def test_batch_size_out_of_range_is_refused(batch_size: Any) -> None:
     with pytest.raises(OptionError) as caught:
         make_plan(Settings(epochs=1, batch_size=batch_size), of(10))
     whole = isinstance(batch_size, int) and not isinstance(batch_size, bool)
-    wanted = "batch_size to be between 1 and 10, the number of images" if whole else "batch_size as a whole number"
+    wanted = "batch_size to be between 1 and 10, the number of images" if whole else "batch_size to be an integer"
     assert str(caught.value) == f"Expected {wanted}, but got {batch_size}. Use batch_size=10."
 
 
@@ -120,9 +120,7 @@ def test_epochs_and_steps_together_or_neither_are_refused(options: dict[str, int
 def test_epochs_and_steps_must_be_positive_integers(name: str, value: Any) -> None:
     with pytest.raises(OptionError) as caught:
         make_plan(Settings(**{name: value}), of(10))
-    assert (
-        str(caught.value) == f"Expected {name} as a whole number of at least 1, but got {value}. For example {name}=10."
-    )
+    assert str(caught.value) == f"Expected {name} to be an integer >= 1, but got {value}. For example {name}=10."
 
 
 @pytest.mark.parametrize("name", ["learning_rate", "weight_decay", "clip_norm"])
@@ -131,7 +129,8 @@ def test_rates_must_be_finite_and_not_negative(name: str, value: float) -> None:
     with pytest.raises(OptionError) as caught:
         make_plan(Settings(epochs=1, **{name: value}), of(10))  # type: ignore[arg-type]
     assert (
-        str(caught.value) == f"Expected {name} as a number in [0, inf), but got {value}. Leave it out for the default."
+        str(caught.value)
+        == f"Expected {name} to be a number in [0, inf), but got {value}. Leave it out for the default."
     )
 
 
@@ -140,7 +139,7 @@ def test_warmup_must_be_a_fraction(value: float) -> None:
     with pytest.raises(OptionError) as caught:
         make_plan(Settings(epochs=1, warmup=value), of(10))
     assert str(caught.value) == (
-        f"Expected warmup as a number in [0, 1], but got {value}. It is a fraction of all steps; the default is 0.05."
+        f"Expected warmup to be a number in [0, 1], but got {value}. It is a fraction of all steps; the default is 0.05."
     )
 
 

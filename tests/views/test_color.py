@@ -150,7 +150,7 @@ def test_strengths_out_of_range_are_refused(strengths: dict[str, float]) -> None
     with pytest.raises(OptionError) as caught:
         jitter(some_images(), **strengths)
     assert str(caught.value) == (
-        f"Expected {name} as a number in [0, {0.5 if name == 'hue' else 100}], but got {value}. "
+        f"Expected {name} to be a number in [0, {0.5 if name == 'hue' else 100}], but got {value}. "
         "0 leaves that property unchanged."
     )
 

@@ -142,14 +142,14 @@ def test_downscaling_does_not_alias() -> None:
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"scale": (0.0, 1.0)}, "Expected scale as a number in (0, 1], but got 0.0. "),
+        ({"scale": (0.0, 1.0)}, "Expected scale to be a number in (0, 1], but got 0.0. "),
         ({"scale": (0.5, 0.2)}, "Expected scale to be an ordered pair (smallest, largest), but got (0.5, 0.2). "),
-        ({"scale": (0.5, 1.1)}, "Expected scale as a number in (0, 1], but got 1.1. "),
-        ({"ratio": (0.0, 1.0)}, "Expected ratio as a number in (0, inf), but got 0.0. "),
+        ({"scale": (0.5, 1.1)}, "Expected scale to be a number in (0, 1], but got 1.1. "),
+        ({"ratio": (0.0, 1.0)}, "Expected ratio to be a number in (0, inf), but got 0.0. "),
         ({"ratio": (2.0, 1.0)}, "Expected ratio to be an ordered pair (smallest, largest), but got (2.0, 1.0). "),
-        ({"size": 0}, "Expected size as a whole number of at least 1, but got 0. "),
-        ({"size": (8, -1)}, "Expected size as a whole number of at least 1, but got -1. "),
-        ({"size": (8, 8, 8)}, "Expected size as a sequence of at least 2 and at most 2, but got (8, 8, 8). "),
+        ({"size": 0}, "Expected size to be an integer >= 1, but got 0. "),
+        ({"size": (8, -1)}, "Expected size to be an integer >= 1, but got -1. "),
+        ({"size": (8, 8, 8)}, "Expected size to be a sequence of 2 values, but got (8, 8, 8). "),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, tuple[float, float]], text: str) -> None:

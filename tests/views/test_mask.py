@@ -160,14 +160,14 @@ def test_blocks_out_of_range_are_refused(side: float) -> None:
         with pytest.raises(OptionError) as caught:
             mask(blank(), side=side)
         assert str(caught.value) == (
-            f"Expected side as a number in (0, 1), but got {side}. It is a fraction of the image, for example side=0.5."
+            f"Expected side to be a number in (0, 1), but got {side}. It is a fraction of the image, for example side=0.5."
         )
 
 
 def test_count_below_one_is_refused() -> None:
     with pytest.raises(OptionError) as caught:
         mask_blocks(blank(), count=0, generator=generator())
-    assert str(caught.value) == "Expected count as a whole number of at least 1, but got 0. For example count=4."
+    assert str(caught.value) == "Expected count to be an integer >= 1, but got 0. For example count=4."
 
 
 @pytest.mark.parametrize(("fraction", "patch"), [(0, 4), (1, 4), (float("nan"), 4), (0.5, 0)])
@@ -175,9 +175,9 @@ def test_patches_out_of_range_are_refused(fraction: float, patch: int) -> None:
     with pytest.raises(OptionError) as caught:
         mask_patches(blank(), fraction=fraction, patch=patch, generator=generator())
     assert str(caught.value) == (
-        f"Expected fraction as a number in (0, 1), but got {fraction}. For example fraction=0.5."
+        f"Expected fraction to be a number in (0, 1), but got {fraction}. For example fraction=0.5."
         if patch
-        else "Expected patch as a whole number of at least 1, but got 0. For example patch=4."
+        else "Expected patch to be an integer >= 1, but got 0. For example patch=4."
     )
 
 

@@ -42,7 +42,9 @@ def test_randint_draws_every_value_equally_often(count: int) -> None:
 def test_bernoulli_refuses_invalid_probabilities(p: float) -> None:
     with pytest.raises(OptionError) as caught:
         bernoulli(IMAGES, p, generator())
-    assert str(caught.value) == f"Expected the probability as a number in [0, 1], but got {p}. 0 is never, 1 is always."
+    assert (
+        str(caught.value) == f"Expected the probability to be a number in [0, 1], but got {p}. 0 is never, 1 is always."
+    )
 
 
 def test_draws_refuse_images_without_batch_axis() -> None:

@@ -9,7 +9,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from pretextkit._validation._options import check_float
+from pretextkit._validation import check_float
 from pretextkit.anomaly._scores import AnomalyScores, check_scores
 from pretextkit.errors import DataError
 

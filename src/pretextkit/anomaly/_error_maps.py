@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from pretextkit._validation._options import check_float
+from pretextkit._validation import check_float
 from pretextkit.errors import ShapeError, unknown_name
 from pretextkit.evaluation._capture import capture_maps
 from pretextkit.evaluation._features import Layers, Model

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from pretextkit._validation._options import check_int
+from pretextkit._validation import check_int
 from pretextkit.anomaly._scores import AnomalyScores
 from pretextkit.data import ImagesLike
 from pretextkit.errors import ShapeError, unknown_name
@@ -70,7 +70,7 @@ def neighbor_anomaly_score(
     """
     if metric not in get_args(Metric):
         raise unknown_name("metric", metric, get_args(Metric))
-    k = check_int("k", k, fix="The default is 2.")
+    k = check_int("k", k, of=neighbor_anomaly_score)
     reference, queries = (
         extract_features(backbone, data, layers=layers, pool=pool, batch_size=batch_size, precision=precision).layers
         for data in (normal, images)

@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from pretextkit._evaluation_mode import evaluation_mode, module_device
-from pretextkit._validation._options import check_int
+from pretextkit._validation import check_int
 from pretextkit.anomaly._error_maps import Reduction, resize_maps, resolve_reduction
 from pretextkit.anomaly._neighbors import nearest_distances
 from pretextkit.anomaly._scores import AnomalyScores, image_batches
@@ -67,10 +67,10 @@ def patch_anomaly_score(
     """
     reduce = resolve_reduction(reduction)
     k, memory_bank_size = (
-        check_int("k", k, fix="The default is 1."),
-        check_int("memory_bank_size", memory_bank_size, fix="The default is 16384."),
+        check_int("k", k, of=patch_anomaly_score),
+        check_int("memory_bank_size", memory_bank_size, of=patch_anomaly_score),
     )
-    generator = Generator().manual_seed(check_int("seed", seed, at_least=None, fix="The default is 0."))
+    generator = Generator().manual_seed(check_int("seed", seed, at_least=None, of=patch_anomaly_score))
     device = module_device(backbone)
     maps = []
     with evaluation_mode(backbone), capture_maps(backbone, layers) as read:
@@ -79,10 +79,10 @@ def patch_anomaly_score(
         memory_bank = torch.cat(
             [
                 _sample_patches(_join_maps(read(inputs)), per_image, generator)
-                for inputs in image_batches(source, batch_size, device, default=BATCH_SIZE)
+                for inputs in image_batches(source, batch_size, device, of=patch_anomaly_score)
             ]
         )
-        for inputs in image_batches(images, batch_size, device, default=BATCH_SIZE):
+        for inputs in image_batches(images, batch_size, device, of=patch_anomaly_score):
             patches = _join_maps(read(inputs))
             if patches.shape[1] != memory_bank.shape[1]:
                 raise ShapeError(

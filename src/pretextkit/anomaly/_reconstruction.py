@@ -61,7 +61,7 @@ def reconstruction_anomaly_score(
     measure, reduce = resolve_error(error), resolve_reduction(reduction)
     maps = []
     with evaluation_mode(reconstruct), evaluation_mode(error):
-        for inputs in image_batches(images, batch_size, module_device(reconstruct)):
+        for inputs in image_batches(images, batch_size, module_device(reconstruct), of=reconstruction_anomaly_score):
             outputs = reconstruct(inputs)
             if outputs.shape != inputs.shape:
                 raise ShapeError(

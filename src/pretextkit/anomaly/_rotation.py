@@ -42,7 +42,7 @@ def rotation_anomaly_score(task: Rotation, images: ImagesLike, *, batch_size: in
     """
     scores = []
     with evaluation_mode(task):
-        for inputs in image_batches(images, batch_size, module_device(task)):
+        for inputs in image_batches(images, batch_size, module_device(task), of=rotation_anomaly_score):
             views, labels = task.views(inputs, Generator())  # rotation by rotation; the generator is not used
             logits = task.head(task.backbone(views)).float()
             losses = nn.functional.cross_entropy(logits, labels, reduction="none")

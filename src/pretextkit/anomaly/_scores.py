@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from pretextkit._validation._options import check_int
+from pretextkit._validation import check_int
 from pretextkit.data import ImagesLike, as_source
 from pretextkit.metrics._detection import check_scores
 
@@ -29,14 +30,16 @@ class AnomalyScores:
         return f"{len(self.scores)} anomaly scores from {low:.4g} to {high:.4g}, median {middle:.4g}"
 
 
-def image_batches(images: ImagesLike, batch_size: int, device: torch.device, *, default: int = 256) -> Iterator[Tensor]:
+def image_batches(
+    images: ImagesLike, batch_size: int, device: torch.device, *, of: Callable[..., Any]
+) -> Iterator[Tensor]:
     """Read images in order, as batches of float ``b c h w`` in [0, 1] on a device.
 
     Args:
         images: Images from any source; labels are dropped.
         batch_size: Images per batch; the last batch may be smaller.
         device: Device of the batches.
-        default: The caller's default of ``batch_size``, for the error message.
+        of: The public function that has the option ``batch_size``: the error names its default.
 
     Raises:
         OptionError: ``batch_size`` is below 1.
@@ -44,10 +47,10 @@ def image_batches(images: ImagesLike, batch_size: int, device: torch.device, *, 
         ShapeError: The images are not ``n c h w``.
 
     Example:
-        >>> [batch.shape[0] for batch in image_batches(torch.rand(5, 1, 8, 8), 2, torch.device("cpu"))]
+        >>> [batch.shape[0] for batch in image_batches(torch.rand(5, 1, 8, 8), 2, torch.device("cpu"), of=print)]
         [2, 2, 1]
     """
-    batch_size = check_int("batch_size", batch_size, fix=f"The default is {default}.")
+    batch_size = check_int("batch_size", batch_size, of=of)
     source = as_source(images).without_labels()
     for batch in source.in_order(batch_size):
         inputs = batch.images.to(device)

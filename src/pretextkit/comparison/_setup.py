@@ -11,15 +11,14 @@ from typing import Any
 import torch
 
 from pretextkit._fingerprint import digest
-from pretextkit._validation._data import check_classes
-from pretextkit._validation._options import check_float, check_int, check_sequence
+from pretextkit._validation import check_classes, check_classes_seen, check_float, check_int, check_sequence
 from pretextkit.data import ImagesLike, LabeledLike, as_source
 from pretextkit.data._sources import ImageSource, TensorImages
 from pretextkit.data._splits import stratified_subset
 from pretextkit.errors import OptionError, unknown_name
 from pretextkit.evaluation._features import pool_sides
 from pretextkit.evaluation._finetune import FinetuneOptions
-from pretextkit.evaluation._labels import check_classes_seen, labeled_rows
+from pretextkit.evaluation._labels import labeled_rows
 from pretextkit.training import PretrainOptions
 from pretextkit.training._hardware import Precision, resolve_device, resolve_precision
 

@@ -1,6 +1,6 @@
 """Images in: sources, folders, splits and the embedded sample."""
 
-from pretextkit._validation._data import check_classes, check_images, check_labels
+from pretextkit._validation import check_classes, check_images, check_labels
 from pretextkit.data._as_source import as_source
 from pretextkit.data._collate import ImageBatch
 from pretextkit.data._folder import FolderImages

@@ -1,18 +1,18 @@
-"""Images in, from whatever holds them."""
+"""Conversion of tensors, arrays, datasets, loaders and paths to an ImageSource."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from pretextkit._validation._data import tensor_from_array
-from pretextkit._validation._options import check_int
+from pretextkit._validation import check_int, tensor_from_array
 from pretextkit.data._image_conversion import channels_second
 from pretextkit.data._sources import DatasetImages, ImageSource, LoaderImages, TensorImages
 from pretextkit.data._stream import StreamImages
+from pretextkit.data._types import ImagesLike
 from pretextkit.errors import DataError
 
 __all__ = ["as_source"]
@@ -23,20 +23,21 @@ KINDS = (
 )
 
 
-def as_source(images: Any, labels: Any = None, *, workers: int = 0) -> ImageSource:
-    """Read images from whatever holds them.
+def as_source(images: ImagesLike, labels: Any = None, *, workers: int = 0) -> ImageSource:
+    """Convert images to an :class:`ImageSource`, which reads them in batches.
 
     Args:
         images: A tensor ``n c h w``; an array ``n h w c``, ``n h w`` or ``n c h w``; a pair (images, labels) of these;
             a ``Dataset``, map-style or iterable with a length; a ``DataLoader``; the path of a folder of images or of
-            an ``.npz`` file, of whose splits the training one is taken; or an :class:`ImageSource`.
-        labels: ``n`` integers, -1 where unlabeled; only with a tensor or array. ``False`` ignores whatever stands
-            beside the images: labels, boxes, masks, texts.
-        workers: Processes that read a ``Dataset`` or folder; 0 reads in this one.
+            an ``.npz`` file, whose training split is read; or an :class:`ImageSource`, which is returned.
+        labels: ``n`` integers, -1 for unlabeled images; only with a tensor or array. ``False`` ignores everything
+            beside the images: labels, boxes, masks, texts. By default the labels of ``images`` are kept.
+        workers: Number of processes that read a ``Dataset`` or folder; 0 reads in the calling process.
 
     Raises:
-        ShapeError: The shape is not one of the above.
-        DataError: Something else is not as above, or the images hold what :func:`check_images` refuses.
+        ShapeError: The images have another shape.
+        DataError: ``images`` has another type, or :func:`check_images` refuses them.
+        OptionError: ``workers`` is not an integer >= 0.
 
     Example:
         >>> import torch
@@ -63,7 +64,7 @@ def as_source(images: Any, labels: Any = None, *, workers: int = 0) -> ImageSour
         raise DataError(
             "labels beside a tensor or an array only",
             got=f"labels beside {type(images).__name__}",
-            fix="Let the images bring their labels themselves.",
+            fix="Let the dataset return pairs (image, label).",
         )
     if isinstance(images, IterableDataset):
         return StreamImages(images, workers=workers)
@@ -71,11 +72,11 @@ def as_source(images: Any, labels: Any = None, *, workers: int = 0) -> ImageSour
         return images
     if isinstance(images, DataLoader):
         return LoaderImages(images)
-    if isinstance(images, str | Path) and images != "":  # which would be the folder one happens to be in
+    if isinstance(images, str | Path) and images != "":  # Path("") is the current folder
         return _path_source(Path(images), workers)
     listed = isinstance(images, tuple | list | dict | str)
     if isinstance(images, Dataset) or (hasattr(images, "__getitem__") and not listed):
-        return DatasetImages(images, workers)
+        return DatasetImages(cast("Dataset[Any]", images), workers)
     raise DataError(f"images as {KINDS}", got=type(images).__name__, fix="Stack single images with torch.stack.")
 
 

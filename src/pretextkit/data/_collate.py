@@ -1,4 +1,4 @@
-"""Items of a data set, and batches made of them."""
+"""Collation of dataset items to batches of images and labels."""
 
 from __future__ import annotations
 
@@ -8,52 +8,52 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pretextkit._validation._data import check_images, check_labels
+from pretextkit._validation import check_images, check_labels
 from pretextkit.data._image_conversion import image_tensor
 from pretextkit.errors import ShapeError
 
 __all__ = ["ImageBatch", "Split", "collate", "concat", "image_and_label", "image_only", "rebatch", "uint8_or_float32"]
 
 Split = Callable[[Any], tuple[Any, Any]]
-"""How an item becomes an image (or a batch of them) and its label, or None."""
+"""Function from an item to an image (or a batch of images) and its label (or None)."""
 
 
 class ImageBatch(NamedTuple):
-    """Images and, where the source has them, labels."""
+    """Images and their labels."""
 
     images: Tensor
     """``b c h w``, uint8 or float32 in [0, 1]."""
     labels: Tensor | None
-    """``b``, int64, -1 where unlabeled; None when the source has no labels."""
+    """``b``, int64, -1 for unlabeled images; None if the source has no labels."""
 
 
 def image_and_label(item: Any) -> tuple[Any, Any]:
-    """Take an item for an image, or a tuple of an image, its label and whatever else."""
+    """Split an item, an image or a tuple (image, label, ...), into image and label."""
     if isinstance(item, tuple | list):
         return item[0], item[1] if len(item) > 1 else None
     return item, None
 
 
 def image_only(item: Any) -> tuple[Any, Any]:
-    """Take the image, and look at nothing beside it."""
+    """Split an item into its image and None; the other parts of the item are not read."""
     return item[0] if isinstance(item, tuple | list) else item, None
 
 
 def collate(split: Split, items: list[Any]) -> ImageBatch:
-    """Make a batch of items.
+    """Collate items to a batch.
 
     Raises:
-        ShapeError: Their images are not of one size.
-        DataError: An image or a label is not what it should be.
+        ShapeError: The images differ in size.
+        DataError: An image or a label has a wrong type or value.
     """
     pairs = [split(item) for item in items]
     images = [image_tensor(image) for image, _ in pairs]
     sizes = sorted({tuple(image.shape) for image in images})
     if len(sizes) > 1:
         raise ShapeError(
-            "images c h w of one size in a data set",
+            "images c h w of one size in a dataset",
             got=" and ".join(map(str, sizes[:3])),
-            fix="Resize them in the data set, or read the folder with FolderImages(root, size=...).",
+            fix="Resize the images in the dataset, or read the folder with FolderImages(root, size=...).",
         )
     batch = torch.stack(images)
     check_images(batch)
@@ -62,7 +62,7 @@ def collate(split: Split, items: list[Any]) -> ImageBatch:
 
 
 def concat(held: ImageBatch | None, more: ImageBatch) -> ImageBatch:
-    """Put one batch behind another, if there is one."""
+    """Concatenate two batches; ``held`` may be None."""
     if held is None:
         return more
     labels = None if held.labels is None or more.labels is None else torch.cat([held.labels, more.labels])
@@ -95,5 +95,5 @@ def rebatch(stream: Iterator[ImageBatch], sizes: Iterable[int]) -> Iterator[Imag
 
 
 def uint8_or_float32(images: Tensor) -> Tensor:
-    """Leave bytes as they are, and make float32 of other floats."""
+    """Convert floats to float32; keep uint8."""
     return images if images.dtype == torch.uint8 else images.float()

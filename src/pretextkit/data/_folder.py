@@ -1,4 +1,4 @@
-"""A folder of image files as a data set of equal-sized RGB images."""
+"""A folder of image files as a dataset of RGB images of one size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pretextkit._validation._options import check_int
+from pretextkit._validation import check_int
 from pretextkit.data._image_conversion import pil_tensor, resize_and_crop
 from pretextkit.errors import DataError, OptionError
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["EXTENSIONS", "FolderImages", "opened"]
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
-"""The files looked for, in small or capital letters."""
+"""Suffixes of image files, in lower or upper case."""
 
 ORIENTATION = 0x0112
-"""The Exif tag of how the camera was held."""
+"""Exif tag of the camera orientation."""
 
 DEFAULT_LIMIT = 224
 MAX_PIXELS = 100_000_000
@@ -36,25 +36,28 @@ OR_SKIP = 'Repair or remove it, or leave such files out with on_error="skip".'
 class FolderImages(Dataset[tuple[Tensor, int]]):
     """Read the images below a folder, each as ``3 size size`` uint8 with a label.
 
-    Sub-folders directly under ``root`` are classes, numbered in alphabetical order, and images may lie any number of
-    folders deeper. A folder that holds images directly has no classes: all labels are -1. Hidden files and folders are
-    passed over. Images come in the order of their paths, and of an animation or a document only the first picture.
+    The sub-folders of ``root`` are classes, numbered in alphabetical order; images may lie deeper in a class folder.
+    If ``root`` contains images directly, there are no classes: all labels are -1. Hidden files and folders are ignored.
+    Images are sorted by path; only the first frame of an animation is read.
 
-    Gray images become RGB, deep ones keep their range, transparent pixels show white, and the camera's orientation
-    (Exif) is applied. Then the shorter side is scaled to ``size`` and the middle cut out.
+    Gray images become RGB, 16-bit images are scaled to 8 bit, transparent pixels become white, and the orientation of
+    the camera (Exif) is applied. Then the shorter side is scaled to ``size`` and the center cropped.
 
-    With a ``size``, construction only lists the files. Without, it reads every header, and with ``on_error="skip"`` it
-    decodes every file once, so that the length is final: as long as one epoch of reading.
+    With a ``size``, construction only lists the files. Without one, it reads every header. With ``on_error="skip"``, it
+    decodes every file once, which takes as long as one epoch of reading, because the length must be final.
 
     Args:
-        root: The folder.
-        size: Side of the images; by default, the median shorter side of the files, at most 224.
-        on_error: ``"raise"`` on a file that cannot be decoded, or ``"skip"`` it and list it in :attr:`skipped`.
-        max_pixels: Files with more pixels are not decoded: a small file can claim a picture that fills the memory.
+        root: Path of the folder.
+        size: Side of the images in pixels; by default the median shorter side of the files, at most 224.
+        on_error: ``"raise"`` an error for a file that cannot be decoded, or ``"skip"`` the file and list it in
+            :attr:`skipped`.
+        max_pixels: Largest number of pixels that is decoded, because a small file can declare an image that fills the
+            memory.
 
     Raises:
-        DataError: There is no such folder, no image in it, or (``on_error="raise"``) a file cannot be decoded: at
-            construction where its header is read and tells, else when the image is read.
+        DataError: The folder does not exist or has no images, or (with ``on_error="raise"``) a file cannot be decoded.
+            A damaged header is found at construction if headers are read, other damage when the image is read.
+        OptionError: ``size``, ``max_pixels`` or ``on_error`` has another value.
 
     Example:
         >>> import tempfile
@@ -80,9 +83,9 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         if size is not None:
             size = check_int("size", size, fix="Leave size out to take the files' median.")
         self.root = Path(root)
-        self.max_pixels = check_int("max_pixels", max_pixels, fix=f"The default is {MAX_PIXELS}.")
+        self.max_pixels = check_int("max_pixels", max_pixels, of=FolderImages)
         listed = _find(self.root)
-        opens = size is None or on_error == "skip"  # else there is nothing to look for in a million headers
+        opens = size is None or on_error == "skip"  # otherwise no header has to be read
         paths: list[Path] = [] if opens else listed
         sides: list[int] = []
         skipped: list[tuple[Path, str]] = []
@@ -95,9 +98,9 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
                     raise
                 skipped.append((path, str(error.got)))
         self.paths = tuple(paths)
-        """The files of the images, in their order."""
+        """Files of the images, sorted."""
         self.skipped = tuple(skipped)
-        """Files left out, and why."""
+        """Files that were skipped, each with the reason."""
         if not paths:
             raise DataError(
                 f"an image in {self.root} that can be decoded",
@@ -108,7 +111,7 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         """Side of the images."""
         tops = [path.relative_to(self.root).parts for path in paths]
         self.classes = tuple(sorted({parts[0] for parts in tops if len(parts) > 1}))
-        """Names of the classes; the place of a name is its label."""
+        """Class names; the index of a name is its label."""
         numbers = {name: label for label, name in enumerate(self.classes)}
         self.labels = tuple(numbers.get(parts[0], -1) for parts in tops)
         """Label of each image."""
@@ -132,31 +135,31 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         from PIL import ImageOps
 
         with opened(path, self.max_pixels) as image:
-            turned = image.getexif().get(ORIENTATION, 1) != 1  # else Pillow would copy most images for nothing
+            turned = image.getexif().get(ORIENTATION, 1) != 1  # otherwise Pillow would copy the image
             return pil_tensor(ImageOps.exif_transpose(image) if turned else image)
 
 
 def check_on_error(on_error: str) -> None:
-    """Refuse anything but the two things that can be done about a damaged file."""
+    """Check the option ``on_error``."""
     if on_error not in ("raise", "skip"):
         raise OptionError('on_error "raise" or "skip"', got=repr(on_error), fix="Choose one of them.")
 
 
 @contextmanager
 def opened(path: Path, max_pixels: int, *, fix: str = OR_SKIP) -> Iterator[PilImage]:
-    """Open an image, its pixels still undecoded; any error names the file, and ``fix`` as the cure."""
+    """Open an image without decoding its pixels; errors name the file and end with ``fix``."""
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with path.open("rb") as file:  # by their names, Pillow 13 reads some TIFF files wrongly that are to be turned
+        with path.open("rb") as file:  # opened by name, Pillow 13 decodes rotated TIFF files wrongly
             with warnings.catch_warnings():
-                # Pillow's own limit warns at 89 million pixels; max_pixels stands in for it.
+                # max_pixels replaces the limit of Pillow, which warns at 89 million pixels.
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
                 image = Image.open(file)
             if image.width * image.height > max_pixels:
                 raise DataError(f"{image.width} x {image.height} pixels, above max_pixels={max_pixels}")
             yield image
-    except Exception as error:  # a damaged file makes decoders raise almost anything
+    except Exception as error:  # decoders raise almost any type of error for a damaged file
         reason = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
         if isinstance(error, UnidentifiedImageError):
             reason = "an empty file" if path.stat().st_size == 0 else "no kind of image that Pillow knows"
@@ -168,7 +171,7 @@ def opened(path: Path, max_pixels: int, *, fix: str = OR_SKIP) -> Iterator[PilIm
 
 
 def _find(root: Path) -> list[Path]:
-    """List the image files below ``root``, sorted; linked folders are entered, each once."""
+    """List the image files below ``root``, sorted; each linked folder is read once."""
     if not root.is_dir():
         raise DataError("a folder of images", got=repr(str(root)), fix="Check the path.")
     found: list[Path] = []

@@ -1,4 +1,4 @@
-"""One image of any kind to a tensor ``c h w``."""
+"""Conversion of images to tensors ``c h w``, and resizing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from pretextkit._validation._data import tensor_from_array
+from pretextkit._validation import tensor_from_array
 from pretextkit.errors import DataError, ShapeError
 
 if TYPE_CHECKING:
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 __all__ = ["channels_second", "image_tensor", "pil_tensor", "resize_and_crop"]
 
 LONGEST = 16
-"""Sides beyond so many times the shorter one are cut before scaling; only the middle, once as long, is kept anyway."""
+"""Largest ratio of sides before scaling: a longer side is cropped first, because the center crop removes it anyway."""
 
 
 def image_tensor(image: Any) -> Tensor:
-    """Give ``c h w`` for a tensor ``c h w``, an array ``h w c`` or ``h w``, or a PIL image.
+    """Convert a tensor ``c h w``, an array ``h w c`` or ``h w``, or a PIL image to a tensor ``c h w``.
 
     Raises:
         ShapeError: A tensor or array has another shape.
-        DataError: It is something else.
+        DataError: ``image`` has another type.
 
     Example:
         >>> import numpy as np
@@ -46,13 +46,13 @@ def image_tensor(image: Any) -> Tensor:
         raise DataError(
             "an image as a tensor c h w, an array h w c or h w, or a PIL image",
             got=type(image).__name__,
-            fix="Let the data set return an image, or a tuple (image, label).",
+            fix="Let the dataset return an image, or a tuple (image, label).",
         )
     if tensor.ndim != 3 or tensor.shape[0] not in (1, 3):
         raise ShapeError(
             "an image c h w (tensor), h w c or h w (array) with 1 or 3 channels",
             got=f"shape {tuple(image.shape)}",
-            fix="Convert the items in the data set.",
+            fix="Convert the items in the dataset.",
         )
     return tensor
 
@@ -60,10 +60,9 @@ def image_tensor(image: Any) -> Tensor:
 def pil_tensor(image: PilImage) -> Tensor:
     """Convert a PIL image to uint8: ``1 h w`` where it is gray, else ``3 h w``.
 
-    Deep images keep their range (a 16-bit white is 255, where ``Image.convert`` clips), and transparent pixels show
-    white behind them, as on a page. Files are decoded as torchvision's own data sets decode them, by Pillow and
-    torchvision's ``pil_to_tensor``: ``torchvision.io`` knows fewer kinds of file, and its decoders are deprecated since
-    torchvision 0.29.
+    16-bit images are scaled to 8 bit (``Image.convert`` would clip them), and transparent pixels are blended with
+    white. Files are decoded as in torchvision's own datasets, by Pillow and torchvision's ``pil_to_tensor``, because
+    ``torchvision.io`` supports fewer formats and its decoders are deprecated since torchvision 0.29.
 
     Example:
         >>> from PIL import Image
@@ -91,15 +90,15 @@ def pil_tensor(image: PilImage) -> Tensor:
         rgba = image.convert("RGBA")
         page = Image.new("RGBA", rgba.size, "white")
         image = Image.alpha_composite(page, rgba)
-    colors: Tensor = pil_to_tensor(image if image.mode == "RGB" else image.convert("RGB"))  # convert copies RGB, too
+    colors: Tensor = pil_to_tensor(image if image.mode == "RGB" else image.convert("RGB"))  # convert would copy RGB
     return colors
 
 
 def channels_second(images: Tensor) -> Tensor:
-    """Turn ``n h w c``, ``n h w`` or ``n c h w`` into ``n c h w`` without a copy; leave anything else to the checks.
+    """View ``n h w c``, ``n h w`` or ``n c h w`` as ``n c h w``; other shapes are returned unchanged.
 
     Raises:
-        ShapeError: It is ``h w c`` by its looks, which would be taken for ``h`` gray images.
+        ShapeError: The shape may be ``h w c``, one image, which would be read as ``h`` gray images.
 
     Example:
         >>> channels_second(torch.zeros(2, 8, 9, 3)).shape, channels_second(torch.zeros(2, 8, 9)).shape
@@ -117,18 +116,18 @@ def channels_second(images: Tensor) -> Tensor:
 
 
 def resize_and_crop(images: Tensor, size: int) -> Tensor:
-    """Scale the shorter side of uint8 ``b c h w`` to ``size`` with antialiasing, and cut the middle ``b c size size``.
+    """Scale the shorter side of uint8 ``b c h w`` to ``size`` with antialiasing, and crop the center ``b c size size``.
 
     Example:
         >>> resize_and_crop(torch.zeros(2, 3, 40, 60, dtype=torch.uint8), 32).shape
         torch.Size([2, 3, 32, 32])
     """
     short = min(images.shape[-2:])
-    if max(images.shape[-2:]) > LONGEST * short:  # scaled whole, a line of a million pixels would fill the memory
+    if max(images.shape[-2:]) > LONGEST * short:  # scaling a line of a million pixels would fill the memory
         images = _middle(images, *(min(side, LONGEST * short) for side in images.shape[-2:]))
     if short != size:
         target = [max(size, round(side * size / short)) for side in images.shape[-2:]]
-        if target[1] == 1:  # torch 2.15 scales bytes to a width of 1 wrongly, or fails an assertion of its own
+        if target[1] == 1:  # torch 2.15 scales uint8 to a width of 1 wrongly, or fails an internal assertion
             images = interpolate(images.float(), target, mode="bilinear", antialias=True).round().byte()
         else:
             images = interpolate(images, target, mode="bilinear", antialias=True)

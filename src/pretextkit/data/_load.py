@@ -1,4 +1,4 @@
-"""One call to an image set in memory: the sample, a file, a folder, or a well-known set by name."""
+"""Read image sets into memory: the embedded sample, a file, a folder, or a torchvision dataset by name."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pretextkit._validation._data import check_images, check_labels
-from pretextkit._validation._options import check_int
+from pretextkit._validation import check_images, check_int, check_labels
 from pretextkit.batches import Labeled
 from pretextkit.data import _sample as sample
 from pretextkit.data._folder import FolderImages, check_on_error
 from pretextkit.data._image_conversion import resize_and_crop
 from pretextkit.data._npz import read_npz
 from pretextkit.data._splits import stratified_split
-from pretextkit.data._torchvision_catalog import CATALOG
-from pretextkit.data._torchvision_sets import read_known
-from pretextkit.errors import DataError, unknown_name
+from pretextkit.data._torchvision_sets import CATALOG, read_dataset, torchvision_class
+from pretextkit.errors import DataError, UnknownNameError, unknown_name
 
 __all__ = ["ImageData", "load"]
 
@@ -29,7 +27,7 @@ TEST_FRACTION = 0.2
 
 @dataclass(frozen=True, repr=False, eq=False)
 class ImageData:
-    """An image set in memory, in two parts."""
+    """Training and test images in memory, with their labels."""
 
     name: str
     train_images: Tensor
@@ -41,9 +39,9 @@ class ImageData:
     test_labels: Tensor
     """``n``, int64, -1 where unlabeled."""
     class_names: tuple[str, ...]
-    """The place of a name is its label."""
+    """Class names; the index of a name is its label."""
     skipped: tuple[tuple[Path, str], ...] = ()
-    """Files of a folder that could not be decoded and were left out, and why."""
+    """Files of a folder that could not be decoded, each with the reason."""
 
     def __post_init__(self) -> None:
         for images, labels in (self.train, self.test):
@@ -77,32 +75,32 @@ def load(
 ) -> ImageData:
     """Read an image set into memory.
 
-    Where a set has no test part, a fifth of it is set aside as one: the same fifth each time, with its share of every
-    class.
+    If the set has no test part, a fifth of each class becomes the test part, the same fifth on each call.
 
     Args:
         source: One of
 
             - ``"sample"``: 8,000 and 2,000 images of FashionMNIST that come with pretextkit;
-            - the name of a torchvision data set for classification, such as ``"cifar10"``, ``"fashion-mnist"``,
-              ``"food101"`` or ``"oxford-iiit-pet"``, with or without capitals and hyphens: read by torchvision from
-              ``root``, after a download where needed;
-            - the path of an ``.npz`` file with ``train_images`` and, where there are such, ``train_labels``,
-              ``test_images``, ``test_labels`` and ``class_names``;
-            - the path of a folder of images, of class folders, or of two folders ``train`` and ``test`` of these
-              (write ``./mnist`` for a folder that has the name of a known set).
-        root: Where torchvision keeps its sets.
-        size: Scale every image's shorter side to this, and cut out the middle. By default images that are arrays stay
-            as they are, and image files get one size: the median shorter side (of 256 of them, where torchvision reads
-            them), at most 224. All pixels are held at once, three bytes each in color.
+            - the name of one of twelve torchvision datasets, ignoring case and hyphens: ``"cifar10"``, ``"cifar100"``,
+              ``"svhn"``, ``"stl10"``, ``"mnist"``, ``"fashion-mnist"``, ``"kmnist"``, ``"emnist"`` (balanced split),
+              ``"eurosat"``, ``"food101"``, ``"imagenette"`` or ``"celeba"`` (without labels). torchvision reads the
+              files from ``root``, and downloads them if they are missing;
+            - the path of an ``.npz`` file with ``train_images`` and optionally ``train_labels``, ``test_images``,
+              ``test_labels`` and ``class_names``;
+            - the path of a folder of images, of class folders, or of two such folders ``train`` and ``test`` (write
+              ``./mnist`` for a folder that has the name of a dataset).
+        root: Folder in which torchvision keeps its datasets.
+        size: Side of the images in pixels: the shorter side is scaled to ``size`` and the center cropped. By default
+            arrays keep their size, and image files get the median shorter side (of 256 files for a torchvision
+            dataset), at most 224. All pixels are held in memory, three bytes per pixel in color.
         download: Whether torchvision may use the network.
-        on_error: ``"raise"`` on a file of a folder that cannot be decoded, or ``"skip"`` it and list it in
-            :attr:`ImageData.skipped`.
+        on_error: ``"raise"`` an error for a file of a folder that cannot be decoded, or ``"skip"`` the file and list
+            it in :attr:`ImageData.skipped`.
 
     Raises:
-        UnknownNameError: No such set is known, and no such file.
-        OptionError: ``size`` or ``on_error`` is none of the above.
-        DataError: A file is missing (the message says which, and where to put it) or holds something else.
+        UnknownNameError: ``source`` is neither the name of a dataset nor a path.
+        OptionError: ``size`` or ``on_error`` has another value.
+        DataError: A file is missing (the message says which file, and where to put it) or has other content.
 
     Example:
         >>> load("sample")
@@ -113,19 +111,22 @@ def load(
     check_on_error(on_error)
     name = str(source)
     key = _key(name) if isinstance(source, str) else ""
-    known = {_key(known): known for known in CATALOG}
+    names = {_key(each): each for each in CATALOG}
     if key == "sample":
         data = ImageData("sample", *sample.read_sample("train"), *sample.read_sample("test"), sample.CLASS_NAMES)
-    elif key in known:
-        data = _from_torchvision(known[key], Path(root), size, download)
+    elif key in names:
+        data = _from_torchvision(names[key], Path(root), size, download)
     elif (path := Path(source)).is_dir():
         return _from_folder(path, size, on_error)
     elif path.exists():
         data = _from_npz(path)
     elif isinstance(source, Path) or os.sep in name or "/" in name or path.suffix:
-        raise DataError("the path of an .npz file or of a folder of images", got=repr(name), fix="Nothing is there.")
+        raise DataError("the path of an .npz file or of a folder of images", got=repr(name), fix="Check the path.")
+    elif (class_name := torchvision_class(name)) is not None:
+        fix = f"Pass torchvision.datasets.{class_name}(root, ...) itself to pretrain and the probes, without load."
+        raise UnknownNameError("the name of a dataset that load reads", got=repr(name), fix=fix)
     else:
-        raise unknown_name("data set", name, ["sample", *CATALOG], "Or pass the path of an .npz file or of a folder.")
+        raise unknown_name("dataset", name, ["sample", *CATALOG], "Or pass the path of an .npz file or of a folder.")
     return data if size is None else _resized(data, size)
 
 
@@ -134,7 +135,7 @@ def _key(name: str) -> str:
 
 
 def _from_torchvision(name: str, root: Path, size: int | None, download: bool) -> ImageData:
-    train, test, names = read_known(name, root, size, download)
+    train, test, names = read_dataset(name, root, size, download)
     if test is None:
         train, test = _set_aside(train, root)
     return ImageData(name, *train, *test, names)
@@ -160,7 +161,7 @@ def _from_folder(path: Path, size: int | None, on_error: Literal["raise", "skip"
         return ImageData(path.resolve().name, *train, *test, folder.classes, folder.skipped)
     first = FolderImages(path / "train", size=size, on_error=on_error)
     second = FolderImages(path / "test", size=first.size, on_error=on_error)
-    # Classes that only the test part has (the defects of an anomaly set) come after those of the training part.
+    # Classes of the test part alone (the defects of an anomaly set) follow the classes of the training part.
     names = first.classes + tuple(name for name in second.classes if name not in first.classes)
     train, test = _in_memory(first, names), _in_memory(second, names)
     return ImageData(path.resolve().name, *train, *test, names, first.skipped + second.skipped)
@@ -180,9 +181,9 @@ def _set_aside(data: Labeled, path: Path) -> tuple[Labeled, Labeled]:
     train, test = stratified_split(data.labels - data.labels.min(), 1 - TEST_FRACTION)
     if len(test) == 0:
         raise DataError(
-            f"enough images in {path} to set a fifth aside for testing",
+            f"enough images in {path} to use a fifth for testing",
             got=len(data.images),
-            fix="Add images, or a test part of its own.",
+            fix="Add images, or a separate test part.",
         )
     return Labeled(data.images[train], data.labels[train]), Labeled(data.images[test], data.labels[test])
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pretextkit._validation._data import check_images, check_labels, tensor_from_array
+from pretextkit._validation import check_images, check_labels, tensor_from_array
 from pretextkit.batches import Labeled
 from pretextkit.data._image_conversion import channels_second
 from pretextkit.errors import DataError, ShapeError
@@ -22,7 +22,7 @@ KEYS = ("train_images", "train_labels", "test_images", "test_labels", "class_nam
 
 
 class NpzSplits(NamedTuple):
-    """What an ``.npz`` file holds."""
+    """Parts and class names in an ``.npz`` file."""
 
     train: Labeled
     test: Labeled | None
@@ -30,15 +30,15 @@ class NpzSplits(NamedTuple):
 
 
 def read_npz(path: Path) -> NpzSplits:
-    """Read the splits of one file.
+    """Read the training and test parts of an ``.npz`` file.
 
     Args:
-        path: A file as ``numpy.savez`` writes it, with an array ``train_images`` and, where there are such,
-            ``train_labels``, ``test_images``, ``test_labels`` and ``class_names``. Images are ``n h w c``, ``n h w`` or
-            ``n c h w``, uint8 or float in [0, 1]; without labels, all are -1.
+        path: File written by ``numpy.savez`` with an array ``train_images`` and optionally ``train_labels``,
+            ``test_images``, ``test_labels`` and ``class_names``. Images are ``n h w c``, ``n h w`` or ``n c h w``,
+            uint8 or float in [0, 1]; missing labels are read as -1.
 
     Raises:
-        DataError: The file is not such a file, or has no ``train_images``.
+        DataError: The file cannot be read, or has no ``train_images``.
         ShapeError: An array has another shape.
     """
     arrays, found = read_arrays(path, KEYS)
@@ -54,30 +54,32 @@ def read_npz(path: Path) -> NpzSplits:
 
 
 def read_arrays(path: Path, keys: Iterable[str]) -> tuple[dict[str, Any], str]:
-    """Read those arrays of a file that are named in ``keys``, and list what it holds, for messages.
+    """Read the arrays named in ``keys`` that a file contains, and list its arrays for messages.
 
     Raises:
-        DataError: The file is not one that ``numpy.savez`` writes, or damaged.
+        DataError: The file is damaged, or not written by ``numpy.savez``.
     """
     import numpy
 
     try:
-        # Opened here, since numpy leaves a damaged file open.
+        # Opened here, because numpy leaves a damaged file open.
         with path.open("rb") as file:
-            archive = numpy.load(file, allow_pickle=False)  # objects would be unpickled, which runs code from the file
+            archive = numpy.load(file, allow_pickle=False)  # unpickling objects would run code from the file
             if not isinstance(archive, Mapping):
                 raise TypeError("one array, not several by name")
             arrays = {key: archive[key] for key in keys if key in archive}
             found = ", ".join(archive) or "no array"
     except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
-            f"an .npz file of plain arrays at {path}", got=f"{type(error).__name__}: {error}", fix="Write it anew."
+            f"an .npz file of plain arrays at {path}",
+            got=f"{type(error).__name__}: {error}",
+            fix="Write the file again.",
         ) from error
     return arrays, found
 
 
 def as_uint8(images: Tensor) -> Tensor:
-    """Turn float images in [0, 1] to uint8."""
+    """Convert float images in [0, 1] to uint8."""
     return images if images.dtype == torch.uint8 else (images * 255).round().clamp(0, 255).to(torch.uint8)
 
 

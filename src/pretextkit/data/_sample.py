@@ -1,4 +1,4 @@
-"""The embedded sample: 10,000 real images, so that everything runs without a network."""
+"""The embedded sample: 10,000 images of FashionMNIST, which need no network."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def read_sample(split: str) -> Labeled:
     """Read one split of the FashionMNIST sample.
 
     The images are the first 800 (train) or 200 (test) of each class in the original files (Xiao, Rasul, Vollgraf 2017,
-    arXiv 1708.07747; MIT license, Copyright (c) 2017 Zalando SE), always in the same mixed order.
+    arXiv 1708.07747; MIT license, Copyright (c) 2017 Zalando SE), always in the same shuffled order.
 
     Args:
         split: ``"train"`` or ``"test"``.
@@ -48,13 +48,13 @@ def read_sample(split: str) -> Labeled:
     """
     tiles = read_tiles(split)
     labels = torch.arange(len(CLASS_NAMES)).repeat_interleave(len(tiles) // len(CLASS_NAMES))
-    # Mixed, so that a prefix shows every class; from a generator of its own, so that it is the same prefix everywhere.
+    # Shuffled, because a prefix must contain every class; with a fixed seed, because the order must not change.
     order = torch.randperm(len(tiles), generator=Generator().manual_seed(0))
     return Labeled(tiles[order], labels[order])
 
 
 def read_tiles(split: str) -> Tensor:
-    """Read one split ``n 1 28 28`` class by class, as it is stored."""
+    """Read one split ``n 1 28 28`` in the stored order: class by class."""
     from PIL import Image
 
     with (files("pretextkit.data") / "fashion_mnist_sample" / f"{split}.png").open("rb") as file:

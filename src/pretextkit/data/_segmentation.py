@@ -1,4 +1,4 @@
-"""Images with a class for every pixel: from an ``.npz`` file, or a folder in the layout of Pascal VOC."""
+"""Images with a class per pixel, from an ``.npz`` file or a folder in the layout of Pascal VOC."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from pretextkit._validation._data import check_images, tensor_from_array
-from pretextkit._validation._options import check_int
+from pretextkit._validation import check_int, check_masks, tensor_from_array
 from pretextkit.data._folder import DEFAULT_LIMIT, MAX_PIXELS, opened
 from pretextkit.data._image_conversion import channels_second, pil_tensor, resize_and_crop
 from pretextkit.data._npz import as_uint8, read_arrays
-from pretextkit.errors import DataError, ShapeError
+from pretextkit.errors import DataError
 
-__all__ = ["SegmentationData", "Segmented", "check_masks", "load_segmentation"]
+__all__ = ["SegmentationData", "Segmented", "as_segmented", "load_segmentation"]
 
 VOC_IGNORE = 255
-VOC_FIX = "Repair it, or take its name out of the lists in ImageSets/Segmentation."
+VOC_FIX = "Repair the file, or remove its name from the lists in ImageSets/Segmentation."
 VOC_CLASSES = (
     *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
@@ -29,7 +28,7 @@ VOC_CLASSES = (
 
 
 class Segmented(NamedTuple):
-    """Images and the classes of their pixels."""
+    """Images and masks, which give each pixel a class."""
 
     images: Tensor
     """``n c h w``, uint8 or float in [0, 1]."""
@@ -39,17 +38,17 @@ class Segmented(NamedTuple):
 
 @dataclass(frozen=True, repr=False, eq=False)
 class SegmentationData:
-    """A segmented image set in memory."""
+    """Segmented images in memory, in two or three parts."""
 
     name: str
     train: Segmented
     validation: Segmented | None
-    """To choose with; None where the set has no such part."""
+    """Part for the choice of hyperparameters, or None."""
     test: Segmented
     class_names: tuple[str, ...]
-    """The place of a name is its class."""
+    """Class names; the index of a name is its class."""
     ignore_index: int
-    """The value of pixels that belong to no class."""
+    """Mask value of pixels without a class."""
 
     def __repr__(self) -> str:
         counts = f"{len(self.train.images)} train, {len(self.validation.images) if self.validation else 0} validation"
@@ -59,23 +58,24 @@ class SegmentationData:
 
 
 def load_segmentation(path: str | Path, *, size: int | None = None) -> SegmentationData:
-    """Read a segmented image set into memory.
+    """Read segmented images into memory.
 
     Args:
         path: One of
 
             - an ``.npz`` file with ``train_images`` and ``test_images`` (as for :func:`load`), ``train_masks`` and
-              ``test_masks`` (``n h w``) and, where there are such, ``val_images``, ``val_masks``, ``class_names`` and
-              ``ignore_index`` (else 255);
+              ``test_masks`` (``n h w``) and optionally ``val_images``, ``val_masks``, ``class_names`` and
+              ``ignore_index`` (default 255);
             - a folder in the layout of Pascal VOC: ``JPEGImages``, ``SegmentationClass`` (PNG files whose palette
-              indices, or gray levels, are classes, 255 being ignored) and ``ImageSets/Segmentation`` with ``train.txt``
-              and ``val.txt``. ``val`` is the test part, since VOC's own has no public masks.
-        size: Scale every image's shorter side to this, masks without mixing classes, and cut out the middle. By default
-            an ``.npz`` file's images stay as they are, and a folder's get the median shorter side, at most 224.
+              indices, or gray levels, are classes; 255 is ignored) and ``ImageSets/Segmentation`` with ``train.txt``
+              and ``val.txt``. ``val`` becomes the test part, because the test part of VOC has no public masks.
+        size: Side of the images in pixels: the shorter side is scaled to ``size`` (masks by the nearest pixel) and the
+            center cropped. By default the images of an ``.npz`` file keep their size, and those of a folder get the
+            median shorter side, at most 224.
 
     Raises:
-        DataError: A file is missing or holds something else.
-        ShapeError: A mask is not as large as its image.
+        DataError: A file is missing or has other content.
+        ShapeError: A mask and its image differ in size.
         OptionError: ``size`` is below 1.
 
     Example:
@@ -94,15 +94,19 @@ def load_segmentation(path: str | Path, *, size: int | None = None) -> Segmentat
     return _from_npz(path, size)
 
 
-def check_masks(data: Any, what: str) -> Segmented:
-    """Give images ``n c h w`` and masks ``n h w`` for a pair of tensors or arrays.
+def as_segmented(data: Any, what: str) -> Segmented:
+    """Convert a pair (images, masks) of tensors or arrays to tensors, and check them.
+
+    Args:
+        data: Images ``n c h w``, or an array ``n h w c`` or ``n h w``; masks ``n h w``.
+        what: Name of the pair in messages, for example "train".
 
     Raises:
-        DataError: It is no pair, or the masks are not integers.
-        ShapeError: The masks are not as many and as large as the images.
+        DataError: ``data`` is not a pair, or the masks are not integers.
+        ShapeError: The masks do not match the images in number or size.
 
     Example:
-        >>> check_masks((torch.rand(2, 3, 8, 9), torch.zeros(2, 8, 9, dtype=torch.uint8)), "train").masks.shape
+        >>> as_segmented((torch.rand(2, 3, 8, 9), torch.zeros(2, 8, 9, dtype=torch.uint8)), "train").masks.shape
         torch.Size([2, 8, 9])
     """
     import numpy
@@ -114,16 +118,7 @@ def check_masks(data: Any, what: str) -> Segmented:
     images, masks = (tensor_from_array(part) if isinstance(part, numpy.ndarray) else part for part in data)
     if isinstance(data[0], numpy.ndarray):
         images = channels_second(images)
-    check_images(images)
-    if not isinstance(masks, Tensor) or masks.is_floating_point() or masks.is_complex():
-        got = str(masks.dtype) if isinstance(masks, Tensor) else type(masks).__name__
-        raise DataError(f"masks of integers for {what}", got=got, fix="Convert them with masks.long().")
-    if masks.shape != (len(images), *images.shape[2:]):
-        raise ShapeError(
-            f"{what} masks n h w for images of {tuple(images.shape)}",
-            got=f"shape {tuple(masks.shape)}",
-            fix="Give every pixel of every image one class.",
-        )
+    check_masks(images, masks, what)
     return Segmented(images, masks)
 
 
@@ -139,7 +134,7 @@ def _from_npz(path: Path, size: int | None) -> SegmentationData:
         )
 
     def part(name: str) -> Segmented:
-        images, masks = check_masks((arrays[f"{name}_images"], arrays[f"{name}_masks"]), f"{name} of {path}")
+        images, masks = as_segmented((arrays[f"{name}_images"], arrays[f"{name}_masks"]), f"{name} of {path}")
         both = Segmented(as_uint8(images).contiguous(), masks)
         return both if size is None else _one_size(both, size)
 
@@ -148,7 +143,7 @@ def _from_npz(path: Path, size: int | None) -> SegmentationData:
     ignore_index = int(arrays.get("ignore_index", VOC_IGNORE))
     names = tuple(str(name) for name in arrays.get("class_names", ()))
     if 0 <= ignore_index == len(names) - 1:
-        names = names[:-1]  # the last is the name of what is ignored
+        names = names[:-1]  # the last name belongs to the ignored value
     return SegmentationData(
         path.stem, train, validation, test, names or _numbers(train.masks, ignore_index), ignore_index
     )
@@ -188,20 +183,20 @@ def _voc_part(path: Path, names: list[str], size: int) -> Segmented:
         with opened(path / "JPEGImages" / f"{name}.jpg", MAX_PIXELS, fix=VOC_FIX) as picture:
             image = pil_tensor(picture)
         with opened(path / "SegmentationClass" / f"{name}.png", MAX_PIXELS, fix=VOC_FIX) as picture:
-            mask = torch.from_numpy(numpy.array(picture))  # of a palette, the indices and not the colors
+            mask = torch.from_numpy(numpy.array(picture))  # palette indices, not colors
         if mask.ndim != 2:
             raise DataError(
                 f"a mask of palette indices or gray levels for {name} in {path}",
                 got="a color image",
                 fix="Save classes, not their colors.",
             )
-        pair = check_masks((image[None], mask[None]), f"{name} of {path}")
+        pair = as_segmented((image[None], mask[None]), f"{name} of {path}")
         images[row], masks[row] = (part[0] for part in _one_size(pair, size))
     return Segmented(images, masks)
 
 
 def _one_size(data: Segmented, size: int) -> Segmented:
-    """Scale the shorter side to ``size`` and cut out the middle, of masks by the nearest pixel."""
+    """Scale the shorter side to ``size`` and crop the center; masks are scaled by the nearest pixel."""
     images = torch.cat([resize_and_crop(chunk, size) for chunk in torch.split(data.images, 256)])
     short = min(data.masks.shape[1:])
     target = [max(size, round(side * size / short)) for side in data.masks.shape[1:]]

@@ -21,8 +21,7 @@ from torch.utils.data import (
 
 from pretextkit._fingerprint import describe_images
 from pretextkit._seeding import derived_seed, seeded
-from pretextkit._validation._data import check_images, check_labels
-from pretextkit._validation._options import check_int
+from pretextkit._validation import check_images, check_int, check_labels
 from pretextkit.data._collate import ImageBatch, Split, collate, image_and_label, image_only, rebatch, uint8_or_float32
 from pretextkit.data._seeded_dataset import SeededDataset
 from pretextkit.errors import DataError, OptionError

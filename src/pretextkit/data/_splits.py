@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from pretextkit._validation._data import check_labels
-from pretextkit._validation._options import check_float, check_int
+from pretextkit._validation import check_float, check_int, check_labels
 from pretextkit.errors import DataError
 
 __all__ = ["keep_labels", "stratified_split", "stratified_subset"]
@@ -36,7 +35,7 @@ def stratified_subset(labels: Any, count: int, *, seed: int = 0) -> Tensor:
     labels = check_labels(labels)
     members = _members(labels)
     labeled = sum(map(len, members))
-    count = check_int("count", count, at_least=None, fix="It is how many images are chosen.")
+    count = check_int("count", count, at_least=None, fix="Pass the number of images to choose.")
     if not len(members) <= count <= labeled:
         raise DataError(
             f"a count from {len(members)} (one for each class) to {labeled} (all that are labeled)",
@@ -44,19 +43,20 @@ def stratified_subset(labels: Any, count: int, *, seed: int = 0) -> Tensor:
             fix="Choose another count, or label more images.",
         )
     sizes = torch.tensor([len(rows) for rows in members])
+    seed = check_int("seed", seed, at_least=None, of=stratified_subset)
     return _draw(members, _shares(sizes, count), seed)
 
 
 def stratified_split(labels: Any, fraction: float, *, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Split the labeled images in two, each class in proportion.
+    """Split the labeled images into two parts with equal proportions of the classes.
 
-    The parts are disjoint and hold every labeled image between them; images with -1 are in neither. Every class is in
-    the first part, so a class with one image is there only.
+    The parts are disjoint and together contain every labeled image; unlabeled images (-1) are in neither. The first
+    part contains every class: a class of one image is in the first part only.
 
     Args:
         labels: ``n`` integers, -1 where unlabeled.
-        fraction: How much of each class goes to the first part, between 0 and 1.
-        seed: Another seed splits otherwise.
+        fraction: Fraction of each class in the first part, between 0 and 1.
+        seed: Seed of the random choice.
 
     Returns:
         Indices of the first and of the second part, ascending.
@@ -71,6 +71,7 @@ def stratified_split(labels: Any, fraction: float, *, seed: int = 0) -> tuple[Te
         (3, 3)
     """
     fraction = check_float("fraction", fraction, "(0, 1)", fix="0.8 puts four fifths in the first part.")
+    seed = check_int("seed", seed, at_least=None, of=stratified_split)
     labels = check_labels(labels)
     members = _members(labels)
     counts = torch.tensor([max(1, round(len(rows) * fraction)) for rows in members])
@@ -81,15 +82,15 @@ def stratified_split(labels: Any, fraction: float, *, seed: int = 0) -> tuple[Te
 
 
 def keep_labels(labels: Any, count: int, *, seed: int = 0) -> Tensor:
-    """Hide all labels but ``count`` stratified ones, as if a person had labeled so few.
+    """Keep ``count`` stratified labels and set all others to -1.
 
     Args:
-        labels: ``n`` integers, left as they are.
-        count: How many labels to keep.
-        seed: Another seed keeps others.
+        labels: ``n`` integers, -1 for unlabeled images; not modified.
+        count: Number of labels to keep.
+        seed: Seed of the random choice.
 
     Returns:
-        Labels ``n``, -1 but for ``count`` of them.
+        Labels ``n``, of which ``count`` are not -1.
 
     Raises:
         DataError: As for :func:`stratified_subset`.
@@ -104,7 +105,7 @@ def keep_labels(labels: Any, count: int, *, seed: int = 0) -> Tensor:
 
 
 def _members(labels: Tensor) -> list[Tensor]:
-    """Give the indices of each class, lowest label first."""
+    """Find the indices of each class, in the order of the labels."""
     labels_there = torch.unique(labels[labels >= 0])
     if len(labels_there) == 0:
         raise DataError("labeled images", got="labels that are all -1", fix="Label at least one image of each class.")
@@ -112,7 +113,7 @@ def _members(labels: Tensor) -> list[Tensor]:
 
 
 def _shares(sizes: Tensor, count: int) -> Tensor:
-    """Share ``count`` out by largest remainder, at least 1 and at most ``sizes`` each."""
+    """Distribute ``count`` over the classes by largest remainder, with 1 to ``sizes`` images per class."""
     quota = sizes.double() * count / sizes.sum()
     shares = quota.floor().long().clamp(min=1)
     while int(shares.sum()) != count:
@@ -125,7 +126,7 @@ def _shares(sizes: Tensor, count: int) -> Tensor:
 
 
 def _draw(members: list[Tensor], counts: Tensor, seed: int) -> Tensor:
-    generator = Generator().manual_seed(check_int("seed", seed, at_least=None, fix="The default is 0."))
+    generator = Generator().manual_seed(seed)
     chosen = [
         rows[torch.randperm(len(rows), generator=generator)[:count]]
         for rows, count in zip(members, counts.tolist(), strict=True)

@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from pretextkit._validation._options import check_int
+from pretextkit._validation import check_int
 from pretextkit.data._collate import ImageBatch, Split, collate, image_and_label, image_only, rebatch
 from pretextkit.data._sources import ImageSource
 from pretextkit.errors import DataError

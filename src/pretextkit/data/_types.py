@@ -1,4 +1,4 @@
-"""Types of what functions read images from."""
+"""Types of the arguments that hold images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["BatchReadable", "ImagesLike", "LabeledLike"]
 
 
 class BatchReadable(Protocol):
-    """A map-style data set that is no torch ``Dataset``, such as one of Hugging Face."""
+    """A map-style dataset that is not a torch ``Dataset``, for example one of Hugging Face ``datasets``."""
 
     def __len__(self) -> int: ...
 
@@ -29,7 +29,10 @@ class BatchReadable(Protocol):
 _Readable: TypeAlias = "Dataset[Any] | BatchReadable | DataLoader[Any] | ImageSource | str | Path"
 
 LabeledLike: TypeAlias = "tuple[Tensor | numpy.ndarray[Any, Any], Any] | _Readable"
-"""Images with labels: a pair (images, labels), a data set or loader of such pairs, a source, or a path."""
+"""Images with labels: a pair (images, labels), a dataset or loader of pairs, an ImageSource with labels, or a path.
+
+A path is a folder with one sub-folder per class, or an ``.npz`` file with labels.
+"""
 
 ImagesLike: TypeAlias = "Tensor | numpy.ndarray[Any, Any] | LabeledLike"
-"""Images from whatever holds them; labels beside them are allowed."""
+"""Images: a tensor ``n c h w``, an array ``n h w c``, ``n h w`` or ``n c h w``, or anything with labels beside them."""

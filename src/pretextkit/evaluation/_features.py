@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
+from pretextkit._color import as_float
 from pretextkit._evaluation_mode import evaluation_mode, module_device
-from pretextkit._validation._data import check_labels
-from pretextkit._validation._options import check_int, check_sequence
-from pretextkit.contracts import as_float
+from pretextkit._validation import check_int, check_labels, check_sequence
 from pretextkit.data import ImagesLike, LabeledLike, as_source
 from pretextkit.errors import DataError, ShapeError
 from pretextkit.evaluation._capture import Layers, Model, capture_layers
@@ -21,7 +20,7 @@ from pretextkit.evaluation._labels import labeled_rows
 from pretextkit.evaluation._storage import FeatureStore, row_slices
 from pretextkit.training._hardware import Precision, autocast_for, resolve_precision
 
-__all__ = ["Features", "Layers", "Model", "check_widths", "extract_features", "labeled_features", "pool_sides"]
+__all__ = ["Features", "Layers", "Model", "extract_features", "labeled_features", "pool_sides"]
 
 
 class Features(NamedTuple):
@@ -117,21 +116,6 @@ def labeled_features(
             for rows in row_slices(len(keep), values.shape[1]):
                 values[rows] = values[keep[rows]]  # rows only move up: no row is overwritten before it is read
     return {name: values[: len(keep)] for name, values in features.layers.items()}, features.labels[keep]
-
-
-def check_widths(train: Mapping[str, Tensor], test: Mapping[str, Tensor]) -> None:
-    """Refuse features of train and test whose widths differ in a layer.
-
-    Raises:
-        ShapeError: The widths differ.
-    """
-    for name, features in train.items():
-        if features.shape[1] != test[name].shape[1]:
-            raise ShapeError(
-                f"features of equal width from layer {name!r} on train and test",
-                got=f"{features.shape[1]} and {test[name].shape[1]}",
-                fix="Resize the images to one size.",
-            )
 
 
 def pool_sides(pool: int | Sequence[int]) -> list[int]:

@@ -10,17 +10,16 @@ from typing import Literal, TypedDict
 import torch
 from torch import Tensor, nn
 
+from pretextkit._color import as_float
 from pretextkit._evaluation_mode import evaluation_mode, module_device
 from pretextkit._seeding import derived_generator
-from pretextkit._validation._data import check_classes
-from pretextkit._validation._options import check_float, check_int
-from pretextkit.contracts import as_float
+from pretextkit._validation import check_classes, check_classes_seen, check_float, check_int
 from pretextkit.data import LabeledLike
 from pretextkit.data._sources import ImageSource, TensorImages
 from pretextkit.errors import OptionError, unknown_name
 from pretextkit.evaluation._classifier import Classifier, FeatureRows
 from pretextkit.evaluation._features import extract_features
-from pretextkit.evaluation._labels import check_classes_seen, labeled_images
+from pretextkit.evaluation._labels import labeled_images
 from pretextkit.training._hardware import Precision, resolve_device, resolve_precision
 from pretextkit.training._history import History
 from pretextkit.training._loop import train as run_training
@@ -137,7 +136,7 @@ def freeze_and_finetune(
     """
     layer_decay = check_float("layer_decay", layer_decay, "(0, 1]", fix="1 switches it off.")
     head_epochs = check_int("head_epochs", head_epochs, at_least=0, fix="0 switches this phase off.")
-    batch_size = check_int("batch_size", batch_size, fix="The default is 64.")
+    batch_size = check_int("batch_size", batch_size, of=freeze_and_finetune)
     source, labels = labeled_images(train, "train")
     classes = check_classes(labels)
     heldout = None if val is None else labeled_images(val, "val")  # read before training, to fail early

@@ -10,11 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pretextkit._validation._data import check_classes
-from pretextkit._validation._options import check_float, check_int
+from pretextkit._validation import check_classes, check_classes_seen, check_float, check_int, check_widths
 from pretextkit.data import LabeledLike
-from pretextkit.evaluation._features import ExtractOptions, Model, check_widths, labeled_features
-from pretextkit.evaluation._labels import check_classes_seen
+from pretextkit.evaluation._features import ExtractOptions, Model, labeled_features
 from pretextkit.evaluation._storage import FeatureStore, row_slices
 from pretextkit.training._hardware import Precision
 
@@ -87,8 +85,8 @@ def knn_probe(
         >>> knn_probe(torch.nn.Identity(), (features, labels), k=1).accuracy
         1.0
     """
-    k = check_int("k", k, fix="The default is 20.")
-    temperature = check_float("temperature", temperature, "(0, inf)", fix="The default is 0.07.")
+    k = check_int("k", k, of=knn_probe)
+    temperature = check_float("temperature", temperature, "(0, inf)", of=knn_probe)
     train_store, test_store = FeatureStore(memory).split(2)
     start = time.monotonic()
     options: ExtractOptions = {"batch_size": batch_size, "precision": precision}

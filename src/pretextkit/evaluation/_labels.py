@@ -9,7 +9,7 @@ from pretextkit.data import LabeledLike, as_source
 from pretextkit.data._sources import TensorImages
 from pretextkit.errors import DataError
 
-__all__ = ["check_classes_seen", "labeled_images", "labeled_rows"]
+__all__ = ["labeled_images", "labeled_rows"]
 
 
 def labeled_rows(labels: Tensor | None, what: str) -> Tensor:
@@ -63,22 +63,3 @@ def labeled_images(data: LabeledLike, what: str) -> tuple[TensorImages, Tensor]:
     targets = torch.cat(labels)
     labeled_rows(targets, what)
     return TensorImages(torch.cat(images), targets), targets
-
-
-def check_classes_seen(labels: Tensor, classes: int, what: str = "test") -> None:
-    """Refuse labels of classes that are missing from train.
-
-    Args:
-        labels: ``n``, int64, at least one.
-        classes: Number of classes of train.
-        what: Name of the data in the error.
-
-    Raises:
-        DataError: A label is ``classes`` or more.
-    """
-    if int(labels.max()) >= classes:
-        raise DataError(
-            f"{what} labels 0 to {classes - 1}, the classes of train",
-            got=f"label {int(labels.max())}",
-            fix="Give train at least one image of every class.",
-        )

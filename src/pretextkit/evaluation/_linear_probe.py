@@ -11,13 +11,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pretextkit._validation._data import check_classes
-from pretextkit._validation._options import check_float, check_int, check_sequence
+from pretextkit._validation import (
+    check_classes,
+    check_classes_seen,
+    check_float,
+    check_int,
+    check_sequence,
+    check_widths,
+)
 from pretextkit.data import LabeledLike
 from pretextkit.data._splits import stratified_split
 from pretextkit.errors import DataError
-from pretextkit.evaluation._features import ExtractOptions, Layers, Model, check_widths, labeled_features
-from pretextkit.evaluation._labels import check_classes_seen
+from pretextkit.evaluation._features import ExtractOptions, Layers, Model, labeled_features
 from pretextkit.evaluation._solvers._logistic import LogisticModel, fit_logistic
 from pretextkit.evaluation._storage import FeatureStore, Standardized, row_slices
 from pretextkit.models.heads import LinearHead
@@ -123,7 +128,7 @@ def linear_probe(
     penalties = [
         check_float("penalties", each, "(0, inf)", fix=fix) for each in check_sequence("penalties", penalties, fix=fix)
     ]
-    seed = check_int("seed", seed, at_least=None, fix="The default is 0.")
+    seed = check_int("seed", seed, at_least=None, of=linear_probe)
     train_store, test_store, solver_store = FeatureStore(memory).split(3)
     start = time.monotonic()
     options: ExtractOptions = {"layers": layers, "pool": pool, "batch_size": batch_size, "precision": precision}

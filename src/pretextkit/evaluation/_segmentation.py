@@ -11,12 +11,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pretextkit._color import as_float
 from pretextkit._evaluation_mode import evaluation_mode, module_device
 from pretextkit._seeding import derived_generator, seeded
-from pretextkit._validation._options import check_float, check_int, check_sequence
-from pretextkit.contracts import as_float
+from pretextkit._validation import check_float, check_int, check_sequence
 from pretextkit.data import LabeledLike
-from pretextkit.data._segmentation import Segmented, check_masks
+from pretextkit.data._segmentation import Segmented, as_segmented
 from pretextkit.errors import DataError
 from pretextkit.evaluation._capture import Layers, Model, Reader, capture_maps
 from pretextkit.evaluation._segmentation_heads import LinearMapHead, MapHead, fit_map_head, upsampled
@@ -136,13 +136,13 @@ def segmentation_probe(
         check_float("learning_rates", each, "(0, inf)", fix=fix)
         for each in check_sequence("learning_rates", learning_rates, fix=fix)
     ]
-    steps = check_int("steps", steps, fix="The default is 300.")
-    batch_size = check_int("batch_size", batch_size, fix="The default is 16.")
-    pixels = check_int("pixels", pixels, fix="The default is 1024.")
-    ignore_index = check_int("ignore_index", ignore_index, at_least=None, fix="The default is 255.")
-    seed = check_int("seed", seed, at_least=None, fix="The default is 0.")
+    steps = check_int("steps", steps, of=segmentation_probe)
+    batch_size = check_int("batch_size", batch_size, of=segmentation_probe)
+    pixels = check_int("pixels", pixels, of=segmentation_probe)
+    ignore_index = check_int("ignore_index", ignore_index, at_least=None, of=segmentation_probe)
+    seed = check_int("seed", seed, at_least=None, of=segmentation_probe)
     start = time.monotonic()
-    train_set, test_set = check_masks(train, "train"), check_masks(test, "test")
+    train_set, test_set = as_segmented(train, "train"), as_segmented(test, "test")
     classes = _count_classes(train_set.masks, ignore_index)
     fit, heldout = _split(train_set, validation, seed)
     for part, what in ((train_set, "train"), (test_set, "test"), (heldout, "validation")):
@@ -229,7 +229,7 @@ def _predict(head: nn.Module, maps: Iterable[Tensor], masks: Tensor) -> Tensor:
 
 def _split(train: Segmented, validation: LabeledLike | None, seed: int) -> tuple[Segmented, Segmented]:
     if validation is not None:
-        return train, check_masks(validation, "validation")
+        return train, as_segmented(validation, "validation")
     count = len(train.images) // 5
     if not count:
         raise DataError(

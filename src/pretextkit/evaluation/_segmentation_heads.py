@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pretextkit._seeding import derived_generator, derived_seed, seeded
-from pretextkit._validation._options import check_int
+from pretextkit._validation import check_int
 from pretextkit.training._optim import parameter_groups, warmup_cosine
 
 __all__ = ["ConvMapHead", "LinearMapHead", "MapHead", "PixelHead", "fit_map_head", "sampled_at", "upsampled"]

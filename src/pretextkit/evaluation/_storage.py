@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from pretextkit._validation._options import check_float
+from pretextkit._validation import check_float
 from pretextkit.errors import OptionError
 
 __all__ = ["FeatureStore", "Rows", "Standardized", "row_slices"]

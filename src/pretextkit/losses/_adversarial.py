@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pretextkit._validation._arrays import check_floats
+from pretextkit._validation import check_floats
 from pretextkit.errors import ShapeError
 
 __all__ = ["discriminator_loss", "generator_loss"]

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pretextkit._chunks import row_chunks
-from pretextkit._validation._arrays import check_floats, check_rows
-from pretextkit._validation._options import check_float
+from pretextkit._validation import check_float, check_floats, check_rows
 from pretextkit.distributed import current_rank, gather_rows
 from pretextkit.errors import PretextkitError, ShapeError
 

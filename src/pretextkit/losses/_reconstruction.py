@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pretextkit._validation._arrays import check_floats
+from pretextkit._validation import check_floats
 from pretextkit.distributed import all_reduce_mean
 from pretextkit.errors import ShapeError
 

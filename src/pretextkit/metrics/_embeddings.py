@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pretextkit._chunks import row_chunks
-from pretextkit._validation._arrays import check_rows
+from pretextkit._validation import check_rows
 from pretextkit.errors import DataError, ShapeError
 
 __all__ = ["alignment", "feature_spread", "rankme", "uniformity"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pretextkit._validation._arrays import check_floats
+from pretextkit._validation import check_floats
 
 __all__ = ["psnr"]
 

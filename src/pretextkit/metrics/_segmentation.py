@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pretextkit._validation._options import check_int
+from pretextkit._validation import check_int
 from pretextkit.errors import DataError, ShapeError
 
 __all__ = ["SegmentationMetrics", "segmentation_metrics"]
@@ -57,7 +57,7 @@ def segmentation_metrics(
     from torchmetrics.functional.classification import multiclass_confusion_matrix
 
     classes = check_int("classes", classes, fix="Count the background as one.")
-    ignore_index = check_int("ignore_index", ignore_index, at_least=None, fix="The default is 255.")
+    ignore_index = check_int("ignore_index", ignore_index, at_least=None, of=segmentation_metrics)
     if predictions.ndim != 3 or predictions.shape != targets.shape:
         raise ShapeError(
             "predictions and targets n h w of equal shape",

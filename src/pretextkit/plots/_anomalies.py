@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from pretextkit.contracts import as_float
+from pretextkit._color import as_float
 from pretextkit.errors import DataError, ShapeError
 from pretextkit.plots._figures import check_count, displayable, new_figure
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pretextkit._validation._data import check_labels
+from pretextkit._validation import check_labels
 from pretextkit.errors import DataError
 from pretextkit.plots._figures import check_names, class_name, new_figure
 

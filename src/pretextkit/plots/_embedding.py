@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
-from pretextkit._validation._data import check_labels
+from pretextkit._validation import check_labels
 from pretextkit.errors import DataError, ShapeError
 from pretextkit.plots._figures import MARKERS, PALETTE, check_names, class_name, new_figure
 

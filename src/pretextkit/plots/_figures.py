@@ -9,7 +9,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from pretextkit._validation._options import check_int
+from pretextkit._validation import check_int
 from pretextkit.errors import OptionError, PretextkitError
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def check_count(count: int, default: int) -> None:
     Raises:
         OptionError: ``count`` is below 1.
     """
-    check_int("count", count, fix=f"The default is {default}.")
+    check_int("count", count, of=check_count)
 
 
 def class_name(label: int, class_names: Sequence[str]) -> str:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pretextkit._validation._data import check_labels
-from pretextkit._validation._options import check_int
-from pretextkit.contracts import as_float
+from pretextkit._color import as_float
+from pretextkit._validation import check_int, check_labels
 from pretextkit.errors import OptionError, ShapeError
 from pretextkit.evaluation._knn import cosine_neighbors
 from pretextkit.plots._figures import ORANGE, SKY, check_count, check_names, class_name, draw_image, new_figure
@@ -68,7 +67,7 @@ def nearest_neighbors(
         ['query', 'cosine 0.768', '0.180']
     """
     check_count(count, default=6)
-    k = check_int("k", k, fix="The default is 6.")
+    k = check_int("k", k, of=nearest_neighbors)
     sizes = (len(query_images), len(database_images))
     pair = (query_features, database_features)
     if any(each.ndim != 2 for each in pair) or (*map(len, pair),) != sizes or len({each.shape[1] for each in pair}) > 1:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from pretextkit.contracts import as_float
+from pretextkit._color import as_float
 from pretextkit.errors import ShapeError
 from pretextkit.plots._figures import ORANGE, SKY, check_count, draw_image, new_figure, outlined
 from pretextkit.tasks._jigsaw_context import OFFSETS

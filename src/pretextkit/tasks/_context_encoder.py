@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Generator, Tensor, nn
 
-from pretextkit._validation._options import check_float, check_int
+from pretextkit._validation import check_float, check_int
 from pretextkit.batches import Masked
 from pretextkit.contracts import Head, PretextTask, SpatialBackboneT, TaskOutput
 from pretextkit.errors import OptionError
@@ -100,10 +100,9 @@ class ContextEncoder(PretextTask[Masked, SpatialBackboneT]):
     ) -> None:
         super().__init__(backbone)
         self.hole = hole
-        self.overlap = check_int("overlap", overlap, at_least=0, fix="The default is 2; 0 leaves the border out.")
-        self.border_weight = check_float("border_weight", border_weight, "[0, inf)", fix="The default is 10.")
-        fix = "The default is 0.001, as in the paper."
-        self.adversarial_weight = check_float("adversarial_weight", adversarial_weight, "[0, inf)", fix=fix)
+        self.overlap = check_int("overlap", overlap, at_least=0, fix="0 leaves the border out.", of=ContextEncoder)
+        self.border_weight = check_float("border_weight", border_weight, "[0, inf)", of=ContextEncoder)
+        self.adversarial_weight = check_float("adversarial_weight", adversarial_weight, "[0, inf)", of=ContextEncoder)
         if not isinstance(discriminator, Head | None):
             raise OptionError(
                 "discriminator to be a Head or None",

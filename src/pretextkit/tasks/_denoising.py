@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Generator, Tensor
 
-from pretextkit._validation._options import check_float
+from pretextkit._validation import check_float
 from pretextkit.batches import Masked
 from pretextkit.contracts import PretextTask, SpatialBackboneT, TaskOutput
 from pretextkit.losses import psnr, weighted_mse

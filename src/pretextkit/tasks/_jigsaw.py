@@ -10,7 +10,7 @@ import torch
 from einops import rearrange
 from torch import Generator, Tensor, nn
 
-from pretextkit._validation._options import check_int
+from pretextkit._validation import check_int
 from pretextkit.batches import Tiles
 from pretextkit.contracts import BackboneT, TaskOutput
 from pretextkit.errors import OptionError
@@ -114,7 +114,7 @@ def distant_permutations(count: int, length: int = TILES) -> Tensor:
         tensor([3, 3, 3])
     """
     fix = "The default is 64."
-    length = check_int("length", length, at_least=2, fix=f"The default is {TILES}.")
+    length = check_int("length", length, at_least=2, of=distant_permutations)
     count = check_int("orders", count, at_least=None, fix=fix)
     if not 2 <= count <= math.factorial(length):
         raise OptionError(f"orders to be an integer from 2 to {math.factorial(length)}", got=count, fix=fix)

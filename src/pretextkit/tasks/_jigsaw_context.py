@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor, nn
 
-from pretextkit._validation._options import check_int
+from pretextkit._validation import check_int
 from pretextkit.batches import PatchPair
 from pretextkit.contracts import BackboneT, TaskOutput
 from pretextkit.models.heads import MLPHead
@@ -57,7 +57,7 @@ class JigsawContext(PatchTask[PatchPair, BackboneT]):
         color_drop: float = 0.66,
     ) -> None:
         super().__init__(backbone, layout=layout, color_drop=color_drop)
-        self.pairs = check_int("pairs", pairs, fix="The default is 4.")
+        self.pairs = check_int("pairs", pairs, of=JigsawContext)
         self.head = MLPHead(2 * backbone.feature_dim, len(OFFSETS), hidden_dim=512)
 
     def views(self, images: Tensor, generator: Generator) -> PatchPair:

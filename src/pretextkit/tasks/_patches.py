@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Generator, Tensor
 
-from pretextkit._validation._options import check_float, check_int
+from pretextkit._validation import check_float, check_int
 from pretextkit.contracts import BackboneT, BatchT, PretextTask
 from pretextkit.errors import ShapeError
 from pretextkit.views import cut_patches, drop_colors, standardize_patches
@@ -87,7 +87,7 @@ class PatchTask(PretextTask[BatchT, BackboneT]):
             fix = f"A gap of twice the jitter keeps neighbors from overlapping. {fix}"
             layout = PatchLayout(patch, check_int("gap", layout.gap, at_least=2 * jitter, fix=fix), jitter)
         self.layout = layout
-        self.color_drop = check_float("color_drop", color_drop, "[0, 1]", fix="The default is 0.66.")
+        self.color_drop = check_float("color_drop", color_drop, "[0, 1]", of=type(self))
 
     def layout_for(self, images: Tensor) -> PatchLayout:
         """Choose the layout for images ``b c h w``.

@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from pretextkit._chunks import row_chunks
-from pretextkit._validation._options import check_float, check_int
+from pretextkit._validation import check_float, check_int
 from pretextkit.batches import TwoViews
 from pretextkit.contracts import BackboneT, PretextTask, TaskOutput
 from pretextkit.losses import alignment, nt_xent_loss, uniformity
@@ -60,9 +60,9 @@ class SimCLR(PretextTask[TwoViews, BackboneT]):
         grayscale: float = 0.2,
     ) -> None:
         super().__init__(backbone)
-        projection_dim = check_int("projection_dim", projection_dim, fix="The default is 128.")
+        projection_dim = check_int("projection_dim", projection_dim, of=SimCLR)
         self.head = MLPHead(backbone.feature_dim, projection_dim)
-        self.temperature = check_float("temperature", temperature, "(0, inf)", fix="The default is 0.5.")
+        self.temperature = check_float("temperature", temperature, "(0, inf)", of=SimCLR)
         self.crop_scale = crop_scale
         self.flip = check_float("flip", flip, "[0, 1]", fix="0 is never, 1 is always.")
         self.jitter = check_float("jitter", jitter, "[0, 2.5]", fix="0 leaves colors alone.")

@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from pretextkit._color import as_float
 from pretextkit._evaluation_mode import evaluation_mode
-from pretextkit.contracts import Backbone, as_float
+from pretextkit.contracts import Backbone
 from pretextkit.errors import CollapseWarning
 from pretextkit.losses import feature_spread, rankme
 from pretextkit.training._monitors import Finding

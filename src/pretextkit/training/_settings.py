@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pretextkit._validation._options import check_float, check_int
+from pretextkit._validation import check_float, check_int
 from pretextkit.data._sources import ImageSource
 from pretextkit.distributed._group import ALONE, ProcessGroup
 from pretextkit.errors import OptionError

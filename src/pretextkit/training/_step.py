@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pretextkit._color import as_float
 from pretextkit._seeding import derived_generator, seed_layers
-from pretextkit.contracts import TaskOutput, as_float
+from pretextkit.contracts import TaskOutput
 from pretextkit.distributed import collective_scope
 from pretextkit.distributed._batch_slices import BatchSlice, SlicedRandom
 from pretextkit.distributed._strategy import Strategy, choose_strategy

@@ -7,10 +7,10 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from pretextkit._validation._options import check_float
-from pretextkit.contracts import GRAY_FROM_RGB
+from pretextkit._color import luma
+from pretextkit._validation import check_float, check_float_images, check_view_images
 from pretextkit.errors import ShapeError
-from pretextkit.views._random import bernoulli, check_float_images, check_view_images, select, uniform
+from pretextkit.views._random import bernoulli, select, uniform
 
 __all__ = ["color_jitter", "random_grayscale", "to_grayscale"]
 
@@ -73,12 +73,12 @@ def color_jitter(
     bright, contrasted, saturated = factor(brightness), factor(contrast), factor(saturation)
     angle = uniform(images, -hue, hue, generator).to(images.dtype) * (2 * math.pi)
     changed = bernoulli(images, p, generator)
-    luma = to_grayscale(images.mean((2, 3), keepdim=True))[..., 0]  # luma of the mean equals mean of the luma
+    mean_luma = to_grayscale(images.mean((2, 3), keepdim=True))[..., 0]  # luma of the mean equals mean of the luma
     matrix = contrasted[..., 0]
     if images.shape[1] == 3:
         matrix = matrix * _hue_and_saturation(angle, saturated[:, :, 0, 0])
     # Passes over the pixels dominate the time. Brightness stays out of the matrix, which could overflow half precision.
-    jittered = torch.baddbmm((1 - contrasted[..., 0]) * luma, matrix, images.flatten(2)).view_as(images)
+    jittered = torch.baddbmm((1 - contrasted[..., 0]) * mean_luma, matrix, images.flatten(2)).view_as(images)
     return select(changed, jittered.mul_(bright).clamp_(0, 1), images)
 
 
@@ -109,7 +109,7 @@ def to_grayscale(images: Tensor) -> Tensor:
     if images.shape[1] != 3:
         raise ShapeError("images of 1 or 3 channels", got=images.shape[1], fix="Drop alpha: images[:, :3].")
     check_float_images(images)
-    return (images * images.new_tensor(GRAY_FROM_RGB).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    return luma(images)
 
 
 def random_grayscale(images: Tensor, p: float = 0.2, *, generator: Generator) -> Tensor:

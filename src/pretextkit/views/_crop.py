@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from pretextkit._validation._options import check_float, check_int, check_sequence
+from pretextkit._validation import check_float, check_float_images, check_int, check_sequence
 from pretextkit.errors import OptionError
-from pretextkit.views._random import bernoulli, check_float_images, select, uniform
+from pretextkit.views._random import bernoulli, select, uniform
 
 __all__ = ["random_horizontal_flip", "random_resized_crop"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pretextkit._validation import check_float_images
 from pretextkit.errors import ShapeError
-from pretextkit.views._random import check_float_images
 
 __all__ = ["lab_to_rgb", "rgb_to_lab", "same_lightness"]
 

@@ -6,9 +6,9 @@ import torch
 from einops import repeat
 from torch import Generator, Tensor
 
-from pretextkit._validation._options import check_float, check_int
+from pretextkit._validation import check_float, check_float_images, check_int, check_view_images
 from pretextkit.errors import ShapeError
-from pretextkit.views._random import check_float_images, check_view_images, randint
+from pretextkit.views._random import randint
 
 __all__ = ["hide_pixels", "mask_blocks", "mask_center", "mask_patches"]
 

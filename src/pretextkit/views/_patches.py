@@ -6,16 +6,9 @@ import torch
 from einops import rearrange
 from torch import Generator, Tensor
 
-from pretextkit._validation._options import check_int
+from pretextkit._validation import check_float_images, check_int, check_integer_tensor, check_view_images
 from pretextkit.errors import ShapeError
-from pretextkit.views._random import (
-    bernoulli,
-    check_float_images,
-    check_integer_tensor,
-    check_view_images,
-    randint,
-    select,
-)
+from pretextkit.views._random import bernoulli, randint, select
 
 __all__ = ["cut_patches", "drop_colors", "standardize_patches"]
 

@@ -5,47 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from pretextkit._validation._options import check_float
-from pretextkit.errors import DataError, ShapeError
+from pretextkit._validation import check_float, check_view_images
 
 __all__ = [
     "bernoulli",
-    "check_float_images",
-    "check_integer_tensor",
-    "check_view_images",
     "randint",
     "select",
     "uniform",
 ]
-
-FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
-
-
-def check_view_images(images: Tensor) -> None:
-    """Check that images are ``b c h w`` with at least one pixel, uint8 or float; the batch may be empty."""
-    if images.ndim != 4:
-        raise ShapeError("images b c h w", got=f"shape {tuple(images.shape)}", fix="Add a batch axis: images[None].")
-    if 0 in images.shape[1:]:
-        raise ShapeError(
-            "images b c h w of at least one pixel",
-            got=f"shape {tuple(images.shape)}",
-            fix="Check how the images were cropped.",
-        )
-    if images.dtype not in (torch.uint8, *FLOATS):
-        raise DataError("images of dtype uint8 or float", got=str(images.dtype), fix="Convert with images.float().")
-
-
-def check_float_images(images: Tensor) -> None:
-    """Check that images are float ``b c h w``, because arithmetic would round bytes to 0."""
-    check_view_images(images)
-    if images.dtype not in FLOATS:
-        raise DataError("float images in [0, 1]", got=str(images.dtype), fix="Convert with images.float() / 255.")
-
-
-def check_integer_tensor(numbers: Tensor, what: str) -> None:
-    """Check that a tensor holds integers; bools would be interpreted as a mask."""
-    if numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool:
-        raise DataError(f"{what} to be integers", got=str(numbers.dtype), fix=f"Convert {what} with .long().")
 
 
 def uniform(images: Tensor, low: float, high: float, generator: Generator) -> Tensor:

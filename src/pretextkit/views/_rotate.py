@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pretextkit._validation import check_integer_tensor, check_view_images
 from pretextkit.errors import ShapeError
-from pretextkit.views._random import check_integer_tensor, check_view_images
 
 __all__ = ["all_rotations", "rotate90"]
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Generator, nn
 
-from pretextkit.contracts import GRAY_FROM_RGB
+from pretextkit._color import LUMA
 from pretextkit.models import ConvDecoder
 from pretextkit.models.heads._decoder import match_images
 from pretextkit.testing import TinyBackbone
@@ -77,5 +77,5 @@ def test_match_images_gives_size_and_channels_of_images(height: int, width: int,
 def test_match_images_keeps_matching_and_converts_to_luma() -> None:
     decoded = torch.rand(2, 3, 4, 4, generator=Generator().manual_seed(0))
     assert match_images(decoded, torch.zeros(2, 3, 4, 4)) is decoded
-    luma = sum(weight * decoded[:, [channel]] for channel, weight in enumerate(GRAY_FROM_RGB))
+    luma = sum(weight * decoded[:, [channel]] for channel, weight in enumerate(LUMA))
     torch.testing.assert_close(match_images(decoded, torch.zeros(2, 1, 4, 4)), luma)

@@ -31,7 +31,7 @@ def test_channels_double_up_to_128() -> None:
 
 @pytest.mark.parametrize("option", ["in_channels", "width", "halvings"])
 def test_options_out_of_range_are_refused(option: str) -> None:
-    with pytest.raises(OptionError, match=f"^Expected {option} as a whole number of at least 1, but got 0"):
+    with pytest.raises(OptionError, match=f"^Expected {option} to be an integer >= 1, but got 0"):
         PatchDiscriminator(**{option: 0})
 
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from pretextkit._validation._options import check_int
+from pretextkit._validation import check_int
 from pretextkit.contracts import Head, SpatialBackbone
 from pretextkit.errors import OptionError
 from pretextkit.registries import register_head
@@ -49,7 +49,7 @@ class ConvDecoder(Head):
     ) -> None:
         super().__init__()
         in_dim = check_int("in_dim", in_dim, fix="For example backbone.feature_dim.")
-        out_channels = check_int("out_channels", out_channels, fix="The default is 3.")
+        out_channels = check_int("out_channels", out_channels, of=type(self))
         doublings = check_int("doublings", doublings, at_least=0, fix="ConvDecoder.fitting(backbone) counts them.")
         widths = [in_dim, *(max(in_dim >> step, 16) for step in range(2, doublings + 2))]
         self.layers = nn.Sequential()

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from pretextkit._validation._options import check_int
+from pretextkit._validation import check_int
 from pretextkit.contracts import Head
 from pretextkit.errors import ShapeError
 from pretextkit.registries import register_head
@@ -40,9 +40,9 @@ class PatchDiscriminator(Head):
 
     def __init__(self, in_channels: int = 3, *, width: int = 32, halvings: int = 3) -> None:
         super().__init__()
-        in_channels = check_int("in_channels", in_channels, fix="The default is 3.")
-        width = check_int("width", width, fix="The default is 32.")
-        halvings = check_int("halvings", halvings, fix="The default is 3.")
+        in_channels = check_int("in_channels", in_channels, of=type(self))
+        width = check_int("width", width, of=type(self))
+        halvings = check_int("halvings", halvings, of=type(self))
         self.min_size = 2**halvings
         widths = [in_channels, *(min(width << step, max(width, MAX_WIDTH)) for step in range(halvings))]
         self.layers = nn.Sequential()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from pretextkit._validation._options import check_int
+from pretextkit._validation import check_int
 from pretextkit.contracts import Head
 from pretextkit.errors import ShapeError
 from pretextkit.registries import register_head
