@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from pretextkit._color import as_float
+from pretextkit._validation import check_int
 from pretextkit.errors import DataError, ShapeError
-from pretextkit.plots._figures import check_count, displayable, new_figure
+from pretextkit.plots._figures import displayable, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,7 +50,7 @@ def reconstruction_panel(
         >>> [axes.get_title() for axes in figure.axes[::3]]
         ['highest\\n4', '3', 'lowest\\n0', '1']
     """
-    check_count(count, default=6)
+    check_int("count", count, of=reconstruction_panel)
     size = (len(images), *images.shape[2:])
     if reconstructions.shape != images.shape or maps.shape != size or scores.shape != size[:1]:
         shapes = ", ".join(str(tuple(each.shape)) for each in (images, reconstructions, maps, scores))

@@ -9,7 +9,6 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from pretextkit._validation import check_int
 from pretextkit.errors import OptionError, PretextkitError
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ __all__ = [
     "ORANGE",
     "PALETTE",
     "SKY",
-    "check_count",
     "check_names",
     "class_name",
     "displayable",
@@ -121,15 +119,6 @@ def outlined(width: float = 2.0) -> list[Any]:
     from matplotlib.patheffects import withStroke
 
     return [withStroke(linewidth=width, foreground="black")]
-
-
-def check_count(count: int, default: int) -> None:
-    """Check the number of images to draw.
-
-    Raises:
-        OptionError: ``count`` is below 1.
-    """
-    check_int("count", count, of=check_count)
 
 
 def class_name(label: int, class_names: Sequence[str]) -> str:

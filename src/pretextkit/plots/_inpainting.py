@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from pretextkit._validation import check_int
 from pretextkit.batches import Masked
 from pretextkit.errors import ShapeError
 from pretextkit.losses import psnr, weighted_mse
-from pretextkit.plots._figures import ORANGE, check_count, draw_image, new_figure
+from pretextkit.plots._figures import ORANGE, draw_image, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +48,7 @@ def inpainting(batch: Masked, filled: Tensor, *, count: int = 6, title: str = ""
         >>> figure.axes[1].get_title()
         'PSNR 20.0 dB'
     """
-    check_count(count, default=6)
+    check_int("count", count, of=inpainting)
     size = (len(batch.target), 1, *batch.target.shape[2:])
     same = batch.visible.shape == filled.shape == batch.target.shape and batch.mask.shape == size
     if not same or batch.mask.dtype != torch.bool:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from pretextkit._validation import check_int
 from pretextkit.batches import Tiles
 from pretextkit.errors import DataError, ShapeError
-from pretextkit.plots._figures import check_count, draw_image, grid_of_tiles, new_figure, outlined
+from pretextkit.plots._figures import draw_image, grid_of_tiles, new_figure, outlined
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,7 +46,7 @@ def jigsaw_tiles(batch: Tiles, orders: Tensor, *, count: int = 6, title: str = "
         >>> "".join(text.get_text() for text in figure.axes[0].texts)
         '876543210'
     """
-    check_count(count, default=6)
+    check_int("count", count, of=jigsaw_tiles)
     if len(batch.tiles) != 9 or orders.ndim != 2 or orders.shape[1] != 9:
         raise ShapeError(
             "nine tiles and orders k 9",

@@ -12,7 +12,7 @@ from pretextkit._color import as_float
 from pretextkit._validation import check_int, check_labels
 from pretextkit.errors import OptionError, ShapeError
 from pretextkit.evaluation._knn import cosine_neighbors
-from pretextkit.plots._figures import ORANGE, SKY, check_count, check_names, class_name, draw_image, new_figure
+from pretextkit.plots._figures import ORANGE, SKY, check_names, class_name, draw_image, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,7 +66,7 @@ def nearest_neighbors(
         >>> [axes.get_title() for axes in figure.axes]
         ['query', 'cosine 0.768', '0.180']
     """
-    check_count(count, default=6)
+    check_int("count", count, of=nearest_neighbors)
     k = check_int("k", k, of=nearest_neighbors)
     sizes = (len(query_images), len(database_images))
     pair = (query_features, database_features)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from pretextkit._color import as_float
+from pretextkit._validation import check_int
 from pretextkit.errors import ShapeError
-from pretextkit.plots._figures import ORANGE, SKY, check_count, draw_image, new_figure, outlined
+from pretextkit.plots._figures import ORANGE, SKY, draw_image, new_figure, outlined
 from pretextkit.tasks._jigsaw_context import OFFSETS
 from pretextkit.tasks._patches import PatchLayout
 
@@ -46,7 +47,7 @@ def patch_layout(images: Tensor, layout: PatchLayout | None = None, *, count: in
         >>> [text.get_text() for text in figure.legends[0].get_texts()]
         ['center, 8x8 pixels', 'neighbors 0 to 7, 3 pixels apart', 'jitter of at most 1 pixel']
     """
-    check_count(count, default=4)
+    check_int("count", count, of=patch_layout)
     height, width = images.shape[-2:]
     if images.ndim != 4 or not len(images):
         raise ShapeError("images n c h w, at least one", got=f"shape {tuple(images.shape)}", fix="Pass a batch.")

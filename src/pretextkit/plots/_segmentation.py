@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from pretextkit._validation import check_int
 from pretextkit.errors import OptionError, ShapeError
-from pretextkit.plots._figures import PALETTE, check_count, new_figure
+from pretextkit.plots._figures import PALETTE, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,7 +58,7 @@ def segmentation(
         >>> [axes.get_title() for axes in figure.axes[:3]]
         ['image', 'truth', 'random init']
     """
-    check_count(count, default=4)
+    check_int("count", count, of=segmentation)
     for name, masks in {"truth": truth, **predictions}.items():
         if masks.shape != (len(images), *images.shape[2:]):
             raise ShapeError(

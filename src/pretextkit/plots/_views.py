@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pretextkit._validation import check_int
 from pretextkit.batches import Labeled, PatchPair, Tiles, TwoViews
 from pretextkit.errors import DataError, OptionError
-from pretextkit.plots._figures import check_count, draw_image, grid_of_tiles, new_figure, stretch
+from pretextkit.plots._figures import draw_image, grid_of_tiles, new_figure, stretch
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,7 +54,7 @@ def views(batch: Any, *, count: int = 8, label_names: Sequence[str] = ()) -> Fig
         >>> [axes.get_ylabel() for axes in views(batch, count=1, label_names=("cat", "dog")).axes]
         ['cat', 'dog']
     """
-    check_count(count, default=8)
+    check_int("count", count, of=views)
     rows, titles = _rows(batch, count, label_names)
     columns = max(len(row.images) for row in rows)
     gutter = 0.12 * max(len(row.name) for row in rows)
