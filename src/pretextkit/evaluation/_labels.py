@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pretextkit.data import LabeledLike, as_source
+from pretextkit.data._collate import ImageBatch, concat
 from pretextkit.data._sources import TensorImages
 from pretextkit.errors import DataError
 
@@ -39,7 +40,7 @@ def labeled_rows(labels: Tensor | None, what: str) -> Tensor:
     return rows
 
 
-def labeled_images(data: LabeledLike, what: str) -> tuple[TensorImages, Tensor]:
+def labeled_images(data: LabeledLike, what: str, workers: int = 0) -> tuple[TensorImages, Tensor]:
     """Read the labeled images of ``data`` into memory.
 
     Returns:
@@ -52,14 +53,18 @@ def labeled_images(data: LabeledLike, what: str) -> tuple[TensorImages, Tensor]:
         >>> labeled_images((torch.rand(3, 1, 8, 8), torch.tensor([2, -1, 0])), "train")[1]
         tensor([2, 0])
     """
-    images, labels = [], []
-    for batch in as_source(data).in_order(256):
-        if batch.labels is None:
-            labeled_rows(None, what)
-        else:
-            keep = batch.labels >= 0
-            images.append(batch.images[keep])
-            labels.append(batch.labels[keep])
-    targets = torch.cat(labels)
+    batches = [_labeled_rows_of(batch) for batch in as_source(data, workers=workers).in_order(256)]
+    if not (parts := [batch for batch in batches if batch.labels is not None]):
+        labeled_rows(None, what)
+    images, targets = concat([batch for batch in parts if len(batch.images)] or parts[:1])
     labeled_rows(targets, what)
-    return TensorImages(torch.cat(images), targets), targets
+    assert targets is not None
+    return TensorImages(images, targets), targets
+
+
+def _labeled_rows_of(batch: ImageBatch) -> ImageBatch:
+    """Select the labeled rows of a batch; a batch without labels keeps no image."""
+    if batch.labels is None:
+        return ImageBatch(batch.images[:0], None)
+    keep = batch.labels >= 0
+    return batch if bool(keep.all()) else ImageBatch(batch.images[keep], batch.labels[keep])
