@@ -10,7 +10,7 @@ from pretextkit.data._collate import ImageBatch, concat
 from pretextkit.data._sources import TensorImages
 from pretextkit.errors import DataError
 
-__all__ = ["labeled_images", "labeled_rows"]
+__all__ = ["labeled_images", "labeled_part", "labeled_rows"]
 
 
 def labeled_rows(labels: Tensor | None, what: str) -> Tensor:
@@ -53,18 +53,24 @@ def labeled_images(data: LabeledLike, what: str, workers: int = 0) -> tuple[Tens
         >>> labeled_images((torch.rand(3, 1, 8, 8), torch.tensor([2, -1, 0])), "train")[1]
         tensor([2, 0])
     """
-    batches = [_labeled_rows_of(batch) for batch in as_source(data, workers=workers).in_order(256)]
-    if not (parts := [batch for batch in batches if batch.labels is not None]):
-        labeled_rows(None, what)
-    images, targets = concat([batch for batch in parts if len(batch.images)] or parts[:1])
-    labeled_rows(targets, what)
+    parts, labeled = [], False
+    for batch in as_source(data, workers=workers).in_order(256):
+        labeled = labeled or batch.labels is not None
+        if part := labeled_part(batch):
+            parts.append(part)
+    if not parts:
+        labeled_rows(torch.full((1,), -1) if labeled else None, what)
+    images, targets = concat(parts)
     assert targets is not None
+    assert len(targets) == len(images)
     return TensorImages(images, targets), targets
 
 
-def _labeled_rows_of(batch: ImageBatch) -> ImageBatch:
-    """Select the labeled rows of a batch; a batch without labels keeps no image."""
+def labeled_part(batch: ImageBatch) -> ImageBatch | None:
+    """Select the labeled images of a batch; None if there are none."""
     if batch.labels is None:
-        return ImageBatch(batch.images[:0], None)
+        return None
     keep = batch.labels >= 0
-    return batch if bool(keep.all()) else ImageBatch(batch.images[keep], batch.labels[keep])
+    if bool(keep.all()):
+        return batch
+    return ImageBatch(batch.images[keep], batch.labels[keep]) if bool(keep.any()) else None
