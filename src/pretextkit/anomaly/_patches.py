@@ -11,6 +11,7 @@ from pretextkit.anomaly._error_maps import Reduction, resize_maps, resolve_reduc
 from pretextkit.anomaly._neighbors import nearest_distances
 from pretextkit.anomaly._scores import AnomalyScores, image_batches
 from pretextkit.data import ImagesLike, as_source
+from pretextkit.data._collate import join_maps
 from pretextkit.errors import ShapeError
 from pretextkit.evaluation._capture import capture_maps
 from pretextkit.evaluation._features import Layers, Model
@@ -93,7 +94,7 @@ def patch_anomaly_score(
             height, width = patches.shape[2:]
             distances = nearest_distances(memory_bank, patches.permute(0, 2, 3, 1).flatten(0, 2), k)
             maps.append(resize_maps(distances.view(-1, height, width), inputs).cpu())
-    all_maps = torch.cat(maps)
+    all_maps = join_maps(maps)
     return AnomalyScores(reduce(all_maps), all_maps)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from pretextkit._evaluation_mode import evaluation_mode, module_device
 from pretextkit.anomaly._error_maps import ErrorMaps, Reduction, resolve_error, resolve_reduction
 from pretextkit.anomaly._scores import AnomalyScores, image_batches
 from pretextkit.data import ImagesLike
+from pretextkit.data._collate import join_maps
 from pretextkit.errors import DataError, ShapeError
 
 __all__ = ["reconstruction_anomaly_score"]
@@ -72,5 +72,5 @@ def reconstruction_anomaly_score(
             if not outputs.isfinite().all():
                 raise DataError("finite reconstructions", got="NaN or inf", fix="Check the model's weights.")
             maps.append(measure(inputs, outputs.float()).cpu())
-    errors = torch.cat(maps)
+    errors = join_maps(maps)
     return AnomalyScores(reduce(errors), errors)

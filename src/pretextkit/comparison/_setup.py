@@ -188,12 +188,7 @@ class ExperimentSetup:
 
 
 def _in_memory(data: LabeledLike) -> TensorImages:
-    source = as_source(data)
-    if isinstance(source, TensorImages):
-        return source
-    batches = list(source.in_order(256))
-    labels = [batch.labels for batch in batches if batch.labels is not None]
-    return TensorImages(torch.cat([batch.images for batch in batches]), torch.cat(labels) if labels else None)
+    return as_source(data).in_memory()
 
 
 def _labeled_part(images: TensorImages, what: str) -> TensorImages:

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from pretextkit._color import as_float
 from pretextkit._validation import check_images, check_labels
 from pretextkit.data._image_conversion import image_tensor
 from pretextkit.errors import ShapeError
 
-__all__ = ["ImageBatch", "Split", "collate", "concat", "image_and_label", "image_only", "rebatch", "uint8_or_float32"]
+__all__ = [
+    "ImageBatch",
+    "Split",
+    "collate",
+    "concat",
+    "image_and_label",
+    "image_only",
+    "join_labels",
+    "join_maps",
+    "read_labels",
+    "rebatch",
+    "uint8_or_float32",
+]
 
 Split = Callable[[Any], tuple[Any, Any]]
 """Function from an item to an image (or a batch of images) and its label (or None)."""
@@ -24,7 +37,7 @@ class ImageBatch(NamedTuple):
     images: Tensor
     """``b c h w``, uint8 or float32 in [0, 1]."""
     labels: Tensor | None
-    """``b``, int64, -1 for unlabeled images; None if the source has no labels."""
+    """``b``, int64, -1 for unlabeled images; None if no image of the batch has a label."""
 
 
 def image_and_label(item: Any) -> tuple[Any, Any]:
@@ -40,33 +53,87 @@ def image_only(item: Any) -> tuple[Any, Any]:
 
 
 def collate(split: Split, items: list[Any]) -> ImageBatch:
-    """Collate items to a batch.
+    """Collate items to a batch. An item without a label reads as -1, beside items that have one.
 
     Raises:
         ShapeError: The images differ in size.
         DataError: An image or a label has a wrong type or value.
+
+    Example:
+        >>> collate(image_and_label, [(torch.zeros(1, 2, 2), 4), torch.zeros(1, 2, 2)]).labels
+        tensor([ 4, -1])
     """
     pairs = [split(item) for item in items]
-    images = [image_tensor(image) for image, _ in pairs]
-    sizes = sorted({tuple(image.shape) for image in images})
-    if len(sizes) > 1:
-        raise ShapeError(
-            "images c h w of one size in a dataset",
-            got=" and ".join(map(str, sizes[:3])),
-            fix="Resize the images in the dataset, or read the folder with FolderImages(root, size=...).",
-        )
+    images = _matched([image_tensor(image) for image, _ in pairs], "in a dataset")
     batch = torch.stack(images)
     check_images(batch)
-    labels = None if pairs[0][1] is None else check_labels([label for _, label in pairs], len(batch))
-    return ImageBatch(uint8_or_float32(batch), labels)
+    return ImageBatch(uint8_or_float32(batch), read_labels([label for _, label in pairs], len(batch)))
 
 
-def concat(held: ImageBatch | None, more: ImageBatch) -> ImageBatch:
-    """Concatenate two batches; ``held`` may be None."""
-    if held is None:
-        return more
-    labels = None if held.labels is None or more.labels is None else torch.cat([held.labels, more.labels])
-    return ImageBatch(torch.cat([held.images, more.images]), labels)
+def read_labels(labels: Any, count: int) -> Tensor | None:
+    """Convert the labels of ``count`` images to int64; None in a list is an unlabeled image, -1.
+
+    Returns:
+        ``count``, or None if no image has a label.
+
+    Raises:
+        ShapeError: There is not exactly one label per image.
+        DataError: A label is not an integer, or is below -1.
+
+    Example:
+        >>> read_labels([3, None], 2), read_labels([None, None], 2)
+        (tensor([ 3, -1]), None)
+    """
+    if isinstance(labels, list | tuple):
+        if len(labels) == count and all(label is None for label in labels):
+            return None
+        labels = [-1 if label is None else label for label in labels]
+    return None if labels is None else check_labels(labels, count)
+
+
+def concat(batches: Sequence[ImageBatch]) -> ImageBatch:
+    """Concatenate batches.
+
+    Images of batches without labels read as -1 beside labeled ones. Gray images become RGB beside RGB images, and
+    bytes become floats beside floats.
+
+    Raises:
+        ShapeError: The images differ in size.
+
+    Example:
+        >>> one, other = ImageBatch(torch.zeros(1, 1, 2, 2), None), ImageBatch(torch.ones(2, 3, 2, 2), torch.arange(2))
+        >>> joined = concat([one, other])
+        >>> joined.images.shape, joined.labels
+        (torch.Size([3, 3, 2, 2]), tensor([-1,  0,  1]))
+    """
+    if len(batches) == 1:
+        return batches[0]
+    images = torch.cat(_matched([batch.images for batch in batches], "in all batches"))
+    return ImageBatch(images, join_labels([batch.labels for batch in batches], [len(each.images) for each in batches]))
+
+
+def join_labels(labels: Sequence[Tensor | None], counts: Sequence[int]) -> Tensor | None:
+    """Concatenate the labels of batches of ``counts`` images; a batch without labels reads as -1.
+
+    Example:
+        >>> join_labels([None, torch.tensor([5])], [2, 1])
+        tensor([-1, -1,  5])
+    """
+    if all(each is None for each in labels):
+        return None
+    return torch.cat(
+        [torch.full((count,), -1) if each is None else each.cpu() for each, count in zip(labels, counts, strict=True)]
+    )
+
+
+def join_maps(maps: Sequence[Tensor]) -> Tensor:
+    """Concatenate maps ``b h w`` of batches of images.
+
+    Raises:
+        ShapeError: The maps differ in size, because the images do.
+    """
+    _check_sizes([each.shape[1:] for each in maps], "images h w of one size, because their maps form one tensor")
+    return torch.cat(list(maps))
 
 
 def rebatch(stream: Iterator[ImageBatch], sizes: Iterable[int]) -> Iterator[ImageBatch]:
@@ -79,19 +146,52 @@ def rebatch(stream: Iterator[ImageBatch], sizes: Iterable[int]) -> Iterator[Imag
         >>> [len(batch.images) for batch in rebatch(stream, [3, 3, 3])]
         [3, 3, 2]
     """
-    buffer: ImageBatch | None = None
+    parts: list[ImageBatch] = []
     for size in sizes:
-        while buffer is None or len(buffer.images) < size:
+        while sum(len(part.images) for part in parts) < size:
             more = next(stream, None)
             if more is None:
-                if buffer is not None:
-                    yield buffer
+                if parts:
+                    yield concat(parts)
                 return
-            buffer = concat(buffer, more)
-        labels = buffer.labels
-        yield ImageBatch(buffer.images[:size], None if labels is None else labels[:size])
-        rest = buffer.images[size:]
-        buffer = ImageBatch(rest, None if labels is None else labels[size:]) if len(rest) else None
+            parts.append(more)
+        *full, last = parts
+        here = size - sum(len(part.images) for part in full)
+        yield concat([*full, _rows(last, slice(here))])
+        parts = [_rows(last, slice(here, None))] if here < len(last.images) else []
+
+
+def _rows(batch: ImageBatch, rows: slice) -> ImageBatch:
+    return ImageBatch(batch.images[rows], None if batch.labels is None else batch.labels[rows])
+
+
+def _matched(images: Sequence[Tensor], where: str) -> list[Tensor]:
+    """Give images ``... c h w`` that are joined the same channels and the same kind of pixels."""
+    channels = {image.shape[-3] for image in images}
+    gray_beside_color = channels == {1, 3}
+    shapes = [image.shape[-2:] if gray_beside_color else image.shape[-3:] for image in images]
+    _check_sizes(shapes, f"images {'h w' if gray_beside_color else 'c h w'} of one size {where}")
+    if gray_beside_color:
+        images = [image.expand(*image.shape[:-3], 3, -1, -1) for image in images]
+    dtypes = {image.dtype for image in images}
+    if len(dtypes) > 1:
+        for dtype in dtypes:
+            first = next(image for image in images if image.dtype == dtype)
+            check_images(
+                first if first.ndim == 4 else first[None]
+            )  # joining would convert kinds that are refused alone
+        images = [as_float(image) for image in images]
+    return list(images)
+
+
+def _check_sizes(shapes: Sequence[torch.Size], expected: str) -> None:
+    sizes = sorted({tuple(shape) for shape in shapes})
+    if len(sizes) > 1:
+        raise ShapeError(
+            expected,
+            got=" and ".join(map(str, sizes[:3])),
+            fix="Resize the images in the dataset, or read the folder with FolderImages(root, size=...).",
+        )
 
 
 def uint8_or_float32(images: Tensor) -> Tensor:

@@ -21,10 +21,20 @@ from torch.utils.data import (
 
 from pretextkit._fingerprint import describe_images
 from pretextkit._seeding import derived_seed, seeded
-from pretextkit._validation import check_images, check_int, check_labels
-from pretextkit.data._collate import ImageBatch, Split, collate, image_and_label, image_only, rebatch, uint8_or_float32
+from pretextkit._validation import check_images, check_int
+from pretextkit.data._collate import (
+    ImageBatch,
+    Split,
+    collate,
+    concat,
+    image_and_label,
+    image_only,
+    read_labels,
+    rebatch,
+    uint8_or_float32,
+)
 from pretextkit.data._seeded_dataset import SeededDataset
-from pretextkit.errors import DataError, OptionError
+from pretextkit.errors import DataError, OptionError, ShapeError
 
 __all__ = ["DatasetImages", "ImageSource", "LoaderImages", "TensorImages"]
 
@@ -47,9 +57,13 @@ class ImageSource(ABC):
         """Read one batch for each tensor of indices in ``order``."""
 
     def in_order(self, batch_size: int) -> Iterator[ImageBatch]:
-        """Read every image once, first to last, ``batch_size`` at a time."""
+        """Read every image once, first to last, ``batch_size`` at a time.
+
+        Raises:
+            DataError: The source ends before its length says.
+        """
         batch_size = check_int("batch_size", batch_size, fix="For example 256.")
-        return self.batches(torch.split(torch.arange(len(self)), batch_size))
+        return _counted(self.batches(torch.split(torch.arange(len(self)), batch_size)), len(self))
 
     def without_labels(self) -> ImageSource:
         """Give the same images as a source that has no labels; pretextkit's own sources then do not look at them."""
@@ -96,9 +110,7 @@ class ImageSource(ABC):
 
     def in_memory(self) -> TensorImages:
         """Read all images, and labels if there are any, into one tensor."""
-        batches = list(self.in_order(256))
-        labels = [batch.labels for batch in batches if batch.labels is not None]
-        return TensorImages(torch.cat([batch.images for batch in batches]), torch.cat(labels) if labels else None)
+        return TensorImages(*concat(list(self.in_order(256))))
 
     def _describe_first(self) -> str:
         with seeded(derived_seed(0, "identity")):  # random transforms draw from the global generator
@@ -126,7 +138,8 @@ class TensorImages(ImageSource):
     def __init__(self, images: Tensor, labels: Any = None) -> None:
         check_images(images)
         self.images = images
-        self.labels = None if labels is None else check_labels(labels, len(images)).to(images.device)
+        labels = read_labels(labels, len(images))
+        self.labels = None if labels is None else labels.to(images.device)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -275,7 +288,7 @@ class LoaderImages(ImageSource):
         """Batch size of the loader."""
         return self.batch_size
 
-    def check_unsplit(self) -> None:  # noqa: B027 - most sources have nothing to check
+    def check_unsplit(self) -> None:
         """Refuse a loader with a ``DistributedSampler``.
 
         Raises:
@@ -301,9 +314,7 @@ class LoaderImages(ImageSource):
                 empty = False
                 images, labels = self._split(item)
                 check_images(images)
-                yield ImageBatch(
-                    uint8_or_float32(images), None if labels is None else check_labels(labels, len(images))
-                )
+                yield ImageBatch(uint8_or_float32(images), read_labels(labels, len(images)))
             if empty:
                 raise DataError("at least one batch", got="a DataLoader without any", fix="Check its sampler.")
 
@@ -343,8 +354,28 @@ class _Unlabeled(ImageSource):
     def fingerprint(self) -> str | None:
         return self.source.fingerprint()
 
-    def check_unsplit(self) -> None:  # noqa: B027 - most sources have nothing to check
+    def check_unsplit(self) -> None:
         self.source.check_unsplit()
+
+
+def _counted(batches: Iterator[ImageBatch], count: int) -> Iterator[ImageBatch]:
+    """Pass on batches of ``count`` images with a label for each or none, or raise."""
+    found = 0
+    for batch in batches:
+        if batch.labels is not None and len(batch.labels) != len(batch.images):
+            raise ShapeError(
+                "as many labels as images in a batch",
+                got=f"{len(batch.labels)} labels for {len(batch.images)} images",
+                fix="Mark unlabeled images with -1.",
+            )
+        found += len(batch.images)
+        yield batch
+    if found != count:
+        raise DataError(
+            f"{count} images, the length of the source",
+            got=found,
+            fix="Correct its __len__, or the length=... of StreamImages.",
+        )
 
 
 def _count(loader: DataLoader[Any]) -> int:

@@ -14,6 +14,7 @@ from pretextkit._color import as_float
 from pretextkit._evaluation_mode import evaluation_mode, module_device
 from pretextkit._validation import check_int, check_labels, check_sequence
 from pretextkit.data import ImagesLike, LabeledLike, as_source
+from pretextkit.data._collate import join_labels
 from pretextkit.errors import DataError, ShapeError
 from pretextkit.evaluation._capture import Layers, Model, capture_layers
 from pretextkit.evaluation._labels import labeled_rows
@@ -149,7 +150,8 @@ def _extract(
     autocast = autocast_for(device, resolve_precision(precision, device))
     count, batches = _batches(images, batch_size)
     features: dict[str, Tensor] = {}
-    labels: list[Tensor] = []
+    labels: list[Tensor | None] = []
+    counts: list[int] = []
     done = 0
     with evaluation_mode(model), capture_layers(model, layers, maps=max(sides) > 1) as read:
         for inputs, targets in batches:
@@ -166,9 +168,12 @@ def _extract(
                     features[name] = store.allocate(count, values.shape[1])
                 features[name][done : done + len(inputs)] = values
             done += len(inputs)
-            if targets is not None:
-                labels.append(targets.cpu())
-    return Features(features, torch.cat(labels) if labels else None)
+            labels.append(targets)
+            counts.append(len(inputs))
+    all_labels = join_labels(labels, counts)
+    assert done == count, f"{done} features of {count} images"
+    assert all_labels is None or len(all_labels) == count, f"{len(all_labels)} labels of {count} images"
+    return Features(features, all_labels)
 
 
 def _check_features(batch: Mapping[str, Tensor], count: int, previous: Mapping[str, Tensor]) -> None:

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from pretextkit._color import as_float
 from pretextkit._evaluation_mode import evaluation_mode, module_device
-from pretextkit._seeding import derived_generator
+from pretextkit._seeding import derived_generator, derived_seed, seeded
 from pretextkit._validation import check_classes, check_classes_seen, check_float, check_int
 from pretextkit.data import LabeledLike
 from pretextkit.data._sources import ImageSource, TensorImages
 from pretextkit.errors import OptionError, unknown_name
 from pretextkit.evaluation._classifier import Classifier, FeatureRows
 from pretextkit.evaluation._features import extract_features
+from pretextkit.evaluation._labeled_source import LabeledSource, cached_features, labeled_source
 from pretextkit.evaluation._labels import labeled_images
 from pretextkit.training._hardware import Precision, resolve_device, resolve_precision
 from pretextkit.training._history import History
@@ -88,6 +89,7 @@ def freeze_and_finetune(
     device: str | torch.device = "auto",
     seed: int = 0,
     progress: bool = True,
+    workers: int = 0,
 ) -> FinetuneResult:
     """Train a head on the features of a backbone and, if requested, parts of the backbone, in place.
 
@@ -99,7 +101,11 @@ def freeze_and_finetune(
     Args:
         backbone: Module from images ``b c h w`` in [0, 1] to features ``b d``.
         head: Module from features ``b d`` to logits ``b k``.
-        train: Pair (images, labels), ``Dataset`` or ``DataLoader``; labels 0…k-1; images labeled -1 are left out.
+        train: Pair (images, labels), ``Dataset`` or ``DataLoader``; labels 0…k-1; images labeled -1 are left out. A
+            ``Dataset`` is read once for its labels and again in every epoch, and draws its random transforms again.
+            Features of a frozen backbone are computed once if the images are equal on a second reading. A
+            ``DataLoader`` keeps its order, unless it gives the same images in the same order twice: it is then held in
+            memory and shuffled.
         val: Validation images with labels, in the same forms as ``train``; scored once, after the last epoch.
         trainable: Trained part of the backbone: ``"none"``, ``"all"``, or names of submodules.
         epochs: Passes over the labeled images.
@@ -115,6 +121,7 @@ def freeze_and_finetune(
         device: ``"auto"`` is a GPU if there is one.
         seed: Seed of the order of images, the augmentation and random layers.
         progress: Show a progress bar.
+        workers: Processes that read a ``Dataset`` or folder.
 
     Returns:
         The classifier, its accuracy and the history.
@@ -137,9 +144,10 @@ def freeze_and_finetune(
     layer_decay = check_float("layer_decay", layer_decay, "(0, 1]", fix="1 switches it off.")
     head_epochs = check_int("head_epochs", head_epochs, at_least=0, fix="0 switches this phase off.")
     batch_size = check_int("batch_size", batch_size, of=freeze_and_finetune)
-    source, labels = labeled_images(train, "train")
+    source, labels = labeled_source(train, "train", seed, workers)
     classes = check_classes(labels)
-    heldout = None if val is None else labeled_images(val, "val")  # read before training, to fail early
+    with seeded(derived_seed(seed, "val")):  # a loader draws from the global generator
+        heldout = None if val is None else labeled_images(val, "val", workers)  # read before training, to fail early
     if heldout is not None:
         check_classes_seen(heldout[1], classes, "val")
     trained = _trained_modules(backbone, trainable)
@@ -175,12 +183,10 @@ def freeze_and_finetune(
             for normalization in unmeasured_normalizations(module):
                 normalization.measure(sample_images(source, seed).to(normalization.mean.device))
         for (phase, modules), plan in zip(phases, plans, strict=True):
-            objective: Objective
-            inputs: ImageSource
-            if modules or augment is not None:
-                objective, inputs = ClassifierObjective(classifier, modules, augment, classes, layer_decay), source
-            else:  # the features never change: extract them once
-                objective, inputs = HeadObjective(head, classes), _features_of(backbone, source, precision)
+            objective: Objective = ClassifierObjective(classifier, modules, augment, classes, layer_decay)
+            inputs = source
+            if not modules and augment is None and (rows_of := _features_of(backbone, source, precision, seed)):
+                objective, inputs = HeadObjective(head, classes), rows_of  # the features never change
             run = run_training(objective, inputs, phase, plan, title="Classifier", progress=progress)
             rows += _shift_rows(run.history, rows, seconds)
             seconds += run.seconds
@@ -210,9 +216,10 @@ def _restored(backbone: nn.Module, classifier: Classifier) -> Iterator[None]:
             module.training = mode
 
 
-def _check_fit(objective: ClassifierObjective, source: TensorImages, seed: int) -> None:
+def _check_fit(objective: ClassifierObjective, source: ImageSource, seed: int) -> None:
     """Compute the loss of one image, to refuse a head that does not fit before anything changes."""
-    images, labels = next(iter(source.batches([torch.tensor([0])])))
+    with seeded(derived_seed(seed, "try")):  # a loader draws from the global generator
+        images, labels = next(iter(source.batches([torch.tensor([0])])))
     assert labels is not None
     device = module_device(objective.module)
     with evaluation_mode(objective.module):
@@ -227,7 +234,10 @@ def _shift_rows(history: History, previous: Sequence[Mapping[str, float]], secon
     return [{name: value + offsets.get(name, 0) for name, value in row.items()} for row in history.rows]
 
 
-def _features_of(backbone: nn.Module, source: ImageSource, precision: Precision) -> FeatureRows:
+def _features_of(backbone: nn.Module, source: ImageSource, precision: Precision, seed: int) -> FeatureRows | None:
+    """Extract the features once; None if the images differ from one reading to the next."""
+    if isinstance(source, LabeledSource):
+        return cached_features(backbone, source, precision, seed)
     features, labels = extract_features(backbone, source, precision=precision)
     assert labels is not None
     return FeatureRows(features["last"], labels)

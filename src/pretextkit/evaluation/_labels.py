@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from pretextkit.data import LabeledLike, as_source
+from pretextkit.data._collate import ImageBatch, concat
 from pretextkit.data._sources import TensorImages
 from pretextkit.errors import DataError
 
-__all__ = ["labeled_images", "labeled_rows"]
+__all__ = ["labeled_images", "labeled_part", "labeled_rows"]
 
 
 def labeled_rows(labels: Tensor | None, what: str) -> Tensor:
@@ -39,7 +40,7 @@ def labeled_rows(labels: Tensor | None, what: str) -> Tensor:
     return rows
 
 
-def labeled_images(data: LabeledLike, what: str) -> tuple[TensorImages, Tensor]:
+def labeled_images(data: LabeledLike, what: str, workers: int = 0) -> tuple[TensorImages, Tensor]:
     """Read the labeled images of ``data`` into memory.
 
     Returns:
@@ -52,14 +53,24 @@ def labeled_images(data: LabeledLike, what: str) -> tuple[TensorImages, Tensor]:
         >>> labeled_images((torch.rand(3, 1, 8, 8), torch.tensor([2, -1, 0])), "train")[1]
         tensor([2, 0])
     """
-    images, labels = [], []
-    for batch in as_source(data).in_order(256):
-        if batch.labels is None:
-            labeled_rows(None, what)
-        else:
-            keep = batch.labels >= 0
-            images.append(batch.images[keep])
-            labels.append(batch.labels[keep])
-    targets = torch.cat(labels)
-    labeled_rows(targets, what)
-    return TensorImages(torch.cat(images), targets), targets
+    parts, labeled = [], False
+    for batch in as_source(data, workers=workers).in_order(256):
+        labeled = labeled or batch.labels is not None
+        if part := labeled_part(batch):
+            parts.append(part)
+    if not parts:
+        labeled_rows(torch.full((1,), -1) if labeled else None, what)
+    images, targets = concat(parts)
+    assert targets is not None
+    assert len(targets) == len(images)
+    return TensorImages(images, targets), targets
+
+
+def labeled_part(batch: ImageBatch) -> ImageBatch | None:
+    """Select the labeled images of a batch; None if there are none."""
+    if batch.labels is None:
+        return None
+    keep = batch.labels >= 0
+    if bool(keep.all()):
+        return batch
+    return ImageBatch(batch.images[keep], batch.labels[keep]) if bool(keep.any()) else None

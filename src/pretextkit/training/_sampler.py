@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pretextkit._seeding import derived_generator, derived_seed, seeded
 from pretextkit.contracts import InputNormalization
-from pretextkit.data._collate import ImageBatch
+from pretextkit.data._collate import ImageBatch, concat
 from pretextkit.data._sources import ImageSource
 from pretextkit.distributed._batch_slices import BatchSlice
 from pretextkit.errors import DataError
@@ -110,4 +110,4 @@ def sample_images(source: ImageSource, seed: int) -> Tensor:
     """Read random images, from which input normalizations are measured."""
     order = torch.randperm(len(source), generator=derived_generator(seed, "normalization"))[:MEASURED_IMAGES]
     with seeded(derived_seed(seed, "normalization")):  # a loader draws from the global generator
-        return torch.cat([batch.images for batch in source.batches(torch.split(order, 256))])
+        return concat(list(source.batches(torch.split(order, 256)))).images
