@@ -22,6 +22,7 @@ from torch.utils.data import (
 from pretextkit._fingerprint import describe_images
 from pretextkit._seeding import derived_seed, seeded
 from pretextkit._validation import check_images, check_int, check_labels
+from pretextkit.data._class_names import named_classes
 from pretextkit.data._collate import ImageBatch, Split, collate, image_and_label, image_only, rebatch, uint8_or_float32
 from pretextkit.data._seeded_dataset import SeededDataset
 from pretextkit.errors import DataError, OptionError
@@ -54,6 +55,11 @@ class ImageSource(ABC):
     def without_labels(self) -> ImageSource:
         """Give the same images as a source that has no labels; pretextkit's own sources then do not look at them."""
         return _Unlabeled(self)
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the classes, the index of a name being its label; ``None`` if the source has none."""
+        return named_classes(self)
 
     @property
     def decides_order(self) -> bool:
@@ -275,7 +281,7 @@ class LoaderImages(ImageSource):
         """Batch size of the loader."""
         return self.batch_size
 
-    def check_unsplit(self) -> None:  # noqa: B027 - most sources have nothing to check
+    def check_unsplit(self) -> None:
         """Refuse a loader with a ``DistributedSampler``.
 
         Raises:
@@ -343,7 +349,7 @@ class _Unlabeled(ImageSource):
     def fingerprint(self) -> str | None:
         return self.source.fingerprint()
 
-    def check_unsplit(self) -> None:  # noqa: B027 - most sources have nothing to check
+    def check_unsplit(self) -> None:
         self.source.check_unsplit()
 
 
