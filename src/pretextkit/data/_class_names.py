@@ -38,7 +38,7 @@ def named_classes(dataset: Any) -> tuple[str, ...] | None:
         joined = [", ".join(name) if isinstance(name, tuple) and _all_texts(name) else name for name in classes]
         if _all_texts(joined):
             return tuple(joined)
-    inner = getattr(dataset, "dataset", None)
+    inner = getattr(dataset, "dataset", getattr(dataset, "loader", None))
     return None if inner is None else named_classes(inner)
 
 

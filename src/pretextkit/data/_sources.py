@@ -22,6 +22,7 @@ from torch.utils.data import (
 from pretextkit._fingerprint import describe_images
 from pretextkit._seeding import derived_seed, seeded
 from pretextkit._validation import check_images, check_int, check_labels
+from pretextkit.data._brightness import watch_brightness
 from pretextkit.data._class_names import named_classes
 from pretextkit.data._collate import ImageBatch, Split, collate, image_and_label, image_only, rebatch, uint8_or_float32
 from pretextkit.data._seeded_dataset import SeededDataset
@@ -50,7 +51,7 @@ class ImageSource(ABC):
     def in_order(self, batch_size: int) -> Iterator[ImageBatch]:
         """Read every image once, first to last, ``batch_size`` at a time."""
         batch_size = check_int("batch_size", batch_size, fix="For example 256.")
-        return self.batches(torch.split(torch.arange(len(self)), batch_size))
+        return watch_brightness(self.batches(torch.split(torch.arange(len(self)), batch_size)))
 
     def without_labels(self) -> ImageSource:
         """Give the same images as a source that has no labels; pretextkit's own sources then do not look at them."""
