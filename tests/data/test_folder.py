@@ -188,7 +188,7 @@ def save(path: Path, size: tuple[int, int] = (8, 8), color: int = 0) -> Path:
 
 def test_folder_reads_class_folders(tmp_path: Path) -> None:
     for i, name in enumerate(["dog/b.png", "cat/deep/er/a.png", "cat/z.png", "dog/a.png", "Bird/1.png"]):
-        save(tmp_path / name, color=i)
+        save(tmp_path / name, color=100 + i)
     save(tmp_path / ".hidden" / "a.png")
     save(tmp_path / "cat" / ".hidden.png")
     (tmp_path / "dog" / "Thumbs.db").write_bytes(b"")
@@ -203,11 +203,11 @@ def test_folder_reads_class_folders(tmp_path: Path) -> None:
     ]
     assert images.labels == (0, 1, 1, 2, 2)
     assert [(int(image[0, 0, 0]), label) for image, label in (images[i] for i in range(5))] == [
-        (4, 0),
-        (1, 1),
-        (2, 1),
-        (3, 2),
-        (0, 2),
+        (104, 0),
+        (101, 1),
+        (102, 1),
+        (103, 2),
+        (100, 2),
     ]
     assert repr(images) == f"FolderImages({tmp_path}: 5 images of 3x8x8, 3 classes, 0 skipped)"
 

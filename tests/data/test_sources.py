@@ -20,6 +20,9 @@ from pretextkit.functional import pretrain
 from pretextkit.models import SmallCNN
 from pretextkit.tasks import Rotation
 
+# The pixels of these images are their small numbers.
+pytestmark = pytest.mark.filterwarnings("ignore:The brightest pixel:pretextkit.errors.DataWarning")
+
 
 def numbered(n: int, channels: int = 3, side: int = 4) -> Tensor:
     """Images whose every pixel is their index."""
@@ -322,7 +325,7 @@ def test_without_labels_wraps_other_sources() -> None:
 
 def test_as_source_refuses_two_image_tensors() -> None:
     with pytest.raises(ShapeError, match=r"Expected labels of shape \(b,\)"):
-        as_source([numbered(4), numbered(4)], labels=False)  # type: ignore[arg-type]
+        as_source([numbered(4), numbered(4)], labels=False)
 
 
 def test_as_source_reads_train_folder(tmp_path: Path) -> None:

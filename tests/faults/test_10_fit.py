@@ -144,10 +144,7 @@ def test_segmentation_masks_follow_fit(tmp_path: Path, fit: Any) -> None:
     images = np.full((2, 8, 16, 3), 50, np.uint8)
     masks = np.zeros((2, 8, 16), np.uint8)
     images[:, :, 8:], masks[:, :, 8:] = 250, 1
-    part = {"images": images, "masks": masks}
-    np.savez(
-        tmp_path / "a.npz", **{f"{name}_{key}": value for name in ("train", "test") for key, value in part.items()}
-    )
+    np.savez(tmp_path / "a.npz", train_images=images, train_masks=masks, test_images=images, test_masks=masks)
     train = load_segmentation(tmp_path / "a.npz", size=8, fit=fit).train
     assert train.masks.shape == (2, 8, 8)
     assert (train.masks == 255).any() == (fit == "pad")

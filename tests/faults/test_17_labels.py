@@ -31,19 +31,14 @@ def folder(root: Path, count: int = 6) -> Path:
 def test_script_loads_medmnist_file(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 255, (100, 28, 28, 3), np.uint8)
     labels = (np.arange(100) % 9).astype(np.uint8)[:, None]
-    parts = {
-        f"{part}_{kind}": v for part in ("train", "val", "test") for kind, v in (("images", images), ("labels", labels))
-    }
+    parts: Any = {f"{part}_images": images for part in ("train", "val", "test")}
+    parts |= {f"{part}_labels": labels for part in ("train", "val", "test")}
     np.savez(tmp_path / "pathmnist.npz", **parts)
     data = load(tmp_path / "pathmnist.npz")
     assert repr(data) == "ImageData(pathmnist: 100 train, 100 validation and 100 test images of 3x28x28, 9 classes)"
     assert data.validation is not None
-    assert (
-        data.train_labels.tolist()
-        == data.test_labels.tolist()
-        == data.validation.labels.tolist()
-        == labels[:, 0].tolist()
-    )
+    for part in (data.train, data.validation, data.test):
+        assert part.labels.tolist() == labels[:, 0].tolist()
     assert labels_of(tmp_path / "pathmnist.npz") == labels[:, 0].tolist()
 
 

@@ -88,7 +88,7 @@ def test_two_folders_of_one_part_are_refused(tmp_path: Path) -> None:
 def test_splits_without_train_are_refused(tmp_path: Path) -> None:
     pets(tmp_path, test=2, val=1)
     for read in (load, as_source):
-        with pytest.raises(DataError, match="Expected a training split in .*, but got test and val only"):
+        with pytest.raises(DataError, match=r"Expected a training split in .*, but got test and val only"):
             read(tmp_path)
 
 
@@ -143,11 +143,11 @@ def test_pretrain_and_probe_read_training_split(tmp_path: Path) -> None:
 def test_npz_validation_part_is_kept(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 255, (6, 8, 8), np.uint8)
     parts = {f"{part}_images": images[:count] for part, count in (("train", 6), ("val", 4), ("test", 2))}
-    np.savez(tmp_path / "a.npz", **parts)
+    np.savez(tmp_path / "a.npz", **parts)  # type: ignore[arg-type]
     data = load(tmp_path / "a.npz", size=4)
     assert data.validation is not None
     assert (len(data.test_images), data.validation.images.shape) == (2, torch.Size([4, 1, 4, 4]))
     del parts["test_images"]
-    np.savez(tmp_path / "b.npz", **parts)
+    np.savez(tmp_path / "b.npz", **parts)  # type: ignore[arg-type]
     data = load(tmp_path / "b.npz")
     assert (data.validation, len(data.test_images), len(data.train_images)) == (None, 4, 6)

@@ -156,7 +156,9 @@ def _path_source(path: Path, workers: int, fit: Fit | None) -> ImageSource:
             raise DataError(f"a training split in {path}", got=f"{listed} only", fix=fix)
         return DatasetImages(FolderImages(parts.get("train", path) if len(parts) > 1 else path, fit=fit), workers)
     if path.is_file() and path.suffix.lower() in image_suffixes():
-        return DatasetImages(ListedImages([path]))
+        one = ListedImages([path])
+        one[0]  # a damaged file is an error at once
+        return DatasetImages(one)
     raise DataError(
         "the path of a folder of images, of an image file or of an .npz file",
         got=f"{str(path)!r}",

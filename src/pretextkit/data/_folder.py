@@ -183,7 +183,7 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         if values.ndim != 2 or values.shape[0] != values.shape[1]:
             fix = "Pass the map of one image, such as result.maps[index]."
             raise ShapeError("a square map h w", got=f"shape {tuple(values.shape)}", fix=fix)
-        height, width = self._shape(self.paths[index])
+        height, width = self._decoded_shape(self.paths[index])
         return map_to_pixels(values, height, width, self.size, self.fit)
 
     def _read_shapes(
@@ -241,8 +241,7 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
 
     def _shape(self, path: Path) -> tuple[int, int]:
         with opened(path, self.max_pixels) as image:
-            turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
-            return (image.width, image.height) if turned else (image.height, image.width)
+            return image.height, image.width  # as stored: the orientation of a PNG file follows its pixels
 
     def _decode(self, path: Path) -> Tensor:
         from PIL import ImageOps

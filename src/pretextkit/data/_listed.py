@@ -102,6 +102,12 @@ def is_image(item: Any) -> bool:
     return isinstance(item, Image | str | Path) or getattr(item, "ndim", 0) == 3
 
 
+def _is_surely_image(item: Any, items: Any) -> bool:
+    """Whether an item of two is an image: no array, or an array with 1 or 3 channels in a list."""
+    shape = getattr(item, "shape", None)
+    return shape is None or (isinstance(items, list) and shape[0 if isinstance(item, Tensor) else -1] in (1, 3))
+
+
 def is_list_of_images(items: Any) -> bool:
     """Whether ``items`` is a list or tuple of images; paths must be files.
 
@@ -110,6 +116,8 @@ def is_list_of_images(items: Any) -> bool:
     """
     if not isinstance(items, list | tuple) or not items or not all(map(is_image, items)):
         return False
+    if len(items) == 2 and not all(_is_surely_image(item, items) for item in items):
+        return False  # perhaps a pair of gray images n h w and masks
     for item in items:
         if isinstance(item, str | Path) and not Path(item).is_file():
             raise DataError(

@@ -210,7 +210,10 @@ def _one_size(data: Segmented, size: int, fit: Fit, ignore_index: int) -> Segmen
         target = [max(size, round(side * size / min(height, width))) for side in (height, width)]
         top, left = ((side - size) // 2 for side in target)
     scaled = torch.cat(
-        [interpolate(chunk[:, None].float(), target, mode="nearest-exact")[:, 0] for chunk in data.masks.split(256)]
+        [
+            interpolate(chunk[:, None].float(), target, mode="nearest-exact")[:, 0]
+            for chunk in torch.split(data.masks, 256)
+        ]
     ).to(data.masks.dtype)
     if fit == "pad":
         masks = scaled.new_full((len(scaled), size, size), ignore_index)
