@@ -9,6 +9,7 @@ __all__ = [
     "CheckpointError",
     "CollapseWarning",
     "DataError",
+    "DataWarning",
     "DivergenceError",
     "DuplicateNameError",
     "OptionError",
@@ -41,6 +42,10 @@ class PretextkitError(Exception):
     def __str__(self) -> str:
         problem = self.expected if self.got is ... else f"Expected {self.expected}, but got {self.got}."
         return f"{problem} {self.fix}".rstrip()
+
+
+class DataWarning(UserWarning):
+    """Images are read, but perhaps not as intended; the message names the cause and a fix."""
 
 
 class TrainingWarning(UserWarning):

@@ -129,20 +129,20 @@ def test_check_labels_reads_read_only_and_empty() -> None:
         (
             ["cat", "dog", "cat"],
             DataError,
-            "Expected integer labels, but got .*cat.* Map every class to an integer from 0",
+            "Expected integer labels, but got .*cat.* or map them: names = sorted",
         ),
         (np.array(["a", "b", "c"]), DataError, "Expected .*, but got dtype <U1"),
         (None, DataError, "Expected integer labels, but got None"),
         ([0, 1, -2], DataError, "Expected labels from 0 up, or -1 for unlabeled images, but got -2. Mark"),
         (
-            [[0], [1], [2]],
+            [[[0]], [[1]], [[2]]],
             ShapeError,
-            r"Expected labels of shape \(b,\), .* but got shape \(3, 1\). Use labels\[:, 0\].",
+            r"Expected labels of shape \(b,\), .* but got shape \(3, 1, 1\). Use segmentation_probe",
         ),
         (
-            torch.eye(3, dtype=torch.int64),
+            torch.ones(3, 3, dtype=torch.int64),
             ShapeError,
-            r"but got shape \(3, 3\). If they are one-hot, use labels.argmax\(1\)",
+            r"several labels an image \(multi-label\) are not supported, but got shape \(3, 3\), which is not one-hot",
         ),
         (
             [0, 1],

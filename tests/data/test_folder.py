@@ -173,7 +173,7 @@ def test_folder_applies_exif_orientation(tmp_path: Path, orientation: int, mode:
 @pytest.mark.parametrize("value", [-1, 65536])
 def test_deep_image_of_unclear_range_raises_error(value: int) -> None:
     with pytest.raises(
-        DataError, match=f"Expected an image of 8 or 16 bit, but got values from {value} to {value}. Conv"
+        DataError, match=f"Expected an image of 8 or 16 bit, but got values from {value} to {value}. Let"
     ):
         pil_tensor(Image.new("I", (2, 2), value))
     with pytest.raises(DataError, match="Expected an image of 8 or 16 bit, but got a floating-point image"):
@@ -188,10 +188,9 @@ def save(path: Path, size: tuple[int, int] = (8, 8), color: int = 0) -> Path:
 
 def test_folder_reads_class_folders(tmp_path: Path) -> None:
     for i, name in enumerate(["dog/b.png", "cat/deep/er/a.png", "cat/z.png", "dog/a.png", "Bird/1.png"]):
-        save(tmp_path / name, color=i)
+        save(tmp_path / name, color=100 + i)
     save(tmp_path / ".hidden" / "a.png")
     save(tmp_path / "cat" / ".hidden.png")
-    (tmp_path / "empty").mkdir()
     (tmp_path / "dog" / "Thumbs.db").write_bytes(b"")
     images = FolderImages(tmp_path)
     assert images.classes == ("Bird", "cat", "dog")
@@ -204,11 +203,11 @@ def test_folder_reads_class_folders(tmp_path: Path) -> None:
     ]
     assert images.labels == (0, 1, 1, 2, 2)
     assert [(int(image[0, 0, 0]), label) for image, label in (images[i] for i in range(5))] == [
-        (4, 0),
-        (1, 1),
-        (2, 1),
-        (3, 2),
-        (0, 2),
+        (104, 0),
+        (101, 1),
+        (102, 1),
+        (103, 2),
+        (100, 2),
     ]
     assert repr(images) == f"FolderImages({tmp_path}: 5 images of 3x8x8, 3 classes, 0 skipped)"
 
@@ -245,10 +244,10 @@ def test_folder_mixed_with_class_folders_raises_error(tmp_path: Path) -> None:
 def test_folder_default_size_is_median(tmp_path: Path) -> None:
     for i, size in enumerate([(10, 30), (12, 12), (40, 20)]):
         save(tmp_path / f"{i}.png", size)
-    images = FolderImages(tmp_path)
+    images = FolderImages(tmp_path, fit="crop")
     assert images.size == 12
     assert {tuple(image.shape) for image, _ in (images[i] for i in range(3))} == {(3, 12, 12)}
-    assert FolderImages(tmp_path, size=9)[2][0].shape == (3, 9, 9)
+    assert FolderImages(tmp_path, size=9, fit="crop")[2][0].shape == (3, 9, 9)
 
 
 def test_folder_with_size_opens_no_file(tmp_path: Path) -> None:
@@ -267,7 +266,7 @@ def test_folder_with_size_opens_no_file(tmp_path: Path) -> None:
 
 
 def test_default_size_is_at_most_224(tmp_path: Path) -> None:
-    save(tmp_path / "a.png", (500, 300))
+    save(tmp_path / "a.png", (400, 300))
     assert FolderImages(tmp_path).size == 224
     assert FolderImages(tmp_path, size=300).size == 300
 
@@ -362,18 +361,16 @@ def test_folder_refuses_decompression_bomb_by_header(tmp_path: Path, side: int) 
 
 def test_folder_max_pixels_limits_files(tmp_path: Path) -> None:
     save(tmp_path / "a.png", (20, 10))
-    assert len(FolderImages(tmp_path, max_pixels=200)) == 1
+    assert len(FolderImages(tmp_path, max_pixels=200, fit="crop")) == 1
     with pytest.raises(DataError, match=r"but got 20 x 10 pixels, above max_pixels=199. Repair"):
-        FolderImages(tmp_path, max_pixels=199)
+        FolderImages(tmp_path, max_pixels=199, fit="crop")
     # Between Pillow's own warning (89 million) and ours there is no warning.
     (tmp_path / "a.png").write_bytes(png(9_700, 9_700, 1, 0, b"\0"))
     assert len(FolderImages(tmp_path)) == 1
 
 
 def test_folder_empty_or_missing_raises_error(tmp_path: Path) -> None:
-    with pytest.raises(
-        DataError, match=r"Expected images in .*, but got no file ending in \.jpg, \.jpeg, \.png, .*Check"
-    ):
+    with pytest.raises(DataError, match=r"Expected images in .*, but got no file. Check"):
         FolderImages(tmp_path)
     with pytest.raises(DataError, match=r"Expected a folder of images, but got '.*nowhere'. Check the path."):
         FolderImages(tmp_path / "nowhere")

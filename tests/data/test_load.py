@@ -189,12 +189,12 @@ def draw(path: Path, color: int, size: tuple[int, int] = (8, 8)) -> None:
 
 def test_load_reads_train_and_test_folders(tmp_path: Path) -> None:
     for i in range(3):
-        draw(tmp_path / "train" / "good" / f"{i}.png", i, (12, 10))
+        draw(tmp_path / "train" / "good" / f"{i}.png", 50 + i, (12, 10))
     draw(tmp_path / "test" / "good" / "0.png", 100, (20, 20))
     draw(tmp_path / "test" / "crack" / "0.png", 200)
     data = load(tmp_path)
     assert data.class_names == ("good", "crack")
-    assert data.train_images[:, 0, 0, 0].tolist() == [0, 1, 2]
+    assert data.train_images[:, 0, 0, 0].tolist() == [50, 51, 52]
     assert data.train_labels.tolist() == [0, 0, 0]
     assert data.test_images[:, 0, 0, 0].tolist() == [200, 100]
     assert data.test_labels.tolist() == [1, 0]
@@ -221,14 +221,14 @@ def test_load_reads_class_and_flat_folders(tmp_path: Path) -> None:
 def test_folder_names_or_skips_damaged_files(tmp_path: Path, parts: tuple[str, ...]) -> None:
     for part in parts:
         for i in range(5):
-            draw(tmp_path / part / "cat" / f"{i}.png", 10 + i)
+            draw(tmp_path / part / "cat" / f"{i}.png", 50 + i)
         (tmp_path / part / "cat" / "2.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"can be decoded at .*2\.png, but got an empty file.*on_error=\"skip\""):
         load(tmp_path)
     data = load(tmp_path, on_error="skip")
     assert data.skipped == tuple((tmp_path / part / "cat" / "2.png", "an empty file") for part in parts)
     images = torch.cat([data.train_images, data.test_images])
-    assert sorted(images[:, 0, 0, 0].tolist()) == sorted([10, 11, 13, 14] * len(parts))
+    assert sorted(images[:, 0, 0, 0].tolist()) == sorted([50, 51, 53, 54] * len(parts))
     assert repr(data).endswith(f"1 classes, {len(parts)} files skipped)")
 
 
@@ -241,7 +241,7 @@ def test_load_checks_on_error_for_any_source() -> None:
 
 def test_path_with_dataset_name_reads_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for i in range(5):
-        draw(tmp_path / "mnist" / f"{i}.png", i)
+        draw(tmp_path / "mnist" / f"{i}.png", 50 + i)
     monkeypatch.chdir(tmp_path)
     assert load("./mnist").name == "mnist"
     assert len(load(Path("mnist")).train_images) == 4

@@ -21,6 +21,8 @@ from pretextkit.data._image_conversion import channels_second, image_tensor, res
 
 from .strategies import answer, any_tensors, images, seeds
 
+pytestmark = pytest.mark.filterwarnings("ignore:The brightest pixel:pretextkit.errors.DataWarning")
+
 labelings = st.lists(st.integers(-2, 5), max_size=30)
 anything = st.one_of(
     st.none(),

@@ -137,6 +137,6 @@ def test_extreme_aspect_ratio_is_cropped_before_scaling(size: tuple[int, int], t
     device = torch.device("cpu")
     reset_peak_memory(device)
     before = peak_memory(device) or 0
-    image, _ = FolderImages(tmp_path, size=224)[0]
+    image, _ = FolderImages(tmp_path, size=224, fit="crop")[0]
     assert torch.equal(image, torch.full((3, 224, 224), 77, dtype=torch.uint8))
     assert (peak_memory(device) or 0) - before < BYTES // 8

@@ -10,6 +10,11 @@ from torch import Tensor
 from pretextkit._validation._arrays import tensor_from_array
 from pretextkit.errors import DataError, ShapeError
 
+TEXT_FIX = (
+    "Pass texts for the full set, (images, labels), or map them: names = sorted(set(train_labels)), then "
+    "[names.index(label) for label in labels] with the same names for every part."
+)
+
 __all__ = ["check_classes", "check_classes_seen", "check_labels"]
 
 
@@ -17,28 +22,21 @@ def check_labels(labels: Any, count: int | None = None) -> Tensor:
     """Convert labels to an int64 tensor, and check them.
 
     Args:
-        labels: A tensor, array or sequence of integers; -1 means unlabeled.
+        labels: A tensor, array or sequence of integers ``b`` or ``b 1``, or one-hot rows ``b k``; -1 means unlabeled.
         count: Number of images; None (the default) allows any number of labels.
 
     Returns:
         ``count``, int64.
 
     Raises:
-        ShapeError: There is not exactly one label per image.
+        ShapeError: There is not exactly one label per image; several labels per image are not supported.
         DataError: A label is not an integer, or is below -1.
 
     Example:
         >>> check_labels([0, 2, -1], count=3)
         tensor([ 0,  2, -1])
     """
-    tensor = _integers(labels)
-    if tensor.ndim != 1:
-        column = tensor.ndim == 2 and tensor.shape[1] == 1
-        raise ShapeError(
-            "labels of shape (b,), one integer for each image",
-            got=f"shape {tuple(tensor.shape)}",
-            fix="Use labels[:, 0]." if column else "If they are one-hot, use labels.argmax(1).",
-        )
+    tensor = _one_each(_integers(labels))
     if count is not None and len(tensor) != count:
         raise ShapeError(
             "as many labels as images",
@@ -105,15 +103,43 @@ def check_classes_seen(labels: Tensor, classes: int, what: str = "test") -> None
         )
 
 
+def _one_each(labels: Tensor) -> Tensor:
+    """Reduce labels ``b 1`` and one-hot rows ``b k`` to ``b``; refuse other matrices.
+
+    Rows are one-hot if they hold 0 and 1 only, and a single 1 each.
+    """
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        return labels[:, 0]
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        ones = labels == 1
+        if len(labels) and bool((ones | (labels == 0)).all()) and bool((ones.sum(1) == 1).all()):
+            return ones.int().argmax(1)
+        raise ShapeError(
+            "one label for each image, because several labels an image (multi-label) are not supported",
+            got=f"shape {tuple(labels.shape)}, which is not one-hot",
+            fix="Pass one column, such as labels[:, 0].",
+        )
+    if labels.ndim != 1:
+        masks = labels.ndim > 2
+        raise ShapeError(
+            "labels of shape (b,), one integer for each image",
+            got=f"shape {tuple(labels.shape)}",
+            fix="Use segmentation_probe for a class per pixel." if masks else "Pass a list of labels.",
+        )
+    return labels
+
+
 def _integers(labels: Any) -> Tensor:
     import numpy
 
     try:
         tensor = tensor_from_array(labels) if isinstance(labels, numpy.ndarray) else torch.as_tensor(labels)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, DataError) as error:
         got = f"dtype {labels.dtype}" if isinstance(labels, numpy.ndarray) else repr(labels)
-        raise DataError("integer labels", got=got[:80], fix="Map every class to an integer from 0.") from error
+        raise DataError("integer labels", got=got[:80], fix=TEXT_FIX) from error
     empty = tensor.ndim == 1 and tensor.numel() == 0  # torch converts an empty list to a float tensor
+    if tensor.is_floating_point() and tensor.ndim == 2 and bool(((tensor == 0) | (tensor == 1)).all()):
+        return tensor.long()  # perhaps one-hot
     if (tensor.is_floating_point() or tensor.is_complex()) and not empty:
         raise DataError("integer labels", got=str(tensor.dtype), fix="Convert with labels.long() if they are classes.")
     return tensor.long()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pretextkit.anomaly._neighbors import join_layers
-from pretextkit.anomaly._scores import AnomalyScores
+from pretextkit.anomaly._scores import AnomalyScores, full_images
 from pretextkit.data import ImagesLike
 from pretextkit.errors import DataError
 from pretextkit.evaluation._features import Layers, Model, extract_features
@@ -61,7 +61,7 @@ def mahalanobis_anomaly_score(
     """
     pair = (
         extract_features(backbone, data, layers=layers, pool=pool, batch_size=batch_size, precision=precision).layers
-        for data in (normal, images)
+        for data in (full_images(normal), full_images(images))
     )
     reference, queries = join_layers(*pair)
     factor = torch.linalg.cholesky(shrunk_covariance(reference))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pretextkit._validation import check_int
-from pretextkit.anomaly._scores import AnomalyScores
+from pretextkit.anomaly._scores import AnomalyScores, full_images
 from pretextkit.data import ImagesLike
 from pretextkit.errors import ShapeError, unknown_name
 from pretextkit.evaluation._features import Layers, Model, extract_features
@@ -73,7 +73,7 @@ def neighbor_anomaly_score(
     k = check_int("k", k, of=neighbor_anomaly_score)
     reference, queries = (
         extract_features(backbone, data, layers=layers, pool=pool, batch_size=batch_size, precision=precision).layers
-        for data in (normal, images)
+        for data in (full_images(normal), full_images(images))
     )
     if metric == "euclidean":
         return AnomalyScores(nearest_distances(*join_layers(reference, queries), k))

@@ -9,7 +9,7 @@ from pretextkit._evaluation_mode import evaluation_mode, module_device
 from pretextkit._validation import check_int
 from pretextkit.anomaly._error_maps import Reduction, resize_maps, resolve_reduction
 from pretextkit.anomaly._neighbors import nearest_distances
-from pretextkit.anomaly._scores import AnomalyScores, image_batches
+from pretextkit.anomaly._scores import AnomalyScores, full_images, image_batches
 from pretextkit.data import ImagesLike, as_source
 from pretextkit.data._collate import join_maps
 from pretextkit.errors import ShapeError
@@ -75,7 +75,7 @@ def patch_anomaly_score(
     device = module_device(backbone)
     maps = []
     with evaluation_mode(backbone), capture_maps(backbone, layers) as read:
-        source = as_source(normal)
+        source = as_source(full_images(normal))
         per_image = max(1, memory_bank_size // len(source))
         memory_bank = torch.cat(
             [

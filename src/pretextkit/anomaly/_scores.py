@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from pretextkit._validation import check_int
 from pretextkit.data import ImagesLike, as_source
 from pretextkit.metrics._detection import check_scores
 
-__all__ = ["AnomalyScores", "check_scores", "image_batches"]
+__all__ = ["AnomalyScores", "check_scores", "full_images", "image_batches"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,16 @@ class AnomalyScores:
     def __str__(self) -> str:
         low, middle, high = self.scores.quantile(torch.tensor([0.0, 0.5, 1.0])).tolist()
         return f"{len(self.scores)} anomaly scores from {low:.4g} to {high:.4g}, median {middle:.4g}"
+
+
+def full_images(images: ImagesLike) -> ImagesLike:
+    """Read a path with ``fit="pad"``, because an anomaly may lie near an edge; return other images as they are.
+
+    Example:
+        >>> full_images(torch.rand(5, 1, 8, 8)).shape
+        torch.Size([5, 1, 8, 8])
+    """
+    return as_source(images, fit="pad") if isinstance(images, str | Path) else images
 
 
 def image_batches(
@@ -51,7 +62,7 @@ def image_batches(
         [2, 2, 1]
     """
     batch_size = check_int("batch_size", batch_size, of=of)
-    source = as_source(images).without_labels()
+    source = as_source(full_images(images)).without_labels()
     for batch in source.in_order(batch_size):
         inputs = batch.images.to(device)
         yield inputs if inputs.is_floating_point() else inputs.float() / 255

@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from pretextkit._validation import tensor_from_array
-from pretextkit.errors import DataError, ShapeError
+from pretextkit.errors import DataError, OptionError, ShapeError
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
 
-__all__ = ["channels_second", "image_tensor", "pil_tensor", "resize_and_crop"]
+__all__ = [
+    "Fit",
+    "brightest_pixel",
+    "channels_second",
+    "check_fit",
+    "image_tensor",
+    "lost_area",
+    "map_to_pixels",
+    "padded_box",
+    "pil_tensor",
+    "resize",
+    "resize_and_crop",
+]
+
+Fit: TypeAlias = Literal["crop", "pad", "stretch"]
+"""How an image becomes square: crop the center, repeat the border pixels, or scale each axis by itself."""
 
 LONGEST = 16
 """Largest ratio of sides before scaling: a longer side is cropped first, because the center crop removes it anyway."""
+
+
+READ_YOURSELF = (
+    "Let a Dataset of your own read the files and return floats in [0, 1]: "
+    "torch.from_numpy((numpy.array(image) - low) / (high - low)).float()[None], with one low and high for all files."
+)
 
 
 def image_tensor(image: Any) -> Tensor:
@@ -77,12 +98,10 @@ def pil_tensor(image: PilImage) -> Tensor:
         values: Tensor = torch.from_numpy(numpy.array(image, dtype=numpy.int64))[None]
         low, high = int(values.min()), int(values.max())
         if low < 0 or high > 65535:
-            raise DataError("an image of 8 or 16 bit", got=f"values from {low} to {high}", fix="Convert it to 8 bit.")
+            raise DataError("an image of 8 or 16 bit", got=f"values from {low} to {high}", fix=READ_YOURSELF)
         return ((values * 255 + 32767) // 65535).to(torch.uint8)
     if image.mode == "F":
-        raise DataError(
-            "an image of 8 or 16 bit", got="a floating-point image", fix="Convert it to a tensor in [0, 1]."
-        )
+        raise DataError("an image of 8 or 16 bit", got="a floating-point image", fix=READ_YOURSELF)
     if image.mode in ("1", "L") and "transparency" not in image.info:
         gray: Tensor = pil_to_tensor(image.convert("L"))
         return gray
@@ -92,6 +111,21 @@ def pil_tensor(image: PilImage) -> Tensor:
         image = Image.alpha_composite(page, rgba)
     colors: Tensor = pil_to_tensor(image if image.mode == "RGB" else image.convert("RGB"))  # convert would copy RGB
     return colors
+
+
+def brightest_pixel(image: PilImage) -> tuple[int, int]:
+    """Give the highest value of a PIL image and the highest value of its kind: 255, or 65535 for deep images.
+
+    Example:
+        >>> from PIL import Image
+        >>> brightest_pixel(Image.new("I;16", (2, 2), 4095))
+        (4095, 65535)
+    """
+    import numpy
+
+    if image.mode.startswith("I"):
+        return int(numpy.array(image, dtype=numpy.int64).max()), 65535
+    return int(pil_tensor(image).max()), 255
 
 
 def channels_second(images: Tensor) -> Tensor:
@@ -126,12 +160,99 @@ def resize_and_crop(images: Tensor, size: int) -> Tensor:
     if max(images.shape[-2:]) > LONGEST * short:  # scaling a line of a million pixels would fill the memory
         images = _middle(images, *(min(side, LONGEST * short) for side in images.shape[-2:]))
     if short != size:
-        target = [max(size, round(side * size / short)) for side in images.shape[-2:]]
-        if target[1] == 1:  # torch 2.15 scales uint8 to a width of 1 wrongly, or fails an internal assertion
-            images = interpolate(images.float(), target, mode="bilinear", antialias=True).round().byte()
-        else:
-            images = interpolate(images, target, mode="bilinear", antialias=True)
+        images = _scaled(images, [max(size, round(side * size / short)) for side in images.shape[-2:]])
     return _middle(images, size, size)
+
+
+def check_fit(fit: str | None) -> None:
+    """Check the option ``fit``; None is allowed."""
+    if fit not in (None, "crop", "pad", "stretch"):
+        raise OptionError('fit "crop", "pad" or "stretch"', got=repr(fit), fix='"pad" keeps the full image.')
+
+
+def resize(images: Tensor, size: int, fit: Fit) -> Tensor:
+    """Make uint8 images ``b c h w`` square: ``b c size size``. Square images are the same with each ``fit``.
+
+    Args:
+        images: ``b c h w``, uint8.
+        size: Side of the result in pixels.
+        fit: ``"crop"`` scales the shorter side and crops the center; ``"pad"`` scales the longer side and repeats the
+            pixels of the border; ``"stretch"`` scales each side by itself.
+
+    Example:
+        >>> images = torch.arange(4, dtype=torch.uint8).view(1, 1, 2, 2).repeat_interleave(2, 3)
+        >>> resize(images, 4, "pad")[0, 0].tolist()
+        [[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3]]
+    """
+    height, width = images.shape[-2:]
+    if fit == "crop" or height == width:
+        return resize_and_crop(images, size)
+    if fit == "stretch":
+        return _scaled(images, [size, size])
+    target, (top, left) = padded_box(height, width, size)
+    rows = (torch.arange(size) - top).clamp(0, target[0] - 1)
+    columns = (torch.arange(size) - left).clamp(0, target[1] - 1)
+    return _scaled(images, target)[..., rows[:, None], columns]
+
+
+def padded_box(height: int, width: int, size: int) -> tuple[list[int], tuple[int, int]]:
+    """Give the height and width of an image within its padded square, and the position of its first pixel."""
+    target = [max(1, round(side * size / max(height, width))) for side in (height, width)]
+    return target, ((size - target[0]) // 2, (size - target[1]) // 2)
+
+
+def lost_area(height: int, width: int) -> float:
+    """Give the share of the area that the center crop removes.
+
+    Example:
+        >>> lost_area(30, 40)
+        0.25
+    """
+    return 1 - min(height, width) / max(height, width)
+
+
+def map_to_pixels(values: Tensor, height: int, width: int, size: int, fit: Fit) -> Tensor:
+    """Resize a map of a square image to the pixels of the image before :func:`resize`.
+
+    Args:
+        values: ``h w``, float: a number for each pixel of the square image, also at another resolution.
+        height: Height of the image before :func:`resize`.
+        width: Width of that image.
+        size: Side of the square image.
+        fit: The ``fit`` of :func:`resize`.
+
+    Returns:
+        ``height width``, float32; NaN for pixels that the crop removed.
+
+    Example:
+        >>> map_to_pixels(torch.ones(2, 2), 2, 4, 2, "crop").isnan().any(0)
+        tensor([ True, False, False,  True])
+    """
+    square = _interpolated(values.float(), [size, size])
+    if fit == "stretch" or height == width:
+        return _interpolated(square, [height, width])
+    if fit == "pad":
+        target, (top, left) = padded_box(height, width, size)
+        return _interpolated(square[top : top + target[0], left : left + target[1]], [height, width])
+    short = min(height, width)
+    result = values.new_full((height, width), torch.nan, dtype=torch.float32)
+    top, left = (height - short) // 2, (width - short) // 2
+    result[top : top + short, left : left + short] = _interpolated(square, [short, short])
+    return result
+
+
+def _interpolated(values: Tensor, target: list[int]) -> Tensor:
+    if list(values.shape) == target:
+        return values
+    return interpolate(values[None, None], target, mode="bilinear", align_corners=False)[0, 0]
+
+
+def _scaled(images: Tensor, target: list[int]) -> Tensor:
+    if list(images.shape[-2:]) == target:
+        return images
+    if target[1] == 1:  # torch 2.15 scales uint8 to a width of 1 wrongly, or fails an internal assertion
+        return interpolate(images.float(), target, mode="bilinear", antialias=True).round().byte()
+    return interpolate(images, target, mode="bilinear", antialias=True)
 
 
 def _middle(images: Tensor, height: int, width: int) -> Tensor:

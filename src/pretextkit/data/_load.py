@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,8 +14,10 @@ from torch import Tensor
 from pretextkit._validation import check_images, check_int, check_labels
 from pretextkit.batches import Labeled
 from pretextkit.data import _sample as sample
+from pretextkit.data._brightness import warn_of_dark_images
+from pretextkit.data._file_listing import Part, find_splits, list_images
 from pretextkit.data._folder import FolderImages, check_on_error
-from pretextkit.data._image_conversion import resize_and_crop
+from pretextkit.data._image_conversion import Fit, check_fit, resize
 from pretextkit.data._npz import read_npz
 from pretextkit.data._splits import stratified_split
 from pretextkit.data._torchvision_sets import CATALOG, read_dataset, torchvision_class
@@ -41,10 +44,14 @@ class ImageData:
     class_names: tuple[str, ...]
     """Class names; the index of a name is its label."""
     skipped: tuple[tuple[Path, str], ...] = ()
-    """Files of a folder that could not be decoded, each with the reason."""
+    """Files of a folder that are not read, each with the reason."""
+    validation_images: Tensor | None = None
+    """``n c h w``, uint8; None without a validation part."""
+    validation_labels: Tensor | None = None
+    """``n``, int64, -1 where unlabeled; None without a validation part."""
 
     def __post_init__(self) -> None:
-        for images, labels in (self.train, self.test):
+        for images, labels in (self.train, self.test, *([self.validation] if self.validation else [])):
             check_images(images)
             check_labels(labels, len(images))
 
@@ -58,8 +65,16 @@ class ImageData:
         """The test images with their labels."""
         return Labeled(self.test_images, self.test_labels)
 
+    @property
+    def validation(self) -> Labeled | None:
+        """The validation images with their labels, for the choice of hyperparameters; None without them."""
+        if self.validation_images is None or self.validation_labels is None:
+            return None
+        return Labeled(self.validation_images, self.validation_labels)
+
     def __repr__(self) -> str:
-        counts = f"{len(self.train_images)} train and {len(self.test_images)} test images"
+        validation = f", {len(self.validation.images)} validation" if self.validation else ""
+        counts = f"{len(self.train_images)} train{validation} and {len(self.test_images)} test images"
         shape = "x".join(map(str, self.train_images.shape[1:]))
         skipped = f", {len(self.skipped)} files skipped" if self.skipped else ""
         return f"ImageData({self.name}: {counts} of {shape}, {len(self.class_names)} classes{skipped})"
@@ -72,10 +87,12 @@ def load(
     size: int | None = None,
     download: bool = True,
     on_error: Literal["raise", "skip"] = "raise",
+    fit: Fit | None = None,
 ) -> ImageData:
     """Read an image set into memory.
 
-    If the set has no test part, a fifth of each class becomes the test part, the same fifth on each call.
+    If the set has no test part, its validation part becomes the test part, as usual for ImageNet. Without either, a
+    fifth of each class becomes the test part, the same fifth on each call.
 
     Args:
         source: One of
@@ -85,21 +102,25 @@ def load(
               ``"svhn"``, ``"stl10"``, ``"mnist"``, ``"fashion-mnist"``, ``"kmnist"``, ``"emnist"`` (balanced split),
               ``"eurosat"``, ``"food101"``, ``"imagenette"`` or ``"celeba"`` (without labels). torchvision reads the
               files from ``root``, and downloads them if they are missing;
-            - the path of an ``.npz`` file with ``train_images`` and optionally ``train_labels``, ``test_images``,
-              ``test_labels`` and ``class_names``;
-            - the path of a folder of images, of class folders, or of two such folders ``train`` and ``test`` (write
-              ``./mnist`` for a folder that has the name of a dataset).
+            - the path of an ``.npz`` file with ``train_images`` and optionally ``train_labels``, ``val_images``,
+              ``val_labels``, ``test_images``, ``test_labels`` and ``class_names``; labels are ``n`` or ``n 1`` integers
+              or texts;
+            - the path of a folder of images, of class folders, or of splits that are such folders: ``train``,
+              ``training``; ``val``, ``valid``, ``validation``, ``dev``; ``test``, ``testing``, ``eval``, in any case,
+              also within one more folder (write ``./mnist`` for a folder that has the name of a dataset).
         root: Folder in which torchvision keeps its datasets.
-        size: Side of the images in pixels: the shorter side is scaled to ``size`` and the center cropped. By default
-            arrays keep their size, and image files get the median shorter side (of 256 files for a torchvision
-            dataset), at most 224. All pixels are held in memory, three bytes per pixel in color.
+        size: Side of the images in pixels. By default arrays keep their size, and image files get the median shorter
+            side (of 256 files for a torchvision dataset), at most 224. All pixels are held in memory, three bytes per
+            pixel in color.
         download: Whether torchvision may use the network.
         on_error: ``"raise"`` an error for a file of a folder that cannot be decoded, or ``"skip"`` the file and list
             it in :attr:`ImageData.skipped`.
+        fit: How an image becomes square, as for :class:`FolderImages`. By default ``"crop"``; and ``"pad"``, which
+            keeps the full image, for the folder of an anomaly set: one class in the training part, more in the others.
 
     Raises:
         UnknownNameError: ``source`` is neither the name of a dataset nor a path.
-        OptionError: ``size`` or ``on_error`` has another value.
+        OptionError: ``size``, ``on_error`` or ``fit`` has another value.
         DataError: A file is missing (the message says which file, and where to put it) or has other content.
 
     Example:
@@ -109,15 +130,16 @@ def load(
     if size is not None:
         size = check_int("size", size, fix="Leave size out to keep the images as they are.")
     check_on_error(on_error)
+    check_fit(fit)
     name = str(source)
     key = _key(name) if isinstance(source, str) else ""
     names = {_key(each): each for each in CATALOG}
     if key == "sample":
         data = ImageData("sample", *sample.read_sample("train"), *sample.read_sample("test"), sample.CLASS_NAMES)
     elif key in names:
-        data = _from_torchvision(names[key], Path(root), size, download)
+        data = _from_torchvision(names[key], Path(root), size, download, fit or "crop")
     elif (path := Path(source)).is_dir():
-        return _from_folder(path, size, on_error)
+        return _from_folder(path, size, on_error, fit)
     elif path.exists():
         data = _from_npz(path)
     elif isinstance(source, Path) or os.sep in name or "/" in name or path.suffix:
@@ -127,44 +149,85 @@ def load(
         raise UnknownNameError("the name of a dataset that load reads", got=repr(name), fix=fix)
     else:
         raise unknown_name("dataset", name, ["sample", *CATALOG], "Or pass the path of an .npz file or of a folder.")
-    return data if size is None else _resized(data, size)
+    return data if size is None else _resized(data, size, fit or "crop")
 
 
 def _key(name: str) -> str:
     return name.lower().replace("-", "").replace("_", "").replace(" ", "")
 
 
-def _from_torchvision(name: str, root: Path, size: int | None, download: bool) -> ImageData:
-    train, test, names = read_dataset(name, root, size, download)
+def _from_torchvision(name: str, root: Path, size: int | None, download: bool, fit: Fit) -> ImageData:
+    train, test, names = read_dataset(name, root, size, download, fit)
     if test is None:
         train, test = _set_aside(train, root)
     return ImageData(name, *train, *test, names)
 
 
 def _from_npz(path: Path) -> ImageData:
-    train, test, names = read_npz(path)
-    top = int(torch.cat([train.labels, test.labels if test else train.labels]).max())
+    train, validation, test, names = read_npz(path)
+    parts = [part for part in (train, validation, test) if part is not None]
+    top = max(int(part.labels.max()) for part in parts)
     if names and top >= len(names):
         raise DataError(
             f"labels below {len(names)}, the number of class_names in {path}", got=top, fix="Name every class, or none."
         )
-    names = names or tuple(str(label) for label in range(top + 1))
+    for each in parts:
+        warn_of_dark_images(each.images, f"{path}")
+    return _image_data(
+        path.stem, path, (train, validation, test), names or tuple(str(label) for label in range(top + 1))
+    )
+
+
+def _from_folder(path: Path, size: int | None, on_error: Literal["raise", "skip"], fit: Fit | None) -> ImageData:
+    splits = find_splits(path)
+    if len(splits) < 2:
+        folder = FolderImages(path, size=size, on_error=on_error, fit=fit)
+        images = _in_memory(folder, folder.classes)
+        return _image_data(path.resolve().name, path, (images, None, None), folder.classes, folder.skipped)
+    if "train" not in splits:
+        listed = [each.name for each in splits.values()]
+        raise DataError(
+            f"a training split in {path}",
+            got=f"{' and '.join(listed)} only",
+            fix=f"Rename one of them to train, or read one alone: load({str(splits['test'])!r}).",
+        )
+    if fit is None and _of_anomalies(splits):
+        fit = "pad"
+    train = FolderImages(splits["train"], size=size, on_error=on_error, fit=fit)
+    folders: dict[Part, FolderImages] = {"train": train}
+    others: tuple[Part, ...] = ("test", "validation")
+    for part in others:
+        if part in splits:
+            folders[part] = FolderImages(splits[part], size=train.size, on_error=on_error, fit=fit)
+    # Classes of the test part alone (the defects of an anomaly set) follow the classes of the training part.
+    names = tuple(dict.fromkeys(name for folder in folders.values() for name in folder.classes))
+    read = {part: _in_memory(folder, names) for part, folder in folders.items()}
+    skipped = tuple(entry for folder in folders.values() for entry in folder.skipped)
+    parts = (read["train"], read.get("validation"), read.get("test"))
+    return _image_data(path.resolve().name, path, parts, names, skipped)
+
+
+def _image_data(
+    name: str,
+    path: Path,
+    parts: tuple[Labeled, Labeled | None, Labeled | None],
+    names: tuple[str, ...],
+    skipped: tuple[tuple[Path, str], ...] = (),
+) -> ImageData:
+    """Build the data from a training part and perhaps a validation and a test part."""
+    train, validation, test = parts
+    if test is None:
+        test, validation = validation, None
     if test is None:
         train, test = _set_aside(train, path)
-    return ImageData(path.stem, *train, *test, names)
+    return ImageData(name, *train, *test, names, skipped, *(validation or (None, None)))
 
 
-def _from_folder(path: Path, size: int | None, on_error: Literal["raise", "skip"]) -> ImageData:
-    if not ((path / "train").is_dir() and (path / "test").is_dir()):
-        folder = FolderImages(path, size=size, on_error=on_error)
-        train, test = _set_aside(_in_memory(folder, folder.classes), path)
-        return ImageData(path.resolve().name, *train, *test, folder.classes, folder.skipped)
-    first = FolderImages(path / "train", size=size, on_error=on_error)
-    second = FolderImages(path / "test", size=first.size, on_error=on_error)
-    # Classes of the test part alone (the defects of an anomaly set) follow the classes of the training part.
-    names = first.classes + tuple(name for name in second.classes if name not in first.classes)
-    train, test = _in_memory(first, names), _in_memory(second, names)
-    return ImageData(path.resolve().name, *train, *test, names, first.skipped + second.skipped)
+def _of_anomalies(splits: Mapping[Part, Path]) -> bool:
+    """Whether there is one class to train on, and another in the other parts."""
+    classes = {part: set(list_images(path).classes) for part, path in splits.items()}
+    train = classes["train"]
+    return len(train) <= 1 and any(names - train for names in classes.values())
 
 
 def _in_memory(folder: FolderImages, names: tuple[str, ...]) -> Labeled:
@@ -188,11 +251,16 @@ def _set_aside(data: Labeled, path: Path) -> tuple[Labeled, Labeled]:
     return Labeled(data.images[train], data.labels[train]), Labeled(data.images[test], data.labels[test])
 
 
-def _resized(data: ImageData, size: int) -> ImageData:
-    train, test = (
-        images
-        if images.shape[2:] == (size, size)
-        else torch.cat([resize_and_crop(chunk, size) for chunk in torch.split(images, 1024)])
-        for images in (data.train_images, data.test_images)
+def _resized(data: ImageData, size: int, fit: Fit) -> ImageData:
+    def each(images: Tensor) -> Tensor:
+        if images.shape[2:] == (size, size):
+            return images
+        return torch.cat([resize(chunk, size, fit) for chunk in torch.split(images, 1024)])
+
+    validation = None if data.validation_images is None else each(data.validation_images)
+    return replace(
+        data,
+        train_images=each(data.train_images),
+        test_images=each(data.test_images),
+        validation_images=validation,
     )
-    return ImageData(data.name, train, data.train_labels, test, data.test_labels, data.class_names)

@@ -13,29 +13,33 @@ from torch import Tensor
 
 from pretextkit._validation import check_images, check_labels, tensor_from_array
 from pretextkit.batches import Labeled
+from pretextkit.data._class_names import number_texts, texts_of
 from pretextkit.data._image_conversion import channels_second
 from pretextkit.errors import DataError, ShapeError
 
 __all__ = ["NpzSplits", "as_uint8", "read_arrays", "read_npz"]
 
-KEYS = ("train_images", "train_labels", "test_images", "test_labels", "class_names")
+SPLITS = ("train", "val", "test")
+KEYS = (*(f"{split}_{kind}" for split in SPLITS for kind in ("images", "labels")), "class_names")
 
 
 class NpzSplits(NamedTuple):
     """Parts and class names in an ``.npz`` file."""
 
     train: Labeled
+    validation: Labeled | None
     test: Labeled | None
     class_names: tuple[str, ...]
 
 
 def read_npz(path: Path) -> NpzSplits:
-    """Read the training and test parts of an ``.npz`` file.
+    """Read the training, validation and test parts of an ``.npz`` file.
 
     Args:
         path: File written by ``numpy.savez`` with an array ``train_images`` and optionally ``train_labels``,
-            ``test_images``, ``test_labels`` and ``class_names``. Images are ``n h w c``, ``n h w`` or ``n c h w``,
-            uint8 or float in [0, 1]; missing labels are read as -1.
+            ``val_images``, ``val_labels``, ``test_images``, ``test_labels`` and ``class_names``. Images are
+            ``n h w c``, ``n h w`` or ``n c h w``, uint8 or float in [0, 1]. Labels are integers ``n`` or ``n 1``, or
+            texts, which are numbered for all parts together; missing labels are read as -1.
 
     Raises:
         DataError: The file cannot be read, or has no ``train_images``.
@@ -49,8 +53,11 @@ def read_npz(path: Path) -> NpzSplits:
             fix="Save with numpy.savez(path, train_images=..., train_labels=..., test_images=...).",
         )
     names = tuple(str(name) for name in arrays.get("class_names", ()))
-    test = _split(arrays, "test", path) if "test_images" in arrays else None
-    return NpzSplits(_split(arrays, "train", path), test, names)
+    names = _number_texts(arrays, names)
+    validation, test = (
+        _split(arrays, split, path) if f"{split}_images" in arrays else None for split in ("val", "test")
+    )
+    return NpzSplits(_split(arrays, "train", path), validation, test, names)
 
 
 def read_arrays(path: Path, keys: Iterable[str]) -> tuple[dict[str, Any], str]:
@@ -81,6 +88,18 @@ def read_arrays(path: Path, keys: Iterable[str]) -> tuple[dict[str, Any], str]:
 def as_uint8(images: Tensor) -> Tensor:
     """Convert float images in [0, 1] to uint8."""
     return images if images.dtype == torch.uint8 else (images * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+def _number_texts(arrays: dict[str, Any], names: tuple[str, ...]) -> tuple[str, ...]:
+    """Replace labels that are texts by numbers, the same in each part, and return the class names."""
+    texts = {key: texts_of(arrays[key]) for key in arrays if key.endswith("_labels")}
+    found = {text for each in texts.values() for text in each or ()} - {""}
+    if found:
+        names = names or tuple(sorted(found))
+        for key, each in texts.items():
+            if each is not None:
+                arrays[key] = number_texts(each, names)[0]
+    return names
 
 
 def _split(arrays: dict[str, Any], split: str, path: Path) -> Labeled:

@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate
 
 from pretextkit._validation import check_int, check_masks, tensor_from_array
 from pretextkit.data._folder import DEFAULT_LIMIT, MAX_PIXELS, opened
-from pretextkit.data._image_conversion import channels_second, pil_tensor, resize_and_crop
+from pretextkit.data._image_conversion import Fit, channels_second, check_fit, padded_box, pil_tensor, resize
 from pretextkit.data._npz import as_uint8, read_arrays
 from pretextkit.errors import DataError
 
@@ -57,7 +57,7 @@ class SegmentationData:
         return f"SegmentationData({self.name}: {counts} and {len(self.test.images)} test images of {shape}, {classes})"
 
 
-def load_segmentation(path: str | Path, *, size: int | None = None) -> SegmentationData:
+def load_segmentation(path: str | Path, *, size: int | None = None, fit: Fit = "crop") -> SegmentationData:
     """Read segmented images into memory.
 
     Args:
@@ -69,14 +69,15 @@ def load_segmentation(path: str | Path, *, size: int | None = None) -> Segmentat
             - a folder in the layout of Pascal VOC: ``JPEGImages``, ``SegmentationClass`` (PNG files whose palette
               indices, or gray levels, are classes; 255 is ignored) and ``ImageSets/Segmentation`` with ``train.txt``
               and ``val.txt``. ``val`` becomes the test part, because the test part of VOC has no public masks.
-        size: Side of the images in pixels: the shorter side is scaled to ``size`` (masks by the nearest pixel) and the
-            center cropped. By default the images of an ``.npz`` file keep their size, and those of a folder get the
-            median shorter side, at most 224.
+        size: Side of the images in pixels. By default the images of an ``.npz`` file keep their size, and those of a
+            folder get the median shorter side, at most 224.
+        fit: How an image becomes square, as for :class:`FolderImages`: ``"crop"``, ``"pad"`` (padded pixels are
+            ignored) or ``"stretch"``. Masks are scaled by the nearest pixel.
 
     Raises:
         DataError: A file is missing or has other content.
         ShapeError: A mask and its image differ in size.
-        OptionError: ``size`` is below 1.
+        OptionError: ``size`` is below 1, or ``fit`` has another value.
 
     Example:
         >>> import tempfile, numpy as np
@@ -88,10 +89,11 @@ def load_segmentation(path: str | Path, *, size: int | None = None) -> Segmentat
     """
     if size is not None:
         size = check_int("size", size, fix="Leave size out to keep the images as they are.")
+    check_fit(fit)
     path = Path(path)
     if path.is_dir():
-        return _from_voc(path, size)
-    return _from_npz(path, size)
+        return _from_voc(path, size, fit)
+    return _from_npz(path, size, fit)
 
 
 def as_segmented(data: Any, what: str) -> Segmented:
@@ -122,7 +124,7 @@ def as_segmented(data: Any, what: str) -> Segmented:
     return Segmented(images, masks)
 
 
-def _from_npz(path: Path, size: int | None) -> SegmentationData:
+def _from_npz(path: Path, size: int | None, fit: Fit) -> SegmentationData:
     keys = [f"{part}_{kind}" for part in ("train", "val", "test") for kind in ("images", "masks")]
     arrays, found = read_arrays(path, [*keys, "class_names", "ignore_index"])
     missing = [key for key in keys if key not in arrays and not key.startswith("val")]
@@ -133,14 +135,15 @@ def _from_npz(path: Path, size: int | None) -> SegmentationData:
             fix="Save with numpy.savez(path, train_images=..., train_masks=..., test_images=..., test_masks=...).",
         )
 
+    ignore_index = int(arrays.get("ignore_index", VOC_IGNORE))
+
     def part(name: str) -> Segmented:
         images, masks = as_segmented((arrays[f"{name}_images"], arrays[f"{name}_masks"]), f"{name} of {path}")
         both = Segmented(as_uint8(images).contiguous(), masks)
-        return both if size is None else _one_size(both, size)
+        return both if size is None else _one_size(both, size, fit, ignore_index)
 
     train, test = part("train"), part("test")
     validation = part("val") if "val_images" in arrays and "val_masks" in arrays else None
-    ignore_index = int(arrays.get("ignore_index", VOC_IGNORE))
     names = tuple(str(name) for name in arrays.get("class_names", ()))
     if 0 <= ignore_index == len(names) - 1:
         names = names[:-1]  # the last name belongs to the ignored value
@@ -149,7 +152,7 @@ def _from_npz(path: Path, size: int | None) -> SegmentationData:
     )
 
 
-def _from_voc(path: Path, size: int | None) -> SegmentationData:
+def _from_voc(path: Path, size: int | None, fit: Fit) -> SegmentationData:
     lists = {part: path / "ImageSets" / "Segmentation" / f"{part}.txt" for part in ("train", "val")}
     absent = [str(file) for file in lists.values() if not file.is_file()]
     if absent:
@@ -163,7 +166,7 @@ def _from_voc(path: Path, size: int | None) -> SegmentationData:
         raise DataError(f"names of images in the lists of {path}", got="an empty list", fix="Name images in both.")
     everyone = [*names["train"], *names["val"]]
     size = size or min(DEFAULT_LIMIT, statistics.median_low(_shorter_side(path, name) for name in everyone))
-    train, test = (_voc_part(path, names[part], size) for part in ("train", "val"))
+    train, test = (_voc_part(path, names[part], size, fit) for part in ("train", "val"))
     numbers = _numbers(train.masks, VOC_IGNORE)
     classes = VOC_CLASSES if "VOC" in path.resolve().name and len(numbers) <= len(VOC_CLASSES) else numbers
     return SegmentationData(path.resolve().name, train, None, test, classes, VOC_IGNORE)
@@ -174,7 +177,7 @@ def _shorter_side(path: Path, name: str) -> int:
         return min(picture.size)
 
 
-def _voc_part(path: Path, names: list[str], size: int) -> Segmented:
+def _voc_part(path: Path, names: list[str], size: int, fit: Fit) -> Segmented:
     import numpy
 
     images = torch.empty(len(names), 3, size, size, dtype=torch.uint8)
@@ -191,21 +194,32 @@ def _voc_part(path: Path, names: list[str], size: int) -> Segmented:
                 fix="Save classes, not their colors.",
             )
         pair = as_segmented((image[None], mask[None]), f"{name} of {path}")
-        images[row], masks[row] = (part[0] for part in _one_size(pair, size))
+        images[row], masks[row] = (part[0] for part in _one_size(pair, size, fit, VOC_IGNORE))
     return Segmented(images, masks)
 
 
-def _one_size(data: Segmented, size: int) -> Segmented:
-    """Scale the shorter side to ``size`` and crop the center; masks are scaled by the nearest pixel."""
-    images = torch.cat([resize_and_crop(chunk, size) for chunk in torch.split(data.images, 256)])
-    short = min(data.masks.shape[1:])
-    target = [max(size, round(side * size / short)) for side in data.masks.shape[1:]]
-    top, left = ((side - size) // 2 for side in target)
-    scaled = [
-        interpolate(chunk[:, None].float(), target, mode="nearest-exact")[:, 0, top : top + size, left : left + size]
-        for chunk in torch.split(data.masks, 256)
-    ]
-    return Segmented(images, torch.cat(scaled).to(data.masks.dtype))
+def _one_size(data: Segmented, size: int, fit: Fit, ignore_index: int) -> Segmented:
+    """Make images and masks square; masks are scaled by the nearest pixel, and padded with ``ignore_index``."""
+    images = torch.cat([resize(chunk, size, fit) for chunk in torch.split(data.images, 256)])
+    height, width = data.masks.shape[1:]
+    if fit == "stretch":
+        target, top, left = [size, size], 0, 0
+    elif fit == "pad":
+        target, (top, left) = padded_box(height, width, size)
+    else:
+        target = [max(size, round(side * size / min(height, width))) for side in (height, width)]
+        top, left = ((side - size) // 2 for side in target)
+    scaled = torch.cat(
+        [
+            interpolate(chunk[:, None].float(), target, mode="nearest-exact")[:, 0]
+            for chunk in torch.split(data.masks, 256)
+        ]
+    ).to(data.masks.dtype)
+    if fit == "pad":
+        masks = scaled.new_full((len(scaled), size, size), ignore_index)
+        masks[:, top : top + target[0], left : left + target[1]] = scaled
+        return Segmented(images, masks)
+    return Segmented(images, scaled[:, top : top + size, left : left + size])
 
 
 def _numbers(masks: Tensor, ignore_index: int) -> tuple[str, ...]:

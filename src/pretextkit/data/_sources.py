@@ -22,6 +22,8 @@ from torch.utils.data import (
 from pretextkit._fingerprint import describe_images
 from pretextkit._seeding import derived_seed, seeded
 from pretextkit._validation import check_images, check_int
+from pretextkit.data._brightness import watch_brightness
+from pretextkit.data._class_names import named_classes
 from pretextkit.data._collate import (
     ImageBatch,
     Split,
@@ -63,11 +65,16 @@ class ImageSource(ABC):
             DataError: The source ends before its length says.
         """
         batch_size = check_int("batch_size", batch_size, fix="For example 256.")
-        return _counted(self.batches(torch.split(torch.arange(len(self)), batch_size)), len(self))
+        return watch_brightness(_counted(self.batches(torch.split(torch.arange(len(self)), batch_size)), len(self)))
 
     def without_labels(self) -> ImageSource:
         """Give the same images as a source that has no labels; pretextkit's own sources then do not look at them."""
         return _Unlabeled(self)
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the classes, the index of a name being its label; ``None`` if the source has none."""
+        return named_classes(self)
 
     @property
     def decides_order(self) -> bool:

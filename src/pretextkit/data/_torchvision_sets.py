@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pretextkit.batches import Labeled
 from pretextkit.data._folder import DEFAULT_LIMIT
-from pretextkit.data._image_conversion import channels_second, pil_tensor, resize_and_crop
+from pretextkit.data._image_conversion import Fit, channels_second, pil_tensor, resize
 from pretextkit.data._npz import as_uint8
 from pretextkit.errors import DataError
 
@@ -86,7 +86,7 @@ def torchvision_class(name: str) -> str | None:
 
 
 def read_dataset(
-    name: str, root: Path, size: int | None, download: bool
+    name: str, root: Path, size: int | None, download: bool, fit: Fit = "crop"
 ) -> tuple[Labeled, Labeled | None, tuple[str, ...]]:
     """Read the parts and the class names of a dataset in :data:`CATALOG`.
 
@@ -106,7 +106,7 @@ def read_dataset(
         splits = [_from_arrays(part) for part in parts]
     else:
         side = size or _median_side(name, parts[0])
-        splits = [_from_files(name, part, side) for part in parts]
+        splits = [_from_files(name, part, side, fit) for part in parts]
     top = max(int(split.labels.max()) for split in splits)
     names = getattr(parts[0], "classes", None) or range(top + 1)
     return splits[0], splits[1] if len(splits) > 1 else None, _class_names(names)
@@ -145,7 +145,7 @@ def _from_arrays(part: Any) -> Labeled:
     return Labeled(as_uint8(images).contiguous(), labels)
 
 
-def _from_files(name: str, part: Any, size: int) -> Labeled:
+def _from_files(name: str, part: Any, size: int, fit: Fit) -> Labeled:
     """Read images ``n 3 size size`` and labels one by one; an item without a label gets -1."""
     count = len(part)
     try:
@@ -159,7 +159,7 @@ def _from_files(name: str, part: Any, size: int) -> Labeled:
     labels = torch.empty(count, dtype=torch.int64)
     for row in range(count):
         image, label = _item(name, part, row)
-        images[row] = resize_and_crop(image[None], size)[0]
+        images[row] = resize(image[None], size, fit)[0]
         labels[row] = -1 if label is None else int(label)
     return Labeled(images, labels)
 

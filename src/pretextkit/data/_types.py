@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 if TYPE_CHECKING:
     import numpy
+    from PIL.Image import Image as PilImage
 
     from pretextkit.data._sources import ImageSource
 
@@ -28,11 +29,12 @@ class BatchReadable(Protocol):
 
 _Readable: TypeAlias = "Dataset[Any] | BatchReadable | DataLoader[Any] | ImageSource | str | Path"
 
-LabeledLike: TypeAlias = "tuple[Tensor | numpy.ndarray[Any, Any], Any] | _Readable"
+LabeledLike: TypeAlias = "tuple[Any, Any] | _Readable"
 """Images with labels: a pair (images, labels), a dataset or loader of pairs, an ImageSource with labels, or a path.
 
 A path is a folder with one sub-folder per class, or an ``.npz`` file with labels.
 """
 
-ImagesLike: TypeAlias = "Tensor | numpy.ndarray[Any, Any] | LabeledLike"
-"""Images: a tensor ``n c h w``, an array ``n h w c``, ``n h w`` or ``n c h w``, or anything with labels beside them."""
+ImagesLike: TypeAlias = "Tensor | numpy.ndarray[Any, Any] | PilImage | list[Any] | LabeledLike"
+"""Images: a tensor ``n c h w``, an array ``n h w c``, ``n h w`` or ``n c h w``, a list of images of one size, a single
+PIL image, or anything with labels beside them."""

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from pretextkit._seeding import derived_generator, derived_seed, seeded
 from pretextkit.contracts import InputNormalization
+from pretextkit.data._brightness import warn_of_dark_images
 from pretextkit.data._collate import ImageBatch, concat
-from pretextkit.data._sources import ImageSource
+from pretextkit.data._sources import ImageSource, TensorImages
 from pretextkit.distributed._batch_slices import BatchSlice
 from pretextkit.errors import DataError
 
@@ -110,4 +111,7 @@ def sample_images(source: ImageSource, seed: int) -> Tensor:
     """Read random images, from which input normalizations are measured."""
     order = torch.randperm(len(source), generator=derived_generator(seed, "normalization"))[:MEASURED_IMAGES]
     with seeded(derived_seed(seed, "normalization")):  # a loader draws from the global generator
-        return concat(list(source.batches(torch.split(order, 256)))).images
+        sample = concat(list(source.batches(torch.split(order, 256)))).images
+    if not isinstance(source, TensorImages):  # a tensor is checked in full when it becomes a source
+        warn_of_dark_images(sample, f"{len(sample)} images")
+    return sample
