@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from pretextkit._validation import check_int, tensor_from_array
+from pretextkit._validation._advice import images_fix, path_fix
 from pretextkit.data._image_conversion import channels_second
 from pretextkit.data._sources import DatasetImages, ImageSource, LoaderImages, TensorImages
 from pretextkit.data._stream import StreamImages
@@ -77,7 +78,7 @@ def as_source(images: ImagesLike, labels: Any = None, *, workers: int = 0) -> Im
     listed = isinstance(images, tuple | list | dict | str)
     if isinstance(images, Dataset) or (hasattr(images, "__getitem__") and not listed):
         return DatasetImages(cast("Dataset[Any]", images), workers)
-    raise DataError(f"images as {KINDS}", got=type(images).__name__, fix="Stack single images with torch.stack.")
+    raise DataError(f"images as {KINDS}", got=type(images).__name__, fix=images_fix(images))
 
 
 def _path_source(path: Path, workers: int) -> ImageSource:
@@ -92,5 +93,5 @@ def _path_source(path: Path, workers: int) -> ImageSource:
     raise DataError(
         "the path of a folder of images or of an .npz file",
         got=f"{str(path)!r}",
-        fix="Check the path." if not path.exists() else "Put image files in a folder and pass the folder.",
+        fix=path_fix(path),
     )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pretextkit._validation import check_images, check_labels
+from pretextkit._validation._advice import sizes_fix
 from pretextkit.data._image_conversion import image_tensor
 from pretextkit.errors import ShapeError
 
@@ -53,7 +54,7 @@ def collate(split: Split, items: list[Any]) -> ImageBatch:
         raise ShapeError(
             "images c h w of one size in a dataset",
             got=" and ".join(map(str, sizes[:3])),
-            fix="Resize the images in the dataset, or read the folder with FolderImages(root, size=...).",
+            fix=sizes_fix(sizes),
         )
     batch = torch.stack(images)
     check_images(batch)

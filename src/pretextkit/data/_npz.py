@@ -73,7 +73,7 @@ def read_arrays(path: Path, keys: Iterable[str]) -> tuple[dict[str, Any], str]:
         raise DataError(
             f"an .npz file of plain arrays at {path}",
             got=f"{type(error).__name__}: {error}",
-            fix="Write the file again.",
+            fix="Write it with numpy.savez, from arrays of numbers.",
         ) from error
     return arrays, found
 
