@@ -1,8 +1,8 @@
 """Every piece of code in an error is run on the input that raised it, and gives the right answer.
 
 The code is taken from the message. An expression replaces the argument that it names (``images.float()`` replaces
-``images``), and an assignment (``batch_size=8``) sets the argument. Then the call is repeated, up to three times, because
-one mistake may hide another.
+``images``), and an assignment (``batch_size=8``) sets the argument. Then the call is repeated, up to three times,
+because one mistake may hide another.
 """
 
 from __future__ import annotations
@@ -201,12 +201,8 @@ case("list of batches", source, torch.cat([FLOATS, FLOATS, FLOATS]), images=[FLO
 case("array of objects", lambda array: source(array), FLOATS, array=numpy.empty(4, object))
 for index, image in enumerate(FLOATS):
     CASES[-1].arguments["array"][index] = image.permute(1, 2, 0).numpy()
-case(
-    "array of long doubles",
-    lambda array: source(array),
-    FLOATS,
-    array=FLOATS.permute(0, 2, 3, 1).numpy().astype("longdouble"),
-)
+LONG = FLOATS.permute(0, 2, 3, 1).numpy().astype("longdouble")
+case("array of long doubles", lambda array: source(array), FLOATS, array=LONG)
 case("array where a tensor is needed", lambda images: pk.data.check_images(images), None, images=FLOATS.numpy())
 
 # Items of a dataset.
@@ -263,7 +259,7 @@ def test_renumbering_gives_train_and_test_one_table(codes: list[int], unlabeled:
             LinearHead(256, 3),
             (images[0], train_labels),
             val=(images[1], test_labels),
-            epochs=0 or 1,
+            epochs=1,
             device="cpu",
             progress=False,
         )
@@ -306,7 +302,7 @@ def masks_of(masks: Any, images: Tensor = IMAGES) -> Tensor:
     from pretextkit._validation import check_masks
 
     check_masks(images, masks, "train")
-    return masks.long()
+    return torch.as_tensor(masks).long()
 
 
 case("float masks", masks_of, TARGETS, masks=TARGETS.float())

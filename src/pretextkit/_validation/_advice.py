@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "array_fix",
+    "channels_fix",
     "class_masks_fix",
     "classes_fix",
     "dtype_fix",
@@ -128,21 +129,29 @@ def shape_fix(shape: tuple[int, ...]) -> str:
     return "Pass gray (c = 1) or RGB (c = 3) images with channels second."
 
 
-def _channel_fix(shape: tuple[int, ...]) -> str:
-    if shape[1] in (1, 3):  # no channel is wrong
-        return "Pass images with at least one pixel."
-    if shape[3] in (1, 3):
-        return "Put channels second: images.permute(0, 3, 1, 2)."
-    if shape[1] == 4:
+def channels_fix(channels: int) -> str:
+    """Advise how to bring images ``b c h w`` of another number of channels to 1 or 3.
+
+    Example:
+        >>> channels_fix(2)
+        'Select one of the two channels, for example images[:, :1].'
+    """
+    if channels == 2:
+        return "Select one of the two channels, for example images[:, :1]."
+    if channels == 4:
         return (
             "If they are RGBA, drop the alpha channel: images[:, :3]. If they are bands, select three, for example "
             "images[:, [2, 1, 0]]."
         )
-    if shape[3] == 4:
-        return "If they are RGBA, drop the alpha channel and put channels second: images[..., :3].permute(0, 3, 1, 2)."
-    if shape[1] == 2:
-        return "Select one of the two channels, for example images[:, :1]."
     return "Select one band, for example images[:, :1], or three, for example images[:, [0, 1, 2]]."
+
+
+def _channel_fix(shape: tuple[int, ...]) -> str:
+    if shape[3] in (1, 3):
+        return "Put channels second: images.permute(0, 3, 1, 2)."
+    if shape[3] == 4 and shape[1] > 4:
+        return "If they are RGBA, drop the alpha channel and put channels second: images[..., :3].permute(0, 3, 1, 2)."
+    return channels_fix(shape[1])
 
 
 def images_fix(images: Any) -> str:
@@ -289,7 +298,10 @@ def classes_fix(labels: Tensor) -> str:
     found = torch.unique(labels[labels >= 0])
     if int(found[0]) == 1 and int(found[-1]) == len(found):
         # Probes pass labeled rows only, so other rows may hold -1, which stays -1.
-        return "If the classes are numbered from 1, subtract 1 for train and test: torch.where(labels > 0, labels - 1, -1)."
+        return (
+            "If the classes are numbered from 1, subtract 1 for train and test: "
+            "torch.where(labels > 0, labels - 1, -1)."
+        )
     return (
         "Renumber train and test with one table: classes = torch.cat([train_labels, test_labels]).unique(); "
         "labels = torch.where(labels < 0, -1, torch.searchsorted(classes[classes >= 0], labels))."

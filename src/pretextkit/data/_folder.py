@@ -30,7 +30,10 @@ ORIENTATION = 0x0112
 
 DEFAULT_LIMIT = 224
 MAX_PIXELS = 100_000_000
-OR_SKIP = 'Repair or remove it, or leave such files out: pretextkit.data.FolderImages(root, on_error="skip").'
+OR_SKIP = (
+    'Repair or remove it, or leave such files out with on_error="skip". '
+    'To functions without this option, pass pretextkit.data.FolderImages(root, on_error="skip").'
+)
 
 
 class FolderImages(Dataset[tuple[Tensor, int]]):

@@ -104,6 +104,6 @@ def check_scores(scores: HasScores | Tensor) -> Tensor:
         raise DataError(
             "finite scores, at least one",
             got="NaN or inf" if len(values) else "none",
-            fix="Check the weights of the model and the images.",
+            fix="Check the images.",
         )
     return (values.to(torch.uint8) if values.dtype == torch.bool else values).detach().cpu()

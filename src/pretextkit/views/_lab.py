@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pretextkit._validation import check_float_images
-from pretextkit._validation._advice import shape_fix
+from pretextkit._validation._advice import channels_fix
 from pretextkit.errors import ShapeError
 
 __all__ = ["lab_to_rgb", "rgb_to_lab", "same_lightness"]
@@ -100,7 +100,7 @@ def _check_colors(images: Tensor, what: str) -> None:
             got=f"shape {tuple(images.shape)}",
             fix="Expand gray images: images.expand(-1, 3, -1, -1)."
             if images.shape[1] == 1
-            else shape_fix(tuple(images.shape)),
+            else channels_fix(images.shape[1]),
         )
 
 
