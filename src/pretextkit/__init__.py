@@ -2,7 +2,7 @@
 
 from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from pretextkit import data, distributed, functional, losses, metrics, models, tasks, views
 from pretextkit.batches import ImageToImage, Labeled, Masked, PatchPair, Tiles, TwoViews
@@ -18,7 +18,7 @@ from pretextkit.registries import (
     register_pretext_task,
 )
 
-if _TYPE_CHECKING:
+if TYPE_CHECKING:
     from pretextkit import plots, testing
 
 __version__ = "0.1.0"
@@ -59,7 +59,7 @@ __all__ = [
 _LAZY = ("plots", "testing")
 """Modules that are imported at their first use."""
 
-if not _TYPE_CHECKING:  # for a type checker, __getattr__ would make every name valid
+if not TYPE_CHECKING:  # for a type checker, __getattr__ would make every name valid
 
     def __getattr__(name: str) -> _ModuleType:
         if name in _LAZY:
