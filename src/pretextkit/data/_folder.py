@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from pretextkit._validation import check_int
 from pretextkit.data._image_conversion import pil_tensor, resize_and_crop
-from pretextkit.errors import DataError, OptionError
+from pretextkit.errors import DataError, OptionError, reason
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
@@ -163,12 +163,12 @@ def opened(path: Path, max_pixels: int, *, fix: str = OR_SKIP) -> Iterator[PilIm
                 raise DataError(f"{image.width} x {image.height} pixels, above max_pixels={max_pixels}")
             yield image
     except Exception as error:  # decoders raise almost any type of error for a damaged file
-        reason = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
+        got = reason(error)
         if isinstance(error, UnidentifiedImageError):
-            reason = "an empty file" if path.stat().st_size == 0 else "no kind of image that Pillow knows"
+            got = "an empty file" if path.stat().st_size == 0 else "no kind of image that Pillow knows"
         raise DataError(
             f"an image file that can be decoded at {path}",
-            got=reason,
+            got=got,
             fix=fix,
         ) from error
 
