@@ -87,6 +87,20 @@ def test_import_does_not_load_plots_and_testing(found: dict[str, Any]) -> None:
     assert not {"pretextkit.plots", "pretextkit.testing"} & set(found["modules"])
 
 
+def test_plots_and_testing_are_attributes_without_import() -> None:
+    code = """
+        import sys
+        import pretextkit as pk
+        assert {"plots", "testing"} <= set(dir(pk)) & set(pk.__all__)
+        assert pk.plots.views.__module__.startswith("pretextkit.plots")
+        assert pk.testing.check_pretext_task.__module__.startswith("pretextkit.testing")
+        assert "matplotlib" not in sys.modules
+        assert not hasattr(pk, "plot")
+    """
+    answer = subprocess.run([sys.executable, "-c", dedent(code)], capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+
+
 def test_package_has_a_py_typed_marker() -> None:
     import pretextkit
 

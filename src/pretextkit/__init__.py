@@ -1,6 +1,10 @@
 """Self-supervised pretext tasks for images: typed, framework-free, honest about what they measure."""
 
-from pretextkit import data, functional, losses, models, tasks, views
+from importlib import import_module as _import_module
+from types import ModuleType as _ModuleType
+from typing import TYPE_CHECKING
+
+from pretextkit import data, distributed, functional, losses, metrics, models, tasks, views
 from pretextkit.batches import ImageToImage, Labeled, Masked, PatchPair, Tiles, TwoViews
 from pretextkit.contracts import Backbone, Head, InputNormalization, PretextTask, SpatialBackbone, TaskOutput
 from pretextkit.errors import PretextkitError
@@ -13,6 +17,9 @@ from pretextkit.registries import (
     register_head,
     register_pretext_task,
 )
+
+if TYPE_CHECKING:
+    from pretextkit import plots, testing
 
 __version__ = "0.1.0"
 
@@ -33,14 +40,31 @@ __all__ = [
     "TwoViews",
     "backbones",
     "data",
+    "distributed",
     "functional",
     "heads",
     "losses",
+    "metrics",
     "models",
+    "plots",
     "pretext_tasks",
     "register_backbone",
     "register_head",
     "register_pretext_task",
     "tasks",
+    "testing",
     "views",
 ]
+
+_LAZY = ("plots", "testing")
+"""Modules that are imported at their first use."""
+
+if not TYPE_CHECKING:  # for a type checker, __getattr__ would make every name valid
+
+    def __getattr__(name: str) -> _ModuleType:
+        if name in _LAZY:
+            return _import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_LAZY})

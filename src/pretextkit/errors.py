@@ -36,6 +36,7 @@ class PretextkitError(Exception):
     """
 
     def __init__(self, expected: str, *, got: object = ..., fix: str = "") -> None:
+        expected = _without_worker_traceback(type(self), expected)
         super().__init__(expected)
         self.expected, self.got, self.fix = expected, got, fix
 
@@ -86,6 +87,34 @@ class CheckpointError(PretextkitError, RuntimeError):
 
 class DivergenceError(PretextkitError, RuntimeError):
     """The training loss is NaN or infinite."""
+
+
+def reason(error: BaseException) -> str:
+    """Describe an error as a phrase of one line, which another error can name as its ``got``.
+
+    Example:
+        >>> reason(ShapeError("images b c h w", got="shape (2, 3)", fix="Add axes."))
+        'shape (2, 3) in place of images b c h w'
+        >>> reason(RuntimeError("Sizes differ.\\nTraceback of C++"))
+        'RuntimeError: Sizes differ'
+    """
+    if isinstance(error, PretextkitError):
+        return error.expected.rstrip(".") if error.got is ... else f"{error.got} in place of {error.expected}"
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0].strip().rstrip('.')}" if lines else type(error).__name__
+
+
+def _without_worker_traceback(kind: type[PretextkitError], text: str) -> str:
+    """Take the message of an error out of the text with which a DataLoader raises the error of a worker again.
+
+    Example:
+        >>> worker = "Caught DataError in DataLoader worker process 0.\\nOriginal Traceback (most recent call last):\\n"
+        >>> print(DataError(worker + "pretextkit.errors.DataError: Expected images, but got text. Convert them."))
+        Expected images, but got text. Convert them.
+    """
+    if not (text.startswith("Caught ") and "\nOriginal Traceback" in text):
+        return text
+    return text.rpartition(f"{kind.__module__}.{kind.__qualname__}: ")[2].strip()
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str], fix: str = "") -> UnknownNameError:

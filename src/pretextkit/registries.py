@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pretextkit.contracts import Backbone, Head, PretextTask
-from pretextkit.errors import DuplicateNameError, OptionError, PluginError, unknown_name
+from pretextkit.errors import DuplicateNameError, OptionError, PluginError, reason, unknown_name
 
 __all__ = [
     "Registry",
@@ -127,7 +127,7 @@ class Registry(Mapping[str, type[T]]):
         except Exception as error:
             raise PluginError(
                 f"the {self.kind} {point.name!r} to load from {_source(point)}",
-                got=f"{type(error).__name__}: {error}",
+                got=reason(error),
                 fix="Repair, update or uninstall that distribution.",
             ) from error
 

@@ -96,7 +96,11 @@ def test_calibrate_refuses_rates_out_of_range(rate: float) -> None:
 @pytest.mark.parametrize(
     ("scores", "kind", "text"),
     [
-        (torch.zeros(2, 3), ShapeError, "Expected scores n, but got shape (2, 3). Pass one score for each image."),
+        (
+            torch.zeros(2, 3),
+            ShapeError,
+            "Expected scores n, but got shape (2, 3). Take one score of each image: scores.flatten(1).amax(1).",
+        ),
         (
             torch.tensor([1.0, math.nan]),
             DataError,

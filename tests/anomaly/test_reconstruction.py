@@ -219,7 +219,7 @@ def test_error_maps_of_wrong_shape_are_refused() -> None:
         reconstruction_anomaly_score(half, pictures(), error=lambda a, b: a - b)
     assert str(caught.value) == (
         "Expected error maps b h w of shape (5, 16, 20), but got shape (5, 3, 16, 20). "
-        "Average over channels: (images - reconstructions).abs().mean(1)."
+        "Average over channels: maps.mean(1)."
     )
 
 

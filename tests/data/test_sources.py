@@ -174,7 +174,7 @@ def test_dataset_items_may_be_tensors_arrays_or_pil() -> None:
             DataError,
             "Expected an image as a tensor c h w, an array h w c or h w, or a PIL image, but got dict. Let the data",
         ),
-        ((torch.zeros(4, 4),), ShapeError, r"with 1 or 3 channels, but got shape \(4, 4\). Convert the items"),
+        ((torch.zeros(4, 4),), ShapeError, r"with 1 or 3 channels, but got shape \(4, 4\). Add the channel"),
         ((np.zeros((3, 4, 4), np.uint8),), ShapeError, r"but got shape \(3, 4, 4\)"),
         (((torch.zeros(3, 4, 4), 0.5),), DataError, "Expected integer labels, but got torch.float32"),
         (((torch.zeros(3, 4, 4), "cat"),), DataError, "Expected integer labels"),
@@ -186,7 +186,7 @@ def test_wrong_dataset_item_raises_error(items: tuple[Any, ...], error: type[Exc
 
 
 def test_error_of_worker_process_keeps_type() -> None:
-    with pytest.raises(ShapeError, match=r"but got shape \(4, 4\). Convert the items in the dataset."):
+    with pytest.raises(ShapeError, match=r"but got shape \(4, 4\). Add the channel in the dataset: image\[None\]."):
         next(DatasetImages(Items(torch.zeros(4, 4)), workers=1).batches([torch.tensor([0])]))
 
 
@@ -381,7 +381,7 @@ def test_as_source_of_wrong_type_raises_error(tmp_path: Path) -> None:
             as_source(wrong)  # type: ignore[arg-type]
     with pytest.raises(ShapeError, match="Add the missing axis"):
         as_source(torch.zeros(3, 4, 4))
-    with pytest.raises(DataError, match=r"Expected an array of numbers, but got dtype <U1. Convert"):
+    with pytest.raises(DataError, match=r"Expected an array of numbers, but got dtype <U1. Pass numbers"):
         as_source(np.full((2, 4, 4), "a"))
     with pytest.raises(
         DataError, match=r"Expected labels beside a tensor, an array, .*, but got labels beside Own, which decides"

@@ -191,7 +191,7 @@ def test_features_of_different_width_are_refused() -> None:
     width = features.shape[1]
     assert str(caught.value) == (
         f"Expected features of equal width from layer 'last' on train and test, but got {width} and {width - 1}. "
-        "Resize the images to one size."
+        "Give the model images of one size, or pass features of one width."
     )
 
 

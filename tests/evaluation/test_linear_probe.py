@@ -309,7 +309,7 @@ def test_invalid_data_are_refused() -> None:
             (x, y + 1),
             (x, y),
             "Expected labels 0 to 2 for 3 classes, but got labels up to 3 without 0. "
-            "Remap them with torch.unique(labels, return_inverse=True)[1].",
+            "If the classes are numbered from 1, subtract 1 for train and test: ",
         ),
         (
             flat,
@@ -338,7 +338,7 @@ def test_invalid_data_are_refused() -> None:
         linear_probe(IDENTITY, (x, y), (x[:, 1:], y))
     assert str(shape.value) == (
         "Expected features of equal width from layer 'last' on train and test, but got 6 and 5. "
-        "Resize the images to one size."
+        "Give the model images of one size, or pass features of one width."
     )
 
 

@@ -180,6 +180,4 @@ def test_accuracy_counts_correct_predictions(right: int, monkeypatch: pytest.Mon
 def test_invalid_numbers_of_orders_are_refused(orders: int) -> None:
     with pytest.raises(OptionError) as caught:
         Jigsaw(TinyBackbone(), orders=orders)
-    assert (
-        str(caught.value) == f"Expected orders to be an integer from 2 to 362880, but got {orders}. The default is 64."
-    )
+    assert str(caught.value) == f"Expected orders to be an integer from 2 to 362880, but got {orders}. For example 64."

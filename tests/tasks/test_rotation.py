@@ -70,7 +70,7 @@ def test_non_square_images_are_refused() -> None:
         task.step(torch.zeros(2, 3, 32, 40), Generator())
     assert str(caught.value) == (
         "Expected square images b c h h, but got shape (2, 3, 32, 40). "
-        "Crop the images to squares: torchvision.transforms.functional.center_crop(images, min(h, w))."
+        "Crop them to squares: torchvision.transforms.functional.center_crop(images, min(images.shape[2:]))."
     )
 
 

@@ -163,12 +163,13 @@ def test_luma_matches_torchvision() -> None:
 
 @pytest.mark.parametrize("channels", [2, 4])
 def test_two_or_four_channels_are_refused(channels: int) -> None:
-    text = f"Expected images of 1 or 3 channels, but got {channels}. Drop alpha: images[:, :3]."
+    fix = {2: "Select one of the two channels", 4: "If they are RGBA, drop the alpha channel: images[:, :3]."}[channels]
+    text = f"Expected images of 1 or 3 channels, but got {channels}. {fix}"
     images = torch.zeros(2, channels, 4, 4)
     for view in (to_grayscale, jitter, lambda images: random_grayscale(images, generator=generator())):
         with pytest.raises(ShapeError) as caught:
             view(images)
-        assert str(caught.value) == text
+        assert str(caught.value).startswith(text)
 
 
 @pytest.mark.parametrize("p", [0.0, 0.2, 1.0])

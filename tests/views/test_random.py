@@ -48,7 +48,7 @@ def test_bernoulli_refuses_invalid_probabilities(p: float) -> None:
 
 
 def test_draws_refuse_images_without_batch_axis() -> None:
-    text = r"^Expected images b c h w, but got shape \(2, 4, 4\)\. Add a batch axis: images\[None\]\.$"
+    text = r"^Expected images b c h w, but got shape \(2, 4, 4\)\. Add the missing axis: images\[:, None\] for gray"
     with pytest.raises(ShapeError, match=text):
         uniform(torch.zeros(2, 4, 4), 0, 1, generator())
     with pytest.raises(ShapeError, match=text):

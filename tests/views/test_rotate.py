@@ -48,7 +48,7 @@ def test_inverse_rotation_restores_the_images() -> None:
 def test_non_square_images_are_refused() -> None:
     text = (
         "Expected square images b c h h, but got shape (2, 3, 4, 5). "
-        "Crop the images to squares: torchvision.transforms.functional.center_crop(images, min(h, w))."
+        "Crop them to squares: torchvision.transforms.functional.center_crop(images, min(images.shape[2:]))."
     )
     for rotate in (all_rotations, lambda images: rotate90(images, torch.zeros(2).long())):
         with pytest.raises(ShapeError) as caught:

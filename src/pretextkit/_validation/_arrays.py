@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from pretextkit._validation._advice import array_fix, floats_fix, integers_fix, rows_fix
 from pretextkit.errors import DataError, ShapeError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def check_floats(values: Tensor, what: str) -> None:
         >>> check_floats(torch.ones(2), "features")
     """
     if not values.is_floating_point():
-        raise DataError(f"{what} of a floating-point dtype", got=str(values.dtype), fix="Convert with .float().")
+        raise DataError(f"{what} of a floating-point dtype", got=str(values.dtype), fix=floats_fix(values, what))
 
 
 def check_integer_tensor(values: Tensor, what: str) -> None:
@@ -48,7 +49,7 @@ def check_integer_tensor(values: Tensor, what: str) -> None:
         >>> check_integer_tensor(torch.tensor([1, 2]), "turns")
     """
     if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
-        raise DataError(f"{what} to be integers", got=str(values.dtype), fix=f"Convert {what} with .long().")
+        raise DataError(f"{what} to be integers", got=str(values.dtype), fix=integers_fix(values, what))
 
 
 def check_rows(features: Tensor, what: str) -> None:
@@ -66,7 +67,7 @@ def check_rows(features: Tensor, what: str) -> None:
         >>> check_rows(torch.ones(2, 3), "features")
     """
     if features.ndim != 2 or not features.numel():
-        raise ShapeError(f"{what} n d", got=f"shape {tuple(features.shape)}", fix="Average maps first: .mean((2, 3)).")
+        raise ShapeError(f"{what} n d", got=f"shape {tuple(features.shape)}", fix=rows_fix(tuple(features.shape), what))
     check_floats(features, what)
 
 
@@ -88,7 +89,7 @@ def check_widths(train: Mapping[str, Tensor], test: Mapping[str, Tensor]) -> Non
             raise ShapeError(
                 f"features of equal width from layer {name!r} on train and test",
                 got=f"{features.shape[1]} and {test[name].shape[1]}",
-                fix="Resize the images to one size.",
+                fix="Give the model images of one size, or pass features of one width.",
             )
 
 
@@ -111,4 +112,4 @@ def tensor_from_array(array: numpy.ndarray[Any, Any]) -> Tensor:
         try:
             return torch.from_numpy(array)
         except TypeError as error:
-            raise DataError("an array of numbers", got=f"dtype {array.dtype}", fix="Convert it to uint8.") from error
+            raise DataError("an array of numbers", got=f"dtype {array.dtype}", fix=array_fix(array)) from error

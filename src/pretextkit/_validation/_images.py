@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pretextkit._validation._advice import dtype_fix, images_fix, masks_fix, range_fix, shape_fix
 from pretextkit.errors import DataError, ShapeError
 
 __all__ = ["check_float_images", "check_image_batch", "check_images", "check_masks", "check_view_images"]
@@ -34,10 +35,10 @@ def check_images(images: Tensor) -> None:
         >>> check_images(torch.tensor([0.0, 255.0]).view(2, 1, 1, 1))
         Traceback (most recent call last):
             ...
-        pretextkit.errors.DataError: Expected float images in [0, 1], but got values from 0 to 255. Divide by 255.
+        pretextkit.errors.DataError: Expected float images in [0, 1], but got values from 0 to 255. Divide by ...
     """
     if not isinstance(images, Tensor):
-        raise DataError("a tensor of images b c h w", got=type(images).__name__, fix="Convert with torch.as_tensor.")
+        raise DataError("a tensor of images b c h w", got=type(images).__name__, fix=images_fix(images))
     _check_channels(images)
     if images.numel() == 0:
         raise DataError(
@@ -82,10 +83,10 @@ def check_view_images(images: Tensor) -> None:
         >>> check_view_images(torch.zeros(2, 4, 8, 8))
     """
     if images.ndim != 4:
-        raise ShapeError("images b c h w", got=f"shape {tuple(images.shape)}", fix="Add a batch axis: images[None].")
+        raise ShapeError("images b c h w", got=f"shape {tuple(images.shape)}", fix=shape_fix(tuple(images.shape)))
     _check_pixels(images)
     if images.dtype not in (torch.uint8, *FLOATS):
-        raise DataError("images of dtype uint8 or float", got=str(images.dtype), fix="Convert with images.float().")
+        raise DataError("images of dtype uint8 or float", got=str(images.dtype), fix=dtype_fix(images))
 
 
 def check_float_images(images: Tensor) -> None:
@@ -124,19 +125,19 @@ def check_masks(images: Tensor, masks: Tensor, what: str) -> None:
     check_images(images)
     if not isinstance(masks, Tensor) or masks.is_floating_point() or masks.is_complex():
         got = str(masks.dtype) if isinstance(masks, Tensor) else type(masks).__name__
-        raise DataError(f"masks of integers for {what}", got=got, fix="Convert them with masks.long().")
+        raise DataError(f"masks of integers for {what}", got=got, fix=masks_fix(masks, images))
     if masks.shape != (len(images), *images.shape[2:]):
         raise ShapeError(
             f"{what} masks n h w for images of {tuple(images.shape)}",
             got=f"shape {tuple(masks.shape)}",
-            fix="Give every pixel of every image one class.",
+            fix=masks_fix(masks, images),
         )
 
 
 def _check_channels(images: Tensor) -> None:
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         shape = tuple(images.shape)
-        raise ShapeError("images b c h w with 1 or 3 channels", got=f"shape {shape}", fix=_shape_fix(shape))
+        raise ShapeError("images b c h w with 1 or 3 channels", got=f"shape {shape}", fix=shape_fix(shape))
 
 
 def _check_pixels(images: Tensor) -> None:
@@ -153,18 +154,8 @@ def _check_dtype(images: Tensor) -> None:
         raise DataError(
             "images of dtype uint8 (0 to 255) or floating-point (0 to 1)",
             got=str(images.dtype),
-            fix="Convert with images.to(torch.uint8), or images.float() after scaling to [0, 1].",
+            fix=dtype_fix(images),
         )
-
-
-def _shape_fix(shape: tuple[int, ...]) -> str:
-    if len(shape) == 4 and shape[3] in (1, 3):
-        return "Put channels second: images.permute(0, 3, 1, 2)."
-    if len(shape) == 4 and shape[1] == 4:
-        return "Drop the alpha channel: images[:, :3]."
-    if len(shape) == 3:
-        return "Add the missing axis: images[None] for one image, images[:, None] for gray images."
-    return "Pass gray (c = 1) or RGB (c = 3) images with channels second."
 
 
 def _check_range(images: Tensor) -> None:
@@ -184,10 +175,4 @@ def _check_range(images: Tensor) -> None:
             )
         low, high = min(low, chunk_low), max(high, chunk_high)
     if low < -ROUNDING or high > 1 + ROUNDING:
-        if low > -0.25 and high < 1.25:
-            fix = "Clamp what a transform overshot (images.clamp(0, 1)), or undo a normalization."
-        elif low < -ROUNDING:
-            fix = "Undo their normalization (images * std + mean): a backbone normalizes by itself."
-        else:
-            fix = "Divide by 255." if high <= 255 else "Divide by the highest value of their format."
-        raise DataError("float images in [0, 1]", got=f"values from {low:.4g} to {high:.4g}", fix=fix)
+        raise DataError("float images in [0, 1]", got=f"values from {low:.4g} to {high:.4g}", fix=range_fix(low, high))

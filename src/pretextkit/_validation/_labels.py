@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pretextkit._validation._advice import classes_fix, integers_fix
 from pretextkit._validation._arrays import tensor_from_array
 from pretextkit.errors import DataError, ShapeError
 
@@ -47,7 +48,7 @@ def check_labels(labels: Any, count: int | None = None) -> Tensor:
         raise DataError(
             "labels from 0 up, or -1 for unlabeled images",
             got=int(tensor.min()),
-            fix="Mark unlabeled images with -1.",
+            fix="Mark unlabeled images with -1: labels.clamp(min=-1).",
         )
     return tensor
 
@@ -77,14 +78,10 @@ def check_classes(labels: Tensor) -> int:
     if classes[-1] != count - 1:
         missing = [label for label in range(min(classes[-1], 1000)) if label not in set(classes)]
         listed = ", ".join(map(str, missing[:5])) + (", …" if len(missing) > 5 else "")
-        some = bool((labels < 0).any())
-        remap = "torch.unique(labels, return_inverse=True)[1]"
-        if some:
-            remap = "labels[labels >= 0] = torch.unique(labels[labels >= 0], return_inverse=True)[1]"
         raise DataError(
             f"labels 0 to {count - 1} for {count} classes",
             got=f"labels up to {classes[-1]} without {listed}",
-            fix=f"Remap them with {remap}.",
+            fix=classes_fix(labels),
         )
     return count
 
@@ -141,5 +138,5 @@ def _integers(labels: Any) -> Tensor:
     if tensor.is_floating_point() and tensor.ndim == 2 and bool(((tensor == 0) | (tensor == 1)).all()):
         return tensor.long()  # perhaps one-hot
     if (tensor.is_floating_point() or tensor.is_complex()) and not empty:
-        raise DataError("integer labels", got=str(tensor.dtype), fix="Convert with labels.long() if they are classes.")
+        raise DataError("integer labels", got=str(tensor.dtype), fix=integers_fix(tensor, "labels"))
     return tensor.long()

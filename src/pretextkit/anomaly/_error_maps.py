@@ -119,7 +119,7 @@ def resolve_error(error: ErrorMaps) -> Callable[[Tensor, Tensor], Tensor]:
             raise ShapeError(
                 f"error maps b h w of shape {expected}",
                 got=f"shape {tuple(maps.shape)}",
-                fix="Average over channels: (images - reconstructions).abs().mean(1).",
+                fix="Average over channels: maps.mean(1)." if maps.ndim == 4 else "Return one error for each pixel.",
             )
         return maps
 

@@ -10,7 +10,7 @@ from statistics import mean, stdev
 from typing import Any, Literal
 
 from pretextkit._atomic import write_json
-from pretextkit.errors import DataError
+from pretextkit.errors import DataError, reason
 from pretextkit.evaluation._linear_probe import LayerScore
 
 __all__ = ["Comparison", "ComparisonRun"]
@@ -145,7 +145,7 @@ class Comparison:
         except (KeyError, TypeError, AttributeError) as error:
             raise DataError(
                 "the data of Comparison.to_dict",
-                got=f"{type(error).__name__}: {error}",
+                got=reason(error),
                 fix="Read the comparison.json that compare(save=...) wrote.",
             ) from error
 

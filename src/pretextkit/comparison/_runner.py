@@ -18,7 +18,7 @@ from pretextkit.comparison._resources import peak_memory, reset_peak_memory
 from pretextkit.comparison._result import ComparisonRun
 from pretextkit.comparison._setup import ExperimentSetup
 from pretextkit.contracts import Backbone
-from pretextkit.errors import CheckpointError
+from pretextkit.errors import CheckpointError, reason
 from pretextkit.evaluation._finetune import FinetuneOptions, freeze_and_finetune
 from pretextkit.evaluation._knn import knn_probe
 from pretextkit.evaluation._linear_probe import ProbeResult, linear_probe
@@ -69,7 +69,7 @@ class RunFiles:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(
                 f"a finished run in {path}",
-                got=f"{type(error).__name__}: {error}",
+                got=reason(error),
                 fix="Remove the file to repeat the run.",
             ) from error
         if found := differences(saved, identity):

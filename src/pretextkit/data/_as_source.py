@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from pretextkit._validation import check_int, tensor_from_array
+from pretextkit._validation._advice import images_fix, path_fix
 from pretextkit.data._brightness import warn_of_dark_images
 from pretextkit.data._image_conversion import Fit, channels_second, check_fit
 from pretextkit.data._listed import ListedImages, WithLabels, is_list_of_images, named_labels
@@ -135,7 +136,7 @@ def _source(images: Any, workers: int, fit: Fit | None) -> ImageSource:
     listed = isinstance(images, tuple | list | dict | str)
     if isinstance(images, Dataset) or (hasattr(images, "__getitem__") and not listed):
         return DatasetImages(cast("Dataset[Any]", images), workers)
-    raise DataError(f"images as {KINDS}", got=type(images).__name__, fix="Stack single images with torch.stack.")
+    raise DataError(f"images as {KINDS}", got=type(images).__name__, fix=images_fix(images))
 
 
 def _path_source(path: Path, workers: int, fit: Fit | None) -> ImageSource:
@@ -162,5 +163,5 @@ def _path_source(path: Path, workers: int, fit: Fit | None) -> ImageSource:
     raise DataError(
         "the path of a folder of images, of an image file or of an .npz file",
         got=f"{str(path)!r}",
-        fix="Check the path." if not path.exists() else "Put image files in a folder and pass the folder.",
+        fix=path_fix(path),
     )

@@ -190,7 +190,7 @@ def _check_sizes(shapes: Sequence[torch.Size], expected: str) -> None:
         raise ShapeError(
             expected,
             got=" and ".join(map(str, sizes[:3])),
-            fix="Resize the images in the dataset, or read the folder with FolderImages(root, size=...).",
+            fix=sizes_fix(sizes) if len(sizes[0]) == 3 else sizes_fix([(3, *size) for size in sizes]),
         )
 
 

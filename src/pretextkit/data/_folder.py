@@ -25,7 +25,7 @@ from pretextkit.data._image_conversion import (
     pil_tensor,
     resize,
 )
-from pretextkit.errors import DataError, DataWarning, OptionError, ShapeError
+from pretextkit.errors import DataError, DataWarning, OptionError, ShapeError, reason
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
@@ -51,7 +51,10 @@ DIVIDE = (
     "If their highest value is {top}, let a Dataset of your own return floats: "
     "torch.from_numpy(numpy.array(PIL.Image.open(path)) / {top}).float()[None]."
 )
-OR_SKIP = 'Repair or remove it, or leave such files out with on_error="skip".'
+OR_SKIP = (
+    'Repair or remove it, or leave such files out with on_error="skip". '
+    'To functions without this option, pass pretextkit.data.FolderImages(root, on_error="skip").'
+)
 
 
 class FolderImages(Dataset[tuple[Tensor, int]]):
@@ -294,11 +297,11 @@ def opened(path: Path, max_pixels: int, *, fix: str = OR_SKIP) -> Iterator[PilIm
     except Exception as error:  # decoders raise almost any type of error for a damaged file
         if isinstance(error, DataError) and error.got is not ...:  # the image is intact, but of another kind
             raise DataError(f"{error.expected} at {path}", got=error.got, fix=error.fix) from None
-        reason = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
+        got = reason(error)
         if isinstance(error, UnidentifiedImageError):
-            reason = "an empty file" if path.stat().st_size == 0 else "no kind of image that Pillow knows"
+            got = "an empty file" if path.stat().st_size == 0 else "no kind of image that Pillow knows"
         raise DataError(
             f"an image file that can be decoded at {path}",
-            got=reason,
+            got=got,
             fix=fix,
         ) from error

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from pretextkit._validation import tensor_from_array
+from pretextkit._validation._advice import item_fix
 from pretextkit.errors import DataError, OptionError, ShapeError
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def image_tensor(image: Any) -> Tensor:
         raise ShapeError(
             "an image c h w (tensor), h w c or h w (array) with 1 or 3 channels",
             got=f"shape {tuple(image.shape)}",
-            fix="Convert the items in the dataset.",
+            fix=item_fix(image),
         )
     return tensor
 

@@ -128,7 +128,11 @@ def load(
         ImageData(sample: 8000 train and 2000 test images of 1x28x28, 10 classes)
     """
     if size is not None:
-        size = check_int("size", size, fix="Leave size out to keep the images as they are.")
+        size = check_int(
+            "size",
+            size,
+            fix="Leave size out for the size of the images, or the median of a folder.",
+        )
     check_on_error(on_error)
     check_fit(fit)
     name = str(source)

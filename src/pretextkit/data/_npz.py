@@ -15,7 +15,7 @@ from pretextkit._validation import check_images, check_labels, tensor_from_array
 from pretextkit.batches import Labeled
 from pretextkit.data._class_names import number_texts, texts_of
 from pretextkit.data._image_conversion import channels_second
-from pretextkit.errors import DataError, ShapeError
+from pretextkit.errors import DataError, ShapeError, reason
 
 __all__ = ["NpzSplits", "as_uint8", "read_arrays", "read_npz"]
 
@@ -79,8 +79,8 @@ def read_arrays(path: Path, keys: Iterable[str]) -> tuple[dict[str, Any], str]:
     except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
             f"an .npz file of plain arrays at {path}",
-            got=f"{type(error).__name__}: {error}",
-            fix="Write the file again.",
+            got=reason(error),
+            fix="Write it with numpy.savez, from arrays of numbers.",
         ) from error
     return arrays, found
 

@@ -88,7 +88,11 @@ def load_segmentation(path: str | Path, *, size: int | None = None, fit: Fit = "
         SegmentationData(streets: 5 train, 0 validation and 5 test images of 3x6x8, 2 classes, 255 ignored)
     """
     if size is not None:
-        size = check_int("size", size, fix="Leave size out to keep the images as they are.")
+        size = check_int(
+            "size",
+            size,
+            fix="Leave size out for the size of the images, or the median of a folder.",
+        )
     check_fit(fit)
     path = Path(path)
     if path.is_dir():
@@ -115,7 +119,9 @@ def as_segmented(data: Any, what: str) -> Segmented:
 
     if not (isinstance(data, tuple | list) and len(data) == 2):
         raise DataError(
-            f"a pair (images, masks) for {what}", got=type(data).__name__, fix="Read one with load_segmentation."
+            f"a pair (images, masks) for {what}",
+            got=type(data).__name__,
+            fix="Pass a pair of tensors, or one part, such as load_segmentation(path).train.",
         )
     images, masks = (tensor_from_array(part) if isinstance(part, numpy.ndarray) else part for part in data)
     if isinstance(data[0], numpy.ndarray):

@@ -14,7 +14,7 @@ from pretextkit.batches import Labeled
 from pretextkit.data._folder import DEFAULT_LIMIT
 from pretextkit.data._image_conversion import Fit, channels_second, pil_tensor, resize
 from pretextkit.data._npz import as_uint8
-from pretextkit.errors import DataError
+from pretextkit.errors import DataError, reason
 
 __all__ = ["CATALOG", "DatasetSpec", "read_dataset", "torchvision_class"]
 
@@ -176,7 +176,7 @@ def _item(name: str, part: Any, index: int) -> tuple[Tensor, Any]:
     except Exception as error:  # decoders raise almost any type of error for a damaged file
         raise DataError(
             f"image {index} of {name} to be decodable",
-            got=f"{type(error).__name__}: {error}",
+            got=reason(error),
             fix="Repair the file, or delete it and download the dataset again.",
         ) from error
 

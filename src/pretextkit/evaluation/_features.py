@@ -210,7 +210,7 @@ def _batches(images: ImagesLike, batch_size: int) -> tuple[int, Iterator[tuple[T
         values = torch.as_tensor(data)
         if values.is_complex():
             raise DataError(
-                "real features n d", got=str(values.dtype), fix="Convert with torch.view_as_real(...).flatten(1)."
+                "real features n d", got=str(values.dtype), fix="Convert with torch.view_as_real(features).flatten(1)."
             )
         targets = None if labels is None else check_labels(labels, len(values))
         orders = torch.split(torch.arange(len(values)), batch_size)

@@ -91,11 +91,19 @@ def check_scores(scores: HasScores | Tensor) -> Tensor:
     """
     values = scores if isinstance(scores, Tensor) else scores.scores
     if values.ndim != 1:
-        raise ShapeError("scores n", got=f"shape {tuple(values.shape)}", fix="Pass one score for each image.")
+        raise ShapeError(
+            "scores n",
+            got=f"shape {tuple(values.shape)}",
+            fix="Take one score of each image: scores.flatten(1).amax(1)."
+            if values.ndim > 1
+            else "Pass one score for each image.",
+        )
     if values.is_complex():
         raise DataError("real scores", got=str(values.dtype), fix="Take their absolute value: scores.abs().")
     if len(values) == 0 or not values.isfinite().all():
         raise DataError(
-            "finite scores, at least one", got="NaN or inf" if len(values) else "none", fix="Check the images."
+            "finite scores, at least one",
+            got="NaN or inf" if len(values) else "none",
+            fix="Check the images.",
         )
     return (values.to(torch.uint8) if values.dtype == torch.bool else values).detach().cpu()

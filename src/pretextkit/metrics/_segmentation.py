@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pretextkit._validation import check_int
+from pretextkit._validation._advice import class_masks_fix, predictions_fix
 from pretextkit.errors import DataError, ShapeError
 
 __all__ = ["SegmentationMetrics", "segmentation_metrics"]
@@ -62,7 +63,7 @@ def segmentation_metrics(
         raise ShapeError(
             "predictions and targets n h w of equal shape",
             got=f"{tuple(predictions.shape)} and {tuple(targets.shape)}",
-            fix="Upsample the logits to the masks before argmax.",
+            fix=predictions_fix(predictions, targets),
         )
     _check_classes(predictions, classes, "predictions")
     _check_classes(targets[targets != ignore_index], classes, f"targets that are not {ignore_index}")
@@ -84,7 +85,7 @@ def segmentation_metrics(
 
 def _check_classes(masks: Tensor, classes: int, what: str) -> None:
     if masks.is_floating_point() or masks.is_complex():
-        raise DataError(f"integers as {what}", got=str(masks.dtype), fix="Take argmax(1), or convert with .long().")
+        raise DataError(f"integers as {what}", got=str(masks.dtype), fix=class_masks_fix(masks))
     if masks.numel() and not 0 <= int(masks.min()) <= int(masks.max()) < classes:
         raise DataError(
             f"{what} from 0 to {classes - 1}",

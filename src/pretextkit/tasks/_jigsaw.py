@@ -113,8 +113,8 @@ def distant_permutations(count: int, length: int = TILES) -> Tensor:
         >>> distant_permutations(3, length=3).sum(0)
         tensor([3, 3, 3])
     """
-    fix = "The default is 64."
     length = check_int("length", length, at_least=2, of=distant_permutations)
+    fix = f"For example {min(64, math.factorial(length))}."
     count = check_int("orders", count, at_least=None, fix=fix)
     if not 2 <= count <= math.factorial(length):
         raise OptionError(f"orders to be an integer from 2 to {math.factorial(length)}", got=count, fix=fix)

@@ -15,7 +15,7 @@ import torch
 from pretextkit._atomic import atomic_write
 from pretextkit._fingerprint import differences
 from pretextkit.distributed._strategy import Strategy
-from pretextkit.errors import CheckpointError
+from pretextkit.errors import CheckpointError, reason
 from pretextkit.training._history import Recorder
 from pretextkit.training._monitors import diverged
 from pretextkit.training._step import TrainStep
@@ -177,7 +177,7 @@ class RunCheckpoints:
         if last:
             raise CheckpointError(
                 f"a writable folder {self.folder}",
-                got=str(error),
+                got=reason(error),
                 fix="Free some space and repeat the call: it resumes from the previous checkpoint, if there is one. "
                 f"The weights of this process, after step {done}, are still in its memory.",
             ) from error

@@ -105,14 +105,17 @@ def _batch_size(settings: Settings, source: ImageSource, processes: int) -> int:
     if batch_size is None:
         batch_size = min(source.preferred_batch_size or 256, count)
         batch_size -= batch_size % parts if batch_size >= parts else 0
-    fix = f"Use batch_size={min(256, count)}."
+    most = min(256, count)
+    fix = f"Use batch_size={most - most % parts if most >= parts else most}."
     if not 1 <= check_int("batch_size", batch_size, at_least=None, fix=fix) <= count:
         raise OptionError(f"batch_size to be between 1 and {count}, the number of images", got=batch_size, fix=fix)
     if batch_size % parts:
         raise OptionError(
             f"a batch_size divisible by processes x accumulate = {processes} x {settings.accumulate} = {parts}",
             got=batch_size,
-            fix=f"Use batch_size={max(1, batch_size // parts) * parts}: it counts the images of all processes.",
+            fix=f"Use batch_size={max(1, batch_size // parts) * parts}: it counts the images of all processes."
+            if parts <= count
+            else "Use fewer processes, a smaller accumulate, or more images.",
         )
     return batch_size
 

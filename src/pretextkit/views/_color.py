@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 
 from pretextkit._color import luma
 from pretextkit._validation import check_float, check_float_images, check_view_images
+from pretextkit._validation._advice import channels_fix
 from pretextkit.errors import ShapeError
 from pretextkit.views._random import bernoulli, select, uniform
 
@@ -107,7 +108,7 @@ def to_grayscale(images: Tensor) -> Tensor:
     if images.shape[1] == 1:
         return images
     if images.shape[1] != 3:
-        raise ShapeError("images of 1 or 3 channels", got=images.shape[1], fix="Drop alpha: images[:, :3].")
+        raise ShapeError("images of 1 or 3 channels", got=images.shape[1], fix=channels_fix(images.shape[1]))
     check_float_images(images)
     return luma(images)
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pretextkit._validation import check_float_images
+from pretextkit._validation._advice import channels_fix
 from pretextkit.errors import ShapeError
 
 __all__ = ["lab_to_rgb", "rgb_to_lab", "same_lightness"]
@@ -95,7 +96,11 @@ def _check_colors(images: Tensor, what: str) -> None:
     check_float_images(images)
     if images.shape[1] != 3:
         raise ShapeError(
-            what, got=f"shape {tuple(images.shape)}", fix="Expand gray images: images.expand(-1, 3, -1, -1)."
+            what,
+            got=f"shape {tuple(images.shape)}",
+            fix="Expand gray images: images.expand(-1, 3, -1, -1)."
+            if images.shape[1] == 1
+            else channels_fix(images.shape[1]),
         )
 
 

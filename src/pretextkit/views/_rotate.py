@@ -61,11 +61,10 @@ def all_rotations(images: Tensor) -> Tensor:
 
 
 def _check_square(images: Tensor) -> None:
-    if images.ndim == 4:
-        check_view_images(images)
-    if images.ndim != 4 or images.shape[2] != images.shape[3]:
+    check_view_images(images)
+    if images.shape[2] != images.shape[3]:
         raise ShapeError(
             "square images b c h h",
             got=f"shape {tuple(images.shape)}",
-            fix="Crop the images to squares: torchvision.transforms.functional.center_crop(images, min(h, w)).",
+            fix="Crop them to squares: torchvision.transforms.functional.center_crop(images, min(images.shape[2:])).",
         )

@@ -1,0 +1,410 @@
+"""Advice for refused images, labels and masks: code that is right for the refused value.
+
+The text of an error names the variable by the role of the argument (``images``, ``labels``, ``masks``). Tests take the
+code from the message, evaluate it on the refused value, and compare the result with the right one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    import numpy
+
+__all__ = [
+    "array_fix",
+    "channels_fix",
+    "class_masks_fix",
+    "classes_fix",
+    "dtype_fix",
+    "floats_fix",
+    "images_fix",
+    "integers_fix",
+    "item_fix",
+    "labels_fix",
+    "masks_fix",
+    "path_fix",
+    "predictions_fix",
+    "range_fix",
+    "rows_fix",
+    "shape_fix",
+    "sizes_fix",
+]
+
+WHITES = (255, 1023, 4095, 16383, 65535)
+"""Values of white in images of 8, 10, 12, 14 and 16 bits."""
+
+DARK = 128
+"""Images whose highest value is below this may be no bytes: digits of 17 levels, masks, or a 7-bit format."""
+
+
+def dtype_fix(images: Tensor) -> str:
+    """Advise how to convert images of another dtype to uint8, or to floats in [0, 1].
+
+    Example:
+        >>> dtype_fix(torch.tensor([0, 255]))
+        'Convert with images.to(torch.uint8).'
+        >>> dtype_fix(torch.tensor([0, 3000], dtype=torch.int16))
+        'Divide by the highest value of the format: images.float() / 4095.'
+    """
+    if images.dtype == torch.bool:
+        return "Convert with images.float()."
+    if images.is_complex():
+        return "Pass real images: magnitudes or parts, scaled to [0, 1]."
+    if images.is_floating_point():  # float8
+        return "Convert with images.float()."
+    if images.numel() == 0 or images.is_meta:
+        return "Convert to uint8 (0 to 255), or to floats in [0, 1]."
+    # torch has no minimum of uint16 to uint64.
+    low, high = (int(value) for value in torch.aminmax(images.detach().long()))
+    if low < 0:
+        return (
+            "Scale them to [0, 1], with the same numbers for train and test: "
+            f"(images.float() - {low}) / {high - low}.".replace("- -", "+ ")
+        )
+    if high < DARK:
+        return (
+            f"If white is 255, convert with images.to(torch.uint8). Otherwise divide by the value of white: "
+            f"images.float() / {max(high, 1)}."
+        )
+    if high <= 255:
+        return "Convert with images.to(torch.uint8)."
+    return f"Divide by the highest value of the format: images.float() / {_white(high)}."
+
+
+def range_fix(low: float, high: float) -> str:
+    """Advise how to bring float images with values from ``low`` to ``high`` into [0, 1].
+
+    Example:
+        >>> range_fix(0, 255)
+        'Divide by 255: images / 255.'
+    """
+    if low > -0.25 and high < 1.25:
+        return "Clamp what a transform overshot (images.clamp(0, 1)), or undo a normalization."
+    if low < -10 or (low < -0.25 and high > 10):  # beyond standardized images
+        return "Scale them to [0, 1], with the same lowest and highest value for train and test."
+    if low < -0.25:
+        return "Undo their normalization (images * std + mean): a backbone normalizes by itself."
+    if high < DARK:
+        return (
+            "Divide by the value of white: images / 255 if they were bytes, "
+            f"images / {high:g} if {high:g} is the highest value of the format."
+        )
+    white = _white(high)
+    if white == 255:
+        return "Divide by 255: images / 255."
+    return f"Divide by the highest value of the format: images / {white}."
+
+
+def shape_fix(shape: tuple[int, ...]) -> str:
+    """Advise how to bring images of another shape to ``b c h w`` with 1 or 3 channels.
+
+    Example:
+        >>> shape_fix((2, 8, 9, 3))
+        'Put channels second: images.permute(0, 3, 1, 2).'
+    """
+    if len(shape) == 4:
+        return _channel_fix(shape)
+    if len(shape) == 5 and shape[1] in (1, 3):
+        return "Pass the slices of a volume b c d h w as images: images.movedim(2, 1).flatten(0, 1)."
+    if len(shape) == 5:
+        return "Pass the frames of a video b t c h w as images: images.flatten(0, 1)."
+    if len(shape) == 3 and shape[2] in (1, 3) and shape[0] not in (1, 3):
+        return "Put channels second: images.permute(2, 0, 1)[None] for one image h w c."
+    if len(shape) == 3 and shape[0] in (1, 3):
+        return "Add the missing axis: images[None] for one image c h w, images[:, None] for gray images n h w."
+    if len(shape) == 3:
+        return "Add the missing axis: images[:, None] for gray images n h w."
+    if len(shape) == 2:
+        fix = "Add the missing axes: images[None, None] for one gray image h w"
+        side = math.isqrt(shape[1])
+        flattened = f", images.reshape(-1, 1, {side}, {side}) for flattened gray images"
+        return f"{fix}{flattened if side > 1 and side * side == shape[1] else ''}."
+    return "Pass gray (c = 1) or RGB (c = 3) images with channels second."
+
+
+def channels_fix(channels: int) -> str:
+    """Advise how to bring images ``b c h w`` of another number of channels to 1 or 3.
+
+    Example:
+        >>> channels_fix(2)
+        'Select one of the two channels, for example images[:, :1].'
+    """
+    if channels == 2:
+        return "Select one of the two channels, for example images[:, :1]."
+    if channels == 4:
+        return (
+            "If they are RGBA, drop the alpha channel: images[:, :3]. If they are bands, select three, for example "
+            "images[:, [2, 1, 0]]."
+        )
+    return "Select one band, for example images[:, :1], or three, for example images[:, [0, 1, 2]]."
+
+
+def _channel_fix(shape: tuple[int, ...]) -> str:
+    if shape[3] in (1, 3):
+        return "Put channels second: images.permute(0, 3, 1, 2)."
+    if shape[3] == 4 and shape[1] > 4:
+        return "If they are RGBA, drop the alpha channel and put channels second: images[..., :3].permute(0, 3, 1, 2)."
+    return channels_fix(shape[1])
+
+
+def images_fix(images: Any) -> str:
+    """Advise what to pass instead of a value that is no set of images.
+
+    Example:
+        >>> images_fix([torch.zeros(3, 8, 8), torch.zeros(3, 8, 8)])
+        'Stack single images: torch.stack(images).'
+    """
+    import numpy
+
+    if isinstance(images, Mapping):
+        return "Pass the images of the mapping themselves, or a pair (images, labels)."
+    if isinstance(images, numpy.ndarray):
+        return "Convert with torch.as_tensor(images)."
+    if isinstance(images, tuple | list) and len(images):
+        for kind, stack in ((Tensor, "torch.stack(images)"), (numpy.ndarray, "numpy.stack(images)")):
+            if all(isinstance(image, kind) for image in images):
+                one_size = len({tuple(image.shape) for image in images}) == 1
+                many = getattr(images[0], "ndim", 0) == 4
+                join = stack.replace("stack", "cat" if kind is Tensor else "concatenate") if many else stack
+                what = "batches" if many else "single images"
+                return f"Stack {what}: {join}." if one_size else f"Resize the images to one size, then: {join}."
+        if all(isinstance(path, str | Path) for path in images):
+            return "Pass the folder of these files, or a Dataset that opens them."
+    if callable(getattr(images, "__iter__", None)) and not hasattr(images, "__len__"):
+        return "Wrap it in an IterableDataset, and pass pretextkit.data.StreamImages(dataset, length=...)."
+    return "Pass a tensor of images n c h w, or a Dataset that returns single images."
+
+
+def item_fix(image: Any) -> str:
+    """Advise how a dataset should convert a tensor or array of another shape.
+
+    Example:
+        >>> item_fix(torch.zeros(8, 9, 3))
+        'Put channels first in the dataset: image.permute(2, 0, 1).'
+    """
+    is_tensor, shape = isinstance(image, Tensor), tuple(image.shape)
+    channel = 0 if is_tensor else -1
+    if len(shape) == 4 and shape[0] == 1:
+        return "Return single images from the dataset: image[0]."
+    if len(shape) == 2 and is_tensor:
+        return "Add the channel in the dataset: image[None]."
+    if len(shape) == 3 and is_tensor and shape[2] in (1, 3):
+        return "Put channels first in the dataset: image.permute(2, 0, 1)."
+    if len(shape) == 3 and not is_tensor and shape[0] in (1, 3):
+        return "Put channels last in the dataset: image.transpose(1, 2, 0)."
+    if len(shape) == 3 and shape[channel] == 4:
+        code = "image[:3]" if is_tensor else "image[..., :3]"
+        return f"If it is RGBA, drop the alpha channel in the dataset: {code}. Otherwise select three bands."
+    if len(shape) == 3 and shape[channel] == 2:
+        return f"Select one channel in the dataset, for example {'image[:1]' if is_tensor else 'image[..., :1]'}."
+    return "Return one gray or RGB image for each item of the dataset."
+
+
+def sizes_fix(shapes: Iterable[tuple[int, ...]]) -> str:
+    """Advise how to bring images ``c h w`` of several shapes to one.
+
+    Example:
+        >>> sizes_fix([(1, 8, 8), (3, 8, 8)])
+        'Give all images three channels in the dataset: image.expand(3, -1, -1).'
+    """
+    if len({shape[1:] for shape in shapes}) == 1:
+        return "Give all images three channels in the dataset: image.expand(3, -1, -1)."
+    return "Resize the images in the dataset, or read a folder with pretextkit.data.FolderImages(root, size=...)."
+
+
+def array_fix(array: numpy.ndarray[Any, Any]) -> str:
+    """Advise how to convert an array whose dtype torch does not have.
+
+    Example:
+        >>> import numpy
+        >>> array_fix(numpy.zeros(2, numpy.longdouble))
+        'Convert with array.astype("float32").'
+    """
+    if array.dtype.kind == "f":
+        return 'Convert with array.astype("float32").'
+    if array.dtype.kind == "O" and array.size and all(hasattr(each, "shape") for each in array.flat):
+        if len({each.shape for each in array.flat}) == 1:
+            return "Stack its images: numpy.stack(list(array))."
+        return "Resize its images to one size, then stack them: numpy.stack(list(array))."
+    if array.dtype.kind == "O":
+        return "Pass an array whose dtype is a number."
+    return "Pass numbers."
+
+
+def path_fix(path: Path) -> str:
+    """Advise what to pass instead of a path that is neither a folder nor an ``.npz`` file.
+
+    Example:
+        >>> path_fix(Path("nowhere/photos"))
+        'Check the path.'
+    """
+    if not path.exists():
+        return "Check the path."
+    if path.suffix == ".npy":
+        return "Pass its array: numpy.load(path)."
+    if path.suffix in (".pt", ".pth"):
+        return "Pass its tensor: torch.load(path)."
+    return "Put image files in a folder and pass the folder."
+
+
+def labels_fix(labels: Tensor) -> str:
+    """Advise how to convert integer labels that are no vector.
+
+    Example:
+        >>> labels_fix(torch.eye(3).long())
+        'If they are one-hot, use labels.argmax(1).'
+    """
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        return "Use labels[:, 0]."
+    if labels.ndim == 2 and labels.numel() and bool(((labels == 0) | (labels == 1)).all() & (labels.sum(1) == 1).all()):
+        return "If they are one-hot, use labels.argmax(1)."
+    if labels.ndim == 2:
+        return "An image has one label here: choose one class for each image, or one column, for example labels[:, 0]."
+    return "Pass one class for each image; masks belong to segmentation_probe."
+
+
+def integers_fix(values: Tensor, what: str) -> str:
+    """Advise how to convert values that should be integers.
+
+    Example:
+        >>> integers_fix(torch.tensor([1.0, 2.0]), "labels")
+        'Convert with labels.long().'
+        >>> integers_fix(torch.tensor([0.5]), "labels")
+        'Pass integers: these labels have fractions.'
+    """
+    if values.is_complex():
+        return f"Pass real {what}."
+    if values.dtype == torch.bool or (bool(values.isfinite().all()) and bool((values == values.round()).all())):
+        return f"Convert with {what}.long()."
+    if bool(values.isfinite().all()):
+        return f"Pass integers: these {what} have fractions."
+    return f"Replace NaN and infinity, then convert with {what}.long()."
+
+
+def classes_fix(labels: Tensor) -> str:
+    """Advise how to renumber labels that skip a class, alike for train and test.
+
+    Example:
+        >>> classes_fix(torch.tensor([1, 2, 3]))
+        'If the classes are numbered from 1, subtract 1 for train and test: torch.where(labels > 0, labels - 1, -1).'
+    """
+    found = torch.unique(labels[labels >= 0])
+    if int(found[0]) == 1 and int(found[-1]) == len(found):
+        # Probes pass labeled rows only, so other rows may hold -1, which stays -1.
+        return (
+            "If the classes are numbered from 1, subtract 1 for train and test: "
+            "torch.where(labels > 0, labels - 1, -1)."
+        )
+    return (
+        "Renumber train and test with one table: classes = torch.cat([train_labels, test_labels]).unique(); "
+        "labels = torch.where(labels < 0, -1, torch.searchsorted(classes[classes >= 0], labels))."
+    )
+
+
+def floats_fix(values: Tensor, what: str) -> str:
+    """Advise how to convert values that should be real floats.
+
+    Example:
+        >>> floats_fix(torch.tensor([1]), "features")
+        'Convert with features.float().'
+    """
+    if values.is_complex():
+        return "Pass real numbers, for example both parts: torch.view_as_real(values).flatten(1)."
+    name = what if what.isidentifier() else "values"
+    return f"Convert with {name}.float()."
+
+
+def rows_fix(shape: tuple[int, ...], what: str) -> str:
+    """Advise how to bring features of another shape to ``n d``.
+
+    Example:
+        >>> rows_fix((8, 16, 4, 4), "features")
+        'Average the maps: features.mean((2, 3)).'
+    """
+    if 0 in shape:
+        return "Pass at least one row and one column."
+    if len(shape) == 4:
+        return f"Average the maps: {what}.mean((2, 3))."
+    if len(shape) == 3:
+        return f"Average the tokens b t d: {what}.mean(1)."
+    if len(shape) == 1:
+        return f"Add the missing axis: {what}[:, None] for one number for each image, {what}[None] for one image."
+    return f"Pass {what} n d."
+
+
+def masks_fix(masks: Any, images: Tensor) -> str:
+    """Advise how to convert masks that do not give each pixel of ``images`` an integer class.
+
+    Example:
+        >>> masks_fix(torch.zeros(2, 1, 8, 8), torch.zeros(2, 3, 8, 8))
+        'Remove the channel axis: masks[:, 0].'
+    """
+    import numpy
+
+    if isinstance(masks, numpy.ndarray):
+        return "Convert with torch.as_tensor(masks)."
+    if not isinstance(masks, Tensor) or masks.is_complex():
+        return "Pass a tensor of integers n h w."
+    wanted, size = (len(images), *images.shape[2:]), tuple(images.shape[2:])
+    if masks.ndim == 4 and (len(masks), *masks.shape[2:]) == wanted:
+        single = masks.shape[1] == 1
+        return "Remove the channel axis: masks[:, 0]." if single else "If they are one-hot, use masks.argmax(1)."
+    if masks.is_floating_point():
+        return _float_masks_fix(masks)
+    if masks.ndim == 3 and len(masks) == len(images):
+        size_code = f"({size[0]}, {size[1]})"
+        return (
+            "Resize the masks to their images without mixing classes: torch.nn.functional.interpolate("
+            f"masks[:, None].float(), {size_code}).long()[:, 0]."
+        )
+    if masks.ndim == 2 and len(images) == 1:
+        return "Add the axis of the images: masks[None]."
+    return "Give every pixel of every image one class."
+
+
+def predictions_fix(predictions: Tensor, targets: Tensor) -> str:
+    """Advise how to bring predictions and targets of a segmentation to ``n h w`` of equal shape.
+
+    Example:
+        >>> predictions_fix(torch.zeros(2, 5, 8, 8), torch.zeros(2, 8, 8))
+        'Choose the class with the highest logit: predictions.argmax(1).'
+    """
+    if targets.ndim == 4 and targets.shape[1] == 1:
+        return "Remove the channel axis: targets[:, 0]."
+    if predictions.ndim == 4 and (len(predictions), *predictions.shape[2:]) == tuple(targets.shape):
+        if predictions.shape[1] > 1:
+            return "Choose the class with the highest logit: predictions.argmax(1)."
+        return "Remove the channel axis: predictions[:, 0], after a threshold if they are probabilities."
+    return "Upsample the logits to the masks before argmax."
+
+
+def class_masks_fix(masks: Tensor) -> str:
+    """Advise how to convert float masks ``n h w`` to classes.
+
+    Example:
+        >>> class_masks_fix(torch.tensor([[[0.0, 2.0]]]))
+        'Convert with masks.long().'
+    """
+    return "Pass integers." if masks.is_complex() else _float_masks_fix(masks)
+
+
+def _float_masks_fix(masks: Tensor) -> str:
+    values = masks[masks.isfinite()].float()
+    if len(values) == masks.numel() and bool((values == values.round()).all()):
+        scaled = "" if float(values.max()) != 1 else " If 1 stands for 255, use (masks * 255).round().long()."
+        return f"Convert with masks.long().{scaled}"
+    bytes_ = values * 255
+    if float(values.min()) >= 0 and float(values.max()) <= 1 and bool((bytes_ - bytes_.round()).abs().max() < 1e-3):
+        return "Undo the division by 255: (masks * 255).round().long()."
+    return "Pass classes as integers: these masks have fractions."
+
+
+def _white(high: float) -> int:
+    return next((white for white in WHITES if high <= white), int(high))

@@ -1,0 +1,414 @@
+"""Every piece of code in an error is run on the input that raised it, and gives the right answer.
+
+The code is taken from the message. An expression replaces the argument that it names (``images.float()`` replaces
+``images``), and an assignment (``batch_size=8``) sets the argument. Then the call is repeated, up to three times,
+because one mistake may hide another.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+
+import pretextkit as pk
+from pretextkit import functional, metrics, views
+from pretextkit.errors import PretextkitError
+from pretextkit.models import LinearHead, SmallCNN
+from pretextkit.views._lab import rgb_to_lab
+
+SOURCE = Path(pk.__file__).parent
+MODULES = {"torch": torch, "numpy": numpy, "torchvision": torchvision, "pretextkit": pk}
+BUILTINS = {"min": min, "max": max, "len": len, "list": list}
+CODE = re.compile(r"[\w\])]\(|\w\[|\w=[\w({\[]|\blabels - 1|images / 255")
+"""Signs of code in a text; a fix with one of them needs a case or an exemption."""
+
+
+def snippets(text: str, known: set[str]) -> list[ast.Module]:
+    """Find the code in a text: longest parts that parse, do something, and use known names only."""
+    return [tree for sentence in re.split(r"[.;] (?=[A-Z])", text) for tree in _snippets(sentence, known)]
+
+
+def _snippets(text: str, known: set[str]) -> list[ast.Module]:
+    found = []
+    starts = [match.start() for match in re.finditer(r"(?<![\w.])[\w(\[{]", text)]
+    while starts:
+        start = starts.pop(0)
+        for end in sorted({match.end() for match in re.finditer(r"[\w)\]}\"']", text[start:])}, reverse=True):
+            tree = _code(text[start : start + end], known)
+            if tree is not None:
+                found.append(tree)
+                starts = [each for each in starts if each >= start + end]
+                break
+    return found
+
+
+def _code(text: str, known: set[str]) -> ast.Module | None:
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:
+        return None
+    names = set(known)
+    for statement in tree.body:
+        if isinstance(statement, ast.Assign):
+            (target,) = statement.targets
+            if not isinstance(target, ast.Name):
+                return None
+            names.add(target.id)
+        elif not isinstance(statement, ast.Expr) or isinstance(statement.value, ast.Name | ast.Constant | ast.Tuple):
+            return None
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    named = any(isinstance(node, ast.Constant) and isinstance(node.value, str) for node in ast.walk(tree))  # no [0, 1]
+    return tree if (used or named) and used <= names else None
+
+
+def follow(tree: ast.Module, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments after the advice."""
+    space = {**MODULES, **BUILTINS, **arguments}
+    changed = dict(arguments)
+    for statement in tree.body:
+        code = ast.Module([statement], [])
+        if isinstance(statement, ast.Assign):
+            exec(compile(code, "advice", "exec"), space)
+            name = statement.targets[0].id  # type: ignore[attr-defined]
+            changed[name] = space[name]
+        else:
+            value = eval(compile(ast.Expression(statement.value), "advice", "eval"), space)  # type: ignore[attr-defined]
+            order = [node for node in ast.walk(statement) if isinstance(node, ast.Name) and node.id in arguments]
+            if isinstance(statement.value, ast.List | ast.Dict):  # type: ignore[attr-defined]
+                (name,) = set(arguments) & {"tasks"}
+                changed[name] = value
+                continue
+            changed[min(order, key=lambda node: (node.lineno, node.col_offset)).id] = value
+    return changed
+
+
+@dataclass
+class Case:
+    """A mistake, and what is right."""
+
+    name: str
+    call: Callable[..., Any]
+    arguments: dict[str, Any]
+    right: Any
+    """Result of the call after the advice; None accepts any result without an error."""
+    pick: int = 0
+    """Which piece of code the reader takes, where the text distinguishes several inputs."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Names in the reader's program that the advice may use."""
+
+
+CASES: list[Case] = []
+
+
+def case(name: str, call: Callable[..., Any], right: Any, pick: int = 0, extra: Any = None, **arguments: Any) -> None:
+    CASES.append(Case(name, call, arguments, right, pick, extra or {}))
+
+
+def source(images: Any) -> Tensor:
+    """Read all images of a source as floats in [0, 1]."""
+    batches = [batch.images for batch in pk.data.as_source(images).in_order(64)]
+    joined = torch.cat(batches)
+    return joined / 255 if joined.dtype == torch.uint8 else joined.float()
+
+
+class Items(torch.utils.data.Dataset[Any]):
+    """A dataset of equal items."""
+
+    def __init__(self, item: Any) -> None:
+        self.item = item
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> Any:
+        return self.item
+
+
+def item(image: Any) -> Tensor:
+    return source(Items(image))
+
+
+torch.manual_seed(0)
+BYTES = torch.randint(256, (4, 3, 8, 9), dtype=torch.uint8)
+BYTES[0, 0, 0, 0] = 255
+FLOATS = BYTES / 255
+GRAY = FLOATS[:, :1]
+
+# Dtypes of images.
+case("bool images", source, (GRAY > 0.5).float(), images=GRAY > 0.5)
+for dtype in (torch.int16, torch.int32, torch.int64, torch.uint16):
+    case(f"bytes as {dtype}", source, FLOATS, images=BYTES.to(dtype))
+    case(f"12 bits as {dtype}", source, BYTES.long() * 16 / 4095, images=(BYTES.long() * 16).to(dtype))
+case("16 bits as int32", source, BYTES.long() * 257 / 65535, images=BYTES.int() * 257)
+case("white of integers is 16", source, (BYTES // 16).float() / 15, 1, images=BYTES.long() // 16)
+case("dark bytes as integers", source, (BYTES // 16).float() / 255, 0, images=BYTES.long() // 16)
+case("signed integers", source, FLOATS, images=BYTES.to(torch.int16) - 128)
+case("bytes for a grayscale view", views.to_grayscale, views.to_grayscale(FLOATS), images=BYTES)
+case("int64 images for a view", views.all_rotations, views.all_rotations(BYTES[..., :8]), images=BYTES[..., :8].long())
+case("bool images for a view", views.all_rotations, None, images=GRAY[..., :8] > 0.5)
+case("integers in a forward pass", lambda images: SmallCNN()(images).shape, (4, 256), images=BYTES.long())
+
+# Ranges of float images.
+case("floats 0 to 255", source, FLOATS, images=BYTES.float())
+case("floats of 16 bits", source, BYTES.long() * 257 / 65535, images=BYTES.float() * 257)
+case("floats of 17 levels", source, (BYTES // 15).float() / 17, 1, images=(BYTES // 15).float())
+case("overshoot of a transform", source, (FLOATS * 1.1).clamp(0, 1), images=FLOATS * 1.1)
+STD, MEAN = torch.tensor([0.2, 0.3, 0.25])[:, None, None], torch.tensor([0.5, 0.4, 0.45])[:, None, None]
+case("normalized", source, FLOATS, images=(FLOATS - MEAN) / STD, extra={"std": STD, "mean": MEAN})
+
+# Shapes of images.
+case("channels last", source, FLOATS, images=FLOATS.permute(0, 2, 3, 1))
+case("one image", source, FLOATS[:1], 0, images=FLOATS[0])
+case("gray images", source, GRAY[:3], 1, images=GRAY[:3, 0])
+case("four gray images", source, GRAY, images=GRAY[:, 0])
+case("one image h w c", source, FLOATS[:1], images=FLOATS[0].permute(1, 2, 0))
+case("one gray image", source, GRAY[:1], images=GRAY[0, 0])
+case("flattened gray images", source, GRAY[:, :, :, :8], 1, images=GRAY[:, :, :, :8].flatten(1))
+RGBA = torch.cat([FLOATS, torch.ones_like(GRAY)], 1)
+case("alpha", source, FLOATS, 0, images=RGBA)
+case("four bands, near infrared last", source, FLOATS, 1, images=RGBA[:, [2, 1, 0, 3]])
+case("alpha, channels last", source, FLOATS, images=RGBA.permute(0, 2, 3, 1))
+case("two channels", source, GRAY, images=RGBA[:, [0, 3]])
+case("six bands", source, FLOATS, 1, images=torch.cat([FLOATS, FLOATS], 1))
+case("video", source, FLOATS, images=FLOATS.view(2, 2, 3, 8, 9))
+case("volume", source, FLOATS, images=FLOATS.view(2, 2, 3, 8, 9).movedim(1, 2))
+case("one array h w c", lambda array: source(array), FLOATS[:1], array=FLOATS[0].permute(1, 2, 0).numpy())
+case("gray arrays of width 3", lambda array: source(array), GRAY[:, :, :, :3], 1, array=GRAY[:, 0, :, :3].numpy())
+case("one image for a view", views.all_rotations, views.all_rotations(FLOATS[:1, :, :, :8]), images=FLOATS[0, :, :, :8])
+case("oblong images", lambda images: views.all_rotations(images).shape, (16, 3, 8, 8), images=FLOATS)
+case("alpha in a grayscale view", views.to_grayscale, views.to_grayscale(FLOATS), images=RGBA)
+case("gray and alpha in a grayscale view", views.to_grayscale, GRAY, images=RGBA[:, [0, 3]])
+case("gray in Lab", rgb_to_lab, rgb_to_lab(GRAY.expand(-1, 3, -1, -1)), images=GRAY)
+case("alpha in Lab", rgb_to_lab, rgb_to_lab(FLOATS), images=RGBA)
+case("bytes in Lab", rgb_to_lab, rgb_to_lab(FLOATS), images=BYTES)
+case("float turns", lambda turns: views.rotate90(FLOATS[..., :8], turns), FLOATS[..., :8], turns=torch.zeros(4))
+case("bool turns", lambda turns: views.rotate90(FLOATS[..., :8], turns), FLOATS[..., :8], turns=torch.zeros(4).bool())
+
+# Kinds of images.
+case("list of tensors", source, FLOATS[:3], images=list(FLOATS[:3]))
+case("list of arrays", source, FLOATS[:3], images=[image.permute(1, 2, 0).numpy() for image in FLOATS[:3]])
+case("list of batches", source, torch.cat([FLOATS, FLOATS, FLOATS]), images=[FLOATS, FLOATS, FLOATS])
+case("array of objects", lambda array: source(array), FLOATS, array=numpy.empty(4, object))
+for index, image in enumerate(FLOATS):
+    CASES[-1].arguments["array"][index] = image.permute(1, 2, 0).numpy()
+LONG = FLOATS.permute(0, 2, 3, 1).numpy().astype("longdouble")
+case("array of long doubles", lambda array: source(array), FLOATS, array=LONG)
+case("array where a tensor is needed", lambda images: pk.data.check_images(images), None, images=FLOATS.numpy())
+
+# Items of a dataset.
+PAIR = FLOATS[:1].expand(2, -1, -1, -1)
+case("item h w c", item, PAIR, image=FLOATS[0].permute(1, 2, 0))
+case("item h w", item, PAIR[:, :1], image=FLOATS[0, 0])
+case("item array c h w", item, PAIR, image=FLOATS[0].numpy())
+case("item with a batch axis", item, PAIR, image=FLOATS[:1])
+case("item with alpha", item, PAIR, image=RGBA[0])
+case("item array with alpha", item, PAIR, image=RGBA[0].permute(1, 2, 0).numpy())
+case("item of two channels", item, PAIR[:, :1], image=RGBA[0, [0, 3]])
+
+# Labels.
+case("column of labels", pk.data.check_labels, torch.tensor([2, 0, 1]), labels=torch.tensor([[2], [0], [1]]))
+case("one-hot labels", pk.data.check_labels, torch.tensor([2, 0, 1]), labels=torch.eye(3)[[2, 0, 1]].long())
+case("one-hot float labels", pk.data.check_labels, torch.tensor([2, 0, 1]), labels=torch.eye(3)[[2, 0, 1]])
+case("labels of two tasks", pk.data.check_labels, torch.tensor([4, 5]), labels=torch.tensor([[4, 1], [5, 0]]))
+case("float labels", pk.data.check_labels, torch.tensor([2, 0, 1]), labels=torch.tensor([2.0, 0.0, 1.0]))
+case("-100 for unlabeled", pk.data.check_labels, torch.tensor([2, -1, 1]), labels=torch.tensor([2, -100, 1]))
+
+
+def with_both(expression: str, labels: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Follow an expression in ``labels`` for train and for test, as the text says."""
+    (tree,) = snippets(expression, {"torch", "labels", "train_labels", "test_labels"})
+    space = {"train_labels": labels[0], "test_labels": labels[1]}
+    train, test = (follow(tree, {"labels": each, **space})["labels"] for each in labels)
+    return train, test
+
+
+TRUE_TRAIN, TRUE_TEST = torch.tensor([0, 1, 2] * 20), torch.tensor([1, 2] * 10)
+
+
+@pytest.mark.parametrize(
+    "codes",
+    [[1, 2, 3], [0, 2, 5], [7, 10, 3], [1, 2, 1000]],
+    ids=["from 1", "gap", "out of order", "far"],
+)
+@pytest.mark.parametrize("unlabeled", [0, 5], ids=["labeled", "some unlabeled"])
+@pytest.mark.parametrize("probe", ["knn", "linear", "finetune"])
+def test_renumbering_gives_train_and_test_one_table(codes: list[int], unlabeled: int, probe: str) -> None:
+    train_labels, test_labels = torch.tensor(codes)[TRUE_TRAIN], torch.tensor(codes)[TRUE_TEST]
+    train_labels[:unlabeled] = test_labels[:unlabeled] = -1
+    features = [nn.functional.one_hot(labels, 5).float() for labels in (TRUE_TRAIN, TRUE_TEST)]
+
+    def ask(train_labels: Tensor, test_labels: Tensor) -> float:
+        parts = tuple(zip(features, (train_labels, test_labels), strict=True))
+        if probe == "knn":
+            return functional.knn_probe(nn.Identity(), *parts, k=1).accuracy
+        if probe == "linear":
+            return functional.linear_probe(nn.Identity(), *parts).accuracy
+        images = [part[0].view(-1, 1, 1, 5).expand(-1, 1, 2, 5).contiguous() for part in parts]
+        result = functional.freeze_and_finetune(
+            pk.backbones["small-cnn"](in_channels=1),
+            LinearHead(256, 3),
+            (images[0], train_labels),
+            val=(images[1], test_labels),
+            epochs=1,
+            device="cpu",
+            progress=False,
+        )
+        return float(result.classifier is not None)
+
+    with pytest.raises(PretextkitError) as caught:
+        ask(train_labels, test_labels)
+    assert ask(*with_both(caught.value.fix, (train_labels, test_labels))) == 1.0
+
+
+# Features, embeddings and scores.
+FEATURES = torch.rand(6, 5)
+case("maps", metrics.rankme, metrics.rankme(FEATURES), features=FEATURES[:, :, None, None].expand(-1, -1, 2, 2))
+case("tokens", metrics.rankme, metrics.rankme(FEATURES), features=FEATURES[:, None].expand(-1, 3, -1))
+case("one number for each image", lambda features: metrics.rankme(features), None, 0, features=FEATURES[:, 0])
+case("features of integers", lambda features: metrics.rankme(features), None, features=(FEATURES * 9).long())
+case(
+    "complex features",
+    lambda features: functional.extract_features(nn.Identity(), features)[0]["last"].shape,
+    (6, 10),
+    features=torch.complex(FEATURES, FEATURES),
+)
+case(
+    "complex scores",
+    lambda scores: functional.detection_metrics(scores, torch.full((3,), 9.0)).auroc,
+    1.0,
+    scores=torch.complex(FEATURES[:, 0], FEATURES[:, 1]),
+)
+case(
+    "maps as scores",
+    lambda scores: functional.detection_metrics(scores, torch.full((3,), 9.0)).auroc,
+    1.0,
+    scores=FEATURES[:, :, None],
+)
+IMAGES = torch.rand(3, 3, 8, 8)
+TARGETS = torch.randint(3, (3, 8, 8))
+
+
+def masks_of(masks: Any, images: Tensor = IMAGES) -> Tensor:
+    from pretextkit._validation import check_masks
+
+    check_masks(images, masks, "train")
+    return torch.as_tensor(masks).long()
+
+
+case("float masks", masks_of, TARGETS, masks=TARGETS.float())
+case("masks divided by 255", masks_of, TARGETS, masks=TARGETS / 255)
+case("binary float masks", masks_of, TARGETS.clamp(max=1), masks=TARGETS.clamp(max=1).float())
+case("masks with a channel", masks_of, TARGETS, masks=TARGETS[:, None])
+case("masks divided by 255 with a channel", masks_of, TARGETS, masks=(TARGETS / 255)[:, None])
+case("one-hot masks", masks_of, TARGETS, masks=nn.functional.one_hot(TARGETS, 3).movedim(-1, 1))
+case("arrays as masks", masks_of, TARGETS, masks=TARGETS.numpy())
+case(
+    "masks of half size",
+    masks_of,
+    TARGETS[:, ::2, ::2].repeat_interleave(2, 1).repeat_interleave(2, 2),
+    masks=TARGETS[:, ::2, ::2],
+)
+
+
+def pixel_accuracy(predictions: Tensor, targets: Tensor) -> float:
+    return functional.segmentation_metrics(predictions, targets, 3).pixel_accuracy
+
+
+LOGITS = nn.functional.one_hot(TARGETS, 3).movedim(-1, 1).float()
+case("logits as predictions", pixel_accuracy, 1.0, predictions=LOGITS, targets=TARGETS)
+case("targets with a channel", pixel_accuracy, 1.0, predictions=TARGETS, targets=TARGETS[:, None])
+case("float predictions", lambda masks: pixel_accuracy(masks, TARGETS), 1.0, masks=TARGETS.float())
+case("targets divided by 255", lambda masks: pixel_accuracy(TARGETS, masks), 1.0, masks=TARGETS / 255)
+
+
+# Options: an assignment in the text is the option itself.
+def train(task: Any = None, images: Any = None, **options: Any) -> int:
+    task = task or pk.tasks.Rotation(SmallCNN(in_channels=1))
+    images = torch.rand(10, 1, 8, 8) if images is None else images
+    return functional.pretrain(task, images, **{"device": "cpu", "progress": False, "steps": 1, **options}).steps
+
+
+case("batch larger than the set", train, 1, batch_size=64)
+case("batch larger than the set, in parts", train, 1, batch_size=64, accumulate=3)
+case("batch that parts do not divide", train, 1, batch_size=8, accumulate=3)
+case("batch of text", train, 1, batch_size="8")
+case("neither epochs nor steps", train, None, steps=None, epochs=None, batch_size=10)
+case("epochs of text", train, None, steps=None, epochs="1", batch_size=10)
+case("no steps", train, None, steps=0, batch_size=10)
+
+
+def probe(**options: Any) -> float:
+    return functional.linear_probe(
+        nn.Identity(),
+        (torch.eye(4).repeat(5, 1), torch.arange(4).repeat(5)),
+        (torch.eye(4), torch.arange(4)),
+        **options,
+    ).accuracy
+
+
+case("penalty of zero", probe, 1.0, penalties=(0.0,))
+case("penalties that are no sequence", probe, 1.0, penalties=1.0)
+
+
+def compare(tasks: Any = ("rotation",), **options: Any) -> Any:
+    from pretextkit.comparison._methods import build_methods
+
+    return [method.name for method in build_methods(tasks, "small-cnn", None)][2:]  # type: ignore[arg-type]
+
+
+case("one task name", compare, ["rotation"], tasks="rotation")
+case("a class without a name", compare, ["rotation"], tasks=[pk.tasks.Rotation], extra={"Rotation": pk.tasks.Rotation})
+
+
+def setup(**options: Any) -> None:
+    labeled = (torch.rand(20, 1, 8, 8), torch.arange(20) % 2)
+    values = {"epochs": 1, "batch_size": 4, "seeds": (0,), **options}
+    functional.compare(["rotation"], "small-cnn", labeled, labeled, **values)
+
+
+def evaluate(value: Any, right: Any) -> None:
+    if isinstance(right, Tensor):
+        assert torch.allclose(value, right.to(value.dtype), atol=1e-6)
+    elif right is not None:
+        assert (tuple(value) if isinstance(value, torch.Size) else value) == right
+
+
+def attempt(case: Case, arguments: dict[str, Any]) -> PretextkitError | None:
+    try:
+        evaluate(case.call(**arguments), case.right)
+    except PretextkitError as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_advice_gives_right_answer(case: Case) -> None:
+    arguments, errors = dict(case.arguments), []
+    for _ in range(3):
+        error = attempt(case, arguments)
+        if error is None:
+            break
+        errors.append(str(error))
+        aliases = {"values": arguments.get("features"), "embeddings": arguments.get("features")}
+        space = {**arguments, **case.extra, **{key: value for key, value in aliases.items() if value is not None}}
+        found = snippets(error.fix, {*MODULES, *BUILTINS, *space})
+        assert found, f"no code in: {error}"
+        advised = follow(found[case.pick if len(found) > case.pick else 0], space)
+        for alias in aliases:
+            if alias in advised and advised[alias] is not space.get(alias):
+                advised["features"] = advised[alias]
+        arguments = {name: advised.get(name, value) for name, value in arguments.items()}
+        arguments |= {name: value for name, value in advised.items() if name not in space}
+    else:
+        raise AssertionError(f"three times advised, and still refused: {errors}")
+    assert errors, "the input is not refused"
