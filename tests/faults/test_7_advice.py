@@ -8,7 +8,10 @@ because one mistake may hide another.
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
 import re
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -370,10 +373,67 @@ case("one task name", compare, ["rotation"], tasks="rotation")
 case("a class without a name", compare, ["rotation"], tasks=[pk.tasks.Rotation], extra={"Rotation": pk.tasks.Rotation})
 
 
-def setup(**options: Any) -> None:
+def compare_options(**options: Any) -> None:
     labeled = (torch.rand(20, 1, 8, 8), torch.arange(20) % 2)
-    values = {"epochs": 1, "batch_size": 4, "seeds": (0,), **options}
-    functional.compare(["rotation"], "small-cnn", labeled, labeled, **values)
+    given = {"batch_size": 4, "seeds": (0,), "device": "cpu", **options}
+    if not {"epochs", "views_per_image"} & set(options):
+        given["epochs"] = 1
+    functional.compare([], Small, labeled, labeled, label_fractions=(), finetune_steps=1, progress=False, **given)
+
+
+class Small(pk.Backbone):
+    """The smallest backbone, so that a comparison takes a moment."""
+
+    feature_dim = 4
+
+    def __init__(self, *, in_channels: int = 1) -> None:
+        super().__init__(in_channels=in_channels)
+        self.layer = nn.Conv2d(in_channels, 4, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.layer(self.normalization(images)).mean((2, 3))
+        return features
+
+
+case("compare without a budget", compare_options, None, epochs=None)
+case("compare with epochs of text", compare_options, None, epochs="1")
+case("compare with no views", compare_options, None, views_per_image=0)
+case("compare with a seed of text", compare_options, None, seeds=("a",))
+case("compare with seeds that are no sequence", compare_options, None, seeds=3)
+case("compare with a seed twice", compare_options, None, seeds=(1, 1))
+case("five input channels", lambda in_channels: SmallCNN(in_channels=in_channels), None, in_channels=5)
+case("input channels of text", lambda in_channels: SmallCNN(in_channels=in_channels), None, in_channels="3")
+
+
+def half(images: Tensor) -> Tensor:
+    return images / 2
+
+
+DRAW = torch.Generator().manual_seed(0)
+case(
+    "scale out of range", lambda **o: views.random_resized_crop(FLOATS, 4, generator=DRAW, **o), None, scale=(0.0, 2.0)
+)
+case("ratio of text", lambda **o: views.random_resized_crop(FLOATS, 4, generator=DRAW, **o), None, ratio=("a", "b"))
+case("blocks of text", lambda **o: views.mask_blocks(FLOATS, generator=DRAW, **o), None, count="4")
+case("side out of range", lambda **o: views.mask_blocks(FLOATS, generator=DRAW, **o), None, side=2.0)
+case("fraction out of range", lambda **o: views.mask_patches(FLOATS, generator=DRAW, patch=2, **o), None, fraction=2.0)
+case("patch of text", lambda **o: views.mask_patches(FLOATS, generator=DRAW, fraction=0.5, **o), None, patch="4")
+ZERO = torch.zeros(4, dtype=torch.int64)
+case("patch size of text", lambda size: views.cut_patches(torch.rand(4, 3, 16, 16), ZERO, ZERO, size), None, size="9")
+case(
+    "maps of a reduction",
+    lambda maps: (
+        functional.reconstruction_anomaly_score(lambda images: images / 2, FLOATS, reduction=lambda _: maps).scores
+    ),
+    torch.ones(4),
+    maps=torch.ones(4, 8, 9),
+)
+case(
+    "error maps with channels",
+    lambda maps: functional.reconstruction_anomaly_score(half, FLOATS, error=lambda *_: maps).maps,
+    torch.ones(4, 8, 9),
+    maps=torch.ones(4, 3, 8, 9),
+)
 
 
 def evaluate(value: Any, right: Any) -> None:
@@ -412,3 +472,170 @@ def test_advice_gives_right_answer(case: Case) -> None:
     else:
         raise AssertionError(f"three times advised, and still refused: {errors}")
     assert errors, "the input is not refused"
+
+
+Site = tuple[str, str]
+"""File and function that raise an error."""
+
+PLACEHOLDER = "dots stand for the reader's values; test_named_options_exist checks the names"
+PROGRAM = "tells how to write a class or a program; no value to replace"
+EXEMPT: dict[Site, str] = {
+    ("anomaly/_reconstruction.py", "reconstruction_anomaly_score"): PROGRAM,
+    ("comparison/_cost.py", "views_per_image"): PROGRAM,
+    ("comparison/_methods.py", "new_module"): PROGRAM,
+    ("comparison/_result.py", "from_dict"): PLACEHOLDER,
+    (
+        "comparison/_setup.py",
+        "_check_options",
+    ): "label_fractions: a default; the others have cases",
+    ("data/_collate.py", "collate"): PLACEHOLDER,
+    ("data/_folder.py", "__init__"): "the name of a file, not code",
+    ("data/_npz.py", "read_npz"): PLACEHOLDER,
+    ("data/_segmentation.py", "_from_npz"): PLACEHOLDER,
+    ("data/_segmentation.py", "as_segmented"): PLACEHOLDER,
+    ("data/_sources.py", "__init__"): PLACEHOLDER,
+    ("data/_sources.py", "_count"): PLACEHOLDER,
+    ("data/_stream.py", "__init__"): PLACEHOLDER,
+    ("data/_stream.py", "_parts"): "tests/data/test_stream.py divides the shards",
+    ("data/_as_source.py", "_path_source"): "names the file; see test_path_is_read",
+    ("data/_torchvision_sets.py", "_build"): "names files to download",
+    ("distributed/_group.py", "current_group"): PROGRAM,
+    ("distributed/_sharding.py", "is_sharded"): PROGRAM,
+    ("evaluation/_capture.py", "read"): PROGRAM,
+    ("evaluation/_capture.py", "read_maps"): PROGRAM,
+    ("evaluation/_segmentation.py", "_count_classes"): "shows the present value, to be checked",
+    ("metrics/_segmentation.py", "segmentation_metrics"): "shows the present value, to be checked",
+    ("losses/_nt_xent.py", "backward"): "asks to remove an argument",
+    ("models/heads/_decoder.py", "__init__"): PROGRAM,
+    ("models/heads/_decoder.py", "fitting"): PROGRAM,
+    ("models/heads/_linear.py", "__init__"): PROGRAM,
+    ("models/heads/_mlp.py", "__init__"): PROGRAM,
+    ("models/heads/_mlp.py", "forward"): PROGRAM,
+    ("plots/_figures.py", "new_figure"): "a command of the shell",
+    ("plots/_views.py", "_rows"): PROGRAM,
+    ("registries.py", "_register"): PROGRAM,
+    ("tasks/_context_encoder.py", "__init__"): PROGRAM,
+    ("tasks/_patches.py", "fitting"): PROGRAM,
+    ("training/_hardware.py", "resolve_device"): "repeats the first line of torch",
+    ("training/_monitors.py", "diverged"): "options of a run that diverged; test_named_options_exist",
+    ("training/_optim.py", "build_optimizer"): PROGRAM,
+    ("training/_settings.py", "_batch_size"): "the fix of accumulate has no code; that of batch_size has cases",
+    ("_validation/_labels.py", "check_classes"): "test_renumbering_gives_train_and_test_one_table",
+    ("tasks/_jigsaw.py", "distant_permutations"): "a number",
+}
+
+
+def sites_with_code() -> dict[tuple[str, int, int], tuple[str, str]]:
+    """List every ``fix=`` that contains code: its file and lines, and its function and text."""
+    found = {}
+    for path in sorted(SOURCE.rglob("*.py")):
+        name = path.relative_to(SOURCE).as_posix()
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        constants = {
+            node.targets[0].id: ast.unparse(node.value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        }
+        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call):
+                continue
+            for option in node.keywords:
+                if option.arg != "fix" or name == "errors.py" or name.startswith("_validation/_options"):
+                    continue
+                names = {each.id for each in ast.walk(option.value) if isinstance(each, ast.Name)}
+                text = " ".join([ast.unparse(option.value), *(constants[each] for each in names & set(constants))])
+                inside = [each.name for each in functions if each.lineno <= node.lineno <= (each.end_lineno or 0)]
+                strings = " ".join(part for part in re.findall(r"""(?:'[^']*'|"[^"]*")""", text))
+                if CODE.search(strings) or "_fix(" in text:
+                    found[name, node.lineno, node.end_lineno or 0] = (inside[-1] if inside else "", text)
+    return found
+
+
+def covered(sites: Mapping[tuple[str, int, int], Any]) -> set[tuple[str, int, int]]:
+    """Run every case, and find the sites in the tracebacks."""
+    found = set()
+    for each in CASES:
+        try:
+            each.call(**each.arguments)
+        except PretextkitError as error:  # noqa: PERF203 - every case raises
+            for frame in traceback.extract_tb(error.__traceback__):
+                name = frame.filename.replace("\\", "/").rpartition("/pretextkit/")[2]
+                found |= {site for site in sites if site[0] == name and site[1] <= (frame.lineno or 0) <= site[2]}
+    return found
+
+
+def test_every_fix_with_code_has_a_case_or_an_exemption() -> None:
+    sites = sites_with_code()
+    missing = {(site[0], sites[site][0]) for site in set(sites) - covered(sites)} - set(EXEMPT)
+    assert not missing, f"add a case to CASES: {sorted(missing)}"
+    stale = set(EXEMPT) - {(site[0], function) for site, (function, _) in sites.items()}
+    assert {site for site in stale if "test_" not in EXEMPT[site] and EXEMPT[site] != "a number"} == set()
+
+
+OPTIONS: dict[str, Callable[..., Any]] = {
+    "StreamImages": pk.data.StreamImages,
+    "FolderImages": pk.data.FolderImages,
+    "compare": functional.compare,
+    "load_segmentation": pk.data.load_segmentation,
+    "PatchLayout": pk.tasks.PatchLayout,
+}
+
+
+def test_named_options_exist() -> None:
+    """A fix names only functions and options that exist."""
+    for path in sorted(SOURCE.rglob("*.py")):
+        for text in re.findall(r"""["'](.*)["']""", path.read_text(encoding="utf-8")):
+            for name, options in re.findall(r"(\w+)\(([^()]*=\.\.\.[^()]*)\)", text):
+                if name in OPTIONS:
+                    named = set(re.findall(r"(\w+)=", options))
+                    assert named <= set(inspect.signature(OPTIONS[name]).parameters), f"{path}: {text}"
+            for dotted in re.findall(r"pretextkit(?:\.\w+)+(?=[( ,.])", text):
+                head, *rest = dotted.split(".")
+                value: Any = MODULES[head]
+                for part in rest:
+                    value = getattr(value, part, None) or importlib.import_module(dotted)
+
+
+@pytest.mark.parametrize("function", [functional.pretrain, functional.freeze_and_finetune])
+def test_options_against_divergence_exist(function: Callable[..., Any]) -> None:
+    assert {"learning_rate", "clip_norm", "precision"} <= set(inspect.signature(function).parameters)
+
+
+@pytest.mark.parametrize("function", [functional.linear_probe, functional.knn_probe])
+def test_option_memory_exists(function: Callable[..., Any]) -> None:
+    assert "memory" in inspect.signature(function).parameters
+
+
+def test_defaults_in_compare_messages_are_true() -> None:
+    parameters = inspect.signature(functional.compare).parameters
+    assert parameters["batch_size"].default == 256
+    assert parameters["finetune_steps"].default == 300
+    assert tuple(parameters["label_fractions"].default) == (0.01, 0.1, 1.0)
+
+
+def test_path_is_read(tmp_path: Path) -> None:
+    numpy.save(tmp_path / "images.npy", FLOATS.permute(0, 2, 3, 1).numpy())
+    with pytest.raises(PretextkitError) as caught:
+        source(tmp_path / "images.npy")
+    (tree,) = snippets(caught.value.fix, {"numpy", "path"})
+    evaluate(source(follow(tree, {"path": tmp_path / "images.npy"})["path"]), FLOATS)
+
+
+@pytest.mark.parametrize("size", [None, 6])
+def test_damaged_file_of_pretrain_is_skipped_as_advised(tmp_path: Path, size: int | None) -> None:
+    """``pretrain`` has no option on_error, so the text names the class that has it."""
+    from PIL import Image
+
+    for number in range(4):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / f"{number}.png")
+    content = (tmp_path / "1.png").read_bytes()
+    (tmp_path / "1.png").write_bytes(content[: len(content) // 2])
+    with pytest.raises(PretextkitError) as caught:
+        train(images=tmp_path, task=pk.tasks.Rotation(SmallCNN()), batch_size=3)
+    (tree,) = [
+        each
+        for each in snippets(caught.value.fix, {"pretextkit", "root"})
+        if "on_error" in ast.unparse(each) and "FolderImages" in ast.unparse(each)
+    ]
+    assert len(follow(tree, {"root": tmp_path})["root"]) == 3
