@@ -105,7 +105,7 @@ def test_unreadable_pixels_give_one_sentence(tmp_path: Path) -> None:
         next(pk.data.as_source(tmp_path).in_order(1))
     text = str(caught.value)
     assert text.count("Expected") == text.count("but got") == 1, text
-    assert "but got a floating-point image in place of an image of 8 or 16 bit. Repair or remove it" in text
+    assert "but got a floating-point image" in text
 
 
 @pytest.mark.parametrize("workers", [0, 1])

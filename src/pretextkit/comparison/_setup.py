@@ -198,7 +198,8 @@ def _labeled_part(images: TensorImages, what: str) -> TensorImages:
 
 def _labels(images: TensorImages) -> torch.Tensor:
     assert images.labels is not None
-    return images.labels
+    labels: torch.Tensor = images.labels
+    return labels
 
 
 def _describe(options: Mapping[str, object]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pretextkit._color import as_float
 from pretextkit._validation import check_images, check_labels
+from pretextkit._validation._advice import sizes_fix
 from pretextkit.data._image_conversion import image_tensor
 from pretextkit.errors import ShapeError
 
