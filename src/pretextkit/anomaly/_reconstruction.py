@@ -9,8 +9,9 @@ from torch import Tensor
 from pretextkit._evaluation_mode import evaluation_mode, module_device
 from pretextkit.anomaly._error_maps import ErrorMaps, Reduction, resolve_error, resolve_reduction
 from pretextkit.anomaly._scores import AnomalyScores, image_batches
-from pretextkit.data import ImagesLike
+from pretextkit.data import ImagesLike, as_source
 from pretextkit.data._collate import join_maps
+from pretextkit.data._sources import ImageSource, retry_in_color
 from pretextkit.errors import DataError, ShapeError
 
 __all__ = ["reconstruction_anomaly_score"]
@@ -59,18 +60,29 @@ def reconstruction_anomaly_score(
         (tensor([0.0000, 0.0156]), torch.Size([2, 8, 8]))
     """
     measure, reduce = resolve_error(error), resolve_reduction(reduction)
-    maps = []
     with evaluation_mode(reconstruct), evaluation_mode(error):
-        for inputs in image_batches(images, batch_size, module_device(reconstruct), of=reconstruction_anomaly_score):
-            outputs = reconstruct(inputs)
-            if outputs.shape != inputs.shape:
-                raise ShapeError(
-                    f"reconstructions with the shape of the images {tuple(inputs.shape)}",
-                    got=tuple(outputs.shape),
-                    fix="Return images from reconstruct: decoder(encoder(images)).",
-                )
-            if not outputs.isfinite().all():
-                raise DataError("finite reconstructions", got="NaN or inf", fix="Check the model's weights.")
-            maps.append(measure(inputs, outputs.float()).cpu())
-    errors = join_maps(maps)
+        errors = retry_in_color(lambda source: _error_maps(reconstruct, measure, source, batch_size), as_source(images))
     return AnomalyScores(reduce(errors), errors)
+
+
+def _error_maps(
+    reconstruct: Callable[[Tensor], Tensor],
+    measure: Callable[[Tensor, Tensor], Tensor],
+    source: ImageSource,
+    batch_size: int,
+) -> Tensor:
+    """Reconstruct images, and measure the error of each pixel, ``n h w``."""
+    device = module_device(reconstruct)
+    maps = []
+    for inputs in image_batches(source, batch_size, device, of=reconstruction_anomaly_score):
+        outputs = reconstruct(inputs)
+        if outputs.shape != inputs.shape:
+            raise ShapeError(
+                f"reconstructions with the shape of the images {tuple(inputs.shape)}",
+                got=tuple(outputs.shape),
+                fix="Return images from reconstruct: decoder(encoder(images)).",
+            )
+        if not outputs.isfinite().all():
+            raise DataError("finite reconstructions", got="NaN or inf", fix="Check the model's weights.")
+        maps.append(measure(inputs, outputs.float()).cpu())
+    return join_maps(maps)

@@ -21,6 +21,7 @@ __all__ = [
     "concat",
     "image_and_label",
     "image_only",
+    "in_color",
     "join_labels",
     "join_maps",
     "read_labels",
@@ -111,6 +112,16 @@ def concat(batches: Sequence[ImageBatch]) -> ImageBatch:
         return batches[0]
     images = torch.cat(_matched([batch.images for batch in batches], "in all batches"))
     return ImageBatch(images, join_labels([batch.labels for batch in batches], [len(each.images) for each in batches]))
+
+
+def in_color(batch: ImageBatch) -> ImageBatch:
+    """Expand gray images to RGB.
+
+    Example:
+        >>> in_color(ImageBatch(torch.zeros(2, 1, 4, 4), None)).images.shape
+        torch.Size([2, 3, 4, 4])
+    """
+    return batch._replace(images=batch.images.expand(-1, 3, -1, -1)) if batch.images.shape[1] == 1 else batch
 
 
 def join_labels(labels: Sequence[Tensor | None], counts: Sequence[int]) -> Tensor | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Callable, Iterator, Sequence, Sized
 from copy import copy
 from functools import partial
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 import torch
 from torch import Generator, Tensor
@@ -17,6 +18,7 @@ from torch.utils.data import (
     DistributedSampler,
     IterableDataset,
     SequentialSampler,
+    default_collate,
 )
 
 from pretextkit._fingerprint import describe_images
@@ -31,17 +33,24 @@ from pretextkit.data._collate import (
     concat,
     image_and_label,
     image_only,
+    in_color,
     read_labels,
     rebatch,
     uint8_or_float32,
 )
 from pretextkit.data._seeded_dataset import SeededDataset
-from pretextkit.errors import DataError, OptionError, ShapeError
+from pretextkit.errors import DataError, OptionError, PretextkitError, ShapeError
 
-__all__ = ["DatasetImages", "ImageSource", "LoaderImages", "TensorImages"]
+__all__ = ["DatasetImages", "ImageSource", "LoaderImages", "TensorImages", "retry_in_color"]
+
+T = TypeVar("T")
 
 _FINGERPRINT_IMAGES = 8
 """Images that the fingerprint of a source describes."""
+
+
+SCANNED_IMAGES = 4096
+"""Images among which an RGB image is looked for, after a failure on gray images."""
 
 
 class ImageSource(ABC):
@@ -145,8 +154,8 @@ class TensorImages(ImageSource):
     def __init__(self, images: Tensor, labels: Any = None) -> None:
         check_images(images)
         self.images = images
-        labels = read_labels(labels, len(images))
-        self.labels = None if labels is None else labels.to(images.device)
+        targets = read_labels(labels, len(images))
+        self.labels = None if targets is None else targets.to(images.device)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -264,6 +273,7 @@ class LoaderImages(ImageSource):
     def __init__(self, loader: DataLoader[Any]) -> None:
         self.loader = loader
         self._split: Split = image_and_label
+        self._reader = _collating(loader, self._split)
         self._length = _count(loader)
         if self._length == 0:
             raise DataError("at least one image", got="an empty DataLoader", fix="Check its data set and drop_last.")
@@ -312,13 +322,17 @@ class LoaderImages(ImageSource):
         """Give the same images as a source that has no labels: whatever else a batch has is not looked at."""
         other = copy(self)
         other._split = image_only
+        other._reader = _collating(self.loader, image_only)
         return other
 
     def _stream(self) -> Iterator[ImageBatch]:
         while True:
             empty = True
-            for item in self.loader:
+            for item in self._reader:
                 empty = False
+                if isinstance(item, ImageBatch):
+                    yield item
+                    continue
                 images, labels = self._split(item)
                 check_images(images)
                 yield ImageBatch(uint8_or_float32(images), read_labels(labels, len(images)))
@@ -326,17 +340,14 @@ class LoaderImages(ImageSource):
                 raise DataError("at least one batch", got="a DataLoader without any", fix="Check its sampler.")
 
 
-class _Unlabeled(ImageSource):
-    """A source without its labels."""
+class _Wrapped(ImageSource):
+    """A source whose batches are changed, and that otherwise answers like the original."""
 
     def __init__(self, source: ImageSource) -> None:
         self.source = source
 
     def __len__(self) -> int:
         return len(self.source)
-
-    def batches(self, order: Sequence[Tensor]) -> Iterator[ImageBatch]:
-        return (batch._replace(labels=None) for batch in self.source.batches(order))
 
     @property
     def decides_order(self) -> bool:
@@ -363,6 +374,77 @@ class _Unlabeled(ImageSource):
 
     def check_unsplit(self) -> None:
         self.source.check_unsplit()
+
+
+class _Unlabeled(_Wrapped):
+    """A source without its labels."""
+
+    def batches(self, order: Sequence[Tensor]) -> Iterator[ImageBatch]:
+        return (batch._replace(labels=None) for batch in self.source.batches(order))
+
+
+class _InColor(_Wrapped):
+    """A source whose gray images become RGB."""
+
+    def batches(self, order: Sequence[Tensor]) -> Iterator[ImageBatch]:
+        return map(in_color, self.source.batches(order))
+
+
+def retry_in_color(work: Callable[[ImageSource], T], source: ImageSource) -> T:
+    """Do work on a source; if it fails, and the source has gray images beside RGB images, repeat it with RGB alone.
+
+    Only a failure on gray images reads the images again. A module that takes both kinds gets them as they are.
+
+    Example:
+        >>> images = [torch.zeros(1, 2, 2), torch.zeros(3, 2, 2)]
+        >>> convolution = torch.nn.Conv2d(3, 1, 1)
+        >>> def work(source):
+        ...     return sum(len(convolution(batch.images)) for batch in source.in_order(1))
+        >>> retry_in_color(work, DatasetImages(images))
+        2
+    """
+    watched = _Watched(source)
+    try:
+        return work(watched)
+    except Exception:
+        if not (watched.channels == {1, 3} or (watched.channels == {1} and _has_color(source))):
+            raise
+    return work(_InColor(source))
+
+
+class _Watched(_Wrapped):
+    """A source that records the numbers of channels of its batches."""
+
+    def __init__(self, source: ImageSource) -> None:
+        super().__init__(source)
+        self.channels: set[int] = set()
+
+    def batches(self, order: Sequence[Tensor]) -> Iterator[ImageBatch]:
+        return map(self._watch, self.source.batches(order))
+
+    def _watch(self, batch: ImageBatch) -> ImageBatch:
+        self.channels.add(batch.images.shape[1])
+        return batch
+
+
+def _has_color(source: ImageSource) -> bool:
+    """Look for an RGB image among the first images of a source; False if the images cannot be read."""
+    if isinstance(source, TensorImages):
+        return False
+    try:
+        return any(batch.images.shape[1] == 3 for batch in islice(source.in_order(1), SCANNED_IMAGES))
+    except PretextkitError:
+        return False  # the first error is the one to report
+
+
+def _collating(loader: DataLoader[Any], split: Split) -> DataLoader[Any]:
+    """Copy a loader without a collation of its own, to collate as for a data set: missing labels, gray beside RGB."""
+    if type(loader) is not DataLoader or loader.collate_fn is not default_collate:
+        return loader
+    reader = copy(loader)
+    reader.collate_fn = partial(collate, split)
+    reader._iterator = None
+    return reader
 
 
 def _counted(batches: Iterator[ImageBatch], count: int) -> Iterator[ImageBatch]:

@@ -15,6 +15,7 @@ from pretextkit._evaluation_mode import evaluation_mode, module_device
 from pretextkit._validation import check_int, check_labels, check_sequence
 from pretextkit.data import ImagesLike, LabeledLike, as_source
 from pretextkit.data._collate import join_labels
+from pretextkit.data._sources import retry_in_color
 from pretextkit.errors import DataError, ShapeError
 from pretextkit.evaluation._capture import Layers, Model, capture_layers
 from pretextkit.evaluation._labels import labeled_rows
@@ -88,7 +89,7 @@ def extract_features(
         {'stage1': (4, 32), 'stage2': (4, 64), 'stage3': (4, 128), 'stage4': (4, 256)}
     """
     options: ExtractOptions = {"layers": layers, "pool": pool, "batch_size": batch_size, "precision": precision}
-    return _extract(model, images, FeatureStore(memory), **options)
+    return _extract_any_channels(model, images, FeatureStore(memory), **options)
 
 
 def labeled_features(
@@ -109,7 +110,7 @@ def labeled_features(
     Raises:
         DataError: There are no labels.
     """
-    features = _extract(model, data, store, **options)
+    features = _extract_any_channels(model, data, store, **options)
     keep = labeled_rows(features.labels, what)
     assert features.labels is not None
     if len(keep) < len(features.labels):
@@ -132,6 +133,15 @@ def pool_sides(pool: int | Sequence[int]) -> list[int]:
     fix = "1 averages over the full map, 2 over its quarters."
     sides = check_sequence("pool", pool if isinstance(pool, Iterable) else [pool], fix=fix)
     return [check_int("pool", side, fix=fix) for side in sides]
+
+
+def _extract_any_channels(
+    model: Model, images: ImagesLike, store: FeatureStore, **options: Unpack[ExtractOptions]
+) -> Features:
+    """Extract features; a model that refuses gray images beside RGB images gets all of them as RGB."""
+    if isinstance(images, tuple) or hasattr(images, "ndim"):
+        return _extract(model, images, store, **options)
+    return retry_in_color(lambda source: _extract(model, source, store, **options), as_source(images))
 
 
 def _extract(

@@ -10,7 +10,7 @@ from torch import Tensor
 from pretextkit._fingerprint import digest
 from pretextkit._seeding import derived_seed, seeded
 from pretextkit.data import LabeledLike, as_source
-from pretextkit.data._collate import ImageBatch, concat, join_labels, rebatch
+from pretextkit.data._collate import ImageBatch, concat, in_color, join_labels, rebatch
 from pretextkit.data._sources import ImageSource, TensorImages
 from pretextkit.errors import DataError
 from pretextkit.evaluation._classifier import FeatureRows
@@ -34,9 +34,11 @@ class LabeledSource(ImageSource):
         source: The images.
         labels: Labels ``n`` of all images, -1 where unlabeled, from one reading in order.
         digests: Description of each of the ``n`` images, from the same reading.
+        colored: Whether there are RGB images; gray images then become RGB.
     """
 
-    def __init__(self, source: ImageSource, labels: Tensor, digests: Sequence[str]) -> None:
+    def __init__(self, source: ImageSource, labels: Tensor, digests: Sequence[str], colored: bool) -> None:
+        self.colored = colored
         self.source = source
         self.rows = torch.nonzero(labels >= 0)[:, 0]
         self.labels = labels[self.rows]
@@ -66,7 +68,7 @@ class LabeledSource(ImageSource):
     def copied_generator(self) -> str | None:
         return self.source.copied_generator
 
-    def check_unsplit(self) -> None:  # noqa: B027 - most sources have nothing to check
+    def check_unsplit(self) -> None:
         self.source.check_unsplit()
 
     def _passes(self) -> Iterator[ImageBatch]:
@@ -90,10 +92,10 @@ class LabeledSource(ImageSource):
                 got="an image without a label" if low < 0 else f"label {high}",
                 fix="Let the data set return the same label for an image on every reading.",
             )
-        return batch
+        return in_color(batch) if self.colored else batch
 
 
-class _Changed(Exception):  # noqa: N818 - no error: it ends a reading early
+class _Changed(Exception):
     """An image came out differently on a second reading."""
 
 
@@ -139,16 +141,18 @@ def labeled_source(data: LabeledLike, what: str, seed: int, workers: int) -> tup
     labels: list[Tensor | None] = []
     digests: list[str] = []
     counts = []
+    colored = False
     with seeded(derived_seed(seed, "labels")):
         for batch in source.in_order(BATCH_SIZE):
             labels.append(batch.labels)
             counts.append(len(batch.images))
+            colored = colored or batch.images.shape[1] == 3
             digests += _digests(batch)
     targets = join_labels(labels, counts)
     labeled_rows(targets, what)
     assert targets is not None
     assert len(targets) == len(digests) == len(source)
-    labeled = LabeledSource(source, targets, digests)
+    labeled = LabeledSource(source, targets, digests, colored)
     held = _in_memory(labeled, seed) if source.decides_order else None
     return held or labeled, labeled.labels
 
@@ -183,4 +187,5 @@ def _in_memory(source: LabeledSource, seed: int) -> TensorImages | None:
 
 def _digests(batch: ImageBatch) -> list[str]:
     labels = batch.labels if batch.labels is not None else torch.full((len(batch.images),), -1)
-    return [f"{digest([image])} {label}" for image, label in zip(batch.images, labels.tolist(), strict=True)]
+    images = in_color(batch).images  # a gray image is the same alone and in a batch of RGB images
+    return [f"{digest([image])} {label}" for image, label in zip(images, labels.tolist(), strict=True)]
