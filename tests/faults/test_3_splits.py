@@ -151,3 +151,18 @@ def test_npz_validation_part_is_kept(tmp_path: Path) -> None:
     np.savez(tmp_path / "b.npz", **parts)  # type: ignore[arg-type]
     data = load(tmp_path / "b.npz")
     assert (data.validation, len(data.test_images), len(data.train_images)) == (None, 4, 6)
+
+
+def test_splits_within_classes_warn(tmp_path: Path) -> None:
+    for name in CLASSES:
+        draw(tmp_path / name / "train", 4)
+        draw(tmp_path / name / "test", 2)
+    with pytest.warns(DataWarning, match=r"splits within the class folders of .* are read together"):
+        assert FolderImages(tmp_path).classes == CLASSES
+
+
+def test_deeper_folders_of_classes_do_not_warn(tmp_path: Path) -> None:
+    for name in CLASSES:
+        draw(tmp_path / name / "monday", 4)
+        draw(tmp_path / name / "test", 2)
+    assert FolderImages(tmp_path).classes == CLASSES

@@ -11,7 +11,16 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from pretextkit.errors import DataError, DataWarning
 
-__all__ = ["Listing", "Part", "count_suffixes", "find_splits", "image_suffixes", "list_images", "warn_of_lost_files"]
+__all__ = [
+    "Listing",
+    "Part",
+    "count_suffixes",
+    "find_splits",
+    "image_suffixes",
+    "list_images",
+    "warn_of_lost_files",
+    "warn_of_splits_in_classes",
+]
 
 Part: TypeAlias = Literal["train", "validation", "test"]
 
@@ -134,6 +143,20 @@ def find_splits(root: Path) -> dict[Part, Path]:
             _warn_of_other_folders(base, [folder for folder, _ in named], others)
             return _unique_parts(base, named)
     return {}
+
+
+def warn_of_splits_in_classes(listing: Listing) -> None:
+    """Warn if every class folder holds splits, as ``cat/train`` and ``cat/test`` do: they are read together."""
+    inner: dict[str, set[str]] = {}
+    for path in listing.paths:
+        top, *rest = path.relative_to(listing.root).parts
+        inner.setdefault(top, set()).add(rest[0] if len(rest) > 1 else "")
+    parts = [{part for name in names if (part := _part(name)) is not None} for names in inner.values()]
+    if parts and all("train" in found and len(found) > 1 for found in parts):
+        first = next(iter(inner))
+        text = f"The splits within the class folders of {listing.root} are read together, such as those of {first}."
+        fix = f"Move the splits above the classes, or read one folder: {str(listing.root / first)!r}."
+        warnings.warn(f"{text} {fix}", DataWarning, stacklevel=4)
 
 
 def count_suffixes(paths: list[Path]) -> str:

@@ -15,7 +15,13 @@ from torch.utils.data import Dataset
 
 from pretextkit._validation import check_int
 from pretextkit.data._brightness import DARK
-from pretextkit.data._file_listing import count_suffixes, find_splits, list_images, warn_of_lost_files
+from pretextkit.data._file_listing import (
+    count_suffixes,
+    find_splits,
+    list_images,
+    warn_of_lost_files,
+    warn_of_splits_in_classes,
+)
 from pretextkit.data._image_conversion import (
     Fit,
     brightest_pixel,
@@ -144,6 +150,7 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         """Label of each image."""
         self._damaged = len(damaged)
         warn_of_lost_files(listing, {part for _, part in kept}, len(kept), sorted(lost))
+        warn_of_splits_in_classes(listing)
         if fit is None:
             self._warn_of_crop(shapes)
         self._warn_of_darkness()
