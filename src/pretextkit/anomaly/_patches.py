@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor, nn
 
-from pretextkit._evaluation_mode import evaluation_mode, module_device
+from pretextkit._evaluation_mode import evaluation_mode
+from pretextkit._modules import module_device
 from pretextkit._validation import check_int
 from pretextkit.anomaly._error_maps import Reduction, resize_maps, resolve_reduction
 from pretextkit.anomaly._neighbors import nearest_distances

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pretextkit._evaluation_mode import evaluation_mode, module_device
+from pretextkit._evaluation_mode import evaluation_mode
+from pretextkit._modules import module_device
 from pretextkit.anomaly._error_maps import ErrorMaps, Reduction, resolve_error, resolve_reduction
 from pretextkit.anomaly._scores import AnomalyScores, image_batches
 from pretextkit.data import ImagesLike

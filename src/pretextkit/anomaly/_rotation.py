@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Generator, nn
 
-from pretextkit._evaluation_mode import evaluation_mode, module_device
+from pretextkit._evaluation_mode import evaluation_mode
+from pretextkit._modules import module_device
 from pretextkit.anomaly._scores import AnomalyScores, image_batches
 from pretextkit.data import ImagesLike
 from pretextkit.tasks import Rotation

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from pretextkit._color import as_float
-from pretextkit._evaluation_mode import evaluation_mode, module_device
+from pretextkit._evaluation_mode import evaluation_mode
+from pretextkit._modules import module_device
 from pretextkit._seeding import derived_generator
 from pretextkit._validation import check_classes, check_classes_seen, check_float, check_int
 from pretextkit.data import LabeledLike

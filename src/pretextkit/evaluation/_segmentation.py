@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from pretextkit._color import as_float
-from pretextkit._evaluation_mode import evaluation_mode, module_device
+from pretextkit._evaluation_mode import evaluation_mode
+from pretextkit._modules import module_device
 from pretextkit._seeding import derived_generator, seeded
 from pretextkit._validation import check_float, check_int, check_sequence
 from pretextkit.data import LabeledLike
@@ -21,7 +22,7 @@ from pretextkit.errors import DataError
 from pretextkit.evaluation._capture import Layers, Model, Reader, capture_maps
 from pretextkit.evaluation._segmentation_heads import LinearMapHead, MapHead, fit_map_head, upsampled
 from pretextkit.metrics._segmentation import segmentation_metrics
-from pretextkit.training._hardware import Precision, autocast_for, resolve_precision
+from pretextkit.training._hardware import Precision, forward_context
 
 __all__ = ["SegmentationResult", "SegmentationScore", "segmentation_probe"]
 
@@ -194,8 +195,7 @@ def segmentation_probe(
 
 @contextmanager
 def _map_reader(model: Model, layers: Layers, precision: Precision) -> Iterator[Reader]:
-    device = module_device(model)
-    autocast = autocast_for(device, resolve_precision(precision, device))
+    device, autocast = forward_context(model, precision)
     with evaluation_mode(model), capture_maps(model, layers) as read:
 
         def read_images(images: Tensor) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ A map of this folder, in the order in which a run passes through it::
     _sampler     the images of every step
     _step        one step: views, forward pass, backward pass, optimizer (_optim), precision (_hardware)
     _history     losses and metrics of the run; _progress shows them
+    _user_code   puts back or reports what callbacks and other user code change
     _monitors    silent failures to warn about; _collapse is one of them
     _checkpoint  saving and resuming; _identity says which run may resume; _interrupts defers Ctrl-C
 """
@@ -16,7 +17,7 @@ A map of this folder, in the order in which a run passes through it::
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,7 @@ from pretextkit.training._progress import progress_for
 from pretextkit.training._sampler import BatchSampler, sample_images, unmeasured_normalizations
 from pretextkit.training._settings import Plan, Settings
 from pretextkit.training._step import TrainStep
+from pretextkit.training._user_code import Callback, check_callbacks, run_callbacks
 
 __all__ = ["Callback", "TrainingRun", "train"]
 
@@ -64,10 +66,6 @@ class TrainingRun:
     def images_per_second(self) -> float:
         """Images read per second; 0 if there was nothing left to do."""
         return self.images / self.seconds if self.images else 0.0
-
-
-Callback = Callable[[Mapping[str, float]], None]
-"""Called with the history's newest row after every epoch."""
 
 
 def train(
@@ -99,7 +97,8 @@ def train(
             touches the disk.
 
     Raises:
-        OptionError: The settings differ between the processes.
+        OptionError: The settings differ between the processes, a callback is no function of a row, or user code moved
+            the weights.
         DivergenceError: The loss, a gradient or a weight is not finite.
         CheckpointError: ``checkpoint`` belongs to another run, holds damaged files only, or is not writable.
 
@@ -121,6 +120,7 @@ def train(
         >>> train(Brightness(), source, settings, plan, title="example", progress=False).steps
         4
     """
+    callbacks = check_callbacks(callbacks)
     device, precision, strategy = _set_up(objective, settings, group)
     module = objective.module
     warn_once = WarnOnce(group.is_first)
@@ -163,8 +163,8 @@ def train(
             if ends_epoch:
                 row, collapse = _end_epoch(objective, train_step, recorder, step)
                 warn_once(collapse + monitor.on_epoch(row["epoch"], row["loss"], train_step.scaler.get_scale()))
-                for callback in callbacks if group.is_first else ():
-                    callback(row)
+                warn_once(train_step.state.on_epoch())
+                warn_once(run_callbacks(callbacks if group.is_first else [], row, train_step.state))
             stop = interrupt.signal is not None and (synchronized or group.is_alone)
             last = stop or done == plan.total
             if checkpoints.due(last, synchronized):

@@ -20,6 +20,7 @@ from pretextkit.training._hardware import autocast_for
 from pretextkit.training._objectives import Objective
 from pretextkit.training._optim import build_optimizer, warmup_cosine
 from pretextkit.training._settings import Plan, Settings
+from pretextkit.training._user_code import TrainedState
 
 __all__ = ["TrainStep"]
 
@@ -54,6 +55,7 @@ class TrainStep:
             settings.optimizer, objective.parameter_groups(), plan.learning_rate, settings.weight_decay
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+        self.state = TrainedState(objective.module)
         self.loss = self.strategy.wrap(objective.loss)  # gives every process the weights of rank 0
 
     def learning_rate(self, step: int) -> float:
@@ -91,8 +93,10 @@ class TrainStep:
         """Compute the loss of a batch, part by part, and update the weights."""
         self.optimizer.zero_grad(set_to_none=True)
         self.strategy.begin_step()
+        self.state.check_place()
         outputs = []
         for part, batch in enumerate(batches):
+            self.state.restore_modes()  # user code may have changed them: augment, views, a callback, the last forward
             seed_layers(self.device, self.settings.seed, step, self._slice(part).part)
             with self.strategy.gradient_sync(last=part == len(batches) - 1):
                 with autocast_for(self.device, self.precision):
@@ -107,6 +111,7 @@ class TrainStep:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.objective.after_step()
+        self.state.after_step()
         return self.strategy.group.mean_output(_mean(outputs))
 
     def _loss(self, batch: Any) -> TaskOutput:
