@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from pretextkit.errors import DataError
 
 __all__ = [
+    "as_input",
     "eager_execution",
     "is_parallel_wrapper",
     "is_scripted",
@@ -96,6 +97,19 @@ def module_dtype(model: Any) -> torch.dtype:
     """
     weights = {w.dtype for m in modules_behind(model) for w in m.parameters() if w.is_floating_point()}
     return weights.pop() if len(weights) == 1 else torch.float32
+
+
+def as_input(values: Tensor, module: nn.Module) -> Tensor:
+    """Convert floats to the dtype of a module's weights, except under autocast, which converts by itself.
+
+    Example:
+        >>> as_input(torch.ones(1), nn.Linear(1, 1).double()).dtype, as_input(torch.ones(1), nn.Linear(1, 1)).dtype
+        (torch.float64, torch.float32)
+    """
+    first = next((weight.dtype for weight in module.parameters() if weight.is_floating_point()), torch.float32)
+    if not values.is_floating_point() or first == values.dtype or torch.is_autocast_enabled(values.device.type):
+        return values
+    return values.to(module_dtype(module))
 
 
 def refuse_meta(model: Any, what: str = "the model") -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -141,7 +140,7 @@ def _flatten(output: Any, side: int, what: str) -> Tensor:
         raise ShapeError(
             f"a tensor of features from {what}",
             got=type(output).__name__,
-            fix="Wrap the model in a function or a module that returns one tensor.",
+            fix=f"Wrap the model in a {'function' if what.startswith('layer') else 'module'} that returns one tensor.",
         )
     if output.is_complex():
         raise DataError(f"real features from {what}", got=str(output.dtype), fix="Return .abs(), or .real and .imag.")

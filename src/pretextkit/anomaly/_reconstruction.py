@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from pretextkit._evaluation_mode import evaluation_mode
-from pretextkit._modules import module_device
+from pretextkit._modules import module_device, module_dtype, refuse_meta
+from pretextkit._validation import check_finite, check_tensor
 from pretextkit.anomaly._error_maps import ErrorMaps, Reduction, resolve_error, resolve_reduction
 from pretextkit.anomaly._scores import AnomalyScores, image_batches
 from pretextkit.data import ImagesLike
-from pretextkit.errors import DataError, ShapeError
+from pretextkit.errors import ShapeError
 
 __all__ = ["reconstruction_anomaly_score"]
 
@@ -50,7 +51,7 @@ def reconstruction_anomaly_score(
         OptionError: ``batch_size`` is below 1.
         ShapeError: Reconstructions differ in shape from the images, a custom error or reduction returns a wrong shape,
             or images are smaller than the 11x11 pixel window of ``"ssim"``.
-        DataError: Reconstructions have NaN or infinite pixels.
+        DataError: Reconstructions, error maps or scores are NaN, infinite or no floats.
 
     Example:
         >>> images = torch.zeros(2, 1, 8, 8)
@@ -60,18 +61,23 @@ def reconstruction_anomaly_score(
         (tensor([0.0000, 0.0156]), torch.Size([2, 8, 8]))
     """
     measure, reduce = resolve_error(error), resolve_reduction(reduction)
+    refuse_meta(reconstruct, "the model of reconstruct")
+    dtype = module_dtype(reconstruct)
     maps = []
     with evaluation_mode(reconstruct), evaluation_mode(error):
         for inputs in image_batches(images, batch_size, module_device(reconstruct), of=reconstruction_anomaly_score):
-            outputs = reconstruct(inputs)
+            outputs = check_tensor(
+                reconstruct(inputs if dtype == torch.float32 else inputs.to(dtype)),
+                "reconstructions from reconstruct",
+                "Return the images only, as one tensor.",
+            )
             if outputs.shape != inputs.shape:
                 raise ShapeError(
                     f"reconstructions with the shape of the images {tuple(inputs.shape)}",
                     got=tuple(outputs.shape),
                     fix="Return images from reconstruct: decoder(encoder(images)).",
                 )
-            if not outputs.isfinite().all():
-                raise DataError("finite reconstructions", got="NaN or inf", fix="Check the model's weights.")
+            check_finite(outputs, "reconstructions")
             maps.append(measure(inputs, outputs.float()).cpu())
     errors = torch.cat(maps)
     return AnomalyScores(reduce(errors), errors)

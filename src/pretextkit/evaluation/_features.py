@@ -180,7 +180,9 @@ def _extract(
 
 def _check_grid(model: Model, inputs: Tensor, outputs: Mapping[str, Any], layers: Layers, side: int) -> None:
     """Refuse a grid where no layer, or one that is named, has a map with more than one position."""
-    grids = [isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1 for output in outputs.values()]
+    grids = [
+        isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1 for output in outputs.values()
+    ]
     if any(grids) if layers == "all" else all(grids):
         return
     layer, output = next((name, outputs[name]) for name, grid in zip(outputs, grids, strict=True) if not grid)

@@ -26,12 +26,13 @@ from typing import Any
 import torch
 from torch import nn  # noqa: F401 - in the example
 
+from pretextkit._modules import refuse_meta
 from pretextkit.data._sources import ImageSource
 from pretextkit.distributed._batch_slices import BatchSlice
 from pretextkit.distributed._group import ALONE, ProcessGroup
 from pretextkit.distributed._strategy import Strategy, choose_strategy
 from pretextkit.training._checkpoint import RunCheckpoints, check_finite_weights
-from pretextkit.training._hardware import resolve_device, resolve_precision
+from pretextkit.training._hardware import resolve_device
 from pretextkit.training._history import History, Recorder
 from pretextkit.training._identity import run_identity
 from pretextkit.training._interrupts import deferred_interrupts
@@ -41,7 +42,7 @@ from pretextkit.training._progress import progress_for
 from pretextkit.training._sampler import BatchSampler, sample_images, unmeasured_normalizations
 from pretextkit.training._settings import Plan, Settings
 from pretextkit.training._step import TrainStep
-from pretextkit.training._user_code import Callback, check_callbacks, run_callbacks
+from pretextkit.training._user_code import Callback, check_callbacks, check_trained_dtype, run_callbacks
 
 __all__ = ["Callback", "TrainingRun", "train"]
 
@@ -184,7 +185,9 @@ def train(
 def _set_up(objective: Objective, settings: Settings, group: ProcessGroup) -> tuple[torch.device, str, Strategy]:
     """Move the module to its device, and choose the precision and the strategy."""
     device = resolve_device(settings.device)
-    precision = resolve_precision(settings.precision, device)
+    refuse_meta(objective.module)
+    precision = objective.precision(settings.precision, device)
+    check_trained_dtype(objective.module)
     module = objective.module.to(device)
     strategy = choose_strategy(module, group)
     if settings.channels_last:

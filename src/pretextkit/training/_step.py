@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pretextkit._color import as_float
 from pretextkit._seeding import derived_generator, seed_layers
+from pretextkit._validation import described
 from pretextkit.contracts import TaskOutput
 from pretextkit.distributed import collective_scope
 from pretextkit.distributed._batch_slices import BatchSlice, SlicedRandom
@@ -117,6 +118,7 @@ class TrainStep:
     def _loss(self, batch: Any) -> TaskOutput:
         with collective_scope(self.strategy.group.rank):
             output = self.loss(batch)
+        _check_output(output)
         if output.loss.shape != () or not output.loss.requires_grad:
             gradient = "with" if output.loss.requires_grad else "without"
             raise ShapeError(
@@ -141,6 +143,21 @@ class TrainStep:
         self.strategy.load_module(state["module"])
         self.strategy.load_optimizer(self.optimizer, state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
+
+
+def _check_output(output: Any) -> None:
+    """Refuse what is no ``TaskOutput`` of scalar tensors, before its parts are used."""
+    fix = "Return TaskOutput(loss, {'name': metric.detach()}) from the task's forward."
+    if not isinstance(output, TaskOutput):
+        raise ShapeError("a TaskOutput from the task's forward", got=type(output).__name__, fix=fix)
+    if not isinstance(output.loss, Tensor) or output.loss.is_complex():
+        got = type(output.loss).__name__ if not isinstance(output.loss, Tensor) else str(output.loss.dtype)
+        raise ShapeError("a real tensor as the loss in TaskOutput", got=got, fix=fix)
+    if not isinstance(output.metrics, Mapping):
+        raise ShapeError("a mapping as the metrics in TaskOutput", got=type(output.metrics).__name__, fix=fix)
+    for name, metric in output.metrics.items():
+        if not isinstance(metric, Tensor) or metric.shape != ():
+            raise ShapeError(f"the metric {name!r} as a tensor of shape ()", got=described(metric), fix=fix)
 
 
 def _mean(outputs: Sequence[TaskOutput]) -> TaskOutput:

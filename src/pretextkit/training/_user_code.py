@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from pretextkit._validation import check_callable
-from pretextkit.errors import OptionError
+from pretextkit.errors import OptionError, TrainingWarning
 from pretextkit.training._monitors import Finding
 
-__all__ = ["Callback", "TrainedState", "check_callbacks", "run_callbacks"]
+__all__ = ["Callback", "TrainedState", "check_callbacks", "check_trained_dtype", "run_callbacks"]
 
 Callback = Callable[[Mapping[str, float]], None]
 """Called with the history's newest row after every epoch."""
@@ -137,6 +138,31 @@ def run_callbacks(callbacks: Sequence[Callback], row: Mapping[str, float], state
             callback(dict(row))
     state.check_place()
     return state.changes(before)
+
+
+def check_trained_dtype(module: nn.Module) -> None:
+    """Refuse to train float16 weights, and warn of bfloat16 weights: small steps of the optimizer are lost in both.
+
+    Raises:
+        OptionError: A weight that trains is float16.
+
+    Example:
+        >>> check_trained_dtype(nn.Linear(2, 2))
+    """
+    dtypes = {weight.dtype for weight in module.parameters() if weight.requires_grad}
+    if torch.float16 in dtypes:
+        raise OptionError(
+            "weights of dtype float32, bfloat16 or float64 to train",
+            got="torch.float16",
+            fix="Convert them with .float(). On a GPU, precision='fp16' computes in fp16 and keeps float32 weights.",
+        )
+    if torch.bfloat16 in dtypes:
+        warnings.warn(
+            "The weights that train are bfloat16, in which a step smaller than about a 256th of a weight is lost. "
+            "Convert them with .float(): precision='bf16' computes in bf16 and keeps float32 weights.",
+            TrainingWarning,
+            stacklevel=4,
+        )
 
 
 def _place(weight: Tensor) -> tuple[torch.device, torch.dtype]:
