@@ -189,8 +189,7 @@ def check_backbone(backbone: Any) -> None:
         fix = "Pass the network inside, model.module: pretrain itself trains on several GPUs, under torchrun."
     elif not isinstance(backbone, nn.Module):
         got, fix = f"a {name}", _SUBCLASS
-    elif not isinstance(getattr(backbone, "feature_dim", None), int) or backbone.feature_dim < 1:
-        dim = getattr(backbone, "feature_dim", ...)
+    elif not isinstance(dim := getattr(backbone, "feature_dim", ...), int) or dim < 1:
         got = f"a {name} {'without feature_dim' if dim is ... else f'with feature_dim={dim!r}'}"
         fix = "Set feature_dim to the number of features, an integer." if isinstance(backbone, Backbone) else _SUBCLASS
     else:

@@ -151,9 +151,10 @@ def _flatten(output: Any, side: int, what: str) -> Tensor:
         with torch.autocast(output.device.type, enabled=False):
             return nn.functional.adaptive_avg_pool2d(output.float(), side).flatten(1)
     if output.ndim == 3:
-        return output.mean(1)
+        output = output.mean(1)
     if output.ndim == 2:
-        return output
+        features: Tensor = output
+        return features
     raise ShapeError(
         f"features b d, tokens b t d or maps b d h w from {what}",
         got=f"shape {tuple(output.shape)}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +64,7 @@ def capture_layers(model: Model, layers: Layers, *, maps: bool) -> Iterator[Read
     elif isinstance(network, SpatialBackbone) and layers == "all":
         yield lambda images: {f"stage{i}": stage for i, stage in enumerate(network.stages(own(images)), 1)}
     elif isinstance(network, nn.Module):
-        with _hooked(network, layers, wrapped=model) as read:
+        with _hooked(network, layers, wrapped=cast(nn.Module, model)) as read:
             yield lambda images: read(own(images))
     else:
         raise OptionError(

@@ -149,6 +149,11 @@ def freeze_and_finetune(
     _check_module(backbone, "backbone")
     _check_module(head, "head")
     trained = _trained_modules(backbone, trainable)
+    for module in trained:
+        if next(module.parameters(), None) is None:
+            got = f"a {type(module).__name__} without any"
+            fix = "Name modules with weights in trainable, or use trainable='none'."
+            raise OptionError("trained modules with weights", got=got, fix=fix)
     if head_epochs and not trained:
         raise OptionError(
             "head_epochs=0, because only the head trains",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from pretextkit._evaluation_mode import evaluation_mode
 from pretextkit._modules import as_input, module_dtype, unwrap
 from pretextkit._validation import check_image_batch, check_tensor, described
 from pretextkit.contracts import PretextTask, TaskOutput
-from pretextkit.errors import DataError, PretextkitError, ShapeError
+from pretextkit.errors import DataError, OptionError, PretextkitError, ShapeError, TrainingWarning
 from pretextkit.training._collapse import batch_norm_warmed_up, detect_collapse, feature_quality
 from pretextkit.training._hardware import Precision, resolve_precision
 from pretextkit.training._monitors import Finding
@@ -75,7 +76,7 @@ class TaskObjective(Objective):
     def __init__(self, task: PretextTask[Any, Any], augment: Augmentation | None, monitor_batch_size: int) -> None:
         self.module: PretextTask[Any, Any] = task
         self.augment, self.monitor_batch_size = augment, monitor_batch_size
-        self.collapsed = self.explained = False
+        self.collapsed = self.explained = self.checked = False
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return parameter_groups(self.module)
@@ -84,7 +85,21 @@ class TaskObjective(Objective):
         self.latest = images
         if self.augment is not None:
             images = augmented(self.augment, images, generator)
+            if not self.checked:
+                self.checked = True
+                warn_of_range(images)
         return self.module.views(images, generator)
+
+    def precision(self, precision: Precision, device: torch.device) -> str:
+        """Resolve the precision; refuse float64 beside other dtypes, because no autocast joins them."""
+        dtypes = {weight.dtype for weight in self.module.parameters() if weight.is_floating_point()}
+        if torch.float64 in dtypes and len(dtypes) > 1:
+            raise OptionError(
+                "weights of one dtype in the task",
+                got=" and ".join(sorted(map(str, dtypes))),
+                fix="Convert the task, not its backbone alone: task.double() or task.float().",
+            )
+        return super().precision(precision, device)
 
     def loss(self, batch: Any) -> TaskOutput:
         try:
@@ -145,7 +160,9 @@ class ClassifierObjective(Objective):
     ) -> None:
         self.module: Any = classifier
         self.trained, self.augment, self.classes, self.layer_decay = trained, augment, classes, layer_decay
-        for weight in self.module.backbone.parameters():  # TorchScript has no requires_grad_ of modules
+        self.checked = False
+        backbone: nn.Module = classifier.get_submodule("backbone")
+        for weight in backbone.parameters():  # TorchScript has no requires_grad_ of modules
             weight.requires_grad_(False)
         for module in trained:
             for weight in module.parameters():
@@ -173,7 +190,12 @@ class ClassifierObjective(Objective):
 
     def prepare_batch(self, images: Tensor, labels: Tensor | None, generator: Generator) -> Any:
         assert labels is not None
-        return images if self.augment is None else augmented(self.augment, images, generator), labels
+        if self.augment is not None:
+            images = augmented(self.augment, images, generator)
+            if not self.checked:
+                self.checked = True
+                warn_of_range(images)
+        return images, labels
 
     def loss(self, batch: Any) -> TaskOutput:
         images, labels = batch
@@ -223,6 +245,23 @@ def augmented(augment: Augmentation, images: Tensor, generator: Generator) -> Te
         )
     check_image_batch(output)
     return as_float(output)
+
+
+def warn_of_range(images: Tensor) -> None:
+    """Warn if augmented images are far from [0, 1]; a little noise beyond it is usual.
+
+    Example:
+        >>> warn_of_range(torch.tensor([-0.3, 1.4]))
+    """
+    low, high = (value.item() for value in torch.aminmax(images.detach()))
+    if low < -0.75 or high > 1.75:
+        fix = "divide by 255" if high > 20 else "leave the normalization to the backbone, which has its own"
+        warnings.warn(
+            f"augment returned images with values from {low:.3g} to {high:.3g}, but backbones and views expect [0, 1]: "
+            f"{fix}.",
+            TrainingWarning,
+            stacklevel=2,
+        )
 
 
 def check_backbone_output(backbone: nn.Module, output: Any, count: int, cause: Exception) -> None:

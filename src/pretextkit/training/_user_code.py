@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pretextkit._modules import is_scripted
 from pretextkit._validation import check_callable
 from pretextkit.errors import OptionError, TrainingWarning
 from pretextkit.training._monitors import Finding
@@ -33,7 +34,8 @@ class TrainedState:
     def __init__(self, module: nn.Module) -> None:
         self.module = module
         self.modes = [(each, each.training) for each in module.modules() if hasattr(each, "training")]
-        owners = ((owner, key, weight) for owner in module.modules() for key, weight in owner._parameters.items())
+        python = (each for each in module.modules() if not is_scripted(each))  # TorchScript keeps no such dictionary
+        owners = ((owner, key, weight) for owner in python for key, weight in owner._parameters.items())
         self.first = next(((*each, *_place(each[2])) for each in owners if each[2] is not None), None)
         self.flags = self._flags()
         self.steps = 0
@@ -64,7 +66,8 @@ class TrainedState:
             )
 
     def after_step(self) -> None:
-        """Look for weights that stay frozen; costs nothing as long as there are none."""
+        """Check the place, and look for weights that stay frozen; nothing is done per weight if there are none."""
+        self.check_place()
         self.steps += 1
         if self.steps == 1:
             self.suspects = self._frozen()
