@@ -109,7 +109,7 @@ def test_head_of_another_width_names_both_widths() -> None:
 
 @pytest.mark.parametrize("module", [lambda x: x, None, LinearHead])
 def test_head_that_is_no_module_is_refused(module: Any) -> None:
-    with pytest.raises(OptionError, match="head to be an nn.Module"):
+    with pytest.raises(OptionError, match=r"head to be an nn\.Module"):
         finetune(nn.Flatten(), module)
 
 
@@ -157,10 +157,11 @@ def test_bad_error_maps_are_refused(error: Any) -> None:
     ],
 )
 def test_bad_scores_are_refused(reduction: Any) -> None:
-    for score in (
+    calls: list[Callable[[], Any]] = [
         lambda: reconstruction_anomaly_score(nn.Identity(), IMAGES, reduction=reduction),
         lambda: patch_anomaly_score(nn.AvgPool2d(4), IMAGES, IMAGES, reduction=reduction),
-    ):
+    ]
+    for score in calls:
         with pytest.raises(PretextkitError, match="scores from reduction"):
             score()
 
@@ -256,5 +257,5 @@ def test_usual_augmentations_give_no_warning(augment: Any) -> None:
     ],
 )
 def test_bad_task_outputs_are_refused(function: Any) -> None:
-    with pytest.raises(PretextkitError, match="TaskOutput|metric"):
+    with pytest.raises(PretextkitError, match=r"TaskOutput|metric"):
         train(function=function)

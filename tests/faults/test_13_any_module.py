@@ -21,7 +21,8 @@ TASKS = [pk.tasks.SimCLR, pk.tasks.Rotation, pk.tasks.Autoencoder, pk.tasks.Jigs
 
 class NoWidth(pk.Backbone):
     def forward(self, images: Tensor) -> Tensor:
-        return self.normalization(images).flatten(1)
+        features: Tensor = self.normalization(images).flatten(1)
+        return features
 
 
 class WrongWidth(NoWidth):
@@ -80,7 +81,7 @@ def test_module_with_feature_dim_is_a_backbone() -> None:
         def forward(self, images: Tensor) -> Tensor:
             return images.mean((2, 3))
 
-    pretrain(pk.tasks.Rotation(Mean()), IMAGES, steps=1, batch_size=8, device="cpu", progress=False)  # type: ignore[type-var]
+    pretrain(pk.tasks.Rotation(Mean()), IMAGES, steps=1, batch_size=8, device="cpu", progress=False)
 
 
 def test_wrong_feature_dim_is_named_in_training() -> None:

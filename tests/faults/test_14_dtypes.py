@@ -117,7 +117,7 @@ def test_float64_backbone_in_a_float32_task_is_refused() -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_precision_that_the_weights_do_not_have_is_refused(precision: Any) -> None:
-    with pytest.raises(OptionError, match="precision='auto' for weights of dtype torch.float64"):
+    with pytest.raises(OptionError, match=r"precision='auto' for weights of dtype torch\.float64"):
         knn_probe(plain(torch.float64), DATA, precision=precision)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -33,7 +33,7 @@ DATA = IMAGES, LABELS
 WRAPPERS: dict[str, Any] = {
     "compile": lambda network: torch.compile(network, backend="eager"),
     "DataParallel": nn.DataParallel,
-    "both": lambda network: nn.DataParallel(torch.compile(network, backend="eager")),
+    "both": lambda network: nn.DataParallel(cast(nn.Module, torch.compile(network, backend="eager"))),
     "AveragedModel": AveragedModel,
 }
 
@@ -160,7 +160,7 @@ def test_scripted_module_is_probed_or_refused(kind: str) -> None:
     assert 0 <= linear_probe(module, DATA, DATA).accuracy <= 1
     for layers in ("all", ["0"]):
         with pytest.raises(OptionError, match="from which it was scripted or traced"):
-            extract_features(module, IMAGES, layers=layers)  # type: ignore[arg-type]
+            extract_features(module, IMAGES, layers=layers)
     head = nn.Linear(8, 2)
     result = freeze_and_finetune(module, head, DATA, DATA, epochs=1, device="cpu", progress=False)
     assert result.accuracy is not None

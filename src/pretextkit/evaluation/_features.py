@@ -65,8 +65,8 @@ def extract_features(
         layers: ``"last"`` for the output; ``"all"`` for every stage of a ``SpatialBackbone`` or every direct child of
             another module; or names from ``dict(model.named_modules())``.
         pool: Side of the grid over which maps are averaged; 1 is the global average. Several sides give several
-            features, named for example ``stage3 2x2``. Each named layer must return a map larger than 1x1; with ``"all"``,
-            at least one layer must, and a smaller map keeps its own grid.
+            features, named for example ``stage3 2x2``. Each named layer must return a map larger than 1x1; with
+            ``"all"``, at least one layer must, and a smaller map keeps its own grid.
         batch_size: Images per forward pass.
         precision: Precision of the forward pass, as for :func:`~pretextkit.functional.pretrain`; ``"auto"`` is the
             dtype of the weights if they are not float32.

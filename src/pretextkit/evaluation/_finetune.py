@@ -98,7 +98,7 @@ def freeze_and_finetune(
     modes are restored.
 
     Args:
-        backbone: Module from images ``b c h w`` in [0, 1] to features ``b d``, or to maps or tokens, which are averaged.
+        backbone: Module from images ``b c h w`` in [0, 1] to features ``b d``, maps or tokens; the latter are averaged.
         head: Module from features ``b d`` to logits ``b k``.
         train: Pair (images, labels), ``Dataset`` or ``DataLoader``; labels 0…k-1; images labeled -1 are left out.
         val: Validation images with labels, in the same forms as ``train``; scored once, after the last epoch.

@@ -152,8 +152,9 @@ def pretrain(
         The history and the speed of the run.
 
     Raises:
-        OptionError: The task or a callback is no such thing; an option is out of range or differs between the processes; the batch has one image and the task
-            has BatchNorm; or only some of the task's weights are sharded.
+        OptionError: ``task`` is no pretext task, or a callback is no function of a row; an option is out of range or
+            differs between the processes; the batch has one image and the task has BatchNorm; only some of the task's
+            weights are sharded; or user code moved the weights.
         DataError: The images hold values that the task cannot use.
         ShapeError: The shape of the images does not suit the task, or the loss is no mean with gradient.
         DivergenceError: The loss, a gradient or a weight became NaN or infinite; the last good checkpoint stays.

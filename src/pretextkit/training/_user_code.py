@@ -55,7 +55,7 @@ class TrainedState:
         """
         if self.first is None:
             return
-        owner, key, weight, *place = self.first
+        owner, key, _, *place = self.first
         now = owner._parameters.get(key)
         if now is None or _place(now) != tuple(place):
             got = "weights that were removed" if now is None else " in ".join(map(str, _place(now)))
