@@ -199,8 +199,9 @@ def check_backbone(backbone: Any) -> None:
 
 _SUBCLASS = (
     "Make a network of torchvision, timm or your own a backbone with a short subclass: class "
-    "Network(pretextkit.Backbone) with feature_dim = 512, say; an __init__ that calls super().__init__() and sets self.network to the network "
-    "without its classifier; and a forward(self, images) that returns self.network(self.normalization(images))."
+    "Network(pretextkit.Backbone) with feature_dim = 512, say; an __init__ that calls super().__init__() and sets "
+    "self.network to the network without its classifier; and a forward(self, images) that returns "
+    "self.network(self.normalization(images))."
 )
 """How to keep the contract of a backbone."""
 
