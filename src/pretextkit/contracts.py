@@ -11,8 +11,9 @@ from torch import Generator, Tensor, nn
 from typing_extensions import TypeVar
 
 from pretextkit._color import as_float, luma
+from pretextkit._modules import is_parallel_wrapper
 from pretextkit._validation import check_image_batch, check_int
-from pretextkit.errors import ShapeError
+from pretextkit.errors import OptionError, ShapeError
 
 __all__ = [
     "Backbone",
@@ -164,17 +165,63 @@ BackboneT = TypeVar("BackboneT", bound=Backbone, default=Backbone, covariant=Tru
 SpatialBackboneT = TypeVar("SpatialBackboneT", bound=SpatialBackbone, default=SpatialBackbone, covariant=True)
 
 
+def check_backbone(backbone: Any) -> None:
+    """Check that a module can be the backbone of a task: it has a ``feature_dim``.
+
+    Raises:
+        OptionError: It has none, or is no network.
+
+    Example:
+        >>> check_backbone(nn.Flatten())
+        Traceback (most recent call last):
+            ...
+        pretextkit.errors.OptionError: Expected a pretextkit.Backbone, but got a Flatten without feature_dim. Make ...
+    """
+    name = type(backbone).__name__
+    if isinstance(backbone, type):
+        got, fix = f"the class {backbone.__name__}", f"Build it: {backbone.__name__}()."
+    elif isinstance(backbone, str):
+        got, fix = f"the name {backbone!r}", f"Build it: pretextkit.backbones[{backbone!r}]()."
+    elif isinstance(backbone, PretextTask):
+        got, fix = f"the task {name}", "Pass its backbone, task.backbone."
+    elif is_parallel_wrapper(backbone):
+        got = f"a {name}"
+        fix = "Pass the network inside, model.module: pretrain itself trains on several GPUs, under torchrun."
+    elif not isinstance(backbone, nn.Module):
+        got, fix = f"a {name}", _SUBCLASS
+    elif not isinstance(dim := getattr(backbone, "feature_dim", ...), int) or dim < 1:
+        got = f"a {name} {'without feature_dim' if dim is ... else f'with feature_dim={dim!r}'}"
+        fix = "Set feature_dim to the number of features, an integer." if isinstance(backbone, Backbone) else _SUBCLASS
+    else:
+        return
+    raise OptionError("a pretextkit.Backbone", got=got, fix=fix)
+
+
+_SUBCLASS = (
+    "Make a network of torchvision, timm or your own a backbone with a short subclass: class "
+    "Network(pretextkit.Backbone) with feature_dim = 512, say; an __init__ that calls super().__init__() and sets "
+    "self.network to the network without its classifier; and a forward(self, images) that returns "
+    "self.network(self.normalization(images))."
+)
+"""How to keep the contract of a backbone."""
+
+
 class PretextTask(nn.Module, ABC, Generic[BatchT, BackboneT]):
     """Self-supervised task: makes views of images and computes a loss of a backbone on the views.
 
     Args:
-        backbone: Network to train; after training, use it without the task.
+        backbone: Network to train; after training, use it without the task. Any other module with a ``feature_dim``
+            that maps images to features also works, and so does the result of ``torch.compile``.
+
+    Raises:
+        OptionError: The backbone is no such module.
     """
 
     backbone: BackboneT
 
     def __init__(self, backbone: BackboneT) -> None:
         super().__init__()
+        check_backbone(backbone)
         self.backbone = backbone
 
     @abstractmethod

@@ -16,10 +16,14 @@ from pretextkit._validation._images import (
 )
 from pretextkit._validation._labels import check_classes, check_classes_seen, check_labels
 from pretextkit._validation._options import check_float, check_int, check_sequence
+from pretextkit._validation._outputs import check_callable, check_features, check_finite, check_tensor, described
 
 __all__ = [
+    "check_callable",
     "check_classes",
     "check_classes_seen",
+    "check_features",
+    "check_finite",
     "check_float",
     "check_float_images",
     "check_floats",
@@ -31,7 +35,9 @@ __all__ = [
     "check_masks",
     "check_rows",
     "check_sequence",
+    "check_tensor",
     "check_view_images",
     "check_widths",
+    "described",
     "tensor_from_array",
 ]

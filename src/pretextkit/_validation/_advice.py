@@ -27,7 +27,6 @@ __all__ = [
     "images_fix",
     "integers_fix",
     "item_fix",
-    
     "masks_fix",
     "path_fix",
     "predictions_fix",

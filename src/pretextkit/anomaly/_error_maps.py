@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from pretextkit._validation import check_float
+from pretextkit._validation import check_finite, check_float, check_tensor
 from pretextkit.errors import ShapeError, unknown_name
 from pretextkit.evaluation._capture import capture_maps
 from pretextkit.evaluation._features import Layers, Model
@@ -113,7 +113,7 @@ def resolve_error(error: ErrorMaps) -> Callable[[Tensor, Tensor], Tensor]:
         raise unknown_name("reconstruction error", error, get_args(ErrorName), "feature_distance(backbone) is another.")
 
     def measure(images: Tensor, reconstructions: Tensor) -> Tensor:
-        maps = error(images, reconstructions)
+        maps = check_tensor(error(images, reconstructions), "error maps from error", "Return maps b h w.")
         expected = (len(images), *images.shape[2:])
         if maps.shape != expected:
             raise ShapeError(
@@ -121,6 +121,7 @@ def resolve_error(error: ErrorMaps) -> Callable[[Tensor, Tensor], Tensor]:
                 got=f"shape {tuple(maps.shape)}",
                 fix="Average over channels: maps.mean(1)." if maps.ndim == 4 else "Return one error for each pixel.",
             )
+        check_finite(maps, "error maps from error", "Add a small constant to divisors, roots and logarithms.")
         return maps
 
     return measure
@@ -192,13 +193,14 @@ def resolve_reduction(reduction: Reduction) -> Callable[[Tensor], Tensor]:
         )
 
     def reduce(maps: Tensor) -> Tensor:
-        scores = reduction(maps)
+        scores = check_tensor(reduction(maps), "scores from reduction", "Return maps.amax((1, 2)), for example.")
         if scores.shape != maps.shape[:1]:
             raise ShapeError(
                 f"a reduction that gives {len(maps)} scores for {len(maps)} maps",
                 got=f"shape {tuple(scores.shape)}",
                 fix="Reduce the last two axes: maps.amax((1, 2)).",
             )
+        check_finite(scores, "scores from reduction", "Add a small constant to divisors, roots and logarithms.")
         return scores
 
     return reduce

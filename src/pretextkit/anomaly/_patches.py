@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor, nn
 
-from pretextkit._evaluation_mode import evaluation_mode, module_device
-from pretextkit._validation import check_int
+from pretextkit._evaluation_mode import evaluation_mode
+from pretextkit._modules import module_device, refuse_meta
+from pretextkit._validation import check_finite, check_int
 from pretextkit.anomaly._error_maps import Reduction, resize_maps, resolve_reduction
 from pretextkit.anomaly._neighbors import nearest_distances
 from pretextkit.anomaly._scores import AnomalyScores, full_images, image_batches
@@ -72,6 +73,7 @@ def patch_anomaly_score(
         check_int("memory_bank_size", memory_bank_size, of=patch_anomaly_score),
     )
     generator = Generator().manual_seed(check_int("seed", seed, at_least=None, of=patch_anomaly_score))
+    refuse_meta(backbone)
     device = module_device(backbone)
     maps = []
     with evaluation_mode(backbone), capture_maps(backbone, layers) as read:
@@ -83,8 +85,10 @@ def patch_anomaly_score(
                 for inputs in image_batches(source, batch_size, device, of=patch_anomaly_score)
             ]
         )
+        check_finite(memory_bank, "features of normal images")
         for inputs in image_batches(images, batch_size, device, of=patch_anomaly_score):
             patches = _join_maps(read(inputs))
+            check_finite(patches, "features of images to score")
             if patches.shape[1] != memory_bank.shape[1]:
                 raise ShapeError(
                     f"maps of {memory_bank.shape[1]} channels, as for normal images",

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
-from pretextkit._evaluation_mode import evaluation_mode, module_device
+from pretextkit._evaluation_mode import evaluation_mode
+from pretextkit._modules import module_device, module_dtype, refuse_meta
+from pretextkit._validation import check_finite, check_tensor
 from pretextkit.anomaly._error_maps import ErrorMaps, Reduction, resolve_error, resolve_reduction
 from pretextkit.anomaly._scores import AnomalyScores, image_batches
 from pretextkit.data import ImagesLike, as_source
 from pretextkit.data._collate import join_maps
 from pretextkit.data._sources import ImageSource, retry_in_color
-from pretextkit.errors import DataError, ShapeError
+from pretextkit.errors import ShapeError
 
 __all__ = ["reconstruction_anomaly_score"]
 
@@ -50,7 +53,7 @@ def reconstruction_anomaly_score(
         OptionError: ``batch_size`` is below 1.
         ShapeError: Reconstructions differ in shape from the images, a custom error or reduction returns a wrong shape,
             or images are smaller than the 11x11 pixel window of ``"ssim"``.
-        DataError: Reconstructions have NaN or infinite pixels.
+        DataError: Reconstructions, error maps or scores are NaN, infinite or no floats.
 
     Example:
         >>> images = torch.zeros(2, 1, 8, 8)
@@ -60,6 +63,7 @@ def reconstruction_anomaly_score(
         (tensor([0.0000, 0.0156]), torch.Size([2, 8, 8]))
     """
     measure, reduce = resolve_error(error), resolve_reduction(reduction)
+    refuse_meta(reconstruct, "the model of reconstruct")
     with evaluation_mode(reconstruct), evaluation_mode(error):
         errors = retry_in_color(lambda source: _error_maps(reconstruct, measure, source, batch_size), as_source(images))
     return AnomalyScores(reduce(errors), errors)
@@ -72,17 +76,20 @@ def _error_maps(
     batch_size: int,
 ) -> Tensor:
     """Reconstruct images, and measure the error of each pixel, ``n h w``."""
-    device = module_device(reconstruct)
+    device, dtype = module_device(reconstruct), module_dtype(reconstruct)
     maps = []
     for inputs in image_batches(source, batch_size, device, of=reconstruction_anomaly_score):
-        outputs = reconstruct(inputs)
+        outputs = check_tensor(
+            reconstruct(inputs if dtype == torch.float32 else inputs.to(dtype)),
+            "reconstructions from reconstruct",
+            "Return the images only, as one tensor.",
+        )
         if outputs.shape != inputs.shape:
             raise ShapeError(
                 f"reconstructions with the shape of the images {tuple(inputs.shape)}",
                 got=tuple(outputs.shape),
                 fix="Return images from reconstruct: decoder(encoder(images)).",
             )
-        if not outputs.isfinite().all():
-            raise DataError("finite reconstructions", got="NaN or inf", fix="Check the model's weights.")
+        check_finite(outputs, "reconstructions")
         maps.append(measure(inputs, outputs.float()).cpu())
     return join_maps(maps)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Generator, nn
 
-from pretextkit._evaluation_mode import evaluation_mode, module_device
+from pretextkit._evaluation_mode import evaluation_mode
+from pretextkit._modules import as_input, module_device, refuse_meta, unwrap
 from pretextkit.anomaly._scores import AnomalyScores, image_batches
 from pretextkit.data import ImagesLike
+from pretextkit.errors import OptionError
 from pretextkit.tasks import Rotation
 
 __all__ = ["rotation_anomaly_score"]
@@ -30,7 +32,7 @@ def rotation_anomaly_score(task: Rotation, images: ImagesLike, *, batch_size: in
         A score for each image.
 
     Raises:
-        OptionError: ``batch_size`` is below 1.
+        OptionError: The task is no rotation task, or ``batch_size`` is below 1.
         ShapeError: The images are not square.
         DataError: The images cannot be read or are out of range.
 
@@ -40,11 +42,18 @@ def rotation_anomaly_score(task: Rotation, images: ImagesLike, *, batch_size: in
         >>> print(rotation_anomaly_score(task, torch.zeros(3, 3, 32, 32)))
         3 anomaly scores from 1... to 1..., median 1...
     """
+    network = unwrap(task)
+    if not isinstance(network, Rotation):
+        raise OptionError(
+            "a Rotation task", got=f"a {type(task).__name__}", fix="Train pretextkit.tasks.Rotation(backbone) first."
+        )
+    task = network
+    refuse_meta(task, "the task")
     scores = []
     with evaluation_mode(task):
         for inputs in image_batches(images, batch_size, module_device(task), of=rotation_anomaly_score):
             views, labels = task.views(inputs, Generator())  # rotation by rotation; the generator is not used
-            logits = task.head(task.backbone(views)).float()
+            logits = task.head(task.backbone(as_input(views, task))).float()
             losses = nn.functional.cross_entropy(logits, labels, reduction="none")
             scores.append(losses.view(-1, len(inputs)).mean(0).cpu())
     return AnomalyScores(torch.cat(scores))

@@ -27,7 +27,7 @@ class AnomalyScores:
     """``n h w``, the score of each pixel; None if the method does not localize anomalies."""
 
     def __str__(self) -> str:
-        low, middle, high = self.scores.quantile(torch.tensor([0.0, 0.5, 1.0])).tolist()
+        low, middle, high = self.scores.quantile(self.scores.new_tensor([0.0, 0.5, 1.0])).tolist()
         return f"{len(self.scores)} anomaly scores from {low:.4g} to {high:.4g}, median {middle:.4g}"
 
 

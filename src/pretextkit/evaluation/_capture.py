@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+import torch
 from torch import Tensor, nn
 
+from pretextkit._modules import eager_execution, is_scripted, module_dtype, unwrap
+from pretextkit._validation import described
 from pretextkit.contracts import SpatialBackbone
 from pretextkit.errors import OptionError, ShapeError, unknown_name
 
-__all__ = ["Layers", "Model", "Reader", "capture_layers", "capture_maps"]
+__all__ = ["Layers", "Model", "Reader", "capture_layers", "capture_maps", "last_map_layer"]
 
 # Hooks work on every module. The FX feature extraction of torchvision (create_feature_extractor) rewrites the graph of
 # the forward method, and fails on models whose control flow depends on the data.
@@ -37,7 +40,8 @@ def capture_layers(model: Model, layers: Layers, *, maps: bool) -> Iterator[Read
 
     Raises:
         UnknownNameError: The model has no layer of that name.
-        OptionError: Inner layers of a function are requested, or no requested layer returns a tensor.
+        OptionError: Inner layers of a function or of a TorchScript module are requested, or no requested layer returns
+            a tensor.
 
     Example:
         >>> import torch
@@ -46,16 +50,22 @@ def capture_layers(model: Model, layers: Layers, *, maps: bool) -> Iterator[Read
         ...     read(torch.rand(2, 3, 32, 32))["stage1"].shape
         torch.Size([2, 32, 16, 16])
     """
+    network: Any = unwrap(model)  # stages and layers are those of the network inside wrappers, which runs eagerly
+    dtype = module_dtype(model)
+
+    def own(images: Tensor) -> Tensor:
+        return images.to(dtype) if images.is_floating_point() and dtype != torch.float32 else images
+
     if layers == "last":
-        if isinstance(model, SpatialBackbone) and maps:
-            yield lambda images: {"last": model.feature_map(images)}
+        if isinstance(network, SpatialBackbone) and maps:
+            yield lambda images: {"last": network.feature_map(own(images))}
         else:
-            yield lambda images: {"last": model(images)}
-    elif isinstance(model, SpatialBackbone) and layers == "all":
-        yield lambda images: {f"stage{i}": stage for i, stage in enumerate(model.stages(images), 1)}
-    elif isinstance(model, nn.Module):
-        with _hooked(model, layers) as read:
-            yield read
+            yield lambda images: {"last": model(own(images))}
+    elif isinstance(network, SpatialBackbone) and layers == "all":
+        yield lambda images: {f"stage{i}": stage for i, stage in enumerate(network.stages(own(images)), 1)}
+    elif isinstance(network, nn.Module):
+        with _hooked(network, layers, wrapped=cast(nn.Module, model)) as read:
+            yield lambda images: read(own(images))
     else:
         raise OptionError(
             "layers='last' for a function", got=repr(layers), fix="Pass an nn.Module to reach its inner layers."
@@ -83,11 +93,16 @@ def capture_maps(model: Model, layers: Layers) -> Iterator[Reader]:
             outputs = read(images)
             for layer, output in outputs.items():
                 if not isinstance(output, Tensor) or output.ndim != 4:
-                    got = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
                     raise ShapeError(
                         f"maps b d h w from layer {layer!r}",
-                        got=got,
+                        got=described(output),
                         fix="Choose a layer before the average over the map, by its name in dict(named_modules()).",
+                    )
+                if len(output) != len(images):
+                    raise ShapeError(
+                        f"maps of {len(images)} images from layer {layer!r}",
+                        got=described(output),
+                        fix="Choose another layer, or keep the images as the first dimension.",
                     )
             return {layer: output.float() for layer, output in outputs.items()}
 
@@ -95,9 +110,15 @@ def capture_maps(model: Model, layers: Layers) -> Iterator[Reader]:
 
 
 @contextmanager
-def _hooked(model: nn.Module, layers: Layers) -> Iterator[Reader]:
-    names = _layer_names(model, layers)
-    modules = dict(model.named_modules())
+def _hooked(model: nn.Module, layers: Layers, wrapped: nn.Module) -> Iterator[Reader]:
+    modules = {**dict(wrapped.named_modules()), **dict(model.named_modules())}  # names with and without the wrapper
+    names = [] if is_scripted(model) else _layer_names(model, layers, modules)
+    for scripted in [each for each in (model, *(modules[name] for name in names)) if is_scripted(each)]:
+        raise OptionError(
+            "a model whose inner layers can be read, which torch.jit does not allow",
+            got=f"a {type(scripted).__name__}",
+            fix="Pass the module from which it was scripted or traced, or layers='last'.",
+        )
     captured: dict[str, Tensor] = {}
 
     def capture(name: str) -> Callable[[nn.Module, Any, Any], None]:
@@ -109,7 +130,8 @@ def _hooked(model: nn.Module, layers: Layers) -> Iterator[Reader]:
 
     def read(images: Tensor) -> dict[str, Tensor]:
         captured.clear()
-        model(images)
+        with eager_execution(model):
+            model(images)
         missing = [name for name in names if name not in captured and layers != "all"]
         if missing:
             raise OptionError(
@@ -133,13 +155,44 @@ def _hooked(model: nn.Module, layers: Layers) -> Iterator[Reader]:
             handle.remove()
 
 
-def _layer_names(model: nn.Module, layers: Layers) -> list[str]:
+def last_map_layer(model: Model, images: Tensor) -> str | None:
+    """Return the name of the last layer that gives a map larger than 1x1; None if there is none.
+
+    Example:
+        >>> layers = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        >>> last_map_layer(layers, torch.rand(2, 3, 8, 8))
+        '0'
+    """
+    network = unwrap(model)
+    if not isinstance(network, nn.Module) or is_scripted(network):
+        return None
+    found: list[str] = []
+
+    def hook_of(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1:
+                found.append(name)
+
+        return hook
+
+    inner = [(name, each) for name, each in network.named_modules() if name and not is_scripted(each)]
+    handles = [each.register_forward_hook(hook_of(name)) for name, each in inner]
+    try:
+        with eager_execution(network):
+            network(images.to(module_dtype(network)))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[-1] if found else None
+
+
+def _layer_names(model: nn.Module, layers: Layers, modules: Mapping[str, nn.Module]) -> list[str]:
     if layers == "all":
         return [name for name, _ in model.named_children()]
     if isinstance(layers, str):
         raise unknown_name("choice of layers", layers, ["last", "all"], "Put the name of one layer into a list.")
-    modules = dict(model.named_modules())
     for name in layers:
         if name not in modules:
-            raise unknown_name(f"layer of {type(model).__name__}", name, [each for each in modules if each])
+            known = [each for each, _ in model.named_modules() if each]
+            raise unknown_name(f"layer of {type(model).__name__}", name, known)
     return list(layers)

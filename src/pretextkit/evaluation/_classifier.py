@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor, nn
 
+from pretextkit._modules import as_input
+from pretextkit._validation import check_features
 from pretextkit.data._collate import ImageBatch
 from pretextkit.data._sources import ImageSource
 
@@ -26,8 +28,18 @@ class Classifier(nn.Module):
         self.backbone, self.head = backbone, head
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.backbone(images))
+        logits: Tensor = self.head(self.features(images))
         return logits
+
+    def features(self, images: Tensor) -> Tensor:
+        """Map ``b c h w`` to the features ``b d`` that the head gets: maps and tokens are averaged, as in the probes.
+
+        Raises:
+            ShapeError: The backbone returns something other than features, tokens or maps of the images.
+            DataError: The features are complex.
+        """
+        output = self.backbone(as_input(images, self.backbone))
+        return as_input(check_features(output, len(images), "the backbone", finite=False), self.head)
 
 
 class FeatureRows(ImageSource):

@@ -11,16 +11,16 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from pretextkit._color import as_float
-from pretextkit._evaluation_mode import evaluation_mode, module_device
-from pretextkit._validation import check_int, check_labels, check_sequence
+from pretextkit._evaluation_mode import evaluation_mode
+from pretextkit._validation import check_features, check_int, check_labels, check_sequence, described
 from pretextkit.data import ImagesLike, LabeledLike, as_source
 from pretextkit.data._collate import join_labels
 from pretextkit.data._sources import retry_in_color
-from pretextkit.errors import DataError, ShapeError
-from pretextkit.evaluation._capture import Layers, Model, capture_layers
+from pretextkit.errors import DataError, OptionError, ShapeError
+from pretextkit.evaluation._capture import Layers, Model, capture_layers, last_map_layer
 from pretextkit.evaluation._labels import labeled_rows
 from pretextkit.evaluation._storage import FeatureStore, row_slices
-from pretextkit.training._hardware import Precision, autocast_for, resolve_precision
+from pretextkit.training._hardware import Precision, forward_context
 
 __all__ = ["Features", "Layers", "Model", "extract_features", "labeled_features", "pool_sides"]
 
@@ -56,6 +56,8 @@ def extract_features(
     """Run a model over images once and collect the features of the chosen layers.
 
     The model runs in evaluation mode, and so does every module that a function calls; its state is restored afterwards.
+    A model whose weights are not float32 runs in the dtype of its weights. Layers are those of the network inside
+    ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel``.
     Maps ``b d h w`` are averaged over a grid and flattened. Tokens ``b t d`` are averaged.
 
     Args:
@@ -65,9 +67,11 @@ def extract_features(
         layers: ``"last"`` for the output; ``"all"`` for every stage of a ``SpatialBackbone`` or every direct child of
             another module; or names from ``dict(model.named_modules())``.
         pool: Side of the grid over which maps are averaged; 1 is the global average. Several sides give several
-            features, named for example ``stage3 2x2``.
+            features, named for example ``stage3 2x2``. Each named layer must return a map larger than 1x1; with
+            ``"all"``, at least one layer must, and a smaller map keeps its own grid.
         batch_size: Images per forward pass.
-        precision: Precision of the forward pass, as for :func:`~pretextkit.functional.pretrain`.
+        precision: Precision of the forward pass, as for :func:`~pretextkit.functional.pretrain`; ``"auto"`` is the
+            dtype of the weights if they are not float32.
         memory: Memory budget of the features of all layers, in bytes; no limit by default. Layers beyond it are
             memory-mapped from temporary files in the folder of the environment variable ``TMPDIR``. The files disappear
             with the tensors.
@@ -77,8 +81,8 @@ def extract_features(
 
     Raises:
         UnknownNameError: The model has no layer of that name.
-        OptionError: Inner layers of a function are requested, no layer is requested, or a number is out of range; the
-            disk has too little room.
+        OptionError: Inner layers of a function are requested, no layer is requested, ``pool`` is above 1 without a map,
+            or a number is out of range; the disk has too little room.
         ShapeError: A layer returns something other than features, tokens or maps, or its width varies between images.
         DataError: Features are NaN or infinite.
 
@@ -156,8 +160,7 @@ def _extract(
 ) -> Features:
     sides = pool_sides(pool)
     batch_size = check_int("batch_size", batch_size, fix="The default is 256.")
-    device = module_device(model)
-    autocast = autocast_for(device, resolve_precision(precision, device))
+    device, autocast = forward_context(model, precision)
     count, batches = _batches(images, batch_size)
     features: dict[str, Tensor] = {}
     labels: list[Tensor | None] = []
@@ -167,12 +170,16 @@ def _extract(
         for inputs, targets in batches:
             with autocast:
                 outputs = read(inputs.to(device))
+            if max(sides) > 1:
+                _check_grid(model, inputs.to(device), outputs, layers, max(sides))
             batch_features = {
-                layer if len(sides) == 1 else f"{layer} {side}x{side}": _flatten(output, side, layer).float()
+                layer if len(sides) == 1 else f"{layer} {side}x{side}": check_features(
+                    output, len(inputs), f"layer {layer!r}", pool=side
+                ).float()
                 for layer, output in outputs.items()
                 for side in sides
             }
-            _check_features(batch_features, len(inputs), features)
+            _check_widths(batch_features, features)
             for name, values in batch_features.items():
                 if name not in features:
                     features[name] = store.allocate(count, values.shape[1])
@@ -186,23 +193,24 @@ def _extract(
     return Features(features, all_labels)
 
 
-def _check_features(batch: Mapping[str, Tensor], count: int, previous: Mapping[str, Tensor]) -> None:
-    """Refuse features of ``count`` images that are not finite or whose shape differs from previous batches."""
-    for name, values in batch.items():
-        if not values.isfinite().all():
-            raise DataError(f"finite features from layer {name!r}", got="NaN or inf", fix="Check the model's weights.")
-        if values.shape[1] == 0:
-            raise ShapeError(
-                f"at least one feature from layer {name!r}",
-                got=f"shape {tuple(values.shape)}",
-                fix="Choose another layer.",
-            )
-        if len(values) != count:
-            raise ShapeError(
-                f"features of {count} images from layer {name!r}",
-                got=f"shape {tuple(values.shape)}",
-                fix="Choose another layer, or keep the images as the first dimension.",
-            )
+def _check_grid(model: Model, inputs: Tensor, outputs: Mapping[str, Any], layers: Layers, side: int) -> None:
+    """Refuse a grid where no layer, or one that is named, has a map with more than one position."""
+    grids = [
+        isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1 for output in outputs.values()
+    ]
+    if any(grids) if layers == "all" else all(grids):
+        return
+    layer, output = next((name, outputs[name]) for name, grid in zip(outputs, grids, strict=True) if not grid)
+    fix = "Use pool=1."
+    if not isinstance(model, nn.Module):
+        fix = "Return the map from the function, before its average, or use pool=1."
+    elif inputs.ndim == 4 and (name := last_map_layer(model, inputs)):
+        fix = f"Use layers=[{name!r}], the last layer with a map, or pool=1."
+    raise OptionError(f"maps b d h w from layer {layer!r} for pool={side}", got=described(output), fix=fix)
+
+
+def _check_widths(batch: Mapping[str, Tensor], previous: Mapping[str, Tensor]) -> None:
+    """Refuse features whose layers or widths differ from those of previous batches."""
     widths, first = ({name: values.shape[1] for name, values in each.items()} for each in (batch, previous))
     if previous and widths != first:
         raise ShapeError(
@@ -227,25 +235,3 @@ def _batches(images: ImagesLike, batch_size: int) -> tuple[int, Iterator[tuple[T
         return len(values), ((values[rows], None if targets is None else targets[rows]) for rows in orders)
     source = as_source(images)
     return len(source), ((as_float(batch.images), batch.labels) for batch in source.in_order(batch_size))
-
-
-def _flatten(output: Tensor, side: int, layer: str) -> Tensor:
-    if not isinstance(output, Tensor):
-        raise ShapeError(
-            f"a tensor of features from layer {layer!r}",
-            got=type(output).__name__,
-            fix="Wrap the model in a function that returns one tensor.",
-        )
-    if output.ndim == 4:
-        if side > 1 and min(output.shape[2:]) < side:
-            side = min(output.shape[2:])  # a map has no finer grid than its own pixels
-        return nn.functional.adaptive_avg_pool2d(output.float(), side).flatten(1)
-    if output.ndim == 3:
-        return output.mean(1)
-    if output.ndim == 2:
-        return output
-    raise ShapeError(
-        f"features b d, tokens b t d or maps b d h w from layer {layer!r}",
-        got=f"shape {tuple(output.shape)}",
-        fix="Choose another layer, or flatten its output.",
-    )

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from pretextkit._color import as_float
-from pretextkit._evaluation_mode import evaluation_mode, module_device
+from pretextkit._evaluation_mode import evaluation_mode
+from pretextkit._modules import module_device, module_dtype, refuse_meta, unwrap
 from pretextkit._seeding import derived_generator, derived_seed, seeded
-from pretextkit._validation import check_classes, check_classes_seen, check_float, check_int
+from pretextkit._validation import check_callable, check_classes, check_classes_seen, check_float, check_int
 from pretextkit.data import LabeledLike
 from pretextkit.data._sources import ImageSource, TensorImages
-from pretextkit.errors import OptionError, unknown_name
+from pretextkit.errors import OptionError, ShapeError, unknown_name
 from pretextkit.evaluation._classifier import Classifier, FeatureRows
 from pretextkit.evaluation._features import extract_features
 from pretextkit.evaluation._labeled_source import LabeledSource, cached_features, labeled_source
@@ -99,7 +100,7 @@ def freeze_and_finetune(
     modes are restored.
 
     Args:
-        backbone: Module from images ``b c h w`` in [0, 1] to features ``b d``.
+        backbone: Module from images ``b c h w`` in [0, 1] to features ``b d``, maps or tokens; the latter are averaged.
         head: Module from features ``b d`` to logits ``b k``.
         train: Pair (images, labels), ``Dataset`` or ``DataLoader``; labels 0…k-1; images labeled -1 are left out. A
             ``Dataset`` is read once for its labels and again in every epoch, and draws its random transforms again.
@@ -128,6 +129,7 @@ def freeze_and_finetune(
 
     Raises:
         DataError: No labels, one class only, labels that are not 0…k-1, or more classes than the head has outputs.
+        ShapeError: The backbone or the head returns something else, or the head takes features of another width.
         UnknownNameError: The backbone has no submodule of that name.
         OptionError: An option is out of range, or BatchNorm would train on batches of one image.
         DivergenceError: The loss or a weight became NaN or infinite.
@@ -141,6 +143,8 @@ def freeze_and_finetune(
         >>> result.classifier(images).shape
         torch.Size([16, 2])
     """
+    if augment is not None:
+        check_callable("augment", augment, "images", "generator")
     layer_decay = check_float("layer_decay", layer_decay, "(0, 1]", fix="1 switches it off.")
     head_epochs = check_int("head_epochs", head_epochs, at_least=0, fix="0 switches this phase off.")
     batch_size = check_int("batch_size", batch_size, of=freeze_and_finetune)
@@ -150,7 +154,14 @@ def freeze_and_finetune(
         heldout = None if val is None else labeled_images(val, "val", workers)  # read before training, to fail early
     if heldout is not None:
         check_classes_seen(heldout[1], classes, "val")
+    _check_module(backbone, "backbone")
+    _check_module(head, "head")
     trained = _trained_modules(backbone, trainable)
+    for module in trained:
+        if next(module.parameters(), None) is None:
+            got = f"a {type(module).__name__} without any"
+            fix = "Name modules with weights in trainable, or use trainable='none'."
+            raise OptionError("trained modules with weights", got=got, fix=fix)
     if head_epochs and not trained:
         raise OptionError(
             "head_epochs=0, because only the head trains",
@@ -172,7 +183,7 @@ def freeze_and_finetune(
     plans = [make_plan(phase, source) for phase, _ in phases]  # refuses invalid settings before anything changes
     check_batch_norm(batch_size, [head], "head")
     check_batch_norm(batch_size, trained, "backbone")
-    resolve_precision(precision, resolve_device(device))
+    resolve_precision(precision, resolve_device(device), module_dtype(head))
     classifier = Classifier(backbone, head).to(resolve_device(device))
     rows: list[dict[str, float]] = []
     seconds = 0.0
@@ -206,7 +217,7 @@ def _phases(settings: Settings, head_epochs: int, trained: list[nn.Module]) -> l
 def _restored(backbone: nn.Module, classifier: Classifier) -> Iterator[None]:
     """Restore ``requires_grad`` of the backbone and the modes of all modules, also after an error."""
     gradients = [(weight, weight.requires_grad) for weight in backbone.parameters()]
-    modes = [(module, module.training) for module in classifier.modules()]
+    modes = [(module, module.training) for module in classifier.modules() if hasattr(module, "training")]
     try:
         yield
     finally:
@@ -217,14 +228,30 @@ def _restored(backbone: nn.Module, classifier: Classifier) -> Iterator[None]:
 
 
 def _check_fit(objective: ClassifierObjective, source: ImageSource, seed: int) -> None:
-    """Compute the loss of one image, to refuse a head that does not fit before anything changes."""
+    """Compute the loss of one image, to refuse a backbone or head that does not fit before anything changes."""
     with seeded(derived_seed(seed, "try")):  # a loader draws from the global generator
         images, labels = next(iter(source.batches([torch.tensor([0])])))
     assert labels is not None
     device = module_device(objective.module)
     with evaluation_mode(objective.module):
         generator = derived_generator(seed, "try")
-        objective.loss(objective.prepare_batch(as_float(images.to(device)), labels.to(device), generator))
+        batch = objective.prepare_batch(as_float(images.to(device)), labels.to(device), generator)
+        width = objective.module.features(batch[0]).shape[1]
+        try:
+            objective.loss(batch)
+        except (RuntimeError, TypeError, AttributeError, IndexError) as error:
+            first = next((each for each in objective.module.head.modules() if isinstance(each, nn.Linear)), None)
+            raise ShapeError(
+                f"a head for features b d of width {width}, from the backbone",
+                got="a head that fails on them" if first is None else f"a head for features of {first.in_features}",
+                fix=f"Build it for that width, for example LinearHead({width}, {objective.classes}).",
+            ) from error
+
+
+def _check_module(module: nn.Module, what: str) -> None:
+    if not isinstance(module, nn.Module):
+        raise OptionError(f"{what} to be an nn.Module", got=type(module).__name__, fix="Wrap it in a module.")
+    refuse_meta(module, f"the {what}")
 
 
 def _shift_rows(history: History, previous: Sequence[Mapping[str, float]], seconds: float) -> list[dict[str, float]]:
@@ -248,14 +275,16 @@ def _trained_modules(backbone: nn.Module, trainable: Trainable) -> list[nn.Modul
         return []
     if trainable == "all":
         return [backbone]
-    modules = dict(backbone.named_modules())
+    network = unwrap(backbone)
+    modules = {**dict(backbone.named_modules()), **dict(network.named_modules())}  # with and without the wrapper's name
     if isinstance(trainable, str):
         raise unknown_name(
             "choice of trained modules", trainable, ["none", "all"], "Put the name of one submodule into a list."
         )
     for name in trainable:
         if name not in modules:
-            raise unknown_name(f"submodule of {type(backbone).__name__}", name, [each for each in modules if each])
+            known = [each for each, _ in network.named_modules() if each]
+            raise unknown_name(f"submodule of {type(network).__name__}", name, known)
     return [modules[name] for name in trainable]
 
 

@@ -138,7 +138,7 @@ def _vote(similarities: Tensor, labels: Tensor, classes: int, temperature: float
     """Predict labels ``m`` from the similarities ``m k`` and the labels ``m k`` of neighbors."""
     # Relative to the nearest neighbor, no weight overflows; the common factor does not change the vote.
     weights = ((similarities - similarities[:, :1]) / temperature).exp()  # m k
-    votes = torch.zeros(len(labels), classes).scatter_add_(1, labels, weights)  # m classes
+    votes = weights.new_zeros(len(labels), classes).scatter_add_(1, labels, weights)  # m classes
     return votes.argmax(1)  # m
 
 

@@ -210,8 +210,8 @@ def _choose_penalty(
     Returns:
         Index of the penalty, its held-out accuracy, and the model fitted on the last fold, to warm-start the final fit.
     """
-    correct = torch.zeros(len(penalties))
-    loss = torch.zeros(len(penalties))
+    correct = torch.zeros(len(penalties), dtype=torch.float32)
+    loss = torch.zeros(len(penalties), dtype=torch.float32)
     count = 0
     for fit_rows, heldout_rows in folds:
         fit, heldout = (replace(features, rows=features.rows[rows]) for rows in (fit_rows, heldout_rows))
@@ -229,7 +229,7 @@ def _choose_penalty(
 def _fold_in(weight: Tensor, bias: Tensor, mean: Tensor, std: Tensor) -> LinearHead:
     """Fold the standardization into the weights, to classify raw features."""
     with torch.random.fork_rng(devices=[]):  # a new layer draws random initial weights
-        head = LinearHead(*weight.shape).requires_grad_(False)
+        head = LinearHead(*weight.shape).to(weight.dtype).requires_grad_(False)
     scaled = weight / std[:, None]
     head.linear.weight.copy_(scaled.T)
     head.linear.bias.copy_(bias - mean @ scaled)

@@ -12,16 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from pretextkit._color import as_float
-from pretextkit._evaluation_mode import evaluation_mode, module_device
+from pretextkit._evaluation_mode import evaluation_mode
+from pretextkit._modules import module_device
 from pretextkit._seeding import derived_generator, seeded
-from pretextkit._validation import check_float, check_int, check_sequence
+from pretextkit._validation import check_float, check_int, check_sequence, described
 from pretextkit.data import LabeledLike
 from pretextkit.data._segmentation import Segmented, as_segmented
-from pretextkit.errors import DataError
+from pretextkit.errors import DataError, OptionError, ShapeError
 from pretextkit.evaluation._capture import Layers, Model, Reader, capture_maps
 from pretextkit.evaluation._segmentation_heads import LinearMapHead, MapHead, fit_map_head, upsampled
 from pretextkit.metrics._segmentation import segmentation_metrics
-from pretextkit.training._hardware import Precision, autocast_for, resolve_precision
+from pretextkit.training._hardware import Precision, forward_context
 
 __all__ = ["SegmentationResult", "SegmentationScore", "segmentation_probe"]
 
@@ -151,7 +152,7 @@ def segmentation_probe(
 
     def fit_head(maps: Tensor, masks: Tensor, rate: float) -> nn.Module:
         with seeded(seed):
-            module = head(maps.shape[1], classes).to(device)
+            module = _built_head(head, maps[:1].to(device).float(), classes)
         options = {"batch_size": batch_size, "pixels": pixels, "ignore_index": ignore_index, "seed": seed}
         fit_map_head(module, maps, masks, learning_rate=rate, steps=steps, **options)
         return module
@@ -192,10 +193,28 @@ def segmentation_probe(
     )
 
 
+def _built_head(head: MapHead, maps: Tensor, classes: int) -> nn.Module:
+    """Build a head, and try it on one map."""
+    module: object = head(maps.shape[1], classes)
+    fix = f"Return a module from maps b {maps.shape[1]} h w to logits b {classes} h w."
+    if not isinstance(module, nn.Module):
+        raise OptionError("a module from head", got=described(module), fix=fix)
+    module = module.float().to(maps.device)
+    with evaluation_mode(module):
+        try:
+            logits = module(maps)
+        except (RuntimeError, TypeError) as error:
+            raise ShapeError(
+                f"a head for maps b {maps.shape[1]} h w", got=f"a {type(module).__name__} that fails on them", fix=fix
+            ) from error
+    if not isinstance(logits, Tensor) or logits.ndim != 4 or logits.shape[:2] != (1, classes):
+        raise ShapeError(f"logits b {classes} h w from the head", got=described(logits), fix=fix)
+    return module
+
+
 @contextmanager
 def _map_reader(model: Model, layers: Layers, precision: Precision) -> Iterator[Reader]:
-    device = module_device(model)
-    autocast = autocast_for(device, resolve_precision(precision, device))
+    device, autocast = forward_context(model, precision)
     with evaluation_mode(model), capture_maps(model, layers) as read:
 
         def read_images(images: Tensor) -> dict[str, Tensor]:

@@ -135,7 +135,7 @@ class FeatureStore:
             OptionError: The disk has too little room.
         """
         size = 4 * count * width
-        return torch.empty(count, width) if size <= self.free else _mapped_rows(count, width)
+        return torch.empty(count, width, dtype=torch.float32) if size <= self.free else _mapped_rows(count, width)
 
 
 def _mapped_rows(count: int, width: int) -> Tensor:

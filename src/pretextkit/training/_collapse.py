@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pretextkit._color import as_float
 from pretextkit._evaluation_mode import evaluation_mode
+from pretextkit._validation import check_features
 from pretextkit.contracts import Backbone
 from pretextkit.errors import CollapseWarning
 from pretextkit.losses import feature_spread, rankme
@@ -55,7 +56,7 @@ def feature_quality(backbone: Backbone, images: Tensor) -> tuple[Tensor, dict[st
         (torch.Size([8, 64]), ['rankme', 'spread'])
     """
     with evaluation_mode(backbone):
-        features = backbone(as_float(images)).float()
+        features = check_features(backbone(as_float(images)), len(images), "the backbone", finite=False).float()
     if not features.isfinite().all():  # the loop raises; such a matrix has no singular values
         return features, {"spread": math.nan, "rankme": math.nan}
     return features, {"spread": feature_spread(features).item(), "rankme": rankme(features).item()}

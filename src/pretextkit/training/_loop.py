@@ -9,6 +9,7 @@ A map of this folder, in the order in which a run passes through it::
     _sampler     the images of every step
     _step        one step: views, forward pass, backward pass, optimizer (_optim), precision (_hardware)
     _history     losses and metrics of the run; _progress shows them
+    _user_code   puts back or reports what callbacks and other user code change
     _monitors    silent failures to warn about; _collapse is one of them
     _checkpoint  saving and resuming; _identity says which run may resume; _interrupts defers Ctrl-C
 """
@@ -16,7 +17,7 @@ A map of this folder, in the order in which a run passes through it::
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +26,13 @@ from typing import Any
 import torch
 from torch import nn  # noqa: F401 - in the example
 
+from pretextkit._modules import refuse_meta
 from pretextkit.data._sources import ImageSource
 from pretextkit.distributed._batch_slices import BatchSlice
 from pretextkit.distributed._group import ALONE, ProcessGroup
 from pretextkit.distributed._strategy import Strategy, choose_strategy
 from pretextkit.training._checkpoint import RunCheckpoints, check_finite_weights
-from pretextkit.training._hardware import resolve_device, resolve_precision
+from pretextkit.training._hardware import resolve_device
 from pretextkit.training._history import History, Recorder
 from pretextkit.training._identity import run_identity
 from pretextkit.training._interrupts import deferred_interrupts
@@ -40,6 +42,7 @@ from pretextkit.training._progress import progress_for
 from pretextkit.training._sampler import BatchSampler, sample_images, unmeasured_normalizations
 from pretextkit.training._settings import Plan, Settings
 from pretextkit.training._step import TrainStep
+from pretextkit.training._user_code import Callback, check_callbacks, check_trained_dtype, run_callbacks
 
 __all__ = ["Callback", "TrainingRun", "train"]
 
@@ -64,10 +67,6 @@ class TrainingRun:
     def images_per_second(self) -> float:
         """Images read per second; 0 if there was nothing left to do."""
         return self.images / self.seconds if self.images else 0.0
-
-
-Callback = Callable[[Mapping[str, float]], None]
-"""Called with the history's newest row after every epoch."""
 
 
 def train(
@@ -99,7 +98,8 @@ def train(
             touches the disk.
 
     Raises:
-        OptionError: The settings differ between the processes.
+        OptionError: The settings differ between the processes, a callback is no function of a row, or user code moved
+            the weights.
         DivergenceError: The loss, a gradient or a weight is not finite.
         CheckpointError: ``checkpoint`` belongs to another run, holds damaged files only, or is not writable.
 
@@ -121,6 +121,7 @@ def train(
         >>> train(Brightness(), source, settings, plan, title="example", progress=False).steps
         4
     """
+    callbacks = check_callbacks(callbacks)
     device, precision, strategy = _set_up(objective, settings, group)
     module = objective.module
     warn_once = WarnOnce(group.is_first)
@@ -163,8 +164,8 @@ def train(
             if ends_epoch:
                 row, collapse = _end_epoch(objective, train_step, recorder, step)
                 warn_once(collapse + monitor.on_epoch(row["epoch"], row["loss"], train_step.scaler.get_scale()))
-                for callback in callbacks if group.is_first else ():
-                    callback(row)
+                warn_once(train_step.state.on_epoch())
+                warn_once(run_callbacks(callbacks if group.is_first else [], row, train_step.state))
             stop = interrupt.signal is not None and (synchronized or group.is_alone)
             last = stop or done == plan.total
             if checkpoints.due(last, synchronized):
@@ -184,7 +185,9 @@ def train(
 def _set_up(objective: Objective, settings: Settings, group: ProcessGroup) -> tuple[torch.device, str, Strategy]:
     """Move the module to its device, and choose the precision and the strategy."""
     device = resolve_device(settings.device)
-    precision = resolve_precision(settings.precision, device)
+    refuse_meta(objective.module)
+    precision = objective.precision(settings.precision, device)
+    check_trained_dtype(objective.module)
     module = objective.module.to(device)
     strategy = choose_strategy(module, group)
     if settings.channels_last:

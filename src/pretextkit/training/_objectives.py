@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Generator, Tensor, nn
 
+from pretextkit._color import as_float
+from pretextkit._evaluation_mode import evaluation_mode
+from pretextkit._modules import as_input, module_dtype, unwrap
+from pretextkit._validation import check_image_batch, check_tensor, described
 from pretextkit.contracts import PretextTask, TaskOutput
-from pretextkit.errors import DataError
+from pretextkit.errors import DataError, OptionError, PretextkitError, ShapeError, TrainingWarning
 from pretextkit.training._collapse import batch_norm_warmed_up, detect_collapse, feature_quality
+from pretextkit.training._hardware import Precision, resolve_precision
 from pretextkit.training._monitors import Finding
 from pretextkit.training._optim import parameter_groups
 
@@ -41,6 +48,10 @@ class Objective(ABC):
         """Set the modules that train to training mode."""
         self.module.train()
 
+    def precision(self, precision: Precision, device: torch.device) -> str:
+        """Resolve the precision: the dtype of the weights, if it is not float32."""
+        return resolve_precision(precision, device, module_dtype(self.module))
+
     def identity(self) -> dict[str, Any]:
         """Return options, beside those of the module, that a resumed run must share."""
         return {}
@@ -65,18 +76,51 @@ class TaskObjective(Objective):
     def __init__(self, task: PretextTask[Any, Any], augment: Augmentation | None, monitor_batch_size: int) -> None:
         self.module: PretextTask[Any, Any] = task
         self.augment, self.monitor_batch_size = augment, monitor_batch_size
-        self.collapsed = False
+        self.collapsed = self.explained = self.checked = False
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return parameter_groups(self.module)
 
     def prepare_batch(self, images: Tensor, labels: Tensor | None, generator: Generator) -> Any:
         self.latest = images
-        return self.module.views(images if self.augment is None else self.augment(images, generator), generator)
+        if self.augment is not None:
+            images = augmented(self.augment, images, generator)
+            if not self.checked:
+                self.checked = True
+                warn_of_range(images)
+        return self.module.views(images, generator)
+
+    def precision(self, precision: Precision, device: torch.device) -> str:
+        """Resolve the precision; refuse float64 beside other dtypes, because no autocast joins them."""
+        dtypes = {weight.dtype for weight in self.module.parameters() if weight.is_floating_point()}
+        if torch.float64 in dtypes and len(dtypes) > 1:
+            raise OptionError(
+                "weights of one dtype in the task",
+                got=" and ".join(sorted(map(str, dtypes))),
+                fix="Convert the task, not its backbone alone: task.double() or task.float().",
+            )
+        return super().precision(precision, device)
 
     def loss(self, batch: Any) -> TaskOutput:
-        output: TaskOutput = self.module(batch)
+        try:
+            output: TaskOutput = self.module(batch)
+        except (RuntimeError, TypeError, AttributeError) as error:
+            self._explain(error)
+            raise
         return output
+
+    def _explain(self, error: Exception) -> None:
+        """Raise an error that names the backbone, if its output is what made the task fail."""
+        if isinstance(error, PretextkitError | torch.OutOfMemoryError) or self.explained:
+            return
+        self.explained = True
+        backbone = self.module.backbone
+        with evaluation_mode(backbone):
+            try:
+                output = backbone(self.latest[:2])
+            except Exception:
+                return
+        check_backbone_output(backbone, output, len(self.latest[:2]), error)
 
     def identity(self) -> dict[str, Any]:
         return {"augment": None if self.augment is None else getattr(self.augment, "__qualname__", repr(self.augment))}
@@ -116,9 +160,13 @@ class ClassifierObjective(Objective):
     ) -> None:
         self.module: Any = classifier
         self.trained, self.augment, self.classes, self.layer_decay = trained, augment, classes, layer_decay
-        self.module.backbone.requires_grad_(False)
+        self.checked = False
+        backbone: nn.Module = classifier.get_submodule("backbone")
+        for weight in backbone.parameters():  # TorchScript has no requires_grad_ of modules
+            weight.requires_grad_(False)
         for module in trained:
-            module.requires_grad_(True)
+            for weight in module.parameters():
+                weight.requires_grad_(True)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         groups = parameter_groups(self.module.head)
@@ -133,9 +181,21 @@ class ClassifierObjective(Objective):
         for module in self.trained:
             module.train()
 
+    def precision(self, precision: Precision, device: torch.device) -> str:
+        """Resolve the precision; a backbone and a head of two dtypes run without autocast, each in its own."""
+        parts = {module_dtype(part) for part in (self.module.backbone, self.module.head)}
+        if len(parts) == 1:
+            return resolve_precision(precision, device, *parts)
+        return resolve_precision("fp32" if precision == "auto" else precision, device)
+
     def prepare_batch(self, images: Tensor, labels: Tensor | None, generator: Generator) -> Any:
         assert labels is not None
-        return images if self.augment is None else self.augment(images, generator), labels
+        if self.augment is not None:
+            images = augmented(self.augment, images, generator)
+            if not self.checked:
+                self.checked = True
+                warn_of_range(images)
+        return images, labels
 
     def loss(self, batch: Any) -> TaskOutput:
         images, labels = batch
@@ -161,11 +221,73 @@ class HeadObjective(Objective):
 
     def loss(self, batch: Any) -> TaskOutput:
         features, labels = batch
+        features = as_input(features, self.module)
         return _cross_entropy(self.module(features), labels, self.classes)
 
 
+def augmented(augment: Augmentation, images: Tensor, generator: Generator) -> Tensor:
+    """Augment images, and check that as many images ``b c h w`` come back.
+
+    Raises:
+        ShapeError: ``augment`` returned something other than a tensor ``b c h w`` of as many images.
+        DataError: The images are neither uint8 nor floating-point.
+
+    Example:
+        >>> augmented(lambda images, generator: images.flip(3), torch.rand(2, 3, 4, 4), Generator()).shape
+        torch.Size([2, 3, 4, 4])
+    """
+    output: Any = augment(images, generator)
+    if not isinstance(output, Tensor) or output.ndim != 4 or len(output) != len(images):
+        raise ShapeError(
+            f"{len(images)} images b c h w from augment",
+            got=described(output),
+            fix="Return one augmented image for each image, as one tensor.",
+        )
+    check_image_batch(output)
+    return as_float(output)
+
+
+def warn_of_range(images: Tensor) -> None:
+    """Warn if augmented images are far from [0, 1]; a little noise beyond it is usual.
+
+    Example:
+        >>> warn_of_range(torch.tensor([-0.3, 1.4]))
+    """
+    low, high = (value.item() for value in torch.aminmax(images.detach()))
+    if low < -0.75 or high > 1.75:
+        fix = "divide by 255" if high > 20 else "leave the normalization to the backbone, which has its own"
+        warnings.warn(
+            f"augment returned images with values from {low:.3g} to {high:.3g}, but backbones and views expect [0, 1]: "
+            f"{fix}.",
+            TrainingWarning,
+            stacklevel=2,
+        )
+
+
+def check_backbone_output(backbone: nn.Module, output: Any, count: int, cause: Exception) -> None:
+    """Raise if the output of a backbone does not keep its contract.
+
+    Raises:
+        ShapeError: It is not ``b d`` with ``d = feature_dim``.
+    """
+    width = getattr(backbone, "feature_dim", None)
+    if isinstance(output, Tensor) and output.shape == (count, width):
+        return
+    raise ShapeError(
+        f"features b {width} from {type(unwrap(backbone)).__name__}, whose feature_dim is {width}",
+        got=described(output),
+        fix="Return one vector for each image, for example maps.mean((2, 3)), and set feature_dim to its length.",
+    ) from cause
+
+
 def _cross_entropy(outputs: Tensor, labels: Tensor, classes: int) -> TaskOutput:
-    logits = outputs.float()
+    logits = check_tensor(outputs, "logits b k from the head", "Return one tensor from its forward.").float()
+    if logits.ndim != 2 or len(logits) != len(labels):
+        raise ShapeError(
+            f"logits b k of {len(labels)} images from the head",
+            got=f"shape {tuple(logits.shape)}",
+            fix="Let the head return one row of logits for each row of features.",
+        )
     if logits.shape[1] < classes:
         raise DataError(
             f"at most {logits.shape[1]} classes, because the head has {logits.shape[1]} outputs",

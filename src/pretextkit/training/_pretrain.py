@@ -8,19 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from typing_extensions import TypedDict
 
+from pretextkit._modules import is_parallel_wrapper, unwrap
+from pretextkit._validation import check_callable
 from pretextkit.contracts import PretextTask
 from pretextkit.data import ImagesLike, as_source
 from pretextkit.distributed._group import current_group
 from pretextkit.distributed._sharding import class_name
+from pretextkit.errors import OptionError
 from pretextkit.training._collapse import monitor_batch_size
 from pretextkit.training._hardware import Precision
 from pretextkit.training._history import History
-from pretextkit.training._loop import Callback, train
+from pretextkit.training._loop import train
 from pretextkit.training._objectives import Augmentation, TaskObjective
 from pretextkit.training._optim import OptimizerName
 from pretextkit.training._settings import Settings, make_plan
+from pretextkit.training._user_code import Callback, check_callbacks
 
 __all__ = ["PretrainOptions", "PretrainResult", "pretrain"]
 
@@ -129,7 +134,7 @@ def pretrain(
         warmup: Fraction of the steps in which the learning rate rises, before it falls to zero on a cosine.
         clip_norm: Maximum norm of the gradient; ``None`` does not clip.
         precision: ``"auto"`` is bf16 on hardware that supports it, fp16 with loss scaling on older NVIDIA GPUs, else
-            fp32.
+            fp32. Weights that are not float32 are computed in their own dtype; float16 weights do not train.
         device: ``"auto"`` is a GPU if there is one.
         channels_last: Store filters in the memory format in which convolutions are fastest.
         compile: Compile the task with ``torch.compile``, which pays off in long runs.
@@ -140,14 +145,16 @@ def pretrain(
         checkpoint: Folder of a checkpoint and ``history.csv``, written every half minute, on Ctrl-C or SIGTERM, and at
             the end. If the folder holds a checkpoint of the same call, training resumes from it.
         progress: Show a bar on a terminal (extra ``progress``), or a line every ten seconds.
-        callbacks: Called with the newest row of the history after each epoch.
+        callbacks: Called with the newest row of the history after each epoch. A callback may set modes, which are put
+            back; weights that it freezes are reported, and weights that it moves are refused.
 
     Returns:
         The history and the speed of the run.
 
     Raises:
-        OptionError: An option is out of range or differs between the processes; the batch has one image and the task
-            has BatchNorm; or only some of the task's weights are sharded.
+        OptionError: ``task`` is no pretext task, or a callback is no function of a row; an option is out of range or
+            differs between the processes; the batch has one image and the task has BatchNorm; only some of the task's
+            weights are sharded; or user code moved the weights.
         DataError: The images hold values that the task cannot use.
         ShapeError: The shape of the images does not suit the task, or the loss is no mean with gradient.
         DivergenceError: The loss, a gradient or a weight became NaN or infinite; the last good checkpoint stays.
@@ -160,6 +167,10 @@ def pretrain(
         >>> result.steps, [round(row["epoch"]) for row in result.history.rows]
         (4, [1, 2])
     """
+    _check_task(task)
+    if augment is not None:
+        check_callable("augment", augment, "images", "generator")
+    callbacks = check_callbacks(callbacks)
     group, device = current_group(device)
     source = as_source(images, labels=False, workers=workers)
     settings = Settings(
@@ -204,3 +215,17 @@ def pretrain(
         device=str(run.device),
         precision=run.precision,
     )
+
+
+def _check_task(task: Any) -> None:
+    """Refuse what is no pretext task; the result of ``torch.compile`` is looked into."""
+    inner = unwrap(task)
+    fix = "Pass a task around the backbone, such as pretextkit.tasks.SimCLR(backbone)."
+    got = f"the class {task.__name__}" if isinstance(task, type) else f"a {type(task).__name__}"
+    if is_parallel_wrapper(task):
+        fix = "Pass the task inside, task.module: pretrain itself trains on several GPUs, under torchrun."
+    elif isinstance(inner, PretextTask):
+        if isinstance(getattr(inner, "backbone", None), nn.Module):
+            return
+        got, fix = f"{got} without a backbone", "Call super().__init__(backbone) in its __init__."
+    raise OptionError("a pretext task", got=got, fix=fix)

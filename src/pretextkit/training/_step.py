@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pretextkit._color import as_float
 from pretextkit._seeding import derived_generator, seed_layers
+from pretextkit._validation import described
 from pretextkit.contracts import TaskOutput
 from pretextkit.distributed import collective_scope
 from pretextkit.distributed._batch_slices import BatchSlice, SlicedRandom
@@ -20,6 +21,7 @@ from pretextkit.training._hardware import autocast_for
 from pretextkit.training._objectives import Objective
 from pretextkit.training._optim import build_optimizer, warmup_cosine
 from pretextkit.training._settings import Plan, Settings
+from pretextkit.training._user_code import TrainedState
 
 __all__ = ["TrainStep"]
 
@@ -54,6 +56,7 @@ class TrainStep:
             settings.optimizer, objective.parameter_groups(), plan.learning_rate, settings.weight_decay
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+        self.state = TrainedState(objective.module)
         self.loss = self.strategy.wrap(objective.loss)  # gives every process the weights of rank 0
 
     def learning_rate(self, step: int) -> float:
@@ -91,8 +94,10 @@ class TrainStep:
         """Compute the loss of a batch, part by part, and update the weights."""
         self.optimizer.zero_grad(set_to_none=True)
         self.strategy.begin_step()
+        self.state.check_place()
         outputs = []
         for part, batch in enumerate(batches):
+            self.state.restore_modes()  # user code may have changed them: augment, views, a callback, the last forward
             seed_layers(self.device, self.settings.seed, step, self._slice(part).part)
             with self.strategy.gradient_sync(last=part == len(batches) - 1):
                 with autocast_for(self.device, self.precision):
@@ -107,11 +112,13 @@ class TrainStep:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.objective.after_step()
+        self.state.after_step()
         return self.strategy.group.mean_output(_mean(outputs))
 
     def _loss(self, batch: Any) -> TaskOutput:
         with collective_scope(self.strategy.group.rank):
             output = self.loss(batch)
+        _check_output(output)
         if output.loss.shape != () or not output.loss.requires_grad:
             gradient = "with" if output.loss.requires_grad else "without"
             raise ShapeError(
@@ -136,6 +143,21 @@ class TrainStep:
         self.strategy.load_module(state["module"])
         self.strategy.load_optimizer(self.optimizer, state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
+
+
+def _check_output(output: Any) -> None:
+    """Refuse what is no ``TaskOutput`` of scalar tensors, before its parts are used."""
+    fix = "Return TaskOutput(loss, {'name': metric.detach()}) from the task's forward."
+    if not isinstance(output, TaskOutput):
+        raise ShapeError("a TaskOutput from the task's forward", got=type(output).__name__, fix=fix)
+    if not isinstance(output.loss, Tensor) or output.loss.is_complex():
+        got = type(output.loss).__name__ if not isinstance(output.loss, Tensor) else str(output.loss.dtype)
+        raise ShapeError("a real tensor as the loss in TaskOutput", got=got, fix=fix)
+    if not isinstance(output.metrics, Mapping):
+        raise ShapeError("a mapping as the metrics in TaskOutput", got=type(output.metrics).__name__, fix=fix)
+    for name, metric in output.metrics.items():
+        if not isinstance(metric, Tensor) or metric.shape != ():
+            raise ShapeError(f"the metric {name!r} as a tensor of shape ()", got=described(metric), fix=fix)
 
 
 def _mean(outputs: Sequence[TaskOutput]) -> TaskOutput:

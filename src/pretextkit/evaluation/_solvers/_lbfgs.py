@@ -79,7 +79,7 @@ def minimize_each(
             too_far = new_values > values + 1e-4 * slopes + 1e-7 * values.abs()
             if not too_far.any():
                 break
-            shorter = torch.where(too_far, 0.5, 1.0)
+            shorter = torch.where(too_far, 0.5, 1.0).to(steps.dtype)
             steps, slopes = steps * shorter[:, None], slopes * shorter
         worse = ~(new_values <= values + 1e-7 * values.abs())  # or NaN
         new_points = torch.where(worse[:, None], points, points + steps)

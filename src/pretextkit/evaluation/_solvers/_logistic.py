@@ -64,7 +64,9 @@ def fit_logistic(
     variances, directions = _principal(features)
     rank = len(variances)
     # 1/2 bounds the curvature of the softmax (Boehning 1992): in these units no direction has a curvature above 1.
-    scales = torch.cat([variances.expand(len(penalties), -1), torch.ones(len(penalties), 1)], 1) / 2
+    scales = (
+        torch.cat([variances.expand(len(penalties), -1), torch.ones(len(penalties), 1, dtype=variances.dtype)], 1) / 2
+    )
     scales[:, :rank] += penalties[:, None]
     scales = scales.rsqrt().float()[:, :, None]  # g r+1 1, the last for the bias
     rotated = (store or FeatureStore()).scratch(count, rank)
@@ -76,7 +78,7 @@ def fit_logistic(
         scaled = points.view(grid, rank + 1, classes) * scales[which]
         weight, bias = scaled[:, :rank], scaled[:, rank]
         columns = weight.transpose(0, 1).flatten(1)
-        losses, gradient = torch.zeros(grid), torch.zeros(grid, rank + 1, classes)
+        losses, gradient = scales.new_zeros(grid), scales.new_zeros(grid, rank + 1, classes)
         for rows in row_slices(count, max(rank, columns.shape[1])):
             logits = torch.addmm(bias.flatten(), rotated[rows], columns).view(-1, grid, classes)
             target = labels[rows, None, None].expand(-1, grid, 1)
@@ -92,7 +94,7 @@ def fit_logistic(
         values = losses / count + decay[:, 0] / 2 * weight.square().sum((1, 2))
         return values, (gradient * scales[which]).flatten(1)
 
-    points = torch.zeros(len(penalties), rank + 1, classes)
+    points = scales.new_zeros(len(penalties), rank + 1, classes)
     if start is not None:
         points[:, :rank] = directions.float().T @ start.weight
         points[:, rank] = start.bias

@@ -9,6 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from pretextkit._modules import unwrap
 from pretextkit._validation import check_int
 from pretextkit.contracts import Head, SpatialBackbone
 from pretextkit.errors import OptionError
@@ -82,17 +83,18 @@ class ConvDecoder(Head):
             >>> ConvDecoder.fitting(backbone)(backbone.feature_map(torch.rand(2, 3, 64, 64))).shape
             torch.Size([2, 3, 64, 64])
         """
-        if not isinstance(backbone, SpatialBackbone):
+        network = unwrap(backbone)
+        if not isinstance(network, SpatialBackbone):
             raise OptionError(
                 "a SpatialBackbone, because images are decoded from its last feature map",
                 got=type(backbone).__name__,
                 fix="Derive it from pretextkit.SpatialBackbone and define stages().",
             )
-        trial = next(backbone.parameters()).new_zeros(1, backbone.normalization.channels, TRIAL_SIZE, TRIAL_SIZE)
+        trial = next(network.parameters()).new_zeros(1, network.normalization.channels, TRIAL_SIZE, TRIAL_SIZE)
         with torch.no_grad():
-            side = min(copy.deepcopy(backbone).eval().feature_map(trial).shape[2:])
+            side = min(copy.deepcopy(network).eval().feature_map(trial).shape[2:])
         doublings = max(0, math.ceil(math.log2(TRIAL_SIZE / side)))
-        return cls(backbone.feature_dim, out_channels, doublings=doublings, bottleneck=bottleneck)
+        return cls(network.feature_dim, out_channels, doublings=doublings, bottleneck=bottleneck)
 
     def forward(self, features: Tensor) -> Tensor:
         return torch.sigmoid(self.layers(features))

@@ -1,0 +1,184 @@
+"""Modules inside wrappers, and the device and dtype of their weights."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from types import CellType, FunctionType, MethodType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
+
+from pretextkit.errors import DataError
+
+__all__ = [
+    "as_input",
+    "eager_execution",
+    "is_parallel_wrapper",
+    "is_scripted",
+    "module_device",
+    "module_dtype",
+    "modules_behind",
+    "refuse_meta",
+    "unwrap",
+]
+
+_PARALLEL = (nn.DataParallel, DistributedDataParallel)
+
+
+def unwrap(model: Any) -> Any:
+    """Return the network inside wrappers that call it unchanged.
+
+    Wrappers are the result of ``torch.compile``, ``DataParallel``, ``DistributedDataParallel`` and ``AveragedModel``,
+    also one inside another. Anything else is returned as it is.
+
+    Example:
+        >>> network = nn.Linear(2, 2)
+        >>> unwrap(nn.DataParallel(network)) is network, unwrap(network) is network
+        (True, True)
+    """
+    while isinstance(model, nn.Module):
+        if _is_compiled(model):
+            model = model._modules["_orig_mod"]
+        elif isinstance(model, (*_PARALLEL, AveragedModel)):
+            model = model.module
+        else:
+            break
+    return model
+
+
+def is_parallel_wrapper(model: Any) -> bool:
+    """Return whether a module, perhaps compiled, is ``DataParallel`` or ``DistributedDataParallel``.
+
+    Example:
+        >>> is_parallel_wrapper(nn.DataParallel(nn.Linear(2, 2)))
+        True
+    """
+    while isinstance(model, nn.Module) and _is_compiled(model):
+        model = model._modules["_orig_mod"]
+    return isinstance(model, _PARALLEL)
+
+
+def is_scripted(model: Any) -> bool:
+    """Return whether a module is the result of ``torch.jit.script`` or ``torch.jit.trace``.
+
+    Example:
+        >>> is_scripted(nn.ReLU())
+        False
+    """
+    return isinstance(model, torch.jit.ScriptModule)
+
+
+def module_device(model: Any) -> torch.device:
+    """Return the device of a model's weights, also of modules inside a function; the CPU if there are no weights.
+
+    Example:
+        >>> module_device(torch.nn.Linear(2, 2, device="meta").forward)
+        device(type='meta')
+    """
+    for tensor in _tensors(model):
+        return tensor.device
+    return torch.device("cpu")
+
+
+def module_dtype(model: Any) -> torch.dtype:
+    """Return the dtype in which a model takes its input: that of its weights, also of modules inside a function.
+
+    Models without floating-point weights, and models whose weights have several dtypes, take float32: the latter
+    convert their input themselves.
+
+    Example:
+        >>> module_dtype(nn.Linear(2, 2).double()), module_dtype(nn.Flatten())
+        (torch.float64, torch.float32)
+    """
+    weights = {w.dtype for m in modules_behind(model) for w in m.parameters() if w.is_floating_point()}
+    return weights.pop() if len(weights) == 1 else torch.float32
+
+
+def as_input(values: Tensor, module: nn.Module) -> Tensor:
+    """Convert floats to the dtype of a module's weights, except under autocast, which converts by itself.
+
+    Example:
+        >>> as_input(torch.ones(1), nn.Linear(1, 1).double()).dtype, as_input(torch.ones(1), nn.Linear(1, 1)).dtype
+        (torch.float64, torch.float32)
+    """
+    first = next((weight.dtype for weight in module.parameters() if weight.is_floating_point()), torch.float32)
+    if not values.is_floating_point() or first == values.dtype or torch.is_autocast_enabled(values.device.type):
+        return values
+    return values.to(module_dtype(module))
+
+
+def refuse_meta(model: Any, what: str = "the model") -> None:
+    """Refuse a model that has shapes, but no values, as on torch's device ``meta``.
+
+    Raises:
+        DataError: A weight or buffer is on the device ``meta``.
+
+    Example:
+        >>> refuse_meta(nn.Linear(2, 2))
+    """
+    if any(tensor.is_meta for tensor in _tensors(model)):
+        raise DataError(
+            f"{what} to have weights with values",
+            got="weights on the device 'meta', which has shapes only",
+            fix="Build it on another device, or call to_empty(device='cpu') on it and load its weights.",
+        )
+
+
+def eager_execution(model: Any) -> AbstractContextManager[Any]:
+    """Return a context in which a compiled model runs its Python code, and with it the hooks on inner layers.
+
+    Example:
+        >>> with eager_execution(nn.Linear(2, 2)):
+        ...     pass
+    """
+    compiled = any(getattr(module, "_compiled_call_impl", None) is not None for module in model.modules())
+    compiled = compiled or any(_is_compiled(module) for module in model.modules())
+    set_stance = getattr(torch.compiler, "set_stance", None)  # from torch 2.6
+    return set_stance("force_eager") if compiled and set_stance else nullcontext()
+
+
+def _is_compiled(model: nn.Module) -> bool:
+    """Whether ``torch.compile`` returned the module; the class itself is in a package that is slow to import."""
+    return not is_scripted(model) and "_orig_mod" in model._modules
+
+
+def _tensors(model: Any) -> Iterator[Tensor]:
+    for module in modules_behind(model):
+        yield from module.parameters()
+        yield from module.buffers()
+
+
+def modules_behind(function: Any) -> Iterator[nn.Module]:
+    """Find the modules in a callable's owner, bound arguments, closure and globals.
+
+    Other modules, such as those in a list, are found when they are called.
+
+    Example:
+        >>> network = nn.Linear(2, 2)
+        >>> [module is network for module in modules_behind(lambda images: network(images))]
+        [True]
+    """
+    seen: set[int] = set()
+    queue = [function]
+    while queue:
+        one = queue.pop(0)
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, nn.Module):
+            yield one
+        elif isinstance(one, functools.partial):
+            queue += [one.func, *one.args, *one.keywords.values()]
+        elif isinstance(one, MethodType):
+            queue += [one.__self__, one.__func__, *getattr(one.__self__, "__dict__", {}).values()]
+        elif isinstance(one, FunctionType):
+            queue += [cell.cell_contents for cell in one.__closure__ or () if cell != CellType()]  # empty: raises
+            queue += [one.__globals__[name] for name in one.__code__.co_names if name in one.__globals__]
+            queue += [*(one.__defaults__ or ()), *(one.__kwdefaults__ or {}).values()]
+        elif callable(one) and isinstance(type(one).__call__, FunctionType):
+            queue += [type(one).__call__, *getattr(one, "__dict__", {}).values()]
