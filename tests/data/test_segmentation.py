@@ -136,7 +136,8 @@ def test_load_bad_pascal_voc_raises_error(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         load_segmentation(root)
     assert str(caught.value).endswith(
-        "val_0.jpg, but got an empty file. Repair the file, or remove its name from the lists in ImageSets/Segmentation."
+        "val_0.jpg, but got an empty file. "
+        "Repair the file, or remove its name from the lists in ImageSets/Segmentation."
     )
     (root / "ImageSets/Segmentation/val.txt").write_text("")
     with pytest.raises(DataError, match=r"names of images in the lists of .*, but got an empty list"):

@@ -447,7 +447,8 @@ def test_batch_of_one_is_refused_with_batchnorm_in_backbone() -> None:
         with pytest.raises(OptionError) as caught:
             tune(backbone, LinearHead(8, 2), batch_size=1, trainable=trainable)
         assert str(caught.value) == (
-            "Expected a batch_size of at least 2, because the backbone has BatchNorm layers, but got 1. Raise batch_size."
+            "Expected a batch_size of at least 2, because the backbone has BatchNorm layers, "
+            "but got 1. Raise batch_size."
         )
         assert not changed(backbone, before)
     assert tune(Parts(), LinearHead(8, 2), batch_size=1, epochs=1, trainable=["two.0"]).accuracy is None

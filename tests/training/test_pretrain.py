@@ -21,21 +21,10 @@ import pretextkit as pk
 from pretextkit.errors import CheckpointError, DataError, DivergenceError, OptionError, ShapeError, UnknownNameError
 from pretextkit.functional import PretrainResult, pretrain
 from pretextkit.testing import TinyBackbone, toy_images
+from tests.helpers import WithDropoutAndNorm
 
 IMAGES = toy_images(16, size=16, generator=Generator().manual_seed(0))
 Task = pk.PretextTask[Any, Any]
-
-
-class WithDropoutAndNorm(TinyBackbone):
-    """A backbone with BatchNorm statistics and dropout, which could differ between two runs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.last = nn.Sequential(nn.BatchNorm2d(64), nn.Dropout(0.3))
-
-    def stages(self, images: Tensor) -> tuple[Tensor, ...]:
-        *rest, last = super().stages(images)
-        return *rest, self.last(last)
 
 
 def make(name: str = "rotation", seed: int = 0) -> Task:

@@ -139,7 +139,8 @@ def test_warmup_must_be_a_fraction(value: float) -> None:
     with pytest.raises(OptionError) as caught:
         make_plan(Settings(epochs=1, warmup=value), of(10))
     assert str(caught.value) == (
-        f"Expected warmup to be a number in [0, 1], but got {value}. It is a fraction of all steps; the default is 0.05."
+        f"Expected warmup to be a number in [0, 1], but got {value}. "
+        "It is a fraction of all steps; the default is 0.05."
     )
 
 

@@ -275,7 +275,7 @@ class LoaderImages(ImageSource):
         """Batch size of the loader."""
         return self.batch_size
 
-    def check_unsplit(self) -> None:  # noqa: B027 - most sources have nothing to check
+    def check_unsplit(self) -> None:
         """Refuse a loader with a ``DistributedSampler``.
 
         Raises:
@@ -343,7 +343,7 @@ class _Unlabeled(ImageSource):
     def fingerprint(self) -> str | None:
         return self.source.fingerprint()
 
-    def check_unsplit(self) -> None:  # noqa: B027 - most sources have nothing to check
+    def check_unsplit(self) -> None:
         self.source.check_unsplit()
 
 
