@@ -29,7 +29,7 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 python_use_unqualified_type_names = True
 
-# There is no network at build time, so that classes of other packages have no target; all of ours must have one.
+# The build has no network: classes of other packages have no target; all of ours must have one.
 nitpick_ignore_regex = [
     ("py:class", r"(torch|collections|pathlib|abc|pytest)\..*"),
     ("py:class", r"Tensor|Module|Figure|Path"),

@@ -1,6 +1,6 @@
 """A Sphinx extension: one reference page for each public module, and a table of all that is registered.
 
-The pages are written from the live package at each build, so that none can be forgotten or out of date.
+The pages are written from the live package at each build: no page can be missing or out of date.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def test_sample_shuffle_keeps_labels(split: str) -> None:
     each = len(tiles) // 10
     assert labels.bincount().tolist() == [each] * 10
     for label in range(10):
-        # As a multiset: the same images under each label, in whatever order.
+        # The same images under each label, in any order.
         here = images[labels == label].flatten(1).long()
         there = tiles[label * each : (label + 1) * each].flatten(1).long()
         weights = torch.arange(784) ** 2 + 1

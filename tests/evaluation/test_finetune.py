@@ -526,4 +526,4 @@ def test_head_epochs_see_normalized_features() -> None:
     fresh.normalization.register_forward_hook(lambda module, inputs, output: seen.append(module.mean.clone()))
     tune(fresh, LinearHead(fresh.feature_dim, 2), trainable="all", head_epochs=1, epochs=1)
     assert len(seen) > 2
-    assert all(torch.equal(mean, seen[-1]) for mean in seen[1:])  # after the one image to try
+    assert all(torch.equal(mean, seen[-1]) for mean in seen[1:])  # the first is the check of one image

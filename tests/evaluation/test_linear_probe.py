@@ -346,7 +346,9 @@ def test_invalid_data_are_refused() -> None:
 def test_penalties_out_of_range_are_refused(penalties: list[float]) -> None:
     with pytest.raises(OptionError) as caught:
         linear_probe(IDENTITY, clouds(12, 0), clouds(12, 0), penalties=penalties)
-    what = f"a number in (0, inf), but got {penalties[-1]}" if penalties else "a sequence of at least 1 value, but got []"
+    what = (
+        f"a number in (0, inf), but got {penalties[-1]}" if penalties else "a sequence of at least 1 value, but got []"
+    )
     assert str(caught.value) == f"Expected penalties to be {what}. For example penalties=(1e-4, 1e-2, 1.0)."
 
 
