@@ -3,7 +3,7 @@
     python examples/quickstart.py
 
 runs on the embedded FashionMNIST sample in under three minutes on two cores. It prints a table of test accuracies and
-writes to ``--out``: the table as JSON, and a picture of the views of each task.
+writes to ``--out``: the table as JSON, and a figure of the views of each task.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def main() -> None:
         },
     }
     (options.out / "quickstart.json").write_text(json.dumps(report, indent=1) + "\n")
-    print(f"\n{report['seconds']:.0f} s in total; the table as JSON and the pictures are in {options.out}")
+    print(f"\n{report['seconds']:.0f} s in total; the table as JSON and the figures are in {options.out}")
 
 
 if __name__ == "__main__":

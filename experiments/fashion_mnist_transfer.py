@@ -71,19 +71,9 @@ def main() -> None:
         )
         print(results[source, target], flush=True)
 
-    tables: dict[str, Any] = {}
-    for target in targets:
-        rows = accuracies(results, target)
-        columns = [f"pretrained on {source}" for source in sets]
-        tables[f"Evaluated on {target}"] = {"columns": columns, "rows": rows}
-        bars = {
-            f"{row}, {column}": values
-            for row, cells in rows.items()
-            for column, values in zip(columns, cells, strict=True)
-            if values
-        }
-        figure = comparison(bars, title=f"Linear probe on {target}, best stage")
-        figure.savefig(options.out / f"fashion-mnist-transfer-to-{target}.png")
+    tables = {f"Evaluated on {target}": table_of(results, list(sets), target) for target in targets}
+    for target, table in zip(targets, tables.values(), strict=True):
+        save_bars(table, target, options.out)
     write_report(
         options.out / "fashion-mnist-transfer.json",
         "; ".join(map(str, sets.values())),
@@ -99,14 +89,27 @@ def has_color(images: pk.data.ImageData) -> bool:
     return images.train_images.shape[1] == 3
 
 
-def accuracies(results: dict[tuple[str, str], Comparison], evaluated: str) -> dict[str, list[list[float]]]:
-    """Return the accuracies of each method on one dataset, for each pretraining dataset.
+def table_of(results: dict[tuple[str, str], Comparison], sources: list[str], target: str) -> dict[str, Any]:
+    """Arrange the accuracies of each method on one dataset, with a column for each pretraining dataset.
 
     Colorization has no value for gray images. The rows without pretraining use only the mean and the standard deviation
     of the pretraining dataset, which normalize their input.
     """
-    found = [result.accuracies("linear") for (_, target), result in results.items() if target == evaluated]
-    return {row: [each.get(row, []) for each in found] for row in dict.fromkeys(chain(*found))}
+    found = [result.accuracies("linear") for (_, evaluated), result in results.items() if evaluated == target]
+    rows = {row: [each.get(row, []) for each in found] for row in dict.fromkeys(chain(*found))}
+    return {"columns": [f"pretrained on {source}" for source in sources], "rows": rows}
+
+
+def save_bars(table: dict[str, Any], target: str, out: Path) -> None:
+    """Plot the accuracies of a table as bars."""
+    bars = {
+        f"{row}, {column}": values
+        for row, of_row in table["rows"].items()
+        for column, values in zip(table["columns"], of_row, strict=True)
+        if values
+    }
+    figure = comparison(bars, title=f"Linear probe on {target}, best stage")
+    figure.savefig(out / f"fashion-mnist-transfer-to-{target}.png")
 
 
 if __name__ == "__main__":

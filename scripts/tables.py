@@ -3,7 +3,7 @@
     python scripts/tables.py          # write docs/explanation/results.md and the tables in other documents
     python scripts/tables.py --check  # fail if one of them is out of date
 
-NAME.json gets a section in results.md, with the pictures NAME*.png. In README.md and docs/explanation, the markers
+NAME.json gets a section in results.md, with the figures NAME*.png. In README.md and docs/explanation, the markers
 ``<!-- table: NAME -->`` and ``<!-- end -->`` enclose a table of it; ``<!-- table: NAME, TITLE -->`` chooses one of
 several. ``<!-- report: NAME -->`` and ``<!-- end -->`` enclose the full section, which is then absent from results.md.
 An example, experiment or benchmark writes the JSON to ``--out``.
@@ -92,8 +92,8 @@ def tables_of(report: Mapping[str, Any]) -> dict[str, str]:
     return {"": comparison_table(report) if "rows" in report else layer_table(report)}
 
 
-def section(name: str, report: Mapping[str, Any], pictures: Sequence[str]) -> str:
-    """Format the section of a report: command, data, versions, tables and pictures."""
+def section(name: str, report: Mapping[str, Any], plots: Sequence[str]) -> str:
+    """Format the section of a report: command, data, versions, tables and figures."""
     facts = {
         "Images": report.get("data"),
         "seconds": round(report["seconds"]) if "seconds" in report else None,
@@ -109,8 +109,8 @@ def section(name: str, report: Mapping[str, Any], pictures: Sequence[str]) -> st
         lines += [*([f"**{title}**", ""] if title else []), text]
     if "rotation_accuracy_on_test" in report:
         lines += [f"Rotation accuracy on test images: {percent(report['rotation_accuracy_on_test'])} %.", ""]
-    for picture in pictures:
-        lines += [f"![{Path(picture).stem}](../figures/{picture})", ""]
+    for plot in plots:
+        lines += [f"![{Path(plot).stem}](../figures/{plot})", ""]
     return "\n".join(lines)
 
 
@@ -124,7 +124,7 @@ def documents(root: Path) -> dict[Path, str]:
     reports = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(figures.glob("*.json"))}
     tables = {name: tables_of(report) for name, report in reports.items()}
     sections = {
-        name: section(name, report, [picture.name for picture in sorted(figures.glob(f"{name}*.png"))])
+        name: section(name, report, [file.name for file in sorted(figures.glob(f"{name}*.png"))])
         for name, report in reports.items()
     }
     pages = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import json
 import re
@@ -17,8 +16,7 @@ import torch
 
 import pretextkit as pk
 from pretextkit.testing import TinyBackbone
-
-ROOT = Path(__file__).parents[1]
+from tests.helpers import ROOT, load_script
 
 
 @pytest.fixture
@@ -138,12 +136,7 @@ def test_finished_rows_are_valid_for_one_environment(benchmarks: None, tmp_path:
 
 @pytest.fixture
 def tables() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tables", ROOT / "scripts" / "tables.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("scripts/tables.py")
 
 
 def test_tables_writes_the_report_to_the_page(

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Generator
 
 from pretextkit.testing import TinyBackbone, check_pretext_task
+from tests.helpers import ROOT, generator
 
-ROOT = Path(__file__).parents[1]
 MODULES = ("_report", "cut_paste", "defects", "drawn_defects", "surfaces")
 
 
@@ -24,10 +23,6 @@ def experiments(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     for name in MODULES:
         sys.modules.pop(name, None)
-
-
-def generator(seed: int = 0) -> Generator:
-    return Generator().manual_seed(seed)
 
 
 def test_cut_paste_changes_only_the_mask() -> None:

@@ -7,7 +7,6 @@ Pages show settings for a user. Marks directly before a block make it shorter in
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import sys
@@ -21,8 +20,8 @@ import torch
 from torch import Generator
 
 from pretextkit.testing import toy_images
+from tests.helpers import ROOT, load_script
 
-ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^((?:<!-- test: [^\n]* -->\n)*)```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 MARK = re.compile(r"<!-- test: (?:(?P<skip>skip), .+|(?P<long>.+?) ->(?: (?P<short>.+?))?) -->")
 PAGES = sorted(
@@ -141,12 +140,7 @@ def test_mark_without_text_reason_or_block_fails(mark: str, message: str) -> Non
 
 @pytest.fixture(scope="module")
 def tables() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tables", ROOT / "scripts" / "tables.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("scripts/tables.py")
 
 
 def test_committed_tables_match_committed_measurements(tables: ModuleType) -> None:
@@ -234,3 +228,26 @@ def test_tables_listed_in_report_are_written(tables: ModuleType, tmp_path: Path)
     page.write_text("<!-- table: digits, Fewer labels -->\n<!-- end -->\n")
     with pytest.raises(SystemExit, match=r"page\.md asks for the table 'digits', 'Fewer labels', but"):
         tables.main([], tmp_path)
+
+
+INLINE_BULLET = re.compile(r"[.?!:;)] - [A-Z*`\[]| -$")
+CODE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+
+
+def layout_faults(text: str) -> list[str]:
+    """List the lines in which a paragraph swallowed a list item, and the rows of tables that a line break cut."""
+    lines = CODE.sub("", text).splitlines()
+    return [line for line in lines if INLINE_BULLET.search(line) or (line.startswith("|") and not line.endswith("|"))]
+
+
+def test_layout_faults_finds_swallowed_item_and_cut_row() -> None:
+    assert layout_faults("- One. - **Two.**\n\n- one -\ntwo\n\n| a | b\nc |\n\nA task - any - trains.\n") == [
+        "- One. - **Two.**",
+        "- one -",
+        "| a | b",
+    ]
+
+
+@pytest.mark.parametrize("page", sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*/*.md")))
+def test_lists_and_tables_have_one_line_per_item(page: str) -> None:
+    assert not layout_faults((ROOT / page).read_text("utf-8"))

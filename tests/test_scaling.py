@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,32 +11,25 @@ from torch.overrides import TorchFunctionMode
 import pretextkit as pk
 from pretextkit.testing import TinyBackbone
 from pretextkit.training._optim import default_learning_rate
+from tests.helpers import ROOT, load_script
 
-ROOT = Path(__file__).parents[1]
-
-
-def load() -> Any:
-    spec = importlib.util.spec_from_file_location("scaling_tables", ROOT / "scripts" / "scaling_tables.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+SCRIPT = "scripts/scaling_tables.py"
 
 
 @pytest.mark.parametrize("table", ["gather_table", "gradient_table", "rate_table"])
 def test_page_has_the_tables_of_the_script(table: str) -> None:
-    assert getattr(load(), table)() in (ROOT / "docs" / "explanation" / "scaling.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "explanation" / "scaling.md").read_text(encoding="utf-8")
+    assert getattr(load_script(SCRIPT), table)() in page
 
 
 def test_gathered_counts_two_rows_for_each_remote_image() -> None:
     rows = torch.zeros(2 * 16, 8)
-    assert load().gathered(4, images=16, width=8) == 3 * rows.numel() * rows.element_size()
+    assert load_script(SCRIPT).gathered(4, images=16, width=8) == 3 * rows.numel() * rows.element_size()
 
 
 def test_rate_table_matches_default_learning_rates() -> None:
     for images in (256, 4096, 65536):
-        assert f"| {images:,} | {default_learning_rate('lars', images):g} |" in load().rate_table()
+        assert f"| {images:,} | {default_learning_rate('lars', images):g} |" in load_script(SCRIPT).rate_table()
 
 
 @pytest.mark.parametrize(("name", "numbers"), [("simclr", 22), ("jigsaw-context", 44), ("denoising", 64)])

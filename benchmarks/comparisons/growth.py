@@ -10,8 +10,8 @@ import numpy as np
 from torch import nn
 
 import pretextkit as pk
-from comparisons.pictures import pictures
 from comparisons.probes import features
+from comparisons.synthetic import synthetic_images
 from comparisons.timing import MIB, Comparison, Effort, Row, Unequal, extra_own_mib, in_child, medians, status_mib
 from pretextkit.functional import knn_probe, linear_probe, pretrain
 
@@ -20,7 +20,7 @@ TILE = 1000
 
 def write_images(path: Path, count: int) -> None:
     """Write ``count`` images of 3x32x32 bytes to a file, in chunks of a thousand."""
-    tile = pictures(TILE, 32).numpy()
+    tile = synthetic_images(TILE, 32).numpy()
     with path.open("wb") as file:
         for _ in range(0, count, TILE):
             file.write(tile.tobytes())

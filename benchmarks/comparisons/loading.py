@@ -13,7 +13,7 @@ from profile_step import profile_of
 from torch.utils.data import DataLoader
 
 import pretextkit as pk
-from comparisons.pictures import save_jpegs
+from comparisons.synthetic import save_jpegs
 from comparisons.timing import Comparison, Effort, Row, race, require_close
 from pretextkit.data import FolderImages, ImageSource, as_source
 from pretextkit.functional import pretrain

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset
 
 import pretextkit as pk
-from comparisons.pictures import pictures
+from comparisons.synthetic import synthetic_images
 from comparisons.timing import Comparison, Effort, Row, race, require_close
 from comparisons.views import SCALE, STRENGTH
 from pretextkit._seeding import derived_generator
@@ -59,7 +59,7 @@ def beside_bare_step(backbone: str, effort: Effort) -> Row:
     """Check that the loss of the first step of ``pretrain`` is equal, then race epochs."""
     batch, steps = (64, 32) if backbone.startswith("resnet18") else (256, 32)
     batch, steps = effort.of(batch, 16), effort.of(steps, 2)
-    images = pictures(batch * steps, 32)
+    images = synthetic_images(batch * steps, 32)
     task = new_task(backbone)
     twin = copy.deepcopy(task)
     for one in (task, twin):
@@ -126,7 +126,7 @@ def beside_lightly(backbone: str, effort: Effort) -> Row:
 
     batch, steps = (64, 16) if "small stem" in backbone else (128, 32)
     batch, steps = effort.of(batch, 16), effort.of(steps, 2)
-    images = pictures(batch * steps, 32)
+    images = synthetic_images(batch * steps, 32)
     task = new_task(backbone)
     z_a, z_b = (torch.randn(batch, 128, generator=Generator().manual_seed(seed)) for seed in (0, 1))
     checked = require_close(

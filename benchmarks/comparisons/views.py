@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 import pretextkit as pk
-from comparisons.pictures import pictures
+from comparisons.synthetic import synthetic_images
 from comparisons.timing import Comparison, Effort, Row, race, require_close
 
 STRENGTH = 0.5
@@ -63,7 +63,7 @@ def kornia_views(images: Tensor) -> Callable[[], list[Tensor]]:
 
 def measure(side: int, peer: Callable[[Tensor], Callable[[], list[Tensor]]], effort: Effort) -> Row:
     """Compare the mean and the standard deviation of the pixels (within 0.03), then race."""
-    images = pictures(effort.of(256 if side <= 32 else 64, 32), side)
+    images = synthetic_images(effort.of(256 if side <= 32 else 64, 32), side)
     task = pk.tasks.SimCLR(pk.models.SmallCNN(), jitter=STRENGTH, crop_scale=SCALE)
     generator = Generator().manual_seed(0)
     theirs = peer(images)

@@ -35,7 +35,8 @@ def test_top_fraction_refuses_fractions_out_of_range(fraction: float) -> None:
     with pytest.raises(OptionError) as caught:
         TopFraction(fraction)
     assert str(caught.value) == (
-        f"Expected fraction to be a number in (0, 1], but got {fraction}. 0.01 takes the highest hundredth of the pixels."
+        f"Expected fraction to be a number in (0, 1], but got {fraction}. "
+        "0.01 takes the highest hundredth of the pixels."
     )
 
 

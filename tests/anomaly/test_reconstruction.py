@@ -5,17 +5,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from pretextkit.anomaly import feature_distance
 from pretextkit.errors import DataError, OptionError, ShapeError, UnknownNameError
 from pretextkit.functional import AnomalyScores, reconstruction_anomaly_score
 from pretextkit.testing import TinyBackbone
+from tests.helpers import random_images
 
 
-def pictures(n: int = 5, channels: int = 3, size: int = 16) -> Tensor:
-    return torch.rand(n, channels, size, size + 4, generator=Generator().manual_seed(0))
+def oblong_images(n: int = 5, channels: int = 3, size: int = 16) -> Tensor:
+    return random_images(n, channels=channels, size=(size, size + 4))
 
 
 def scored(reconstruct: Any, images: Any, **options: Any) -> tuple[Tensor, Tensor]:
@@ -30,7 +31,7 @@ def half(images: Tensor) -> Tensor:
 
 @pytest.mark.parametrize(("error", "power"), [("l1", 1), ("l2", 2)])
 def test_maps_average_differences_over_channels(error: Any, power: int) -> None:
-    images = pictures()
+    images = oblong_images()
     scores, maps = scored(half, images, error=error)
     for n in range(5):
         for y, x in [(0, 0), (3, 17), (15, 19)]:
@@ -42,15 +43,15 @@ def test_maps_average_differences_over_channels(error: Any, power: int) -> None:
 def test_modules_inside_a_lambda_are_evaluated_and_restored() -> None:
     encoder, decoder = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Dropout()), nn.Conv2d(4, 3, 1)
     before = {name: buffer.clone() for name, buffer in encoder.named_buffers()}
-    expected = scored(lambda x: decoder(encoder(x)), pictures())
-    single = scored(lambda x: decoder(encoder(x)), pictures(), batch_size=1)
+    expected = scored(lambda x: decoder(encoder(x)), oblong_images())
+    single = scored(lambda x: decoder(encoder(x)), oblong_images(), batch_size=1)
     torch.testing.assert_close(single, expected)
     assert all(torch.equal(buffer, before[name]) for name, buffer in encoder.named_buffers())
     assert all(module.training for module in [*encoder.modules(), decoder])
 
 
 def test_default_score_is_the_mean_squared_error() -> None:
-    images = pictures()
+    images = oblong_images()
     scores, maps = scored(half, images)
     torch.testing.assert_close(scores, (images / 2).square().mean((1, 2, 3)))
     assert maps.shape == (5, 16, 20)
@@ -58,13 +59,13 @@ def test_default_score_is_the_mean_squared_error() -> None:
 
 def test_perfect_reconstruction_scores_zero() -> None:
     for error in ("l1", "l2", "ssim"):
-        result = reconstruction_anomaly_score(nn.Identity(), pictures(), error=error)
+        result = reconstruction_anomaly_score(nn.Identity(), oblong_images(), error=error)
         torch.testing.assert_close(result.scores, torch.zeros(5), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_ssim_matches_torchmetrics(channels: int) -> None:
-    images = pictures(channels=channels)
+    images = oblong_images(channels=channels)
     scores, maps = scored(half, images, error="ssim", batch_size=2)
     _, full = structural_similarity_index_measure(
         images / 2, images, data_range=1.0, reduction="none", return_full_image=True
@@ -75,7 +76,7 @@ def test_ssim_matches_torchmetrics(channels: int) -> None:
 
 
 def test_ssim_localizes_a_blur() -> None:
-    images = pictures(1, size=32)
+    images = oblong_images(1, size=32)
 
     def blur_left(x: Tensor) -> Tensor:
         blurred = nn.functional.avg_pool2d(x, 5, 1, 2)
@@ -96,7 +97,7 @@ def test_ssim_refuses_images_smaller_than_its_window() -> None:
 
 
 def test_anomalous_image_scores_highest() -> None:
-    images = pictures() * 0.1 + 0.4
+    images = oblong_images() * 0.1 + 0.4
     images[2] = 1 - images[2] * 2
 
     def model(x: Tensor) -> Tensor:
@@ -106,12 +107,12 @@ def test_anomalous_image_scores_highest() -> None:
 
 
 def test_scores_keep_order_and_ignore_batch_size() -> None:
-    images = pictures(7)
+    images = oblong_images(7)
     torch.testing.assert_close(scored(half, images), scored(half, images, batch_size=3))
 
 
 def test_byte_arrays_are_scaled_to_one() -> None:
-    array = (pictures(3, size=8) * 255).byte().permute(0, 2, 3, 1).numpy()
+    array = (oblong_images(3, size=8) * 255).byte().permute(0, 2, 3, 1).numpy()
     seen: list[Tensor] = []
 
     def model(x: Tensor) -> Tensor:
@@ -147,7 +148,7 @@ def test_module_state_is_restored(fails: bool) -> None:
     model.drop.eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     try:
-        reconstruction_anomaly_score(model, pictures())
+        reconstruction_anomaly_score(model, oblong_images())
     except RuntimeError:
         assert fails
     assert [module.training for module in model.modules()] == [True, True, False]
@@ -179,13 +180,13 @@ def test_module_state_is_restored(fails: bool) -> None:
 )
 def test_invalid_options_are_refused(options: dict[str, Any], kind: type[Exception], text: str) -> None:
     with pytest.raises(kind) as caught:
-        reconstruction_anomaly_score(half, pictures(), **options)
+        reconstruction_anomaly_score(half, oblong_images(), **options)
     assert str(caught.value) == text
 
 
 def test_reconstruction_of_wrong_shape_is_refused() -> None:
     with pytest.raises(ShapeError) as caught:
-        reconstruction_anomaly_score(lambda x: x.mean((2, 3)), pictures())
+        reconstruction_anomaly_score(lambda x: x.mean((2, 3)), oblong_images())
     assert str(caught.value) == (
         "Expected reconstructions with the shape of the images (5, 3, 16, 20), but got (5, 3). "
         "Return images from reconstruct: decoder(encoder(images))."
@@ -194,19 +195,19 @@ def test_reconstruction_of_wrong_shape_is_refused() -> None:
 
 def test_nonfinite_reconstruction_is_refused() -> None:
     with pytest.raises(DataError) as caught:
-        reconstruction_anomaly_score(lambda x: x / 0, pictures())
+        reconstruction_anomaly_score(lambda x: x / 0, oblong_images())
     assert str(caught.value) == "Expected finite reconstructions, but got NaN or inf. Check the model's weights."
 
 
 def test_invalid_images_are_refused() -> None:
     with pytest.raises(DataError, match="Divide by 255"):
-        reconstruction_anomaly_score(half, pictures() * 255)
+        reconstruction_anomaly_score(half, oblong_images() * 255)
     with pytest.raises(ShapeError, match="Add the missing axis"):
-        reconstruction_anomaly_score(half, pictures()[0])
+        reconstruction_anomaly_score(half, oblong_images()[0])
 
 
 def test_errors_and_reductions_can_be_functions() -> None:
-    images = pictures()
+    images = oblong_images()
     scores, maps = scored(
         half, images, error=lambda a, b: (a - b).amax(1), reduction=lambda maps: maps.flatten(1).amin(1)
     )
@@ -216,7 +217,7 @@ def test_errors_and_reductions_can_be_functions() -> None:
 
 def test_error_maps_of_wrong_shape_are_refused() -> None:
     with pytest.raises(ShapeError) as caught:
-        reconstruction_anomaly_score(half, pictures(), error=lambda a, b: a - b)
+        reconstruction_anomaly_score(half, oblong_images(), error=lambda a, b: a - b)
     assert str(caught.value) == (
         "Expected error maps b h w of shape (5, 16, 20), but got shape (5, 3, 16, 20). "
         "Average over channels: maps.mean(1)."
@@ -236,7 +237,7 @@ def naive_feature_distance(maps: list[tuple[Tensor, Tensor]], size: tuple[int, i
 
 
 def test_feature_distance_matches_a_loop() -> None:
-    images = pictures(3)
+    images = oblong_images(3)
     net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 6, 3, stride=2, padding=1))
     maps = [(layer(images), layer(images / 2)) for layer in (net[:1], net)]
     _, found = scored(half, images, error=feature_distance(net, layers=["0", "2"]))
@@ -244,7 +245,7 @@ def test_feature_distance_matches_a_loop() -> None:
 
 
 def test_feature_distance_localizes_missing_content() -> None:
-    images = pictures(2, size=32)
+    images = oblong_images(2, size=32)
 
     def without_left(x: Tensor) -> Tensor:
         return torch.cat([torch.full_like(x[..., :18], 0.5), x[..., 18:]], -1)
@@ -260,15 +261,15 @@ def test_feature_distance_localizes_missing_content() -> None:
 def test_feature_distance_backbone_state_is_restored() -> None:
     backbone = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
     before = {name: value.clone() for name, value in backbone.state_dict().items()}
-    expected = scored(nn.AvgPool2d(3, 1, 1), pictures(), error=feature_distance(backbone))
-    single = scored(nn.AvgPool2d(3, 1, 1), pictures(), error=feature_distance(backbone), batch_size=1)
+    expected = scored(nn.AvgPool2d(3, 1, 1), oblong_images(), error=feature_distance(backbone))
+    single = scored(nn.AvgPool2d(3, 1, 1), oblong_images(), error=feature_distance(backbone), batch_size=1)
     torch.testing.assert_close(single, expected)
     assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
     assert all(module.training for module in backbone.modules())
 
 
 def test_feature_distance_is_differentiable() -> None:
-    images = pictures(2).requires_grad_()
+    images = oblong_images(2).requires_grad_()
     (gradient,) = torch.autograd.grad(
         feature_distance(nn.Conv2d(3, 4, 3), layers="last")(images, half(images) + 0.3).sum(), images
     )
@@ -277,7 +278,7 @@ def test_feature_distance_is_differentiable() -> None:
 
 def test_feature_distance_refuses_layers_without_maps() -> None:
     with pytest.raises(ShapeError) as caught:
-        reconstruction_anomaly_score(half, pictures(), error=feature_distance(nn.Flatten(), layers="last"))
+        reconstruction_anomaly_score(half, oblong_images(), error=feature_distance(nn.Flatten(), layers="last"))
     assert str(caught.value) == (
         "Expected maps b d h w from layer 'last', but got shape (5, 960). "
         "Choose a layer before the average over the map, by its name in dict(named_modules())."

@@ -11,10 +11,7 @@ from pretextkit.errors import OptionError, ShapeError
 from pretextkit.functional import pretrain, rotation_anomaly_score
 from pretextkit.tasks import Rotation
 from pretextkit.testing import TinyBackbone
-
-
-def pictures(n: int, size: int = 8) -> Tensor:
-    return torch.rand(n, 3, size, size, generator=Generator().manual_seed(0))
+from tests.helpers import random_images
 
 
 class Corners(Backbone):
@@ -32,7 +29,7 @@ class Corners(Backbone):
 
 
 def test_scores_match_a_loop() -> None:
-    images, task = pictures(5), Rotation(Corners())
+    images, task = random_images(5, size=8), Rotation(Corners())
     found = rotation_anomaly_score(task, images, batch_size=2)
     assert found.maps is None
     task.eval()
@@ -45,7 +42,7 @@ def test_scores_match_a_loop() -> None:
 
 
 def test_mean_score_equals_the_task_loss() -> None:
-    images, task = pictures(6), Rotation(TinyBackbone()).eval()
+    images, task = random_images(6, size=8), Rotation(TinyBackbone()).eval()
     assert rotation_anomaly_score(task, images).scores.mean().item() == pytest.approx(
         task.step(images, Generator()).loss.item(), rel=1e-5
     )
@@ -57,8 +54,8 @@ def test_task_state_is_restored() -> None:
     before = {name: value.clone() for name, value in task.state_dict().items()}
     modes = [module.training for module in task.modules()]
     state = torch.get_rng_state()
-    first = rotation_anomaly_score(task, pictures(5)).scores
-    assert torch.equal(rotation_anomaly_score(task, pictures(5)).scores, first)
+    first = rotation_anomaly_score(task, random_images(5, size=8)).scores
+    assert torch.equal(rotation_anomaly_score(task, random_images(5, size=8)).scores, first)
     assert all(torch.equal(value, before[name]) for name, value in task.state_dict().items())
     assert [module.training for module in task.modules()] == modes
     assert torch.equal(torch.get_rng_state(), state)
@@ -86,5 +83,5 @@ def test_invalid_input_is_refused() -> None:
     with pytest.raises(ShapeError, match="Expected square images b c h h, but got shape"):
         rotation_anomaly_score(task, torch.rand(2, 3, 8, 9))
     with pytest.raises(OptionError) as caught:
-        rotation_anomaly_score(task, pictures(2), batch_size=0)
+        rotation_anomaly_score(task, random_images(2, size=8), batch_size=0)
     assert str(caught.value) == "Expected batch_size to be an integer >= 1, but got 0. The default is 256."

@@ -321,7 +321,7 @@ def test_unlabeled_images_are_only_used_for_pretraining() -> None:
     result = compared(train=(TRAIN[0], labels), label_fractions=[1.0])
     by_row = {run.method: run for run in result.runs}
     assert by_row["brightness"].images == 96
-    assert by_row["supervised"].images == 96  # 6 passes over 24, of which a batch of 16 leaves 8 out
+    assert by_row["supervised"].images == 96  # 6 passes over 24; a batch of 16 leaves 8 out
     assert list(by_row["supervised"].finetuned) == [24]
     backbone = new_backbone()
     assert (

@@ -13,7 +13,7 @@ CPU = torch.device("cpu")
 MB = 1_000_000
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="nothing tells there")
+@pytest.mark.skipif(sys.platform == "win32", reason="no measurement on Windows")
 def test_peak_memory_includes_freed_memory() -> None:
     reset_peak_memory(CPU)
     before = peak_memory(CPU)

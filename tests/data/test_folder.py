@@ -24,7 +24,7 @@ SIDE = 16
 
 @pytest.fixture(name="picture")
 def make_picture() -> Image.Image:
-    """Smooth colors, so that JPEG keeps them."""
+    """Make an image of smooth colors, which JPEG keeps."""
     y, x = np.mgrid[:SIDE, :SIDE] * 255 // (SIDE - 1)
     return Image.fromarray(np.stack([x, y, 255 - x], -1).astype(np.uint8))
 
@@ -69,7 +69,7 @@ def test_pil_tensor_matches_pillow_convert(tmp_path: Path, picture: Image.Image,
     with Image.open(path) as stored:
         assert torch.equal(image, pixels(stored))
     colors = picture.convert(mode).convert("RGB")
-    # And it is the picture: only JPEG may move a pixel, and the palette of a GIF.
+    # The pixels are those of the file: only JPEG and the palette of a GIF may change them.
     assert (image.int() - pixels(colors).int()).abs().float().mean() < (
         4 if name.lower()[-4:] not in (".png",) else 0.01
     )
@@ -131,7 +131,7 @@ def png_chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def png(width: int, height: int, depth: int, color: int, rows: bytes) -> bytes:
-    """A PNG file by hand, for what Pillow cannot write."""
+    """Write a PNG file by hand, in a mode that Pillow cannot write."""
     header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
@@ -150,9 +150,9 @@ def test_16_bit_color_keeps_its_range(tmp_path: Path) -> None:
     [(mode, f"a.{kind}") for mode in ("L", "RGB", "P") for kind in ("png", "tif")] + [("RGB", "a.jpg")],
 )
 def test_folder_applies_exif_orientation(tmp_path: Path, orientation: int, mode: str, name: str) -> None:
-    upright = np.zeros((32, 48), np.uint8)  # of which the middle 32 columns are kept
+    upright = np.zeros((32, 48), np.uint8)  # the middle 32 columns are kept
     upright[:16, :24], upright[:16, 24:], upright[16:, :24] = 255, 170, 85
-    turn: dict[int, Callable[[Any], Any]] = {  # how the camera stored it, for each value of the tag
+    turn: dict[int, Callable[[Any], Any]] = {  # the stored pixels for each value of the tag
         1: lambda a: a,
         2: np.fliplr,
         3: lambda a: np.rot90(a, 2),
@@ -278,7 +278,7 @@ def test_resize_and_crop_takes_center(shape: tuple[int, int]) -> None:
     image = ((torch.stack([x, y]) + 1) * 100).to(torch.uint8)
     middle = resize_and_crop(image[None], 16)[0]
     assert middle.shape == (2, 16, 16)
-    # What is left of each axis is centered, and covers the whole shorter side.
+    # The crop is centered and covers the full shorter side.
     for channel, side, axis in ((0, width, 0), (1, height, 1)):
         means = middle[channel].double().mean(axis)
         share = min(shape) / side
@@ -306,10 +306,10 @@ def noisy(kind: str) -> bytes:
 @pytest.mark.parametrize("kind", ["png", "jpeg", "bmp", "gif", "tiff"])
 @pytest.mark.parametrize("left", [0, 1, 7, 20, 0.3, 0.6, 0.95])
 def test_folder_names_or_skips_truncated_files(tmp_path: Path, kind: str, left: float) -> None:
-    whole = noisy(kind)
+    full = noisy(kind)
     save(tmp_path / "good.png")
     bad = tmp_path / f"bad.{kind}"
-    bad.write_bytes(whole[: int(left * len(whole)) if isinstance(left, float) else left])
+    bad.write_bytes(full[: int(left * len(full)) if isinstance(left, float) else left])
     with pytest.raises(DataError) as caught:
         FolderImages(tmp_path)[0]
     assert f"Expected an image file that can be decoded at {bad}, but got " in str(caught.value)

@@ -38,8 +38,8 @@ def test_load_size_scales_both_parts() -> None:
     assert data.train_images.shape == (8000, 1, 14, 14)
     assert data.test_images.shape == (2000, 1, 14, 14)
     assert data.train_images.dtype == torch.uint8
-    whole = load("sample").test_images.float()
-    pooled = torch.nn.functional.avg_pool2d(whole, 2)
+    full = load("sample").test_images.float()
+    pooled = torch.nn.functional.avg_pool2d(full, 2)
     assert (data.test_images.float() - pooled).abs().mean() < 10
     with pytest.raises(OptionError, match="Expected size to be an integer >= 1, but got 0"):
         load("sample", size=0)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +10,7 @@ import torch
 from PIL import Image
 
 from pretextkit.data._sample import CLASS_NAMES, read_sample, read_tiles
+from tests.helpers import load_script
 
 FOLDER = files("pretextkit.data") / "fashion_mnist_sample"
 ORIGINALS = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
@@ -23,16 +23,11 @@ PIXELS = {
 }
 
 
-@pytest.fixture(name="script")
-def load_script() -> ModuleType:
+@pytest.fixture
+def script() -> ModuleType:
     if not SCRIPT.is_file():
         pytest.skip("needs the script, which an installed package does not have")
-    spec = importlib.util.spec_from_file_location("make_sample", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 8000), ("test", 2000)])
@@ -62,7 +57,7 @@ def test_sample_shuffle_keeps_labels(split: str) -> None:
     each = len(tiles) // 10
     assert labels.bincount().tolist() == [each] * 10
     for label in range(10):
-        # As a multiset: the same images under each label, in whatever order.
+        # The same images under each label, in any order.
         here = images[labels == label].flatten(1).long()
         there = tiles[label * each : (label + 1) * each].flatten(1).long()
         weights = torch.arange(784) ** 2 + 1

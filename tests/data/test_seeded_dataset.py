@@ -14,7 +14,7 @@ from pretextkit.data import DatasetImages
 
 
 class Draws(Dataset[Tensor]):
-    """Images of what three global generators draw: one pixel each, and one of their number."""
+    """Images with one pixel from each of three global generators, and one pixel for their index."""
 
     def __len__(self) -> int:
         return 12
@@ -33,13 +33,13 @@ def read(workers: int, first: int = 0, dataset: Dataset[Any] | None = None) -> T
 
 
 def test_draws_depend_on_batch_alone() -> None:
-    whole = read(0)
-    assert (whole[..., 3] * 12).round().flatten().tolist() == torch.cat(ORDER).tolist()
-    assert [len(set(whole[..., place].flatten().tolist())) for place in range(3)] == [12] * 3
+    full = read(0)
+    assert (full[..., 3] * 12).round().flatten().tolist() == torch.cat(ORDER).tolist()
+    assert [len(set(full[..., place].flatten().tolist())) for place in range(3)] == [12] * 3
     for workers in (0, 1, 2):
-        assert torch.equal(read(workers), whole)
-        assert torch.equal(read(workers, first=3), whole[3:])
-    assert torch.equal(read(0, dataset=Subset(Draws(), range(12))), whole), "a data set that reads batches itself"
+        assert torch.equal(read(workers), full)
+        assert torch.equal(read(workers, first=3), full[3:])
+    assert torch.equal(read(0, dataset=Subset(Draws(), range(12))), full), "a data set that reads batches itself"
 
 
 def test_draws_depend_on_last_global_seed() -> None:

@@ -77,7 +77,7 @@ def test_load_bad_npz_raises_error(tmp_path: Path, content: dict[str, Any], erro
 
 
 def voc(root: Path, train: int = 3, val: int = 2, size: tuple[int, int] = (12, 8)) -> Path:
-    """The left half of each picture is black and class 0, the right half white and class 15; the top row is 255."""
+    """The left half of each image is black and class 0, the right half white and class 15; the top row is 255."""
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (root / folder).mkdir(parents=True)
     for split, count in (("train", train), ("val", val)):
@@ -136,7 +136,8 @@ def test_load_bad_pascal_voc_raises_error(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         load_segmentation(root)
     assert str(caught.value).endswith(
-        "val_0.jpg, but got an empty file. Repair the file, or remove its name from the lists in ImageSets/Segmentation."
+        "val_0.jpg, but got an empty file. "
+        "Repair the file, or remove its name from the lists in ImageSets/Segmentation."
     )
     (root / "ImageSets/Segmentation/val.txt").write_text("")
     with pytest.raises(DataError, match=r"names of images in the lists of .*, but got an empty list"):

@@ -1,4 +1,4 @@
-"""What sources answer for themselves: order, splitting, batch size, fingerprint."""
+"""Answers of sources: order, splitting, batch size, fingerprint."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def numbered(n: int, channels: int = 3, side: int = 4) -> Tensor:
 
 
 def numbers(batches: Iterator[ImageBatch]) -> list[list[int]]:
-    """Which images came, read off their pixels; all pixels of one must agree."""
+    """Read the numbers of images from their pixels, which must agree within an image."""
     found = []
     for batch in batches:
         flat = batch.images.flatten(1)
@@ -91,7 +91,7 @@ def test_no_source_touches_the_global_generator() -> None:
 
 
 class Draws(Dataset[Tensor]):
-    """Images of noise drawn where the data set runs: in a worker."""
+    """Noise images, drawn in the process that reads the dataset."""
 
     def __len__(self) -> int:
         return 4

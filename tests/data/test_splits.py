@@ -25,7 +25,7 @@ def test_stratified_subset_is_proportional(labels: list[int], data: st.DataObjec
     assert set(picked) == set(sizes)
     raised = any(size * count < total for size in sizes.values())
     for label, size in sizes.items():
-        # Within one of its quota, unless a rarer class was raised to one image at its cost.
+        # Each count is within one of its quota, except where a rare class is raised to one image.
         assert picked.count(label) <= size
         assert picked.count(label) <= max(1, size * count / total + 1)
         assert raised or picked.count(label) >= size * count / total - 1

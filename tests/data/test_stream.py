@@ -21,7 +21,7 @@ SHARDS = [list(range(start, start + 3)) for start in range(0, 24, 3)]
 
 
 class Shards(IterableDataset[Any]):
-    """Numbered images with labels, shard by shard, as those of this process and worker."""
+    """Numbered images with labels, from the shards of this process and worker."""
 
     def __init__(self, shuffle: bool = False) -> None:
         self.shuffle = shuffle
@@ -129,11 +129,11 @@ def test_resumed_run_reads_same_stream(start: int) -> None:
             batches = BatchSampler(StreamImages(Shards(shuffle=True)), 8, 3, 0).batches(start, 6)
             return [(step, labels.tolist()) for step, _, labels in batches if labels is not None]
 
-    whole = steps(0)
-    assert steps(start) == whole[start:]
-    for epoch in (whole[:3], whole[3:]):
+    full = steps(0)
+    assert steps(start) == full[start:]
+    for epoch in (full[:3], full[3:]):
         assert sorted(number for _, batch in epoch for number in batch) == list(range(24))
-    assert whole[:3] != [(step - 3, batch) for step, batch in whole[3:]]
+    assert full[:3] != [(step - 3, batch) for step, batch in full[3:]]
 
 
 def test_stream_shorter_than_length_raises_error() -> None:

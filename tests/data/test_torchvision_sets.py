@@ -55,9 +55,9 @@ def test_load_reads_files_of_torchvision_dataset(tmp_path: Path, name: str) -> N
     write(tmp_path)
     data = load(name, root=tmp_path)
     assert (data.name, data.class_names) == (name, classes)
-    alone = CATALOG[name].test is None  # then a fifth of all is set aside, of each class its share
-    whole = TRAIN + TEST
-    counts = (round(whole * 0.8), whole - round(whole * 0.8)) if alone else (TRAIN, TEST)
+    alone = CATALOG[name].test is None  # a fifth of all images, stratified, is set aside
+    full = TRAIN + TEST
+    counts = (round(full * 0.8), full - round(full * 0.8)) if alone else (TRAIN, TEST)
     for (images, labels), count in zip((data.train, data.test), counts, strict=True):
         assert images.dtype == torch.uint8
         assert images.shape == (2 * count, *shape)

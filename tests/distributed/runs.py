@@ -157,7 +157,7 @@ RUNS |= {
 
 
 class Seen(pk.tasks.Rotation):
-    """Records the images of which it makes views."""
+    """Records the images from which it makes views."""
 
     def __init__(self) -> None:
         super().__init__(TinyBackbone())
@@ -240,9 +240,9 @@ def stopped_and_resumed_sharded(folder: Path, rank: int) -> Outcome:
     with suppress(SystemExit):
         outcome(task, sharded=True, checkpoint=folder / "sharded" if rank == 0 else None, **ADAMW)
     if rank == 0:
-        shutil.copytree(folder / "sharded", folder / "whole")
+        shutil.copytree(folder / "sharded", folder / "full")
     found = {}
-    for kind in ("sharded", "whole"):
+    for kind in ("sharded", "full"):
         checkpoint = folder / kind if rank == 0 else None
         found[kind] = outcome(make("rotation", seed=1), sharded=kind == "sharded", checkpoint=checkpoint, **ADAMW)
     return found

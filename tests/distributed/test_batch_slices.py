@@ -41,8 +41,8 @@ DRAWS: dict[str, Callable[[int, Generator], Tensor]] = {
 @pytest.mark.parametrize("name", DRAWS)
 @given(count=st.integers(1, 5), images=st.integers(1, 6))
 def test_slices_draw_the_numbers_of_the_full_batch(name: str, count: int, images: int) -> None:
-    whole = DRAWS[name](count * images, Generator().manual_seed(0))
-    assert torch.equal(torch.cat(parts(DRAWS[name], count, images)), whole)
+    full = DRAWS[name](count * images, Generator().manual_seed(0))
+    assert torch.equal(torch.cat(parts(DRAWS[name], count, images)), full)
 
 
 OTHERS: dict[str, Callable[[int, Generator], Tensor]] = {
@@ -79,8 +79,8 @@ def test_views_of_slices_match_the_full_batch(name: str) -> None:
         part(lambda n, g, rows=rows: task.views(rows, g), BatchSlice(each, 2), 3)  # type: ignore[misc]
         for each, rows in enumerate(images.chunk(2))
     ]
-    whole = task.views(images, Generator().manual_seed(0))
-    for one, other, both in zip(*map(tree_leaves, (*halves, whole)), strict=True):
+    full = task.views(images, Generator().manual_seed(0))
+    for one, other, both in zip(*map(tree_leaves, (*halves, full)), strict=True):
         rows = {tuple(row.flatten().tolist()) for row in both}  # rotations come angle by angle
         assert all(tuple(row.flatten().tolist()) in rows for row in torch.cat([one, other]))
         assert len(one) == len(other) == len(both) // 2

@@ -127,8 +127,8 @@ def test_signal_to_one_stops_all_and_all_resume(outcomes: list[runs.Outcome]) ->
         assert (again["status"], again["steps"], again["resumed_at"], again["own folder"]) == (143, 2, 2, False)
         # Not 0: four processes do not always sum in the same order.
         assert farthest(again["weights"], found["simclr"]["weights"]) < 1e-6
-        for row, whole in zip(again["rows"], found["simclr"]["rows"], strict=True):
-            assert row == pytest.approx(whole, rel=1e-4)
+        for row, full in zip(again["rows"], found["simclr"]["rows"], strict=True):
+            assert row == pytest.approx(full, rel=1e-4)
 
 
 def test_unsuitable_runs_are_refused_by_all_processes(outcomes: list[runs.Outcome]) -> None:
@@ -162,8 +162,8 @@ def test_sharded_weights_match_one_process(name: str, outcomes: list[runs.Outcom
     for found in outcomes:
         sharded = found["sharded"][name]
         assert farthest(alone["weights"], sharded["weights"]) < 1e-6
-        for row, whole in zip(sharded["rows"], found[name]["rows"], strict=True):
-            assert row == pytest.approx(whole, rel=1e-4, abs=1e-5)
+        for row, full in zip(sharded["rows"], found[name]["rows"], strict=True):
+            assert row == pytest.approx(full, rel=1e-4, abs=1e-5)
 
 
 @needs_fsdp
@@ -175,7 +175,7 @@ def test_sharded_batch_norm_matches_data_parallel(outcomes: list[runs.Outcome]) 
 
 
 @needs_fsdp
-@pytest.mark.parametrize("kind", ["sharded", "whole"])
+@pytest.mark.parametrize("kind", ["sharded", "full"])
 def test_sharded_checkpoint_resumes_sharded_and_unsharded(kind: str, outcomes: list[runs.Outcome]) -> None:
     for found in outcomes:
         again = found["sharded"]["resumed"][kind]

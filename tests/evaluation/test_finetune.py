@@ -447,7 +447,8 @@ def test_batch_of_one_is_refused_with_batchnorm_in_backbone() -> None:
         with pytest.raises(OptionError) as caught:
             tune(backbone, LinearHead(8, 2), batch_size=1, trainable=trainable)
         assert str(caught.value) == (
-            "Expected a batch_size of at least 2, because the backbone has BatchNorm layers, but got 1. Raise batch_size."
+            "Expected a batch_size of at least 2, because the backbone has BatchNorm layers, "
+            "but got 1. Raise batch_size."
         )
         assert not changed(backbone, before)
     assert tune(Parts(), LinearHead(8, 2), batch_size=1, epochs=1, trainable=["two.0"]).accuracy is None
@@ -525,4 +526,4 @@ def test_head_epochs_see_normalized_features() -> None:
     fresh.normalization.register_forward_hook(lambda module, inputs, output: seen.append(module.mean.clone()))
     tune(fresh, LinearHead(fresh.feature_dim, 2), trainable="all", head_epochs=1, epochs=1)
     assert len(seen) > 2
-    assert all(torch.equal(mean, seen[-1]) for mean in seen[1:])  # after the one image to try
+    assert all(torch.equal(mean, seen[-1]) for mean in seen[1:])  # the first is the check of one image

@@ -17,7 +17,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Generator, Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from pretextkit.errors import OptionError
 from pretextkit.evaluation import _knn as knn
@@ -26,6 +25,7 @@ from pretextkit.evaluation._solvers._logistic import fit_logistic
 from pretextkit.evaluation._storage import FeatureStore, Standardized, row_slices
 from pretextkit.functional import extract_features, knn_probe, linear_probe
 from pretextkit.testing import TinyBackbone
+from tests.helpers import LargestTensor
 
 IDENTITY = nn.Identity()
 
@@ -152,19 +152,6 @@ def test_knn_probe_is_equal_under_a_tiny_budget(folder: Path, alone: bool) -> No
     assert torch.equal(free.predictions, tight.predictions)
 
 
-class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Count the entries of the largest tensor that an operation allocates; views and files do not count."""
-
-    numbers = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        found = func(*args, **(kwargs or {}))
-        for each in found if isinstance(found, tuple | list) else [found]:
-            if isinstance(each, Tensor) and not any(one.alias_info for one in func._schema.returns):
-                self.numbers = max(self.numbers, each.numel())
-        return found
-
-
 @pytest.mark.parametrize("probe", [linear_probe, knn_probe])
 def test_probes_hold_no_tensor_of_the_size_of_the_features(
     probe: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -175,7 +162,7 @@ def test_probes_hold_no_tensor_of_the_size_of_the_features(
     train, test = clouds(400, 0), clouds(200, 1)
     options: dict[str, Any] = {"k": 4} if probe is knn_probe else {}
     for memory, fits in ((1, True), (math.inf, False)):
-        with Largest() as largest:  # type: ignore[no-untyped-call]
+        with LargestTensor() as largest:  # type: ignore[no-untyped-call]
             probe(IDENTITY, train, test, batch_size=20, memory=memory, **options)
         assert (largest.numbers < 400 * 5) == fits  # the features are 400 x 16
 

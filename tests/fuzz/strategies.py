@@ -1,4 +1,4 @@
-"""Tensors of every kind that a caller might have by accident, and what a function may do with them."""
+"""Random tensors of any shape, dtype, values and layout, and the outcomes that a function may have."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ seeds = st.integers(0, 2**63 - 1)
 
 
 def answer(function: Callable[..., T], *args: Any, **options: Any) -> T | None:
-    """Give what a function returns, or None where it says in words of ours why not; nothing else may come of it."""
+    """Return the result of a function, or None if it raises a PretextkitError; other exceptions propagate."""
     try:
         return function(*args, **options)
     except PretextkitError as error:
@@ -62,7 +62,7 @@ def filled(shape: tuple[int, ...], values: str, dtype: torch.dtype, seed: int) -
 
 
 def laid_out(tensor: Tensor, layout: str) -> Tensor:
-    """Give the same values in another place or order of the memory."""
+    """Return a tensor of equal values with another memory layout."""
     if layout == "transposed" and tensor.ndim > 1:
         return tensor.transpose(-1, -2).contiguous().transpose(-1, -2)
     if layout == "channels last" and tensor.ndim == 4:
@@ -80,7 +80,7 @@ def laid_out(tensor: Tensor, layout: str) -> Tensor:
 
 @st.composite
 def any_tensors(draw: st.DrawFn, largest: int = 9) -> Tensor:
-    """Any shape, zero and more axes, zero and more elements; any dtype, values and layout."""
+    """Draw tensors of any shape, also empty ones, and of any dtype, values and layout."""
     shape = tuple(draw(st.lists(st.integers(0, largest), max_size=5)))
     tensor = filled(shape, draw(st.sampled_from(VALUES)), draw(st.sampled_from(DTYPES)), draw(seeds))
     return laid_out(tensor, draw(st.sampled_from(LAYOUTS)))
@@ -88,7 +88,7 @@ def any_tensors(draw: st.DrawFn, largest: int = 9) -> Tensor:
 
 @st.composite
 def images(draw: st.DrawFn, smallest: int = 1, largest: int = 12, square: bool = False) -> Tensor:
-    """Images as they should be: ``b c h w``, float in [0, 1], of any layout."""
+    """Draw valid images: ``b c h w``, float in [0, 1], of any layout."""
     side = st.integers(smallest, largest)
     height = draw(side)
     shape = (draw(st.integers(0, 5)), draw(st.sampled_from((1, 3))), height, height if square else draw(side))
@@ -99,7 +99,7 @@ def images(draw: st.DrawFn, smallest: int = 1, largest: int = 12, square: bool =
 
 @st.composite
 def matrices(draw: st.DrawFn, least: int = 1, values: tuple[str, ...] = ("unit", "signed", "large", "zeros")) -> Tensor:
-    """Features as they should be: ``n d``, float, of any layout."""
+    """Draw valid features: ``n d``, float, of any layout."""
     shape = (draw(st.integers(least, 12)), draw(st.integers(1, 8)))
     dtype = draw(st.sampled_from((torch.float32, torch.float64)))
     return laid_out(filled(shape, draw(st.sampled_from(values)), dtype, draw(seeds)), draw(st.sampled_from(LAYOUTS)))

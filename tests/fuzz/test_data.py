@@ -1,4 +1,4 @@
-"""Images, labels and splits of whatever comes: what was asked for, or an error in words of ours."""
+"""Sources, checks and splits of arbitrary input: the documented result, or a pretextkit error."""
 
 from __future__ import annotations
 
@@ -72,10 +72,10 @@ def test_dataset_and_loader_match_tensor_source(x: Tensor, batch: int) -> None:
     x = x.detach()
     if x.ndim == 0:
         return
-    whole = answer(data.as_source, x)
+    full = answer(data.as_source, x)
     for kind in (TensorDataset(x), DataLoader(TensorDataset(x), batch_size=batch)):
         read = answer(lambda kind=kind: [part.images for part in data.as_source(kind).in_order(2)])
-        if whole is not None:
+        if full is not None:
             assert read is not None
             torch.testing.assert_close(torch.cat(read), x if x.dtype == torch.uint8 else x.float())
 

@@ -1,4 +1,4 @@
-"""Image files with bytes changed, cut off or put in: an image, or a DataError that names the file."""
+"""Image files with changed, missing or additional bytes: an image, or a DataError that names the file."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ FILES: dict[str, Callable[[], bytes]] = {
 def changed(content: bytes, draw: random.Random) -> bytes:
     data = bytearray(content)
     for _ in range(draw.choice((1, 1, 1, 2, 8))):
-        # Headers are where sizes, offsets and lengths are.
+        # Headers hold sizes, offsets and lengths.
         place = draw.randrange(min(len(data), 64) if draw.random() < 0.5 else len(data)) if data else 0
         kind = draw.random()
         if kind < 0.7 and data:
@@ -105,7 +105,7 @@ def test_changed_file_gives_image_or_names_file(name: str, tmp_path: Path) -> No
             signal.alarm(SECONDS)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of Pillow: as errors, they would keep it from going on
+                warnings.simplefilter("ignore")  # of Pillow: as errors, they would stop the decoder
                 image, label = FolderImages(tmp_path, size=8)[0]
         except DataError as error:
             refused.append(str(error))
@@ -113,7 +113,7 @@ def test_changed_file_gives_image_or_names_file(name: str, tmp_path: Path) -> No
         assert image.shape == (3, 8, 8), number
         assert image.dtype == torch.uint8
         assert label == -1
-    assert refused  # and of those that PNG's own checksums hold together, all
+    assert refused  # PNG has checksums: every change is refused
     assert all(name in text for text in refused)
     assert (peak_memory(device) or 0) - before < BYTES
 

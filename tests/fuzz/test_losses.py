@@ -1,4 +1,4 @@
-"""Losses and measures of whatever comes: what a plain loop gives, or an error in words of ours."""
+"""Losses and metrics of arbitrary input: the value of a plain loop, or a pretextkit error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options of a wrong type or out of all range: an error in words of ours from every function that takes a number."""
+"""Options of a wrong type or out of range: every function with numeric options raises a pretextkit error."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def drawn(view: Callable[..., Tensor], **fixed: Any) -> Callable[..., Tensor]:
     return lambda **options: view(IMAGES, generator=Generator().manual_seed(0), **{**fixed, **options})
 
 
-def made(task: Callable[..., Any], **fixed: Any) -> Callable[..., Any]:
-    """Build a task and let it make a batch: some of its options are looked at only then."""
+def calling(task: Callable[..., Any], **fixed: Any) -> Callable[..., Any]:
+    """Build a task and make a batch, because views check some of the options."""
     return lambda **options: task(tiny(), **{**fixed, **options}).views(IMAGES, Generator().manual_seed(0))
 
 
@@ -115,20 +115,20 @@ CALLS: dict[Any, Callable[..., Any]] = {
     views.random_grayscale: drawn(views.random_grayscale),
     views.random_horizontal_flip: drawn(views.random_horizontal_flip),
     views.random_resized_crop: drawn(views.random_resized_crop),
-    tasks.Autoencoder: made(tasks.Autoencoder),
+    tasks.Autoencoder: calling(tasks.Autoencoder),
     tasks.CenterBlock: with_shape(tasks.CenterBlock),
-    tasks.Colorization: made(tasks.Colorization),
-    tasks.ContextEncoder: made(tasks.ContextEncoder),
-    tasks.Denoising: made(tasks.Denoising),
+    tasks.Colorization: calling(tasks.Colorization),
+    tasks.ContextEncoder: calling(tasks.ContextEncoder),
+    tasks.Denoising: calling(tasks.Denoising),
     tasks.GaussianNoise: with_shape(tasks.GaussianNoise),
     tasks.HiddenPatches: with_shape(tasks.HiddenPatches),
-    tasks.Jigsaw: made(tasks.Jigsaw, orders=8),
-    tasks.JigsawContext: made(tasks.JigsawContext),
-    tasks.PatchLayout: lambda **options: made(
+    tasks.Jigsaw: calling(tasks.Jigsaw, orders=8),
+    tasks.JigsawContext: calling(tasks.JigsawContext),
+    tasks.PatchLayout: lambda **options: calling(
         tasks.JigsawContext, layout=tasks.PatchLayout(**{"patch": 8, "gap": 3, "jitter": 1, **options})
     )(),
     tasks.RandomBlocks: with_shape(tasks.RandomBlocks),
-    tasks.SimCLR: made(tasks.SimCLR),
+    tasks.SimCLR: calling(tasks.SimCLR),
     tasks.distant_permutations: lambda **options: tasks.distant_permutations(**{"count": 4, **options}),
     models.PatchDiscriminator: models.PatchDiscriminator,
     models.ConvDecoder: lambda **options: models.ConvDecoder(**{"in_dim": 8, **options}),
@@ -154,13 +154,13 @@ SEQUENCES = {
     "int | tuple[int, int] | None",
 }
 RESULTS = ("Result", "Score", "Metrics", "Run", "Calibration", "DetectionMetrics", "Data")
-"""How the classes of what functions give back end."""
+"""Endings of the names of result classes."""
 
 WRONG: tuple[Any, ...] = ("3", "", b"3", None, True, [1], ["3"], [None], {"3": 3}, math.nan, 2.5, 1j, object())
 
 
 def public(module: ModuleType) -> Iterator[tuple[Any, dict[str, str]]]:
-    """Find the functions and classes of a module with their numeric options, and what these are said to be."""
+    """Yield the functions and classes of a module, with the annotations of their numeric options."""
     for name in module.__all__:
         found = getattr(module, name)
         if not callable(found) or name.endswith(RESULTS):
@@ -177,22 +177,22 @@ NAMES = [f"{found.__name__}-{name}" for found, name, _ in OPTIONS]
 
 
 def allowed(name: str, kind: str, value: Any) -> bool:
-    """Whether a value is of the kind that an option is said to be; its range is another matter."""
+    """Return whether the annotation of an option allows the type of a value; ranges are not checked."""
     if value is None:
         return "None" in kind
     kind = "int | Sequence[int]" if name == "pool" else kind
-    whole = "float" not in kind
+    integer = "float" not in kind
     if isinstance(value, list) and kind in SEQUENCES:
-        return all(allowed(name, "int" if whole else "float", each) for each in value)
+        return all(allowed(name, "int" if integer else "float", each) for each in value)
     if kind in SEQUENCES and not kind.startswith("int"):
         return False
-    number = not isinstance(value, bool) and isinstance(value, int if whole else int | float)
+    number = not isinstance(value, bool) and isinstance(value, int if integer else int | float)
     return number and not math.isnan(value)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def folder(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Write what is read from a disk."""
+    """Write the image folder and the file of masks that the calls read."""
     from PIL import Image
 
     global FOLDER
@@ -226,7 +226,7 @@ def test_option_of_wrong_type_raises_expected_got_fix(found: Any, name: str, kin
 @pytest.mark.parametrize("library", [numpy.float64, numpy.int64, numpy.array, torch.tensor])
 @pytest.mark.parametrize("found", CALLS, ids=[found.__name__ for found in CALLS])
 def test_options_accept_numbers_of_other_libraries(found: Any, library: Callable[[Any], Any]) -> None:
-    """Each option is given its own default, or less where that takes long, as another library writes it."""
+    """Each option gets its default, converted to a type of another library; 1 replaces slow defaults."""
     parameters = inspect.signature(found).parameters
     kinds: dict[Any, Any] = {numpy.float64: float, numpy.int64: int}
     kind = kinds.get(library, (int, float))

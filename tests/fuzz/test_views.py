@@ -1,4 +1,4 @@
-"""Views of whatever comes: the right answer, or an error in words of ours, and the caller's tensor as it was."""
+"""Views of arbitrary input: the documented result or a pretextkit error, and an unchanged input."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ VIEWS: dict[str, View] = {
 
 
 def shape(name: str, x: Tensor) -> tuple[int, ...]:
-    """What the documentation says of the result's shape."""
+    """Return the documented shape of the result."""
     b, c, h, w = x.shape
     if name.startswith("mask_") or name == "to_grayscale":
         return (b, 1, h, w)
@@ -116,7 +116,7 @@ OPTIONS: dict[str, Callable[..., Tensor]] = {
     "side of blocks": lambda x, g, a, b: views.mask_blocks(x, side=a, generator=g),
     "fraction": lambda x, g, a, b: views.mask_patches(x, fraction=a, generator=g),
 }
-WHOLE: dict[str, Callable[..., Tensor]] = {
+IMAGE_VIEWS: dict[str, Callable[..., Tensor]] = {
     "size": lambda x, g, a: views.random_resized_crop(x, a, generator=g),
     "count": lambda x, g, a: views.mask_blocks(x, count=a, generator=g),
     "patch": lambda x, g, a: views.mask_patches(x, patch=a, generator=g),
@@ -135,9 +135,9 @@ def test_view_options_give_finite_pixels_or_error(name: str, x: Tensor, seed: in
             assert result.max() <= 1 + 1e-5
 
 
-@given(name=st.sampled_from(sorted(WHOLE)), x=images(smallest=6, square=True), seed=seeds, a=st.integers(-3, 70))
+@given(name=st.sampled_from(sorted(IMAGE_VIEWS)), x=images(smallest=6, square=True), seed=seeds, a=st.integers(-3, 70))
 def test_integer_options_give_result_or_error(name: str, x: Tensor, seed: int, a: int) -> None:
-    result = answer(WHOLE[name], x, Generator().manual_seed(seed), a)
+    result = answer(IMAGE_VIEWS[name], x, Generator().manual_seed(seed), a)
     assert result is None or a >= 1
     if result is not None and "size" in name:
         assert result.shape[2:] == (a, a)
@@ -148,8 +148,8 @@ def test_rotate_any_turns_give_images_or_error(x: Tensor, turns: Tensor) -> None
     result = answer(views.rotate90, x, turns)
     if result is not None:
         assert turns.shape == (len(x),)
-        whole = [int(turn) % 4 for turn in turns]
-        twin = [torch.rot90(image, k, (1, 2)) for image, k in zip(x, whole, strict=True)]
+        quarters = [int(turn) % 4 for turn in turns]
+        twin = [torch.rot90(image, k, (1, 2)) for image, k in zip(x, quarters, strict=True)]
         assert torch.equal(result, torch.stack(twin) if twin else x)
 
 

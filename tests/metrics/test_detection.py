@@ -2,18 +2,19 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from pretextkit.errors import DataError, ShapeError
 from pretextkit.functional import AnomalyScores, detection_metrics
+from tests.helpers import normal as gaussian
 
 
-def drawn(n: int, seed: int) -> Tensor:
-    return torch.randn(n, generator=Generator().manual_seed(seed))
+def drawn_scores(n: int, seed: int) -> Tensor:
+    return gaussian(n, seed=seed)
 
 
 def test_detection_metrics_equal_loops() -> None:
-    normal, anomalous = drawn(60, 0).round(decimals=1), (drawn(25, 1) + 1).round(decimals=1)  # with ties
+    normal, anomalous = drawn_scores(60, 0).round(decimals=1), (drawn_scores(25, 1) + 1).round(decimals=1)  # with ties
     metrics = detection_metrics(AnomalyScores(normal), anomalous)
     pairs = [(a > n).item() + 0.5 * (a == n).item() for a in anomalous for n in normal]
     assert metrics.auroc == pytest.approx(sum(pairs) / len(pairs))
@@ -31,7 +32,7 @@ def test_detection_metrics_equal_loops() -> None:
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e4])
 def test_detection_metrics_depend_only_on_ranks(scale: float) -> None:
     """torchmetrics takes scores outside [0, 1] for logits, and the sigmoid is 1 above 17: all would tie."""
-    normal, anomalous = 20 + drawn(50, 0), 21 + drawn(50, 1)
+    normal, anomalous = 20 + drawn_scores(50, 0), 21 + drawn_scores(50, 1)
     assert detection_metrics(scale * normal, scale * anomalous) == detection_metrics(normal, anomalous)
     assert 0.6 < detection_metrics(scale * normal, scale * anomalous).auroc < 0.9
 

@@ -2,18 +2,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from pretextkit import _chunks
 from pretextkit.errors import ShapeError
 from pretextkit.losses import alignment, feature_spread, rankme, uniformity
+from tests.helpers import LargestTensor
 
 
 def embeddings(n: int, d: int = 5, *, seed: int = 0, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
@@ -53,20 +51,9 @@ def test_uniformity_in_chunks_equals_all_pairs_at_once(n: int, scale: float) -> 
     torch.testing.assert_close(uniformity(z), dense, rtol=1e-5, atol=1e-6)
 
 
-class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Record the size of the largest tensor."""
-
-    numbers = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **kwargs or {})
-        self.numbers = max(self.numbers, *(t.numel() for t in tree_leaves(out) if isinstance(t, Tensor)), 0)
-        return out
-
-
 def test_uniformity_holds_no_matrix_of_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_chunks, "_MAX_ENTRIES", 512)
-    with Largest() as largest:  # type: ignore[no-untyped-call]
+    with LargestTensor() as largest:  # type: ignore[no-untyped-call]
         uniformity(embeddings(128, 2)[0])
     assert 0 < largest.numbers <= 512
 

@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Generator, Tensor
+from torch import Tensor
 
 from pretextkit.errors import DataError, OptionError, PretextkitError, ShapeError
 from pretextkit.plots import embedding
+from tests.helpers import normal
 
 
-def drawn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=Generator().manual_seed(seed)).double()
+def drawn_features(*shape: int, seed: int = 0) -> Tensor:
+    return normal(*shape, seed=seed).double()
 
 
 def points_of(figure: Any) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def face(points: Any) -> Any:
 
 
 def test_projection_matches_the_two_largest_singular_values() -> None:
-    features = drawn(40, 6) * torch.tensor([1.0, 5.0, 0.2, 3.0, 1.0, 0.1]) + 7
+    features = drawn_features(40, 6) * torch.tensor([1.0, 5.0, 0.2, 3.0, 1.0, 0.1]) + 7
     figure = embedding(features.float())
     found = torch.as_tensor(points_of(figure)["images"])
     u, s, _ = torch.linalg.svd(features.float().double() - features.float().double().mean(0), full_matrices=False)
@@ -42,7 +43,7 @@ def test_projection_matches_the_two_largest_singular_values() -> None:
 
 
 def test_components_are_unit_vectors_with_fixed_signs() -> None:
-    features = drawn(50, 5, seed=1)
+    features = drawn_features(50, 5, seed=1)
     found = torch.as_tensor(points_of(embedding(features))["images"])
     weights = torch.linalg.lstsq(features - features.mean(0), found).solution  # d 2
     torch.testing.assert_close(weights.T @ weights, torch.eye(2).double())
@@ -52,7 +53,7 @@ def test_components_are_unit_vectors_with_fixed_signs() -> None:
 
 
 def test_two_columns_are_drawn_directly() -> None:
-    points = drawn(9, 2)
+    points = drawn_features(9, 2)
     labels = torch.tensor([0, 0, 2, 2, 2, 0, 0, 2, 2])
     figure = embedding(points, labels, ["top", "bag", "shoe"], title="t-SNE")
     found = points_of(figure)
@@ -68,7 +69,7 @@ def test_two_columns_are_drawn_directly() -> None:
 
 @pytest.mark.parametrize("stretch", [(3.0, 30.0), (30.0, 3.0)])
 def test_points_and_text_are_not_cropped(stretch: tuple[float, float]) -> None:
-    points = drawn(30, 2).abs() * torch.tensor(stretch)
+    points = drawn_features(30, 2).abs() * torch.tensor(stretch)
     figure = embedding(points, torch.arange(30) % 3, ["top", "bag", "shoe"])
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=80)
@@ -82,7 +83,7 @@ def test_points_and_text_are_not_cropped(stretch: tuple[float, float]) -> None:
 
 
 def test_unlabeled_images_are_gray() -> None:
-    points = drawn(6, 2)
+    points = drawn_features(6, 2)
     figure = embedding(points, [-1, 1, -1, 0, 1, -1])
     found = points_of(figure)
     assert list(found) == ["unlabeled", "0", "1"]
@@ -95,7 +96,7 @@ def test_unlabeled_images_are_gray() -> None:
 
 
 def test_hundred_classes_have_distinct_styles() -> None:
-    figure = embedding(drawn(100, 2), torch.arange(100))
+    figure = embedding(drawn_features(100, 2), torch.arange(100))
     looks = {
         (*map(tuple, face(each)), np.asarray(each.get_paths()[0].vertices).tobytes())
         for each in figure.axes[0].collections
@@ -114,7 +115,7 @@ def test_collapsed_features_with_gradient_can_be_drawn() -> None:
 
 def test_global_random_state_is_not_changed() -> None:
     state = torch.get_rng_state()
-    embedding(drawn(20, 8))
+    embedding(drawn_features(20, 8))
     assert torch.equal(torch.get_rng_state(), state)
 
 

@@ -127,16 +127,16 @@ def main(root: Path, kills: int) -> None:
     while killed < kills:
         folder = root / str(runs)
         begun = time.monotonic()
-        in_a_child(root / "uninterrupted" / str(runs), runs, root / "whole.pt", None)
+        in_a_child(root / "uninterrupted" / str(runs), runs, root / "full.pt", None)
         length = time.monotonic() - begun
         while not in_a_child(folder, runs, root / "killed.pt", draw.uniform(0, length)):
             killed += 1
             found["while writing" if any(folder.glob("*.partial")) else "elsewhere"] += 1
             found["before the first checkpoint"] += not (folder / "checkpoint.pt").exists()
-        whole, ended = (torch.load(root / name, weights_only=True) for name in ("whole.pt", "killed.pt"))
-        assert ended["rows"] == whole["rows"]
-        assert ended["weights"].keys() == whole["weights"].keys()
-        for name, value in whole["weights"].items():
+        full, ended = (torch.load(root / name, weights_only=True) for name in ("full.pt", "killed.pt"))
+        assert ended["rows"] == full["rows"]
+        assert ended["weights"].keys() == full["weights"].keys()
+        for name, value in full["weights"].items():
             assert torch.equal(value, ended["weights"][name]), name
         runs += 1
     print(json.dumps({"kills": killed, "runs": runs, **found}))

@@ -68,17 +68,17 @@ def test_row_has_the_means_of_its_epoch() -> None:
 
 
 def test_recorder_resumes_within_an_epoch() -> None:
-    whole = Recorder()
+    full = Recorder()
     stopped = Recorder()
-    for recorder in (whole, stopped):
+    for recorder in (full, stopped):
         recorder.add(0, output(4.0), torch.tensor(0.25))
     stopped.flush()
     resumed = Recorder(stopped.rows, stopped.open)
-    for recorder in (whole, resumed):
+    for recorder in (full, resumed):
         recorder.add(1, output(1.0), torch.tensor(0.25))
         recorder.flush()
         recorder.close_epoch(epoch=1.0, step=2)
-    assert resumed.rows == whole.rows
+    assert resumed.rows == full.rows
     assert resumed.rows[0]["loss"] == 2.5
 
 

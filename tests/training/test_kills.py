@@ -83,7 +83,7 @@ def test_run_killed_at_any_disk_access_resumes_exactly(tmp_path: Path, monkeypat
     with torch.random.fork_rng(devices=[]):
         with monkeypatch.context() as patched:
             disk = Disk(patched)
-            weights, rows = pretrain(tmp_path / "whole", 0)
+            weights, rows = pretrain(tmp_path / "full", 0)
         saves = [i for i, what in enumerate(disk.done) if what == "write history.csv"]
         assert len(saves) == 12
         fifth = range(saves[4], saves[5])

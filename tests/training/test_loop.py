@@ -122,17 +122,17 @@ def test_sgd_matches_naive_sgd_on_the_same_batches() -> None:
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_accumulated_parts_match_the_full_batch(optimizer: Any) -> None:
-    whole, parts = Toy(), Toy()
-    expected = run(whole, optimizer=optimizer, clip_norm=0.05).history
+    full, parts = Toy(), Toy()
+    expected = run(full, optimizer=optimizer, clip_norm=0.05).history
     found = run(parts, optimizer=optimizer, clip_norm=0.05, accumulate=2).history
-    torch.testing.assert_close(parts.module.state_dict(), whole.module.state_dict())
+    torch.testing.assert_close(parts.module.state_dict(), full.module.state_dict())
     assert found.column("loss") == pytest.approx(expected.column("loss"), rel=1e-6)
-    assert parts.steps == whole.steps == 9
+    assert parts.steps == full.steps == 9
     assert [len(batch) for batch in parts.batches] == [2] * 18
     halves = zip(parts.batches[::2], parts.batches[1::2], strict=True)
-    assert all(torch.equal(torch.cat(both), batch) for both, batch in zip(halves, whole.batches, strict=True))
+    assert all(torch.equal(torch.cat(both), batch) for both, batch in zip(halves, full.batches, strict=True))
     assert len(set(parts.draws)) == 18
-    assert not torch.allclose(whole.module.state_dict()["1.weight"], Toy().module.state_dict()["1.weight"])
+    assert not torch.allclose(full.module.state_dict()["1.weight"], Toy().module.state_dict()["1.weight"])
 
 
 def test_each_part_seeds_its_layers() -> None:
@@ -199,8 +199,8 @@ def test_clip_norm_bounds_the_gradient(monkeypatch: pytest.MonkeyPatch, clip_nor
 
 
 def test_run_resumes_from_last_checkpoint_after_a_crash(tmp_path: Path) -> None:
-    whole = Toy()
-    expected = run(whole)
+    full = Toy()
+    expected = run(full)
     stopped = Toy(after=crash_at(6))
     with pytest.raises(Crash):
         run(stopped, checkpoint=tmp_path, checkpoint_seconds=-1.0)
@@ -208,8 +208,8 @@ def test_run_resumes_from_last_checkpoint_after_a_crash(tmp_path: Path) -> None:
     result = run(resumed, checkpoint=tmp_path)
     assert result.resumed_at == 5
     assert resumed.steps == 4
-    assert all(torch.equal(a, b) for a, b in zip(resumed.batches, whole.batches[5:], strict=True))
-    for name, value in whole.module.state_dict().items():
+    assert all(torch.equal(a, b) for a, b in zip(resumed.batches, full.batches[5:], strict=True))
+    for name, value in full.module.state_dict().items():
         assert torch.equal(value, resumed.module.state_dict()[name])
     for row, other in zip(expected.history.rows, result.history.rows, strict=True):
         assert {**row, "seconds": 0} == {**other, "seconds": 0}
@@ -317,8 +317,8 @@ def full_disk(*_: Any, **__: Any) -> None:
 
 
 def test_full_disk_gives_a_warning_and_training_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = Toy()
-    run(whole)
+    full = Toy()
+    run(full)
     objective = Toy()
 
     def after(done: int) -> None:
@@ -336,7 +336,7 @@ def test_full_disk_gives_a_warning_and_training_continues(tmp_path: Path, monkey
         "previous checkpoint stays, training continues, and the next try comes after 0 s. Free some space."
     )
     assert "at step 4" in second
-    assert torch.equal(objective.linear.weight, whole.linear.weight)
+    assert torch.equal(objective.linear.weight, full.linear.weight)
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["state"]["step"] == 9
 
 
@@ -359,10 +359,10 @@ def test_full_disk_at_last_checkpoint_raises_and_keeps_previous(
         f"step {stop}, are still in its memory."
     )
     monkeypatch.undo()
-    resumed, whole = Toy(), Toy()
+    resumed, full = Toy(), Toy()
     assert run(resumed, checkpoint=tmp_path).resumed_at == stop - 1
-    run(whole)
-    assert torch.equal(resumed.linear.weight, whole.linear.weight)
+    run(full)
+    assert torch.equal(resumed.linear.weight, full.linear.weight)
 
 
 def test_checkpoint_folder_that_is_a_file_is_refused_early(tmp_path: Path) -> None:
@@ -375,7 +375,7 @@ def test_checkpoint_folder_that_is_a_file_is_refused_early(tmp_path: Path) -> No
 
 def test_history_is_complete_if_killed_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A call that finds a finished checkpoint trains and writes nothing."""
-    run(Toy(), checkpoint=tmp_path / "whole")
+    run(Toy(), checkpoint=tmp_path / "full")
     saved = History.save_csv
 
     def killed(self: History, path: Any) -> None:
@@ -389,8 +389,8 @@ def test_history_is_complete_if_killed_at_the_end(tmp_path: Path, monkeypatch: p
     monkeypatch.undo()
     assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["state"]["step"] == 8
     run(Toy(), checkpoint=tmp_path / "run")
-    whole, here = (
+    full, here = (
         [line.rsplit(",", 1)[0] for line in (tmp_path / name / "history.csv").read_text().splitlines()]
-        for name in ("whole", "run")
+        for name in ("full", "run")
     )
-    assert here == whole
+    assert here == full

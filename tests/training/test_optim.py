@@ -120,15 +120,15 @@ def test_lars_resumes_from_its_state_dict() -> None:
             weight.square().sum().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
 
-    whole = nn.Parameter(torch.ones(3))
-    steps(LARS([whole], 1.0), whole, 6)
+    full = nn.Parameter(torch.ones(3))
+    steps(LARS([full], 1.0), full, 6)
     stopped = nn.Parameter(torch.ones(3))
     first = LARS([stopped], 1.0)
     steps(first, stopped, 3)
     second = LARS([stopped], 1.0)
     second.load_state_dict(first.state_dict())
     steps(second, stopped, 3)
-    assert torch.equal(whole, stopped)
+    assert torch.equal(full, stopped)
 
 
 def names_in(module: nn.Module, group: dict[str, Any]) -> set[str]:

@@ -21,21 +21,10 @@ import pretextkit as pk
 from pretextkit.errors import CheckpointError, DataError, DivergenceError, OptionError, ShapeError, UnknownNameError
 from pretextkit.functional import PretrainResult, pretrain
 from pretextkit.testing import TinyBackbone, toy_images
+from tests.helpers import WithDropoutAndNorm
 
 IMAGES = toy_images(16, size=16, generator=Generator().manual_seed(0))
 Task = pk.PretextTask[Any, Any]
-
-
-class WithDropoutAndNorm(TinyBackbone):
-    """A backbone with BatchNorm statistics and dropout, which could differ between two runs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.last = nn.Sequential(nn.BatchNorm2d(64), nn.Dropout(0.3))
-
-    def stages(self, images: Tensor) -> tuple[Tensor, ...]:
-        *rest, last = super().stages(images)
-        return *rest, self.last(last)
 
 
 def make(name: str = "rotation", seed: int = 0) -> Task:
@@ -91,16 +80,16 @@ def ctrl_c() -> None:
 )
 @pytest.mark.parametrize("stop", [4, 6])  # at the end of an epoch of four steps, and in the middle of one
 def test_stopped_run_resumes_exactly(tmp_path: Path, name: str, options: dict[str, Any], stop: int) -> None:
-    whole, stopped, resumed = make(name), make(name), make(name, seed=1)  # resumed starts from other weights
-    expected = run(whole, epochs=3, **options)
+    complete, stopped, resumed = make(name), make(name), make(name, seed=1)  # resumed starts from other weights
+    expected = run(complete, epochs=3, **options)
     at_step(stopped, stop, ctrl_c)
     with pytest.raises(KeyboardInterrupt):
         run(stopped, epochs=3, checkpoint=tmp_path, **options)
-    assert not same(stopped, whole)
+    assert not same(stopped, complete)
     torch.rand(7)  # draws between the calls
     result = run(resumed, epochs=3, checkpoint=tmp_path, **options)
     assert (result.resumed_at, result.steps) == (stop, 12)
-    assert same(resumed, whole)
+    assert same(resumed, complete)
     for row, other in zip(expected.history.rows, result.history.rows, strict=True):
         assert {**row, "seconds": 0} == {**other, "seconds": 0}
 
@@ -141,10 +130,10 @@ def test_sigterm_saves_and_the_same_call_resumes(tmp_path: Path) -> None:
     assert stopped.stderr == "Stopped at step 3 of 8; repeat the call to resume.\n"
     images = toy_images(8, size=16, generator=Generator().manual_seed(0))
     torch.manual_seed(0)
-    whole, resumed = pk.tasks.Rotation(TinyBackbone()), pk.tasks.Rotation(TinyBackbone())
-    run(whole, images, epochs=4)
+    complete, resumed = pk.tasks.Rotation(TinyBackbone()), pk.tasks.Rotation(TinyBackbone())
+    run(complete, images, epochs=4)
     assert run(resumed, images, epochs=4, checkpoint=tmp_path).resumed_at == 3
-    assert same(resumed, whole)
+    assert same(resumed, complete)
 
 
 @pytest.mark.parametrize("name", ["rotation", "simclr"])
@@ -338,7 +327,7 @@ def test_views_are_made_from_augmented_images() -> None:
 
 def test_identity_includes_the_augmentation(tmp_path: Path) -> None:
     task, again, stopped = make(), make(), make()
-    run(task, augment=darkened, checkpoint=tmp_path / "whole")
+    run(task, augment=darkened, checkpoint=tmp_path / "complete")
     at_step(stopped, 3, ctrl_c)
     with pytest.raises(KeyboardInterrupt):
         run(stopped, augment=darkened, checkpoint=tmp_path / "run")
@@ -490,7 +479,7 @@ def test_divergence_names_step_and_last_good_checkpoint_resumes(tmp_path: Path) 
     resumed = make()
     assert run(resumed, checkpoint=tmp_path).resumed_at == 3
     assert all(value.isfinite().all() for value in resumed.state_dict().values() if value.is_floating_point())
-    whole = make()
-    run(whole)
-    assert same(resumed, whole)
+    complete = make()
+    run(complete)
+    assert same(resumed, complete)
     assert not same(resumed, good)

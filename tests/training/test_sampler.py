@@ -94,12 +94,12 @@ def test_shuffling_loader_is_seeded_by_the_run() -> None:
         return read(LoaderImages(loader), start, 6, seed=seed)
 
     with torch.random.fork_rng(devices=[]):
-        whole = shuffled(0)
-        assert shuffled(4) == whole[4:]
-        assert shuffled(0) == whole
-        assert shuffled(0, seed=1) != whole
-    assert sorted(rows(whole[:3])) != rows(whole[:3])
-    assert whole[0][1] != whole[3][1]
+        full = shuffled(0)
+        assert shuffled(4) == full[4:]
+        assert shuffled(0) == full
+        assert shuffled(0, seed=1) != full
+    assert sorted(rows(full[:3])) != rows(full[:3])
+    assert full[0][1] != full[3][1]
 
 
 class Noisy(Dataset[Tensor]):
@@ -117,11 +117,11 @@ def test_random_transforms_repeat_and_resume(workers: int) -> None:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        whole = torch.stack(pixels(0))
-        assert len(set(whole.flatten().tolist())) == whole.numel()
+        full = torch.stack(pixels(0))
+        assert len(set(full.flatten().tolist())) == full.numel()
         torch.manual_seed(1)
-        assert torch.equal(torch.stack(pixels(4)), whole[4:])
-        assert torch.equal(torch.stack(pixels(0, workers=0)), whole)
+        assert torch.equal(torch.stack(pixels(4)), full[4:])
+        assert torch.equal(torch.stack(pixels(0, workers=0)), full)
 
 
 def test_batches_of_one_image_draw_again_in_every_epoch() -> None:

@@ -100,8 +100,8 @@ def test_accumulate_below_one_is_refused(accumulate: Any) -> None:
 def test_batch_size_out_of_range_is_refused(batch_size: Any) -> None:
     with pytest.raises(OptionError) as caught:
         make_plan(Settings(epochs=1, batch_size=batch_size), of(10))
-    whole = isinstance(batch_size, int) and not isinstance(batch_size, bool)
-    wanted = "batch_size to be between 1 and 10, the number of images" if whole else "batch_size to be an integer"
+    integer = isinstance(batch_size, int) and not isinstance(batch_size, bool)
+    wanted = "batch_size to be between 1 and 10, the number of images" if integer else "batch_size to be an integer"
     assert str(caught.value) == f"Expected {wanted}, but got {batch_size}. Use batch_size=10."
 
 
@@ -139,7 +139,8 @@ def test_warmup_must_be_a_fraction(value: float) -> None:
     with pytest.raises(OptionError) as caught:
         make_plan(Settings(epochs=1, warmup=value), of(10))
     assert str(caught.value) == (
-        f"Expected warmup to be a number in [0, 1], but got {value}. It is a fraction of all steps; the default is 0.05."
+        f"Expected warmup to be a number in [0, 1], but got {value}. "
+        "It is a fraction of all steps; the default is 0.05."
     )
 
 

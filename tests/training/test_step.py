@@ -53,16 +53,16 @@ def test_scaler_skips_a_step_with_infinite_gradient() -> None:
 
 
 def test_state_dict_restores_scaler_and_optimizer() -> None:
-    whole, stopped, resumed = train_step(), train_step(), train_step()
+    full, stopped, resumed = train_step(), train_step(), train_step()
     for step in range(6):
-        whole.step(step, [batch(step, 1e30 if step == 1 else 1.0)])
+        full.step(step, [batch(step, 1e30 if step == 1 else 1.0)])
         if step < 3:
             stopped.step(step, [batch(step, 1e30 if step == 1 else 1.0)])
     resumed.load_state_dict(stopped.state_dict())
     for step in range(3, 6):
         resumed.step(step, [batch(step)])
-    assert resumed.scaler.state_dict() == whole.scaler.state_dict()
+    assert resumed.scaler.state_dict() == full.scaler.state_dict()
     assert resumed.scaler.get_scale() < 2**16  # halved before the stop
     assert resumed.scaler.state_dict()["_growth_tracker"] > 0
-    for name, value in whole.objective.module.state_dict().items():
+    for name, value in full.objective.module.state_dict().items():
         assert torch.equal(resumed.objective.module.state_dict()[name], value)

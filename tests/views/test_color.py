@@ -9,7 +9,7 @@ from torchvision.transforms import functional as torchvision
 
 from pretextkit.errors import OptionError, ShapeError
 from pretextkit.views import color_jitter, random_grayscale, to_grayscale
-from tests.helpers import generator
+from tests.helpers import generator, random_images
 
 ROUNDING = 3e-4
 """Tolerance: the luma weight of red is 0.2989 in torchvision and 0.299 here."""
@@ -17,7 +17,7 @@ OTHERS = ("brightness", "contrast", "saturation", "hue")
 
 
 def some_images(n: int = 4, low: float = 0.0, high: float = 1.0) -> Tensor:
-    return low + (high - low) * torch.rand(n, 3, 6, 7, generator=generator(99))
+    return low + (high - low) * random_images(n, size=(6, 7), seed=99)
 
 
 def jitter(images: Tensor, *, p: float = 1.0, **strengths: float) -> Tensor:

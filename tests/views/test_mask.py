@@ -160,7 +160,8 @@ def test_blocks_out_of_range_are_refused(side: float) -> None:
         with pytest.raises(OptionError) as caught:
             mask(blank(), side=side)
         assert str(caught.value) == (
-            f"Expected side to be a number in (0, 1), but got {side}. It is a fraction of the image, for example side=0.5."
+            f"Expected side to be a number in (0, 1), but got {side}. "
+            "It is a fraction of the image, for example side=0.5."
         )
 
 

@@ -4,14 +4,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Generator, Tensor
+from torch import Tensor
 
 from pretextkit.errors import ShapeError
 from pretextkit.views import all_rotations, rotate90
+from tests.helpers import random_images
 
 
 def some_images(n: int = 6, side: int = 5) -> Tensor:
-    return torch.rand(n, 3, side, side, generator=Generator().manual_seed(0))
+    return random_images(n, size=side)
 
 
 def naive_rotation(image: Tensor, turns: int) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from pretextkit import views
 from pretextkit.errors import ShapeError
 from pretextkit.views._random import select
-from tests.helpers import generator
+from tests.helpers import generator, random_images
 
 View = Callable[[Tensor, Generator], Tensor]
 
@@ -54,7 +54,7 @@ every_view = pytest.mark.parametrize("view", (RANDOM | FIXED).values(), ids=list
 
 
 def some_images(n: int = 6, channels: int = 3) -> Tensor:
-    return torch.rand(n, channels, 12, 12, generator=generator(99))
+    return random_images(n, channels=channels, seed=99)
 
 
 def test_every_public_view_is_in_the_tables() -> None:

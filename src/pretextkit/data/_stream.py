@@ -20,20 +20,20 @@ from pretextkit.errors import DataError
 __all__ = ["SPLIT_ADVICE", "StreamImages", "shards_for_this_worker"]
 
 SPLIT_ADVICE = (
-    "Let the data set iterate over pretextkit.data.shards_for_this_worker(all_shards), or, if it is a WebDataset, split by node "
-    "and by worker."
+    "Let the data set iterate over pretextkit.data.shards_for_this_worker(all_shards), or, if it is a WebDataset, split by "
+    "node and by worker."
 )
 
 
 class StreamImages(ImageSource):
     """Images of an iterable data set, such as ``webdataset.WebDataset``, which decides their order.
 
-    Batch ``i`` has as many images as ``order[i]`` asks for, in the order in which they come; the indices mean nothing
-    here. The data set is iterated anew at each call, and what ends, ends: the last batch may be smaller.
+    Batch ``i`` has ``len(order[i])`` images in the order of the dataset; the indices are ignored. Each call starts from
+    the beginning of the dataset, and the last batch may be smaller.
 
-    A data set that is read by several workers, or by several processes that train together, must give each of them its
-    own part, as every one iterates all of its copy: see :func:`shards_for_this_worker`. What is drawn from torch's and Python's
-    global generators depends on the last seed of torch's when this is called.
+    Several workers or processes must split the dataset themselves, because each iterates a full copy: see
+    :func:`shards_for_this_worker`. Draws from the global generators of torch and Python depend on torch's seed at the
+    time of the call.
 
     Args:
         dataset: Gives images, or tuples of an image, an integer label and whatever else, as for

@@ -1,4 +1,4 @@
-"""Reconstruction loss and peak signal-to-noise ratio."""
+"""Reconstruction loss: weighted squared error of pixels."""
 
 from __future__ import annotations
 

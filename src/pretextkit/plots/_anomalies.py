@@ -68,11 +68,11 @@ def reconstruction_panel(
     figure = new_figure(1.1 * columns + 1.2, 3.7 + (0.3 if title else 0))
     for column, row in enumerate(chosen):
         shown = (displayable(as_float(images[row : row + 1])[0]), displayable(reconstructions[row]), maps[row].cpu())
-        for line, (name, picture) in enumerate(zip(("input", "reconstruction", "error"), shown, strict=True)):
+        for line, (name, pixels) in enumerate(zip(("input", "reconstruction", "error"), shown, strict=True)):
             axes = figure.add_subplot(3, columns, line * columns + column + 1)
             is_map = line == 2
             cmap, top = ("magma", largest_error) if is_map else ("gray", 1)
-            axes.imshow(picture, cmap=cmap, vmin=0, vmax=top, interpolation="nearest")
+            axes.imshow(pixels, cmap=cmap, vmin=0, vmax=top, interpolation="nearest")
             axes.set_xticks([])
             axes.set_yticks([])
             if column == 0:

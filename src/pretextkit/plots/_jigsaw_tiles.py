@@ -67,9 +67,9 @@ def jigsaw_tiles(batch: Tiles, orders: Tensor, *, count: int = 6, title: str = "
 
     figure = new_figure(1.6 * len(chosen) + 0.7, 3.6 + (0.3 if title else 0))
     for line, (name, tiles, numbers) in enumerate(rows):
-        for column, picture in enumerate(grid_of_tiles(list(tiles))):
+        for column, image in enumerate(grid_of_tiles(list(tiles))):
             axes = figure.add_subplot(2, len(chosen), line * len(chosen) + column + 1)
-            draw_image(axes, picture)
+            draw_image(axes, image)
             step = tiles.shape[-1] + 1
             for place, number in enumerate(numbers[column].tolist()):
                 x, y = place % 3 * step - 0.3, place // 3 * step - 0.3

@@ -83,10 +83,10 @@ def segmentation(
     for row in range(shown):
         for column, (name, shown_masks) in enumerate(columns.items()):
             axes = figure.add_subplot(shown, len(columns), row * len(columns) + column + 1)
-            picture = (
-                _picture(images[row]) if shown_masks is None else _colored(shown_masks[row], palette, ignore_index)
+            shown_pixels = (
+                _as_rgb(images[row]) if shown_masks is None else _colored(shown_masks[row], palette, ignore_index)
             )
-            axes.imshow(picture, interpolation="nearest")
+            axes.imshow(shown_pixels, interpolation="nearest")
             axes.set_xticks([])
             axes.set_yticks([])
             if row == 0:
@@ -129,6 +129,6 @@ def _colored(mask: Tensor, palette: Tensor, ignore_index: int) -> Any:
     return colors.numpy()
 
 
-def _picture(image: Tensor) -> Any:
+def _as_rgb(image: Tensor) -> Any:
     pixels = image.cpu().float() / (1 if image.is_floating_point() else 255)
     return pixels.expand(3, -1, -1).permute(1, 2, 0).clamp(0, 1).numpy()

@@ -117,8 +117,8 @@ def _in_place(batch: PatchPair, count: int) -> Tensor:
     step = side + 1
     canvas = center.new_ones(*center.shape[:2], 3 * side + 2, 3 * side + 2)
     canvas[:, :, step : step + side, step : step + side] = center
-    for picture, patch, place in zip(canvas, neighbor, batch.position.tolist(), strict=False):
+    for grid, patch, place in zip(canvas, neighbor, batch.position.tolist(), strict=False):
         index = place if place < 4 else place + 1  # index 4 of nine is the center, which is no position
         top, left = index // 3 * step, index % 3 * step
-        picture[:, top : top + side, left : left + side] = patch
+        grid[:, top : top + side, left : left + side] = patch
     return canvas

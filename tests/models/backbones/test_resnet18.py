@@ -10,12 +10,13 @@ from torchvision.models import resnet18
 
 from pretextkit.errors import OptionError
 from pretextkit.models.backbones._resnet18 import ResNet18, Stem
+from tests.helpers import random_images
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
 def some_images(height: int = 32, width: int = 32, channels: int = 3) -> Tensor:
-    return torch.rand(2, channels, height, width, generator=Generator().manual_seed(0))
+    return random_images(2, channels=channels, size=(height, width))
 
 
 def with_random_norms(network: nn.Module) -> nn.Module:

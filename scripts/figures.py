@@ -1,9 +1,9 @@
-"""Draw the pictures of the documentation: ``python scripts/pictures.py [tasks] [gallery]``, both by default.
+"""Draw the figures of the documentation: ``python scripts/figures.py [tasks] [gallery]``, both by default.
 
 ``tasks`` draws docs/figures/task-*.png, the views of each pretext task. ``gallery`` runs the code of
-docs/how-to/pictures.md, which takes minutes, and copies its pictures to docs/figures/gallery-*.png.
+docs/how-to/figures.md, which takes minutes, and copies its figures to docs/figures/gallery-*.png.
 
-``python scripts/pictures.py colorization --data data/cifar10.npz`` trains colorization for some minutes and draws
+``python scripts/figures.py colorization --data data/cifar10.npz`` trains colorization for some minutes and draws
 colorized test images; the embedded sample has no colors.
 """
 
@@ -28,7 +28,7 @@ from pretextkit.testing import TinyBackbone
 
 DOCS = Path(__file__).parents[1] / "docs"
 FIGURES = DOCS / "figures"
-GALLERY = DOCS / "how-to" / "pictures.md"
+GALLERY = DOCS / "how-to" / "figures.md"
 OPTIONS: dict[str, dict[str, Any]] = {"rotation": {"label_names": ("0°", "90°", "180°", "270°")}}
 
 
@@ -51,14 +51,14 @@ def draw_gallery() -> None:
             exec(compile(code, GALLERY.name, "exec"), {"__name__": "__main__"})
         finally:
             os.chdir(home)
-        for picture in Path(folder).glob("*.png"):
+        for file in Path(folder).glob("*.png"):
             # 256 colors reduce the file to a third, without a visible difference
-            few = Image.open(picture).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
-            few.save(FIGURES / f"gallery-{picture.name}", optimize=True)
+            few = Image.open(file).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
+            few.save(FIGURES / f"gallery-{file.name}", optimize=True)
 
 
 class Colored(NamedTuple):
-    """The rows of the picture."""
+    """Rows of the figure."""
 
     gray: Tensor
     colorized: Tensor
@@ -81,7 +81,7 @@ def draw_colorization(source: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pictures", nargs="*", default=["tasks", "gallery"], metavar="tasks|gallery|colorization")
+    parser.add_argument("figures", nargs="*", default=["tasks", "gallery"], metavar="tasks|gallery|colorization")
     parser.add_argument("--data", default="cifar10", help="color images: any source of pretextkit.data.load")
     options = parser.parse_args()
     FIGURES.mkdir(parents=True, exist_ok=True)
@@ -90,9 +90,9 @@ def main() -> None:
         "gallery": draw_gallery,
         "colorization": lambda: draw_colorization(options.data),
     }
-    if unknown := set(options.pictures) - set(drawn):
+    if unknown := set(options.figures) - set(drawn):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; choose from {', '.join(drawn)}")
-    for name in options.pictures:
+    for name in options.figures:
         drawn[name]()
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 
-def pictures(count: int, height: int, width: int | None = None, seed: int = 0) -> Tensor:
+def synthetic_images(count: int, height: int, width: int | None = None, seed: int = 0) -> Tensor:
     """Draw uint8 images ``count 3 height width``."""
     generator = Generator().manual_seed(seed)
     width = height if width is None else width
@@ -25,6 +25,6 @@ def save_jpegs(root: Path, count: int, classes: int = 4) -> None:
     for label in range(classes):
         (root / f"class{label}").mkdir(parents=True)
     for number in range(count):
-        (picture,) = pictures(1, 256, 320, seed=number)
+        (image,) = synthetic_images(1, 256, 320, seed=number)
         path = root / f"class{number % classes}" / f"{number:05d}.jpg"
-        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(path, quality=90)
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(path, quality=90)
