@@ -236,9 +236,10 @@ def _check_fit(objective: ClassifierObjective, source: ImageSource, seed: int) -
     with evaluation_mode(objective.module):
         generator = derived_generator(seed, "try")
         batch = objective.prepare_batch(as_float(images.to(device)), labels.to(device), generator)
-        width = objective.module.features(batch[0]).shape[1]
+        features = objective.module.features(batch[0])
+        width = features.shape[1]
         try:
-            objective.loss(batch)
+            objective.head_loss(features, batch[1])
         except (RuntimeError, TypeError, AttributeError, IndexError) as error:
             first = next((each for each in objective.module.head.modules() if isinstance(each, nn.Linear)), None)
             raise ShapeError(

@@ -201,6 +201,10 @@ class ClassifierObjective(Objective):
         images, labels = batch
         return _cross_entropy(self.module(images), labels, self.classes)
 
+    def head_loss(self, features: Tensor, labels: Tensor) -> TaskOutput:
+        """Compute the loss of the features that the head gets."""
+        return _cross_entropy(self.module.head(features), labels, self.classes)
+
 
 class HeadObjective(Objective):
     """A head on precomputed features.
