@@ -267,7 +267,7 @@ def test_validation_replaces_the_split_of_train() -> None:
         (
             {"train": scenes()[0]},
             DataError,
-            r"a pair \(images, masks\) for train, but got Tensor\. Read one with load_seg",
+            r"a pair \(images, masks\) for train, but got Tensor\. Pass a pair of tensors",
         ),
         ({"test": (scenes()[0], scenes()[0])}, DataError, r"masks of integers for test, but got torch\.float32"),
         (

@@ -357,7 +357,8 @@ def masks_fix(masks: Any, images: Tensor) -> str:
         return "Remove the channel axis: masks[:, 0]." if single else "If they are one-hot, use masks.argmax(1)."
     if masks.is_floating_point():
         return _float_masks_fix(masks)
-    if masks.ndim == 3 and len(masks) == len(images):
+    same_ratio = masks.ndim == 3 and masks.shape[1] * size[1] == masks.shape[2] * size[0]
+    if same_ratio and len(masks) == len(images):
         size_code = f"({size[0]}, {size[1]})"
         return (
             "Resize the masks to their images without mixing classes: torch.nn.functional.interpolate("
