@@ -9,6 +9,7 @@ __all__ = [
     "CheckpointError",
     "CollapseWarning",
     "DataError",
+    "DataWarning",
     "DivergenceError",
     "DuplicateNameError",
     "OptionError",
@@ -45,6 +46,10 @@ class PretextkitError(Exception):
 
 class TrainingWarning(UserWarning):
     """Training continues with a silent failure; the message names the cause and a fix."""
+
+
+class DataWarning(UserWarning):
+    """Data or a result has a silent problem; the message names the cause and a fix."""
 
 
 class CollapseWarning(TrainingWarning):

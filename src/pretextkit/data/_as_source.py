@@ -54,12 +54,13 @@ def as_source(images: ImagesLike, labels: Any = None, *, workers: int = 0) -> Im
             images = images[0]  # two batches of images are not a pair; the check below rejects them
         return as_source(images, workers=workers).without_labels()
     workers = check_int("workers", workers, at_least=0, fix="0 reads in this process.")
+    names = getattr(images, "class_names", None) if isinstance(images, tuple) else None
     if isinstance(images, tuple | list) and len(images) == 2 and labels is None:
         images, labels = images
     if isinstance(images, Tensor):
-        return TensorImages(images, labels)
+        return TensorImages(images, labels, class_names=names)
     if isinstance(images, numpy.ndarray):
-        return TensorImages(channels_second(tensor_from_array(images)), labels)
+        return TensorImages(channels_second(tensor_from_array(images)), labels, class_names=names)
     if labels is not None:
         raise DataError(
             "labels beside a tensor or an array only",

@@ -12,11 +12,13 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import (
     BatchSampler,
+    ConcatDataset,
     DataLoader,
     Dataset,
     DistributedSampler,
     IterableDataset,
     SequentialSampler,
+    Subset,
 )
 
 from pretextkit._fingerprint import describe_images
@@ -26,7 +28,7 @@ from pretextkit.data._collate import ImageBatch, Split, collate, image_and_label
 from pretextkit.data._seeded_dataset import SeededDataset
 from pretextkit.errors import DataError, OptionError
 
-__all__ = ["DatasetImages", "ImageSource", "LoaderImages", "TensorImages"]
+__all__ = ["DatasetImages", "ImageSource", "LoaderImages", "TensorImages", "dataset_class_names"]
 
 _FINGERPRINT_IMAGES = 8
 """Images that the fingerprint of a source describes."""
@@ -80,6 +82,11 @@ class ImageSource(ABC):
         """Name of a data set whose workers copy its own random generator; ``None`` without such a data set."""
         return None
 
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the classes, by label; ``None`` without names."""
+        return None
+
     def fingerprint(self) -> str | None:
         """Describe the first images; ``None`` if the order or the content may differ between two readings."""
         if self.decides_order:
@@ -98,7 +105,8 @@ class ImageSource(ABC):
         """Read all images, and labels if there are any, into one tensor."""
         batches = list(self.in_order(256))
         labels = [batch.labels for batch in batches if batch.labels is not None]
-        return TensorImages(torch.cat([batch.images for batch in batches]), torch.cat(labels) if labels else None)
+        images = torch.cat([batch.images for batch in batches])
+        return TensorImages(images, torch.cat(labels) if labels else None, class_names=self.class_names)
 
     def _describe_first(self) -> str:
         with seeded(derived_seed(0, "identity")):  # random transforms draw from the global generator
@@ -112,6 +120,7 @@ class TensorImages(ImageSource):
     Args:
         images: ``n c h w``, uint8 (which stays uint8) or float in [0, 1]; checked once, here.
         labels: ``n`` integers, -1 where unlabeled.
+        class_names: Names of the classes, by label; None without names.
 
     Raises:
         ShapeError: The images are not ``n c h w``, or the labels not one for each.
@@ -123,9 +132,10 @@ class TensorImages(ImageSource):
         [tensor([3, 1]), tensor([4, 1])]
     """
 
-    def __init__(self, images: Tensor, labels: Any = None) -> None:
+    def __init__(self, images: Tensor, labels: Any = None, *, class_names: Sequence[str] | None = None) -> None:
         check_images(images)
         self.images = images
+        self._class_names = None if class_names is None else tuple(class_names)
         self.labels = None if labels is None else check_labels(labels, len(images)).to(images.device)
 
     def __len__(self) -> int:
@@ -137,6 +147,11 @@ class TensorImages(ImageSource):
             rows = indices.to(self.images.device)
             labels = None if self.labels is None else self.labels.index_select(0, rows)
             yield ImageBatch(uint8_or_float32(self.images.index_select(0, rows)), labels)
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the classes, by label; ``None`` without names."""
+        return self._class_names
 
     def without_labels(self) -> TensorImages:
         """Give the same images as a source that has no labels."""
@@ -215,6 +230,11 @@ class DatasetImages(ImageSource):
         copied = here.fingerprint() is None and self.fingerprint() is not None
         return type(self.dataset).__name__ if copied else None
 
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the classes, by label, from ``dataset.classes``; ``None`` without names."""
+        return dataset_class_names(self.dataset)
+
     def without_labels(self) -> DatasetImages:
         """Give the same images as a source that has no labels: whatever else an item has is not looked at."""
         other = copy(self)
@@ -275,7 +295,7 @@ class LoaderImages(ImageSource):
         """Batch size of the loader."""
         return self.batch_size
 
-    def check_unsplit(self) -> None:  # noqa: B027 - most sources have nothing to check
+    def check_unsplit(self) -> None:
         """Refuse a loader with a ``DistributedSampler``.
 
         Raises:
@@ -287,6 +307,11 @@ class LoaderImages(ImageSource):
                 got="a DistributedSampler",
                 fix="Pass the data set itself, and workers=...: each process then reads its own rows only.",
             )
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the classes, by label, from ``loader.dataset.classes``; ``None`` without names."""
+        return dataset_class_names(self.loader.dataset)
 
     def without_labels(self) -> LoaderImages:
         """Give the same images as a source that has no labels: whatever else a batch has is not looked at."""
@@ -340,11 +365,59 @@ class _Unlabeled(ImageSource):
     def copied_generator(self) -> str | None:
         return self.source.copied_generator
 
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        return self.source.class_names
+
     def fingerprint(self) -> str | None:
         return self.source.fingerprint()
 
-    def check_unsplit(self) -> None:  # noqa: B027 - most sources have nothing to check
+    def check_unsplit(self) -> None:
         self.source.check_unsplit()
+
+
+def dataset_class_names(dataset: Any) -> tuple[str, ...] | None:
+    """Read the names of the classes of a data set from its ``classes``; ``None`` without names.
+
+    A ``Subset`` has the names of its data set, and a ``ConcatDataset`` those of its parts. Names say nothing about
+    labels that a ``target_transform`` has changed.
+
+    Raises:
+        DataError: The parts of a ``ConcatDataset`` number their classes differently.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> dataset_class_names(SimpleNamespace(classes=["cat", "dog"]))
+        ('cat', 'dog')
+    """
+    if isinstance(dataset, ConcatDataset):
+        return _shared_names([dataset_class_names(part) for part in dataset.datasets])
+    if isinstance(dataset, Subset):
+        return dataset_class_names(dataset.dataset)
+    if getattr(dataset, "target_transform", None) is not None:
+        return None
+    names = getattr(dataset, "classes", None)
+    if not isinstance(names, list | tuple) or not names:
+        return None
+    if all(isinstance(name, tuple) and all(isinstance(each, str) for each in name) for name in names):
+        return tuple(", ".join(name) for name in names)  # torchvision's ImageNet and Imagenette have synonyms
+    return tuple(names) if all(isinstance(name, str) for name in names) else None
+
+
+def _shared_names(parts: Sequence[tuple[str, ...] | None]) -> tuple[str, ...] | None:
+    named = [part for part in parts if part is not None]
+    if not named or len(named) < len(parts):
+        return None
+    longest = max(named, key=len)
+    for part in named:
+        if part != longest[: len(part)]:
+            raise DataError(
+                "parts of a ConcatDataset that number their classes alike",
+                got=f"classes {', '.join(longest)} beside {', '.join(part)}",
+                fix="Put all images into one folder with one sub-folder for each class, or renumber the labels of the "
+                "parts with target_transform.",
+            )
+    return longest
 
 
 def _count(loader: DataLoader[Any]) -> int:

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from pretextkit._validation import check_int
 from pretextkit.data._collate import ImageBatch, Split, collate, image_and_label, image_only, rebatch
-from pretextkit.data._sources import ImageSource
+from pretextkit.data._sources import ImageSource, dataset_class_names
 from pretextkit.errors import DataError
 
 __all__ = ["SPLIT_ADVICE", "StreamImages", "shards_for_this_worker"]
@@ -93,6 +93,11 @@ class StreamImages(ImageSource):
     def splits_itself(self) -> bool:
         """Whether each process and worker reads its own part of the images: always."""
         return True
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the classes, by label, from ``dataset.classes``; ``None`` without names."""
+        return dataset_class_names(self.dataset)
 
     def without_labels(self) -> StreamImages:
         """Give the same images as a source that has no labels: whatever else an item has is not looked at."""

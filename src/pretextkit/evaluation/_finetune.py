@@ -13,13 +13,20 @@ from torch import Tensor, nn
 from pretextkit._color import as_float
 from pretextkit._evaluation_mode import evaluation_mode, module_device
 from pretextkit._seeding import derived_generator
-from pretextkit._validation import check_classes, check_classes_seen, check_float, check_int
+from pretextkit._validation import check_float, check_int
 from pretextkit.data import LabeledLike
 from pretextkit.data._sources import ImageSource, TensorImages
 from pretextkit.errors import OptionError, unknown_name
+from pretextkit.evaluation._classes import (
+    ClassWeights,
+    find_classes,
+    match_classes,
+    resolve_class_weights,
+)
 from pretextkit.evaluation._classifier import Classifier, FeatureRows
 from pretextkit.evaluation._features import extract_features
 from pretextkit.evaluation._labels import labeled_images
+from pretextkit.metrics._classification import ClassReport, class_report, warn_of_missed_classes
 from pretextkit.training._hardware import Precision, resolve_device, resolve_precision
 from pretextkit.training._history import History
 from pretextkit.training._loop import train as run_training
@@ -46,6 +53,7 @@ class FinetuneOptions(TypedDict, total=False):
     layer_decay: float
     augment: Augmentation | None
     clip_norm: float | None
+    class_weights: ClassWeights
 
 
 @dataclass(frozen=True)
@@ -58,13 +66,23 @@ class FinetuneResult:
     """Accuracy on ``val`` after the last epoch; None without ``val``. It does not select an epoch."""
     predictions: Tensor | None = field(repr=False)
     """Predicted labels ``n`` of ``val``; None without ``val``."""
+    targets: Tensor | None = field(repr=False)
+    """True labels ``n`` of ``val``, in the numbers of train; None without ``val``."""
+    class_report: ClassReport | None = field(repr=False)
+    """Recall and precision of each class on ``val``; None without ``val``."""
     history: History = field(repr=False)
     """One row for each epoch; its ``accuracy`` is measured on the augmented training batches."""
     seconds: float
     """Wall-clock time of the training in seconds."""
 
+    @property
+    def balanced_accuracy(self) -> float | None:
+        """Mean recall of the classes on ``val``; None without ``val``."""
+        return None if self.class_report is None else self.class_report.balanced_accuracy
+
     def __str__(self) -> str:
-        shown = "not measured" if self.accuracy is None else f"{self.accuracy:.1%}"
+        note = "" if self.class_report is None else self.class_report.note.rstrip(",")
+        shown = "not measured" if self.accuracy is None else f"{self.accuracy:.1%}{note}"
         return f"fine-tuned in {self.seconds:.1f} s: accuracy {shown}"
 
 
@@ -84,6 +102,7 @@ def freeze_and_finetune(
     layer_decay: float = 1.0,
     augment: Augmentation | None = None,
     clip_norm: float | None = None,
+    class_weights: ClassWeights = None,
     precision: Precision = "auto",
     device: str | torch.device = "auto",
     seed: int = 0,
@@ -111,6 +130,8 @@ def freeze_and_finetune(
         layer_decay: Factor on the learning rate for each layer further from the head; 1 switches it off.
         augment: Function from a batch and a generator to the augmented batch.
         clip_norm: Maximum norm of the gradient; no clipping by default.
+        class_weights: Weights of the classes in the loss: ``"balanced"`` gives every class the same weight, numbers
+            give each class its own. By default every image has the same weight.
         precision: ``"auto"``, ``"fp32"``, ``"bf16"`` or ``"fp16"``, as for :func:`~pretextkit.functional.pretrain`.
         device: ``"auto"`` is a GPU if there is one.
         seed: Seed of the order of images, the augmentation and random layers.
@@ -138,10 +159,11 @@ def freeze_and_finetune(
     head_epochs = check_int("head_epochs", head_epochs, at_least=0, fix="0 switches this phase off.")
     batch_size = check_int("batch_size", batch_size, of=freeze_and_finetune)
     source, labels = labeled_images(train, "train")
-    classes = check_classes(labels)
+    classes = find_classes(labels, source.class_names)
+    weights = resolve_class_weights(class_weights, labels, classes)
     heldout = None if val is None else labeled_images(val, "val")  # read before training, to fail early
     if heldout is not None:
-        check_classes_seen(heldout[1], classes, "val")
+        heldout = heldout[0], match_classes(heldout[1], heldout[0].class_names, classes, "val")
     trained = _trained_modules(backbone, trainable)
     if head_epochs and not trained:
         raise OptionError(
@@ -169,7 +191,7 @@ def freeze_and_finetune(
     rows: list[dict[str, float]] = []
     seconds = 0.0
     with _restored(backbone, classifier):
-        _check_fit(ClassifierObjective(classifier, trained, augment, classes, layer_decay), source, seed)
+        _check_fit(ClassifierObjective(classifier, trained, augment, classes.count, layer_decay, weights), source, seed)
         for module in trained:  # before the head trains, because it changes the features
             module.train()
             for normalization in unmeasured_normalizations(module):
@@ -178,15 +200,22 @@ def freeze_and_finetune(
             objective: Objective
             inputs: ImageSource
             if modules or augment is not None:
-                objective, inputs = ClassifierObjective(classifier, modules, augment, classes, layer_decay), source
+                objective = ClassifierObjective(classifier, modules, augment, classes.count, layer_decay, weights)
+                inputs = source
             else:  # the features never change: extract them once
-                objective, inputs = HeadObjective(head, classes), _features_of(backbone, source, precision)
+                objective = HeadObjective(head, classes.count, weights)
+                inputs = _features_of(backbone, source, precision)
             run = run_training(objective, inputs, phase, plan, title="Classifier", progress=progress)
             rows += _shift_rows(run.history, rows, seconds)
             seconds += run.seconds
     classifier.eval()
-    accuracy, predictions = (None, None) if heldout is None else _score(classifier, *heldout)
-    return FinetuneResult(classifier, accuracy, predictions, History(tuple(rows)), seconds)
+    history = History(tuple(rows))
+    if heldout is None:
+        return FinetuneResult(classifier, None, None, None, None, history, seconds)
+    accuracy, predictions = _score(classifier, *heldout)
+    report = class_report(predictions, heldout[1], classes.shown_names)
+    warn_of_missed_classes(report, "Pass class_weights='balanced', or add training images of the class.")
+    return FinetuneResult(classifier, accuracy, predictions, heldout[1], report, history, seconds)
 
 
 def _phases(settings: Settings, head_epochs: int, trained: list[nn.Module]) -> list[tuple[Settings, list[nn.Module]]]:

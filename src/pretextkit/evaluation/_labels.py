@@ -53,7 +53,8 @@ def labeled_images(data: LabeledLike, what: str) -> tuple[TensorImages, Tensor]:
         tensor([2, 0])
     """
     images, labels = [], []
-    for batch in as_source(data).in_order(256):
+    source = as_source(data)
+    for batch in source.in_order(256):
         if batch.labels is None:
             labeled_rows(None, what)
         else:
@@ -62,4 +63,4 @@ def labeled_images(data: LabeledLike, what: str) -> tuple[TensorImages, Tensor]:
             labels.append(batch.labels[keep])
     targets = torch.cat(labels)
     labeled_rows(targets, what)
-    return TensorImages(torch.cat(images), targets), targets
+    return TensorImages(torch.cat(images), targets, class_names=source.class_names), targets
