@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -21,6 +22,9 @@ Model = nn.Module | Callable[[Tensor], Tensor]
 
 Layers = Literal["last", "all"] | Sequence[str]
 """``"last"`` for the output, ``"all"`` for every stage, or names of layers."""
+
+STAGE = re.compile(r"stage[1-9]\d*")
+"""Name of a stage of a ``SpatialBackbone`` in a result."""
 
 Reader = Callable[[Tensor], dict[str, Tensor]]
 """Function from images to the outputs of the chosen layers, by name."""
@@ -52,7 +56,13 @@ def capture_layers(model: Model, layers: Layers, *, maps: bool) -> Iterator[Read
         else:
             yield lambda images: {"last": model(images)}
     elif isinstance(model, SpatialBackbone) and layers == "all":
-        yield lambda images: {f"stage{i}": stage for i, stage in enumerate(model.stages(images), 1)}
+        yield lambda images: _stages(model, images)
+    elif not isinstance(layers, str) and list(layers) == ["last"]:
+        with capture_layers(model, "last", maps=maps) as read:
+            yield read
+    elif isinstance(model, SpatialBackbone) and _stage_names(model, layers):
+        with _stages_and_modules(model, layers, maps=maps) as read:
+            yield read
     elif isinstance(model, nn.Module):
         with _hooked(model, layers) as read:
             yield read
@@ -92,6 +102,37 @@ def capture_maps(model: Model, layers: Layers) -> Iterator[Reader]:
             return {layer: output.float() for layer, output in outputs.items()}
 
         yield read_maps
+
+
+@contextmanager
+def _stages_and_modules(model: SpatialBackbone, layers: Layers, *, maps: bool) -> Iterator[Reader]:
+    """Read the named stages from :meth:`SpatialBackbone.stages`, and other layers by hooks in a second pass."""
+    asked, others = list(layers), [name for name in layers if name not in _stage_names(model, layers)]
+    with ExitStack() as stack:
+        read_last = stack.enter_context(capture_layers(model, "last", maps=maps)) if "last" in others else None
+        hooked = [name for name in others if name != "last"]
+        read_others = stack.enter_context(_hooked(model, hooked)) if hooked else None
+
+        def read(images: Tensor) -> dict[str, Tensor]:
+            outputs = _stages(model, images)
+            for name in asked:
+                if name not in others and name not in outputs:
+                    raise unknown_name(f"layer of {type(model).__name__}", name, list(outputs))
+            for reader in (read_last, read_others):
+                outputs |= {} if reader is None else reader(images)
+            return {name: outputs[name] for name in asked}
+
+        yield read
+
+
+def _stages(model: SpatialBackbone, images: Tensor) -> dict[str, Tensor]:
+    return {f"stage{i}": stage for i, stage in enumerate(model.stages(images), 1)}
+
+
+def _stage_names(model: nn.Module, layers: Layers) -> list[str]:
+    """List the stages among the layers that are no submodules."""
+    modules = dict(model.named_modules())
+    return [name for name in layers if isinstance(name, str) and STAGE.fullmatch(name) and name not in modules]
 
 
 @contextmanager
@@ -141,5 +182,7 @@ def _layer_names(model: nn.Module, layers: Layers) -> list[str]:
     modules = dict(model.named_modules())
     for name in layers:
         if name not in modules:
-            raise unknown_name(f"layer of {type(model).__name__}", name, [each for each in modules if each])
+            known = [each for each in modules if each]
+            stages = "Stages: stage1, stage2, ..." if isinstance(model, SpatialBackbone) else ""
+            raise unknown_name(f"layer of {type(model).__name__}", name, known, stages)
     return list(layers)

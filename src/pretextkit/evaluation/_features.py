@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict
 
@@ -21,6 +22,10 @@ from pretextkit.evaluation._storage import FeatureStore, row_slices
 from pretextkit.training._hardware import Precision, autocast_for, resolve_precision
 
 __all__ = ["Features", "Layers", "Model", "extract_features", "labeled_features", "pool_sides"]
+
+
+GRID = re.compile(r"(.+) ([1-9]\d*)x\2")
+"""Name of a layer and its grid in a result, such as ``stage3 2x2``."""
 
 
 class Features(NamedTuple):
@@ -61,7 +66,8 @@ def extract_features(
         images: Images as for :func:`~pretextkit.functional.pretrain`, or a pair (images, labels). Features ``n d`` in
             place of images go to the model unchanged.
         layers: ``"last"`` for the output; ``"all"`` for every stage of a ``SpatialBackbone`` or every direct child of
-            another module; or names from ``dict(model.named_modules())``.
+            another module; or a list of names: those in results, such as ``stage3`` or ``stage3 2x2``, and those of
+            ``dict(model.named_modules())``.
         pool: Side of the grid over which maps are averaged; 1 is the global average. Several sides give several
             features, named for example ``stage3 2x2``.
         batch_size: Images per forward pass.
@@ -151,14 +157,16 @@ def _extract(
     features: dict[str, Tensor] = {}
     labels: list[Tensor] = []
     done = 0
-    with evaluation_mode(model), capture_layers(model, layers, maps=max(sides) > 1) as read:
+    grids = _grids(model, layers, sides)
+    names = layers if grids is None else list(dict.fromkeys(layer for layer, _ in grids.values()))
+    maps = max(sides) > 1 if grids is None else any(name != layer or side > 1 for name, (layer, side) in grids.items())
+    with evaluation_mode(model), capture_layers(model, names, maps=maps) as read:
         for inputs, targets in batches:
             with autocast:
                 outputs = read(inputs.to(device))
             batch_features = {
-                layer if len(sides) == 1 else f"{layer} {side}x{side}": _flatten(output, side, layer).float()
-                for layer, output in outputs.items()
-                for side in sides
+                name: _flatten(outputs[layer], side, layer).float()
+                for name, (layer, side) in (grids or _named_grids(outputs, sides)).items()
             }
             _check_features(batch_features, len(inputs), features)
             for name, values in batch_features.items():
@@ -169,6 +177,24 @@ def _extract(
             if targets is not None:
                 labels.append(targets.cpu())
     return Features(features, torch.cat(labels) if labels else None)
+
+
+def _named_grids(layers: Iterable[str], sides: Sequence[int]) -> dict[str, tuple[str, int]]:
+    """Map the names of features to their layers and the sides of their grids."""
+    return {layer if len(sides) == 1 else f"{layer} {side}x{side}": (layer, side) for layer in layers for side in sides}
+
+
+def _grids(model: Model, layers: Layers, sides: Sequence[int]) -> dict[str, tuple[str, int]] | None:
+    """Read names with a grid, such as ``stage3 2x2``; None if no layer has such a name."""
+    if isinstance(layers, str):
+        return None
+    layers = list(layers)
+    modules = dict(model.named_modules()) if isinstance(model, nn.Module) else {}
+    grids: dict[str, tuple[str, int]] = {}
+    for name in layers:
+        found = None if name in modules or not isinstance(name, str) else GRID.fullmatch(name)
+        grids |= _named_grids([name], sides) if found is None else {name: (found[1], int(found[2]))}
+    return None if grids == _named_grids(layers, sides) else grids
 
 
 def _check_features(batch: Mapping[str, Tensor], count: int, previous: Mapping[str, Tensor]) -> None:

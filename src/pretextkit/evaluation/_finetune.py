@@ -14,6 +14,7 @@ from pretextkit._color import as_float
 from pretextkit._evaluation_mode import evaluation_mode, module_device
 from pretextkit._seeding import derived_generator
 from pretextkit._validation import check_float, check_int
+from pretextkit.contracts import SpatialBackbone
 from pretextkit.data import LabeledLike
 from pretextkit.data._sources import ImageSource, TensorImages
 from pretextkit.errors import OptionError, unknown_name
@@ -26,6 +27,7 @@ from pretextkit.evaluation._classes import (
 from pretextkit.evaluation._classifier import Classifier, FeatureRows
 from pretextkit.evaluation._features import extract_features
 from pretextkit.evaluation._labels import labeled_images
+from pretextkit.evaluation._stages import stage_modules
 from pretextkit.metrics._classification import ClassReport, class_report, warn_of_missed_classes
 from pretextkit.training._hardware import Precision, resolve_device, resolve_precision
 from pretextkit.training._history import History
@@ -38,7 +40,7 @@ from pretextkit.training._settings import Settings, check_batch_norm, make_plan
 __all__ = ["FinetuneOptions", "FinetuneResult", "Trainable", "freeze_and_finetune"]
 
 Trainable = Literal["none", "all"] | Sequence[str]
-"""Trained part of the backbone: ``"none"``, ``"all"`` or names of submodules."""
+"""Trained part of the backbone: ``"none"``, ``"all"`` or names of submodules or stages."""
 
 
 class FinetuneOptions(TypedDict, total=False):
@@ -120,7 +122,8 @@ def freeze_and_finetune(
         head: Module from features ``b d`` to logits ``b k``.
         train: Pair (images, labels), ``Dataset`` or ``DataLoader``; labels 0…k-1; images labeled -1 are left out.
         val: Validation images with labels, in the same forms as ``train``; scored once, after the last epoch.
-        trainable: Trained part of the backbone: ``"none"``, ``"all"``, or names of submodules.
+        trainable: Trained part of the backbone: ``"none"``, ``"all"``, or names of submodules or of the stages of a
+            ``SpatialBackbone``, such as ``["stage4"]``.
         epochs: Passes over the labeled images.
         head_epochs: Passes in which only the head trains, before the ``epochs``.
         batch_size: Images per step; at most all labeled images.
@@ -164,7 +167,7 @@ def freeze_and_finetune(
     heldout = None if val is None else labeled_images(val, "val")  # read before training, to fail early
     if heldout is not None:
         heldout = heldout[0], match_classes(heldout[1], heldout[0].class_names, classes, "val")
-    trained = _trained_modules(backbone, trainable)
+    trained = _trained_modules(backbone, trainable, source)
     if head_epochs and not trained:
         raise OptionError(
             "head_epochs=0, because only the head trains",
@@ -262,7 +265,7 @@ def _features_of(backbone: nn.Module, source: ImageSource, precision: Precision)
     return FeatureRows(features["last"], labels)
 
 
-def _trained_modules(backbone: nn.Module, trainable: Trainable) -> list[nn.Module]:
+def _trained_modules(backbone: nn.Module, trainable: Trainable, source: ImageSource) -> list[nn.Module]:
     if trainable == "none":
         return []
     if trainable == "all":
@@ -272,10 +275,14 @@ def _trained_modules(backbone: nn.Module, trainable: Trainable) -> list[nn.Modul
         raise unknown_name(
             "choice of trained modules", trainable, ["none", "all"], "Put the name of one submodule into a list."
         )
+    named = {name: [module] for name, module in modules.items()}
+    if isinstance(backbone, SpatialBackbone) and not set(trainable) <= set(named):
+        images = next(source.batches([torch.tensor([0])])).images
+        named = {**stage_modules(backbone, as_float(images)), **named}
     for name in trainable:
-        if name not in modules:
-            raise unknown_name(f"submodule of {type(backbone).__name__}", name, [each for each in modules if each])
-    return [modules[name] for name in trainable]
+        if name not in named:
+            raise unknown_name(f"submodule of {type(backbone).__name__}", name, [each for each in named if each])
+    return list(dict.fromkeys(module for name in trainable for module in named[name]))
 
 
 def _score(classifier: Classifier, images: TensorImages, targets: Tensor) -> tuple[float, Tensor]:
