@@ -22,6 +22,8 @@ from pretextkit.training._hardware import Precision
 
 __all__ = ["KNNResult", "cosine_neighbors", "knn_probe"]
 
+FEWEST_IMAGES = 10
+"""Fewest images whose accuracy below chance is no accident."""
 QUERY_CHUNK, REFERENCE_CHUNK = 1024, 2**16
 """Rows compared at once; their similarities take 256 MiB."""
 GROUP_SIZE = 32
@@ -140,7 +142,7 @@ def _warn_of_own_class(report: ClassReport, labels: Tensor, k: int) -> bool:
     """
     counts = torch.bincount(labels)
     chance = (counts / counts.sum()).square().sum().item()
-    if 2 * k < len(labels) or report.accuracy >= chance:
+    if len(labels) < FEWEST_IMAGES or 2 * k < len(labels) or report.accuracy >= chance:
         return False
     warnings.warn(
         f"With k={k} of {len(labels) - 1} neighbors, leave-one-out kNN is below chance by design where features tell "

@@ -23,7 +23,7 @@ FEWEST_IMAGES = 5
 WORTH_A_NOTE = 0.05
 """Difference of the two accuracies above which a result shows both."""
 
-CHANCE = 0.01
+CHANCE = 0.001
 """Largest probability that a warning about a class without a hit is an accident."""
 
 
