@@ -43,7 +43,7 @@ class OwnStages(SpatialBackbone):
         return one, self.second(one) * self.scale
 
 
-BACKBONES = {"small-cnn": SmallCNN, "resnet18": lambda: ResNet18(stem="imagenet"), "own": OwnStages}
+BACKBONES: dict[str, Any] = {"small-cnn": SmallCNN, "resnet18": lambda: ResNet18(stem="imagenet"), "own": OwnStages}
 
 
 @pytest.mark.parametrize("name", BACKBONES)
@@ -53,7 +53,7 @@ def test_every_layer_of_a_probe_goes_in_again(name: str, options: Any) -> None:
     result = linear_probe(backbone, DATA, DATA, penalties=[1.0], **options)
     features = extract_features(backbone, IMAGES, **options).layers
     assert list(features) == list(result.layers)
-    same = {"pool": 2} if options == {"pool": 2} else {}  # one side for all layers is not part of their names
+    same: Any = {"pool": 2} if options == {"pool": 2} else {}  # one side for all layers is not part of their names
     for layer in [result.layer, *list(result.layers)[-2:]]:
         again = extract_features(backbone, IMAGES, layers=[layer], **same).layers
         assert list(again) == [layer]
