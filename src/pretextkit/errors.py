@@ -46,11 +46,7 @@ class PretextkitError(Exception):
 
 
 class DataWarning(UserWarning):
-    """Images are read, but perhaps not as intended; the message names the cause and a fix."""
-
-
-class TrainingWarning(UserWarning):
-    """Training continues with a silent failure; the message names the cause and a fix."""
+    """Images or a result may not be what was intended; the message names the cause and a fix."""
 
 
 class CollapseWarning(TrainingWarning):

@@ -15,7 +15,8 @@ from PIL import Image
 
 import pretextkit as pk
 from pretextkit.errors import DataError, ShapeError, reason
-from tests.test_docs import BLOCK, PAGES, ROOT, code, write_photos
+from tests.helpers import ROOT
+from tests.test_docs import BLOCK, PAGES, code, write_photos
 
 PREFIX = """
 import multiprocessing, sys

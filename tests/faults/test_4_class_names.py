@@ -1,3 +1,5 @@
+"""Fault 4: sets that are read apart number their classes apart."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -7,66 +9,192 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import ConcatDataset, DataLoader, Subset, TensorDataset
+from torch import Tensor, nn
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 
-from pretextkit.data import FolderImages, ImageSource, as_source
+import pretextkit as pk
+from pretextkit.data import FolderImages
+from pretextkit.errors import DataError
+from pretextkit.functional import compare, freeze_and_finetune, knn_probe, linear_probe
+from pretextkit.testing import TinyBackbone
+
+COLORS = {"apple": (200, 0, 0), "leaf": (0, 200, 0), "sky": (0, 0, 200)}
 
 
-class Named(TensorDataset):
-    def __init__(self, classes: Any) -> None:
-        super().__init__(torch.rand(4, 3, 8, 8), torch.arange(4) % 2)
-        self.classes = classes
+def mean(images: Tensor) -> Tensor:
+    return images.mean((2, 3))
 
 
-class Own(ImageSource):
+class Means(nn.Module):
+    feature_dim = 3
+
+    def forward(self, images: Tensor) -> Tensor:
+        return 4 * mean(images)
+
+
+class Colors(Dataset[tuple[Tensor, int]]):
+    """Images of one color for each class, with names as torchvision's datasets have them."""
+
+    def __init__(self, *classes: str, count: int = 12, images_of: tuple[str, ...] | None = None) -> None:
+        self.classes = list(classes)
+        self.items = [(name, classes.index(name)) for name in images_of or classes for _ in range(count)]
+
     def __len__(self) -> int:
-        return 2
+        return len(self.items)
 
-    def batches(self, order: Any) -> Any:
-        raise NotImplementedError
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        name, label = self.items[index]
+        return torch.tensor(COLORS[name]).div(255)[:, None, None].expand(3, 32, 32), label
+
+
+TRAIN, TEST = Colors("apple", "leaf", "sky"), Colors("apple", "sky")
+TRAIN_ITEMS = [TRAIN[i] for i in range(len(TRAIN))]
+TRAIN_PAIR = torch.stack([image for image, _ in TRAIN_ITEMS]), torch.tensor([label for _, label in TRAIN_ITEMS])
+
+
+def folder(root: Path, names: Any, count: int = 12) -> Path:
+    for name in names:
+        (root / name).mkdir(parents=True)
+        for i in range(count):
+            Image.new("RGB", (32, 32), COLORS[name]).save(root / name / f"{i}.png")
+    return root
+
+
+def test_folders_are_matched_by_name(tmp_path: Path) -> None:
+    train, test = folder(tmp_path / "train", COLORS), folder(tmp_path / "test", ["apple", "sky"])
+    result = linear_probe(mean, train, test)
+    assert result.accuracy == knn_probe(mean, train, test, k=3).accuracy == 1
+    assert set(result.targets.tolist()) == {0, 2}
+    assert result.class_report.class_names == tuple(COLORS)
 
 
 @pytest.mark.parametrize(
-    ("data", "names"),
+    "test",
     [
-        (Named(["cat", "dog"]), ("cat", "dog")),
-        (Subset(Named(["cat", "dog"]), [1, 0]), ("cat", "dog")),
-        (Subset(Subset(Named(("cat", "dog")), [1, 0]), [0]), ("cat", "dog")),
-        (ConcatDataset([Named(["cat", "dog"]), Subset(Named(["cat", "dog"]), [0])]), ("cat", "dog")),
-        (ConcatDataset([Named(["cat", "dog"]), Named(["dog", "cat"])]), None),
-        (ConcatDataset([Named(["cat", "dog"]), TensorDataset(torch.rand(1, 3, 8, 8))]), None),
-        (DataLoader(Named(["cat", "dog"]), batch_size=2), ("cat", "dog")),
-        (Named([("tench", "Tinca tinca"), ("dog",)]), ("tench, Tinca tinca", "dog")),
-        (Named(10), None),
-        (Named([0, 1]), None),
-        (Named([]), None),
-        (TensorDataset(torch.rand(1, 3, 8, 8)), None),
-        (torch.rand(2, 3, 8, 8), None),
-        (Own(), None),
+        TEST,
+        DataLoader(TEST, batch_size=5),
+        Subset(TEST, range(24)),
+        ConcatDataset([TEST, TEST]),
+        Colors("sky", "leaf", "apple"),
+        pk.data.as_source(TEST),
+        pk.data.as_source(TEST).in_memory(),
+        Colors("apple", "unknown", "sky", images_of=("apple", "sky")),
     ],
+    ids=["dataset", "loader", "subset", "concat", "other order", "source", "in memory", "unknown without images"],
 )
-def test_class_names_of_sources(data: Any, names: tuple[str, ...] | None) -> None:
-    assert as_source(data).class_names == names
+def test_every_kind_of_set_is_matched_by_name(test: Any) -> None:
+    assert linear_probe(mean, TRAIN, test).accuracy == 1
+    assert knn_probe(mean, TRAIN, test, k=3).accuracy == 1
 
 
-def test_class_names_of_paths(tmp_path: Path) -> None:
-    for name in ("cat", "dog"):
-        (tmp_path / "train" / name).mkdir(parents=True)
-        Image.new("L", (8, 8), 99).save(tmp_path / "train" / name / "a.png")
-    for data in (tmp_path, tmp_path / "train", FolderImages(tmp_path)):
-        assert as_source(data).class_names == ("cat", "dog")
-    np.savez(tmp_path / "a.npz", train_images=np.full((3, 8, 8), 99, np.uint8), class_names=["a", "b"])
-    assert as_source(tmp_path / "a.npz").class_names == ("a", "b")
-    assert as_source(tmp_path / "a.npz").without_labels() is not None
+def test_loaded_sets_are_matched_by_name(tmp_path: Path) -> None:
+    one = pk.data.load(folder(tmp_path / "one", COLORS), size=32)
+    other = pk.data.load(folder(tmp_path / "other", ["leaf", "sky"]), size=32)
+    assert linear_probe(mean, one.train, other.test).accuracy == 1
+    images, labels = one.train
+    assert isinstance(one.train, pk.Labeled)
+    assert images is one.train_images
+    assert labels is one.train_labels
 
 
-@pytest.mark.filterwarnings("ignore:No image is read:pretextkit.errors.DataWarning")
-def test_folders_read_apart_share_numbers_with_empty_class(tmp_path: Path) -> None:
-    for part, names in (("train", ("apple", "leaf", "sky")), ("test", ("apple", "sky"))):
-        for name in ("apple", "leaf", "sky"):
-            (tmp_path / part / name).mkdir(parents=True)
-            if name in names:
-                Image.new("L", (8, 8), 99).save(tmp_path / part / name / "a.png")
-    train, test = FolderImages(tmp_path / "train"), FolderImages(tmp_path / "test")
-    assert train.classes == test.classes == ("apple", "leaf", "sky")
-    assert (train.labels, test.labels) == ((0, 1, 2), (0, 2))
+def test_finetuning_matches_validation_by_name() -> None:
+    torch.manual_seed(0)
+    result = freeze_and_finetune(
+        Means(), nn.Linear(3, 3), TRAIN, TEST, epochs=14, learning_rate=1.0, device="cpu", progress=False
+    )
+    assert result.accuracy == 1
+    assert result.targets is not None
+    assert set(result.targets.tolist()) == {0, 2}
+
+
+def test_compare_matches_test_by_name() -> None:
+    options: Any = {"epochs": 1, "batch_size": 12, "label_fractions": [1.0], "finetune_steps": 2, "device": "cpu"}
+    result = compare(["rotation"], TinyBackbone, TRAIN, TEST, **options, progress=False)
+    right = compare(["rotation"], TinyBackbone, TRAIN, Colors(*COLORS, images_of=("apple", "sky")), **options)
+    assert [run.knn for run in result.runs] == [run.knn for run in right.runs]
+    assert [run.finetuned for run in result.runs] == [run.finetuned for run in right.runs]
+    report = result.runs[0].linear_report
+    assert report is not None
+    assert report.class_names == tuple(COLORS)
+    assert report.counts == (12, 0, 12)
+
+
+def test_names_that_train_lacks_are_refused() -> None:
+    for call in (linear_probe, knn_probe):
+        with pytest.raises(DataError) as caught:
+            call(mean, TEST, TRAIN)
+        assert str(caught.value) == (
+            "Expected test classes with the names of train (apple, sky), but got leaf. Rename the classes, or pass "
+            "pairs (images, labels) to match the classes by their labels."
+        )
+    with pytest.raises(DataError, match="val classes with the names of train"):
+        freeze_and_finetune(Means(), nn.Linear(3, 2), TEST, TRAIN, epochs=1, progress=False)
+
+
+def test_parts_of_a_concat_that_disagree_are_refused() -> None:
+    with pytest.raises(DataError) as caught:
+        linear_probe(mean, ConcatDataset([TRAIN, TEST]), TEST)
+    assert str(caught.value).startswith(
+        "Expected parts of a ConcatDataset that number their classes alike, but got classes apple, leaf, sky beside "
+        "apple, sky. "
+    )
+
+
+def test_class_without_images_keeps_its_number() -> None:
+    train = Colors("apple", "leaf", "sky", images_of=("apple", "sky"))
+    result = linear_probe(mean, train, TEST)
+    assert result.accuracy == 1
+    assert set(result.predictions.tolist()) == {0, 2}
+    green = torch.tensor([[0.0, 0.8, 0.0]])
+    assert result.head(green)[0, 1] == -torch.inf
+    assert knn_probe(mean, train, TEST, k=3).accuracy == 1
+    with pytest.raises(DataError) as caught:
+        linear_probe(mean, train, TRAIN)
+    assert str(caught.value) == (
+        "Expected test images of classes that have images in train, but got leaf, without an image in train. Give "
+        "train at least one image of every class."
+    )
+
+
+def test_finetuning_keeps_the_number_of_a_class_without_images() -> None:
+    train = Colors("apple", "leaf", "sky", images_of=("apple", "sky"))
+    torch.manual_seed(0)
+    result = freeze_and_finetune(
+        Means(), nn.Linear(3, 3), train, TEST, epochs=14, learning_rate=1.0, device="cpu", progress=False
+    )
+    assert result.accuracy == 1
+
+
+def test_gap_without_names_stays_an_error() -> None:
+    features, labels = torch.eye(3).repeat(4, 1), torch.tensor([0, 2, 3] * 4)
+    with pytest.raises(DataError, match="without 1"):
+        linear_probe(nn.Identity(), (features, labels), (features, labels))
+
+
+def test_equal_and_missing_names_change_nothing() -> None:
+    for train, test in ((TRAIN, TRAIN_PAIR), (TRAIN_PAIR, TRAIN), (TRAIN_PAIR, TRAIN_PAIR), (TRAIN, TRAIN)):
+        assert linear_probe(mean, train, test).accuracy == 1
+
+
+def test_names_that_do_not_describe_the_labels_are_ignored() -> None:
+    train, test = Colors(*COLORS), Colors(*COLORS)
+    test.classes = ["warm", "cold"]  # fewer than the labels
+    assert linear_probe(mean, train, test).accuracy == 1
+    test.classes, test.target_transform = ["red", "green", "blue"], lambda label: label  # type: ignore[attr-defined]
+    assert linear_probe(mean, train, test).accuracy == 1
+
+
+def test_folder_of_arrays_stays_matched_by_label() -> None:
+    images = np.stack([np.full((8, 8, 3), value, np.uint8) for value in (0, 200) * 6])
+    labels = np.array([0, 1] * 6)
+    assert linear_probe(mean, (images, labels), (images, labels)).class_report.class_names == ("0", "1")
+
+
+def test_unlabeled_images_beside_names_are_left_out() -> None:
+    features, labels = torch.eye(3).repeat(4, 1), torch.tensor([0, 1, -1] * 4)
+    assert linear_probe(nn.Identity(), (features, labels), (features, labels)).accuracy == 1
+
+
+def test_folder_names_reach_the_source(tmp_path: Path) -> None:
+    source = pk.data.as_source(FolderImages(folder(tmp_path / "x", COLORS, count=1), size=32))
+    assert source.class_names == source.without_labels().class_names == source.in_memory().class_names == tuple(COLORS)

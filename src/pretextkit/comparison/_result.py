@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, Literal
@@ -12,10 +13,11 @@ from typing import Any, Literal
 from pretextkit._atomic import write_json
 from pretextkit.errors import DataError, reason
 from pretextkit.evaluation._linear_probe import LayerScore
+from pretextkit.metrics._classification import ClassReport
 
 __all__ = ["Comparison", "ComparisonRun"]
 
-Measure = Literal["linear", "linear_last", "knn"]
+Measure = Literal["linear", "linear_last", "knn", "linear_balanced", "knn_balanced"]
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,34 @@ class ComparisonRun:
     seconds: float
     """Wall-clock time of the training in seconds, without evaluation."""
     peak_memory: int | None
-    """Peak memory in bytes, evaluation included: of tensors on a GPU, of the process elsewhere; None if unavailable."""
+    """Peak memory in bytes with the evaluation, of tensors on a GPU or of the process; None if unavailable."""
     training: Mapping[str, float]
-    """Last row of the training history: loss and metrics."""
+    """Loss and metrics in the last row of the training history."""
+    linear_report: ClassReport | None = None
+    """Recall and precision of each class with the linear probe; None in runs that an earlier version saved."""
+    knn_report: ClassReport | None = None
+    """Recall and precision of each class with the nearest-neighbor probe; None in runs of an earlier version."""
+    finetuned_reports: Mapping[int, ClassReport] = field(default_factory=dict)
+    """Number of labels to recall and precision of each class after fine-tuning on them."""
+
+    @property
+    def linear_balanced(self) -> float:
+        """Balanced accuracy of the linear probe; NaN in runs of an earlier version."""
+        return math.nan if self.linear_report is None else self.linear_report.balanced_accuracy
+
+    @property
+    def knn_balanced(self) -> float:
+        """Balanced accuracy of the nearest-neighbor probe; NaN in runs of an earlier version."""
+        return math.nan if self.knn_report is None else self.knn_report.balanced_accuracy
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to plain data that ``json`` can write."""
-        return asdict(self) | {"layers": {name: score._asdict() for name, score in self.layers.items()}}
+        reports = {
+            "linear_report": self.linear_report and self.linear_report.to_dict(),
+            "knn_report": self.knn_report and self.knn_report.to_dict(),
+            "finetuned_reports": {count: report.to_dict() for count, report in self.finetuned_reports.items()},
+        }
+        return asdict(self) | {"layers": {name: score._asdict() for name, score in self.layers.items()}} | reports
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ComparisonRun:
@@ -62,6 +85,12 @@ class ComparisonRun:
                 **values,
                 "layers": {name: LayerScore(**score) for name, score in values["layers"].items()},
                 "finetuned": {int(labels): accuracy for labels, accuracy in values["finetuned"].items()},
+                "linear_report": _read_report(values.get("linear_report")),
+                "knn_report": _read_report(values.get("knn_report")),
+                "finetuned_reports": {
+                    int(labels): ClassReport.from_dict(report)
+                    for labels, report in values.get("finetuned_reports", {}).items()
+                },
             }
         )
 
@@ -174,6 +203,10 @@ class Comparison:
         for run in self.runs:
             rows.setdefault(run.method, []).append(run)
         return rows
+
+
+def _read_report(values: Mapping[str, Any] | None) -> ClassReport | None:
+    return None if values is None else ClassReport.from_dict(values)
 
 
 def _percent(fractions: Sequence[float]) -> str:

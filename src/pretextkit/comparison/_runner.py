@@ -22,6 +22,7 @@ from pretextkit.errors import CheckpointError, reason
 from pretextkit.evaluation._finetune import FinetuneOptions, freeze_and_finetune
 from pretextkit.evaluation._knn import knn_probe
 from pretextkit.evaluation._linear_probe import ProbeResult, linear_probe
+from pretextkit.metrics._classification import ClassReport, quiet_about_missed_classes
 from pretextkit.models.heads import LinearHead
 from pretextkit.training._hardware import resolve_device
 from pretextkit.training._progress import Progress, progress_for
@@ -136,21 +137,22 @@ def _measure(method: Method, seed: int, checkpoint: Path | None, on_progress: On
     reset_peak_memory(device)
     trained = method.train(seed, checkpoint, lambda cost, loss: on_progress(cost, {f"{title}: loss": loss}))
     backbone = trained.backbone.eval()
-    probe = linear_probe(
-        backbone,
-        setup.train_set,
-        setup.test_set,
-        layers="all",
-        pool=setup.pool,
-        precision=setup.precision,
-        seed=seed,
-    )
-    neighbors = knn_probe(backbone, setup.train_set, setup.test_set, precision=setup.precision)
-    finetuned: dict[int, float] = {}
-    for count in setup.label_counts:
-        finetuned[count] = _finetune(backbone, setup, count, seed)
-        cost = method.cost() + len(finetuned) * setup.finetune_steps
-        on_progress(cost, {f"{title}: fine-tuned on {count} labels": finetuned[count]})
+    finetuned: dict[int, ClassReport] = {}
+    with quiet_about_missed_classes():  # the run has the recall of each class
+        probe = linear_probe(
+            backbone,
+            setup.train_set,
+            setup.test_set,
+            layers="all",
+            pool=setup.pool,
+            precision=setup.precision,
+            seed=seed,
+        )
+        neighbors = knn_probe(backbone, setup.train_set, setup.test_set, precision=setup.precision)
+        for count in setup.label_counts:
+            finetuned[count] = _finetune(backbone, setup, count, seed)
+            cost = method.cost() + len(finetuned) * setup.finetune_steps
+            on_progress(cost, {f"{title}: fine-tuned on {count} labels": finetuned[count].accuracy})
     return ComparisonRun(
         method=method.name,
         seed=seed,
@@ -159,18 +161,21 @@ def _measure(method: Method, seed: int, checkpoint: Path | None, on_progress: On
         linear_last=_last_stage_accuracy(probe),
         layers=probe.layers,
         knn=neighbors.accuracy,
-        finetuned=finetuned,
+        finetuned={count: report.accuracy for count, report in finetuned.items()},
         steps=trained.steps,
         images=trained.images,
         views_seen=trained.views,
         seconds=trained.seconds,
         peak_memory=peak_memory(device),
         training=trained.metrics,
+        linear_report=probe.class_report,
+        knn_report=neighbors.class_report,
+        finetuned_reports=finetuned,
     )
 
 
-def _finetune(backbone: Backbone, setup: ExperimentSetup, count: int, seed: int) -> float:
-    """Fine-tune a copy of the backbone on ``count`` labels, and return its accuracy on test."""
+def _finetune(backbone: Backbone, setup: ExperimentSetup, count: int, seed: int) -> ClassReport:
+    """Fine-tune a copy of the backbone on ``count`` labels, and report its accuracy on test."""
     options: FinetuneOptions = {"trainable": "all", "batch_size": 64, **setup.finetuning}
     per_epoch = max(1, count // min(options["batch_size"], count))
     with seeded(seed):
@@ -187,8 +192,8 @@ def _finetune(backbone: Backbone, setup: ExperimentSetup, count: int, seed: int)
         progress=False,
         **options,
     )
-    assert result.accuracy is not None
-    return result.accuracy
+    assert result.class_report is not None
+    return result.class_report
 
 
 def _last_stage_accuracy(probe: ProbeResult) -> float:

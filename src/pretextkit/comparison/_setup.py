@@ -11,11 +11,12 @@ from typing import Any
 import torch
 
 from pretextkit._fingerprint import digest
-from pretextkit._validation import check_classes, check_classes_seen, check_float, check_int, check_sequence
+from pretextkit._validation import check_float, check_int, check_sequence
 from pretextkit.data import ImagesLike, LabeledLike, as_source
 from pretextkit.data._sources import ImageSource, TensorImages
 from pretextkit.data._splits import stratified_subset
 from pretextkit.errors import OptionError, unknown_name
+from pretextkit.evaluation._classes import Classes, find_classes, match_classes
 from pretextkit.evaluation._features import pool_sides
 from pretextkit.evaluation._finetune import FinetuneOptions
 from pretextkit.evaluation._labels import labeled_rows
@@ -52,7 +53,7 @@ class ExperimentSetup:
 
     def __post_init__(self) -> None:
         self._check_options()
-        check_classes_seen(_labels(self.test_set), self.classes)
+        self.test_set  # noqa: B018 - matches the classes of test and train, before hours of training
         self._set(batch_size=min(self.batch_size, len(self.source)))
 
     @cached_property
@@ -72,13 +73,19 @@ class ExperimentSetup:
 
     @cached_property
     def test_set(self) -> TensorImages:
-        """Labeled images of test."""
-        return _labeled_part(self.test_images, "test")
+        """Labeled images of test, with the class numbers of train."""
+        part = _labeled_part(self.test_images, "test")
+        labels = match_classes(_labels(part), part.class_names, self._found_classes)
+        return TensorImages(part.images, labels, class_names=self._found_classes.names)
 
     @cached_property
     def classes(self) -> int:
-        """Number of classes of train."""
-        return check_classes(_labels(self.train_set))
+        """Number of classes of train: one more than the highest label."""
+        return self._found_classes.count
+
+    @cached_property
+    def _found_classes(self) -> Classes:
+        return find_classes(_labels(self.train_set), self.train_set.class_names)
 
     @cached_property
     def source(self) -> ImageSource:
@@ -88,14 +95,14 @@ class ExperimentSetup:
     @cached_property
     def label_counts(self) -> list[int]:
         """Numbers of labels for fine-tuning, ascending."""
-        count = len(self.train_set)
-        return sorted({max(self.classes, round(fraction * count)) for fraction in self.label_fractions})
+        count, fewest = len(self.train_set), len(self._found_classes.present)
+        return sorted({max(fewest, round(fraction * count)) for fraction in self.label_fractions})
 
     def labeled_subset(self, count: int, seed: int) -> TensorImages:
         """Draw ``count`` labeled images of train, stratified and equal for every method."""
         labels = _labels(self.train_set)
         rows = stratified_subset(labels, count, seed=seed)
-        return TensorImages(self.train_set.images[rows], labels[rows])
+        return TensorImages(self.train_set.images[rows], labels[rows], class_names=self._found_classes.names)
 
     def pretraining_steps(self, views: float) -> int:
         """Convert the budget to steps of a task that makes ``views`` views of each image."""
@@ -193,7 +200,11 @@ def _in_memory(data: LabeledLike) -> TensorImages:
 
 def _labeled_part(images: TensorImages, what: str) -> TensorImages:
     rows = labeled_rows(images.labels, what)
-    return images if len(rows) == len(images) else TensorImages(images.images[rows], _labels(images)[rows])
+    return images if len(rows) == len(images) else _rows(images, rows)
+
+
+def _rows(images: TensorImages, rows: torch.Tensor) -> TensorImages:
+    return TensorImages(images.images[rows], _labels(images)[rows], class_names=images.class_names)
 
 
 def _labels(images: TensorImages) -> torch.Tensor:

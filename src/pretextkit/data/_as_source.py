@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -68,12 +69,13 @@ def as_source(images: ImagesLike, labels: Any = None, *, workers: int = 0, fit: 
     workers = check_int("workers", workers, at_least=0, fix="0 reads in this process.")
     if is_list_of_images(images):
         return _labeled(DatasetImages(ListedImages(cast("list[Any]", images)), workers), labels)
+    names = getattr(images, "class_names", None) if isinstance(images, tuple) else None
     if isinstance(images, tuple | list) and len(images) == 2 and labels is None:
         images, labels = images
         if isinstance(images, list) and is_list_of_images(images):
             return as_source(cast("Any", images), labels, workers=workers)
     if (tensor := _as_tensor(images, labels)) is not None:
-        return _tensor_source(tensor, labels)
+        return _tensor_source(tensor, labels, names)
     return _labeled(_source(images, workers, fit), labels)
 
 
@@ -94,8 +96,8 @@ def _as_tensor(images: Any, labels: Any) -> Tensor | None:
     return channels_second(tensor_from_array(images))
 
 
-def _tensor_source(images: Tensor, labels: Any) -> TensorImages:
-    source = TensorImages(images)
+def _tensor_source(images: Tensor, labels: Any, names: Sequence[str] | None = None) -> TensorImages:
+    source = TensorImages(images, class_names=names)
     warn_of_dark_images(images)
     if labels is not None:
         numbers, names = named_labels(labels, len(images))

@@ -17,11 +17,16 @@ __all__ = ["named_classes", "number_texts", "texts_of"]
 def named_classes(dataset: Any) -> tuple[str, ...] | None:
     """Find the class names of a dataset, also below ``Subset``, ``DataLoader`` and ``ConcatDataset``.
 
+    Names say nothing about labels that a ``target_transform`` has changed.
+
     Args:
         dataset: Has ``classes``, as torchvision's datasets do, or a ``dataset`` that has.
 
     Returns:
-        The names in the order of the labels; None if there are none, or if concatenated datasets differ in them.
+        The names in the order of the labels; None if there are none.
+
+    Raises:
+        DataError: The parts of a ``ConcatDataset`` number their classes differently.
 
     Example:
         >>> from types import SimpleNamespace
@@ -30,8 +35,9 @@ def named_classes(dataset: Any) -> tuple[str, ...] | None:
         ('cat', 'dog')
     """
     if isinstance(dataset, ConcatDataset):
-        names = {named_classes(part) for part in dataset.datasets}
-        return names.pop() if len(names) == 1 else None
+        return _shared_names([named_classes(part) for part in dataset.datasets])
+    if getattr(dataset, "target_transform", None) is not None:
+        return None
     classes = getattr(dataset, "classes", None)
     if isinstance(classes, Sequence) and not isinstance(classes, str) and classes:
         # Classes of ImageNet and Imagenette have several names.
@@ -40,6 +46,22 @@ def named_classes(dataset: Any) -> tuple[str, ...] | None:
             return tuple(joined)
     inner = getattr(dataset, "dataset", getattr(dataset, "loader", None))
     return None if inner is None else named_classes(inner)
+
+
+def _shared_names(parts: Sequence[tuple[str, ...] | None]) -> tuple[str, ...] | None:
+    named = [part for part in parts if part is not None]
+    if not named or len(named) < len(parts):
+        return None
+    longest = max(named, key=len)
+    for part in named:
+        if part != longest[: len(part)]:
+            raise DataError(
+                "parts of a ConcatDataset that number their classes alike",
+                got=f"classes {', '.join(longest)} beside {', '.join(part)}",
+                fix="Put all images into one folder with one sub-folder for each class, or renumber the labels of the "
+                "parts with target_transform.",
+            )
+    return longest
 
 
 def texts_of(labels: Any) -> list[str] | None:

@@ -28,6 +28,12 @@ __all__ = ["ImageData", "load"]
 TEST_FRACTION = 0.2
 
 
+class _NamedLabeled(Labeled):
+    """Images with labels that carry the names of their classes, to match two sets by name."""
+
+    class_names: tuple[str, ...] | None = None
+
+
 @dataclass(frozen=True, repr=False, eq=False)
 class ImageData:
     """Training and test images in memory, with their labels."""
@@ -58,12 +64,17 @@ class ImageData:
     @property
     def train(self) -> Labeled:
         """The training images with their labels."""
-        return Labeled(self.train_images, self.train_labels)
+        return self._named(self.train_images, self.train_labels)
 
     @property
     def test(self) -> Labeled:
         """The test images with their labels."""
-        return Labeled(self.test_images, self.test_labels)
+        return self._named(self.test_images, self.test_labels)
+
+    def _named(self, images: Tensor, labels: Tensor) -> Labeled:
+        part = _NamedLabeled(images, labels)
+        part.class_names = self.class_names or None
+        return part
 
     @property
     def validation(self) -> Labeled | None:

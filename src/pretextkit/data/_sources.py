@@ -81,11 +81,6 @@ class ImageSource(ABC):
         return _Unlabeled(self)
 
     @property
-    def class_names(self) -> tuple[str, ...] | None:
-        """Names of the classes, the index of a name being its label; ``None`` if the source has none."""
-        return named_classes(self)
-
-    @property
     def decides_order(self) -> bool:
         """Whether the source decides the order of its images and ignores the indices."""
         return False
@@ -110,6 +105,11 @@ class ImageSource(ABC):
         """Name of a data set whose workers copy its own random generator; ``None`` without such a data set."""
         return None
 
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the classes, by label; ``None`` without names."""
+        return None
+
     def fingerprint(self) -> str | None:
         """Describe the first images; ``None`` if the order or the content may differ between two readings."""
         if self.decides_order:
@@ -126,7 +126,7 @@ class ImageSource(ABC):
 
     def in_memory(self) -> TensorImages:
         """Read all images, and labels if there are any, into one tensor."""
-        return TensorImages(*concat(list(self.in_order(256))))
+        return TensorImages(*concat(list(self.in_order(256))), class_names=self.class_names)
 
     def _describe_first(self) -> str:
         with seeded(derived_seed(0, "identity")):  # random transforms draw from the global generator
@@ -140,6 +140,7 @@ class TensorImages(ImageSource):
     Args:
         images: ``n c h w``, uint8 (which stays uint8) or float in [0, 1]; checked once, here.
         labels: ``n`` integers, -1 where unlabeled.
+        class_names: Names of the classes, by label; None without names.
 
     Raises:
         ShapeError: The images are not ``n c h w``, or the labels not one for each.
@@ -151,9 +152,10 @@ class TensorImages(ImageSource):
         [tensor([3, 1]), tensor([4, 1])]
     """
 
-    def __init__(self, images: Tensor, labels: Any = None) -> None:
+    def __init__(self, images: Tensor, labels: Any = None, *, class_names: Sequence[str] | None = None) -> None:
         check_images(images)
         self.images = images
+        self._class_names = None if class_names is None else tuple(class_names)
         targets = read_labels(labels, len(images))
         self.labels = None if targets is None else targets.to(images.device)
 
@@ -166,6 +168,11 @@ class TensorImages(ImageSource):
             rows = indices.to(self.images.device)
             labels = None if self.labels is None else self.labels.index_select(0, rows)
             yield ImageBatch(uint8_or_float32(self.images.index_select(0, rows)), labels)
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the classes, by label; ``None`` without names."""
+        return self._class_names
 
     def without_labels(self) -> TensorImages:
         """Give the same images as a source that has no labels."""
@@ -244,6 +251,11 @@ class DatasetImages(ImageSource):
         copied = here.fingerprint() is None and self.fingerprint() is not None
         return type(self.dataset).__name__ if copied else None
 
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the classes, by label, from ``dataset.classes``; ``None`` without names."""
+        return named_classes(self.dataset)
+
     def without_labels(self) -> DatasetImages:
         """Give the same images as a source that has no labels: whatever else an item has is not looked at."""
         other = copy(self)
@@ -292,7 +304,7 @@ class LoaderImages(ImageSource):
 
     @property
     def decides_order(self) -> bool:
-        """Whether the source decides the order of its images: always."""
+        """Whether the source decides the order of its images; always true."""
         return True
 
     @property
@@ -317,6 +329,11 @@ class LoaderImages(ImageSource):
                 got="a DistributedSampler",
                 fix="Pass the data set itself, and workers=...: each process then reads its own rows only.",
             )
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the classes, by label, from ``loader.dataset.classes``; ``None`` without names."""
+        return named_classes(self.loader.dataset)
 
     def without_labels(self) -> LoaderImages:
         """Give the same images as a source that has no labels: whatever else a batch has is not looked at."""
@@ -368,6 +385,10 @@ class _Wrapped(ImageSource):
     @property
     def copied_generator(self) -> str | None:
         return self.source.copied_generator
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        return self.source.class_names
 
     def fingerprint(self) -> str | None:
         return self.source.fingerprint()

@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from pretextkit._validation import check_int
+from pretextkit.data._class_names import named_classes
 from pretextkit.data._collate import ImageBatch, Split, collate, image_and_label, image_only, rebatch
 from pretextkit.data._sources import ImageSource
 from pretextkit.errors import DataError
@@ -86,13 +87,18 @@ class StreamImages(ImageSource):
 
     @property
     def decides_order(self) -> bool:
-        """Whether the source decides the order of its images: always."""
+        """Whether the source decides the order of its images; always true."""
         return True
 
     @property
     def splits_itself(self) -> bool:
-        """Whether each process and worker reads its own part of the images: always."""
+        """Whether each process and worker reads its own part of the images; always true."""
         return True
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the classes, by label, from ``dataset.classes``; ``None`` without names."""
+        return named_classes(self.dataset)
 
     def without_labels(self) -> StreamImages:
         """Give the same images as a source that has no labels: whatever else an item has is not looked at."""

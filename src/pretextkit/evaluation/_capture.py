@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Literal, cast
 
 import torch
@@ -24,6 +25,9 @@ Model = nn.Module | Callable[[Tensor], Tensor]
 
 Layers = Literal["last", "all"] | Sequence[str]
 """``"last"`` for the output, ``"all"`` for every stage, or names of layers."""
+
+STAGE = re.compile(r"stage[1-9]\d*")
+"""Name of a stage of a ``SpatialBackbone`` in a result."""
 
 Reader = Callable[[Tensor], dict[str, Tensor]]
 """Function from images to the outputs of the chosen layers, by name."""
@@ -62,7 +66,13 @@ def capture_layers(model: Model, layers: Layers, *, maps: bool) -> Iterator[Read
         else:
             yield lambda images: {"last": model(own(images))}
     elif isinstance(network, SpatialBackbone) and layers == "all":
-        yield lambda images: {f"stage{i}": stage for i, stage in enumerate(network.stages(own(images)), 1)}
+        yield lambda images: _stages(network, own(images))
+    elif not isinstance(layers, str) and list(layers) == ["last"]:
+        with capture_layers(model, "last", maps=maps) as read:
+            yield read
+    elif isinstance(network, SpatialBackbone) and _stage_names(network, layers):
+        with _stages_and_modules(network, layers, maps=maps, wrapped=cast(nn.Module, model)) as read:
+            yield lambda images: read(own(images))
     elif isinstance(network, nn.Module):
         with _hooked(network, layers, wrapped=cast(nn.Module, model)) as read:
             yield lambda images: read(own(images))
@@ -107,6 +117,37 @@ def capture_maps(model: Model, layers: Layers) -> Iterator[Reader]:
             return {layer: output.float() for layer, output in outputs.items()}
 
         yield read_maps
+
+
+@contextmanager
+def _stages_and_modules(model: SpatialBackbone, layers: Layers, *, maps: bool, wrapped: nn.Module) -> Iterator[Reader]:
+    """Read the named stages from :meth:`SpatialBackbone.stages`, and other layers by hooks in a second pass."""
+    asked, others = list(layers), [name for name in layers if name not in _stage_names(model, layers)]
+    with ExitStack() as stack:
+        read_last = stack.enter_context(capture_layers(model, "last", maps=maps)) if "last" in others else None
+        hooked = [name for name in others if name != "last"]
+        read_others = stack.enter_context(_hooked(model, hooked, wrapped)) if hooked else None
+
+        def read(images: Tensor) -> dict[str, Tensor]:
+            outputs = _stages(model, images)
+            for name in asked:
+                if name not in others and name not in outputs:
+                    raise unknown_name(f"layer of {type(model).__name__}", name, list(outputs))
+            for reader in (read_last, read_others):
+                outputs |= {} if reader is None else reader(images)
+            return {name: outputs[name] for name in asked}
+
+        yield read
+
+
+def _stages(model: SpatialBackbone, images: Tensor) -> dict[str, Tensor]:
+    return {f"stage{i}": stage for i, stage in enumerate(model.stages(images), 1)}
+
+
+def _stage_names(model: nn.Module, layers: Layers) -> list[str]:
+    """List the stages among the layers that are no submodules."""
+    modules = dict(model.named_modules())
+    return [name for name in layers if isinstance(name, str) and STAGE.fullmatch(name) and name not in modules]
 
 
 @contextmanager
@@ -194,5 +235,6 @@ def _layer_names(model: nn.Module, layers: Layers, modules: Mapping[str, nn.Modu
     for name in layers:
         if name not in modules:
             known = [each for each, _ in model.named_modules() if each]
-            raise unknown_name(f"layer of {type(model).__name__}", name, known)
+            stages = "Stages: stage1, stage2, ..." if isinstance(model, SpatialBackbone) else ""
+            raise unknown_name(f"layer of {type(model).__name__}", name, known, stages)
     return list(layers)

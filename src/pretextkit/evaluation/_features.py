@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict
 
@@ -23,6 +24,10 @@ from pretextkit.evaluation._storage import FeatureStore, row_slices
 from pretextkit.training._hardware import Precision, forward_context
 
 __all__ = ["Features", "Layers", "Model", "extract_features", "labeled_features", "pool_sides"]
+
+
+GRID = re.compile(r"(.+) ([1-9]\d*)x\2")
+"""Name of a layer and its grid in a result, such as ``stage3 2x2``."""
 
 
 class Features(NamedTuple):
@@ -65,7 +70,8 @@ def extract_features(
         images: Images as for :func:`~pretextkit.functional.pretrain`, or a pair (images, labels). Features ``n d`` in
             place of images go to the model unchanged.
         layers: ``"last"`` for the output; ``"all"`` for every stage of a ``SpatialBackbone`` or every direct child of
-            another module; or names from ``dict(model.named_modules())``.
+            another module; or a list of names: those in results, such as ``stage3`` or ``stage3 2x2``, and those of
+            ``dict(model.named_modules())``.
         pool: Side of the grid over which maps are averaged; 1 is the global average. Several sides give several
             features, named for example ``stage3 2x2``. Each named layer must return a map larger than 1x1; with
             ``"all"``, at least one layer must, and a smaller map keeps its own grid.
@@ -166,18 +172,22 @@ def _extract(
     labels: list[Tensor | None] = []
     counts: list[int] = []
     done = 0
-    with evaluation_mode(model), capture_layers(model, layers, maps=max(sides) > 1) as read:
+    grids = _grids(model, layers, sides)
+    names = layers if grids is None else list(dict.fromkeys(layer for layer, _ in grids.values()))
+    maps = max(sides) > 1 if grids is None else any(name != layer or side > 1 for name, (layer, side) in grids.items())
+    with evaluation_mode(model), capture_layers(model, names, maps=maps) as read:
         for inputs, targets in batches:
             with autocast:
                 outputs = read(inputs.to(device))
-            if max(sides) > 1:
-                _check_grid(model, inputs.to(device), outputs, layers, max(sides))
+            largest = max(sides) if grids is None else max(side for _, side in grids.values())
+            if largest > 1:
+                gridded = (
+                    outputs if grids is None else {layer: outputs[layer] for layer, side in grids.values() if side > 1}
+                )
+                _check_grid(model, inputs.to(device), gridded, layers, largest)
             batch_features = {
-                layer if len(sides) == 1 else f"{layer} {side}x{side}": check_features(
-                    output, len(inputs), f"layer {layer!r}", pool=side
-                ).float()
-                for layer, output in outputs.items()
-                for side in sides
+                name: check_features(outputs[layer], len(inputs), f"layer {layer!r}", pool=side).float()
+                for name, (layer, side) in (grids or _named_grids(outputs, sides)).items()
             }
             _check_widths(batch_features, features)
             for name, values in batch_features.items():
@@ -191,6 +201,24 @@ def _extract(
     assert done == count, f"{done} features of {count} images"
     assert all_labels is None or len(all_labels) == count, f"{len(all_labels)} labels of {count} images"
     return Features(features, all_labels)
+
+
+def _named_grids(layers: Iterable[str], sides: Sequence[int]) -> dict[str, tuple[str, int]]:
+    """Map the names of features to their layers and the sides of their grids."""
+    return {layer if len(sides) == 1 else f"{layer} {side}x{side}": (layer, side) for layer in layers for side in sides}
+
+
+def _grids(model: Model, layers: Layers, sides: Sequence[int]) -> dict[str, tuple[str, int]] | None:
+    """Read names with a grid, such as ``stage3 2x2``; None if no layer has such a name."""
+    if isinstance(layers, str):
+        return None
+    layers = list(layers)
+    modules = dict(model.named_modules()) if isinstance(model, nn.Module) else {}
+    grids: dict[str, tuple[str, int]] = {}
+    for name in layers:
+        found = None if name in modules or not isinstance(name, str) else GRID.fullmatch(name)
+        grids |= _named_grids([name], sides) if found is None else {name: (found[1], int(found[2]))}
+    return None if grids == _named_grids(layers, sides) else grids
 
 
 def _check_grid(model: Model, inputs: Tensor, outputs: Mapping[str, Any], layers: Layers, side: int) -> None:

@@ -14,14 +14,18 @@ from pretextkit._color import as_float
 from pretextkit._evaluation_mode import evaluation_mode
 from pretextkit._modules import module_device, module_dtype, refuse_meta, unwrap
 from pretextkit._seeding import derived_generator, derived_seed, seeded
-from pretextkit._validation import check_callable, check_classes, check_classes_seen, check_float, check_int
+from pretextkit._validation import check_callable, check_float, check_int
+from pretextkit.contracts import SpatialBackbone
 from pretextkit.data import LabeledLike
 from pretextkit.data._sources import ImageSource, TensorImages
 from pretextkit.errors import OptionError, ShapeError, unknown_name
+from pretextkit.evaluation._classes import ClassWeights, find_classes, match_classes, resolve_class_weights
 from pretextkit.evaluation._classifier import Classifier, FeatureRows
 from pretextkit.evaluation._features import extract_features
 from pretextkit.evaluation._labeled_source import LabeledSource, cached_features, labeled_source
 from pretextkit.evaluation._labels import labeled_images
+from pretextkit.evaluation._stages import stage_modules
+from pretextkit.metrics._classification import ClassReport, class_report, warn_of_missed_classes
 from pretextkit.training._hardware import Precision, resolve_device, resolve_precision
 from pretextkit.training._history import History
 from pretextkit.training._loop import train as run_training
@@ -33,7 +37,7 @@ from pretextkit.training._settings import Settings, check_batch_norm, make_plan
 __all__ = ["FinetuneOptions", "FinetuneResult", "Trainable", "freeze_and_finetune"]
 
 Trainable = Literal["none", "all"] | Sequence[str]
-"""Trained part of the backbone: ``"none"``, ``"all"`` or names of submodules."""
+"""Trained part of the backbone: ``"none"``, ``"all"`` or names of submodules or stages."""
 
 
 class FinetuneOptions(TypedDict, total=False):
@@ -48,6 +52,7 @@ class FinetuneOptions(TypedDict, total=False):
     layer_decay: float
     augment: Augmentation | None
     clip_norm: float | None
+    class_weights: ClassWeights
 
 
 @dataclass(frozen=True)
@@ -60,13 +65,23 @@ class FinetuneResult:
     """Accuracy on ``val`` after the last epoch; None without ``val``. It does not select an epoch."""
     predictions: Tensor | None = field(repr=False)
     """Predicted labels ``n`` of ``val``; None without ``val``."""
+    targets: Tensor | None = field(repr=False)
+    """True labels ``n`` of ``val``, in the numbers of train; None without ``val``."""
+    class_report: ClassReport | None = field(repr=False)
+    """Recall and precision of each class on ``val``; None without ``val``."""
     history: History = field(repr=False)
     """One row for each epoch; its ``accuracy`` is measured on the augmented training batches."""
     seconds: float
     """Wall-clock time of the training in seconds."""
 
+    @property
+    def balanced_accuracy(self) -> float | None:
+        """Mean recall of the classes on ``val``; None without ``val``."""
+        return None if self.class_report is None else self.class_report.balanced_accuracy
+
     def __str__(self) -> str:
-        shown = "not measured" if self.accuracy is None else f"{self.accuracy:.1%}"
+        note = "" if self.class_report is None else self.class_report.note.rstrip(",")
+        shown = "not measured" if self.accuracy is None else f"{self.accuracy:.1%}{note}"
         return f"fine-tuned in {self.seconds:.1f} s: accuracy {shown}"
 
 
@@ -86,6 +101,7 @@ def freeze_and_finetune(
     layer_decay: float = 1.0,
     augment: Augmentation | None = None,
     clip_norm: float | None = None,
+    class_weights: ClassWeights = None,
     precision: Precision = "auto",
     device: str | torch.device = "auto",
     seed: int = 0,
@@ -108,7 +124,8 @@ def freeze_and_finetune(
             ``DataLoader`` keeps its order, unless it gives the same images in the same order twice: it is then held in
             memory and shuffled.
         val: Validation images with labels, in the same forms as ``train``; scored once, after the last epoch.
-        trainable: Trained part of the backbone: ``"none"``, ``"all"``, or names of submodules.
+        trainable: Trained part of the backbone: ``"none"``, ``"all"``, or names of submodules or of the stages of a
+            ``SpatialBackbone``, such as ``["stage4"]``.
         epochs: Passes over the labeled images.
         head_epochs: Passes in which only the head trains, before the ``epochs``.
         batch_size: Images per step; at most all labeled images.
@@ -118,6 +135,8 @@ def freeze_and_finetune(
         layer_decay: Factor on the learning rate for each layer further from the head; 1 switches it off.
         augment: Function from a batch and a generator to the augmented batch.
         clip_norm: Maximum norm of the gradient; no clipping by default.
+        class_weights: Weights of the classes in the loss: ``"balanced"`` gives every class the same weight, numbers
+            give each class its own. By default every image has the same weight.
         precision: ``"auto"``, ``"fp32"``, ``"bf16"`` or ``"fp16"``, as for :func:`~pretextkit.functional.pretrain`.
         device: ``"auto"`` is a GPU if there is one.
         seed: Seed of the order of images, the augmentation and random layers.
@@ -149,14 +168,15 @@ def freeze_and_finetune(
     head_epochs = check_int("head_epochs", head_epochs, at_least=0, fix="0 switches this phase off.")
     batch_size = check_int("batch_size", batch_size, of=freeze_and_finetune)
     source, labels = labeled_source(train, "train", seed, workers)
-    classes = check_classes(labels)
+    classes = find_classes(labels, source.class_names)
+    weights = resolve_class_weights(class_weights, labels, classes)
     with seeded(derived_seed(seed, "val")):  # a loader draws from the global generator
         heldout = None if val is None else labeled_images(val, "val", workers)  # read before training, to fail early
     if heldout is not None:
-        check_classes_seen(heldout[1], classes, "val")
+        heldout = heldout[0], match_classes(heldout[1], heldout[0].class_names, classes, "val")
     _check_module(backbone, "backbone")
     _check_module(head, "head")
-    trained = _trained_modules(backbone, trainable)
+    trained = _trained_modules(backbone, trainable, source, seed)
     for module in trained:
         if next(module.parameters(), None) is None:
             got = f"a {type(module).__name__} without any"
@@ -188,22 +208,29 @@ def freeze_and_finetune(
     rows: list[dict[str, float]] = []
     seconds = 0.0
     with _restored(backbone, classifier):
-        _check_fit(ClassifierObjective(classifier, trained, augment, classes, layer_decay), source, seed)
+        _check_fit(ClassifierObjective(classifier, trained, augment, classes.count, layer_decay, weights), source, seed)
         for module in trained:  # before the head trains, because it changes the features
             module.train()
             for normalization in unmeasured_normalizations(module):
                 normalization.measure(sample_images(source, seed).to(normalization.mean.device))
         for (phase, modules), plan in zip(phases, plans, strict=True):
-            objective: Objective = ClassifierObjective(classifier, modules, augment, classes, layer_decay)
+            objective: Objective = ClassifierObjective(
+                classifier, modules, augment, classes.count, layer_decay, weights
+            )
             inputs = source
             if not modules and augment is None and (rows_of := _features_of(backbone, source, precision, seed)):
-                objective, inputs = HeadObjective(head, classes), rows_of  # the features never change
+                objective, inputs = HeadObjective(head, classes.count, weights), rows_of  # the features never change
             run = run_training(objective, inputs, phase, plan, title="Classifier", progress=progress)
             rows += _shift_rows(run.history, rows, seconds)
             seconds += run.seconds
     classifier.eval()
-    accuracy, predictions = (None, None) if heldout is None else _score(classifier, *heldout)
-    return FinetuneResult(classifier, accuracy, predictions, History(tuple(rows)), seconds)
+    history = History(tuple(rows))
+    if heldout is None:
+        return FinetuneResult(classifier, None, None, None, None, history, seconds)
+    accuracy, predictions = _score(classifier, *heldout)
+    report = class_report(predictions, heldout[1], classes.shown_names)
+    warn_of_missed_classes(report, "Pass class_weights='balanced', or add training images of the class.")
+    return FinetuneResult(classifier, accuracy, predictions, heldout[1], report, history, seconds)
 
 
 def _phases(settings: Settings, head_epochs: int, trained: list[nn.Module]) -> list[tuple[Settings, list[nn.Module]]]:
@@ -271,7 +298,7 @@ def _features_of(backbone: nn.Module, source: ImageSource, precision: Precision,
     return FeatureRows(features["last"], labels)
 
 
-def _trained_modules(backbone: nn.Module, trainable: Trainable) -> list[nn.Module]:
+def _trained_modules(backbone: nn.Module, trainable: Trainable, source: ImageSource, seed: int) -> list[nn.Module]:
     if trainable == "none":
         return []
     if trainable == "all":
@@ -282,11 +309,16 @@ def _trained_modules(backbone: nn.Module, trainable: Trainable) -> list[nn.Modul
         raise unknown_name(
             "choice of trained modules", trainable, ["none", "all"], "Put the name of one submodule into a list."
         )
+    named = {name: [module] for name, module in modules.items()}
+    if isinstance(network, SpatialBackbone) and not set(trainable) <= set(named):
+        with seeded(derived_seed(seed, "stages")):  # a loader draws from the global generator
+            images = next(iter(source.batches([torch.tensor([0])]))).images
+        named = {**stage_modules(network, as_float(images)), **named}
     for name in trainable:
-        if name not in modules:
+        if name not in named:
             known = [each for each, _ in network.named_modules() if each]
             raise unknown_name(f"submodule of {type(network).__name__}", name, known)
-    return [modules[name] for name in trainable]
+    return list(dict.fromkeys(module for name in trainable for module in named[name]))
 
 
 def _score(classifier: Classifier, images: TensorImages, targets: Tensor) -> tuple[float, Tensor]:

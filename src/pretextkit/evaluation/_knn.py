@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pretextkit._validation import check_classes, check_classes_seen, check_float, check_int, check_widths
+from pretextkit._validation import check_float, check_int, check_widths
 from pretextkit.data import LabeledLike
+from pretextkit.errors import DataWarning
+from pretextkit.evaluation._classes import find_classes, match_classes, with_class_names
 from pretextkit.evaluation._features import ExtractOptions, Model, labeled_features
 from pretextkit.evaluation._storage import FeatureStore, row_slices
+from pretextkit.metrics._classification import ClassReport, class_report, warn_of_missed_classes
 from pretextkit.training._hardware import Precision
 
 __all__ = ["KNNResult", "cosine_neighbors", "knn_probe"]
 
+FEWEST_IMAGES = 10
+"""Fewest images whose accuracy below chance is no accident."""
 QUERY_CHUNK, REFERENCE_CHUNK = 1024, 2**16
 """Rows compared at once; their similarities take 256 MiB."""
 GROUP_SIZE = 32
@@ -36,11 +42,18 @@ class KNNResult:
     """Predicted test labels ``n``."""
     targets: Tensor = field(repr=False)
     """True test labels ``n``."""
+    class_report: ClassReport = field(repr=False)
+    """Recall and precision of each class on test."""
     seconds: float = field(repr=False)
     """Wall-clock time in seconds, extraction included."""
 
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean recall of the classes on test."""
+        return self.class_report.balanced_accuracy
+
     def __str__(self) -> str:
-        return f"{self.k}-NN probe: {self.accuracy:.1%}"
+        return f"{self.k}-NN probe: {self.accuracy:.1%}{self.class_report.note}".rstrip(",")
 
 
 def knn_probe(
@@ -58,7 +71,8 @@ def knn_probe(
 
     Each of the ``k`` neighbors of highest cosine similarity votes for its label with the weight
     ``exp(similarity / temperature)`` (Wu et al. 2018, arXiv 1805.01978). The probe trains nothing and chooses nothing,
-    and is therefore cheap. Similarities are computed in chunks, and memory does not grow with their number.
+    and is therefore cheap. Similarities are computed in chunks, and memory does not grow with their number. If train
+    and test both have class names, the classes of test are matched by name.
 
     Args:
         backbone: Module or function from images to features; features ``n d`` pass through ``nn.Identity()``.
@@ -76,7 +90,8 @@ def knn_probe(
         Accuracy and predictions.
 
     Raises:
-        DataError: No labels, one class only, labels that are not 0…k-1, or test classes missing from train.
+        DataError: No labels, one class only, labels that are not 0…k-1 (unless they have names), or test classes
+            missing from train.
         ShapeError: Train and test have features of different widths.
         OptionError: ``k`` or ``temperature`` is out of range.
 
@@ -90,14 +105,16 @@ def knn_probe(
     train_store, test_store = FeatureStore(memory).split(2)
     start = time.monotonic()
     options: ExtractOptions = {"batch_size": batch_size, "precision": precision}
-    train_layers, labels = labeled_features(backbone, train, "train", train_store, **options)
+    train_data, train_names = with_class_names(train)
     leave_one_out = test is None or _same(train, test)
-    if test is None or leave_one_out:
+    test_data, test_names = (train_data, train_names) if test is None or leave_one_out else with_class_names(test)
+    train_layers, labels = labeled_features(backbone, train_data, "train", train_store, **options)
+    if leave_one_out:
         test_layers, targets = train_layers, labels
     else:
-        test_layers, targets = labeled_features(backbone, test, "test", test_store, **options)
-    classes = check_classes(labels)
-    check_classes_seen(targets, classes)
+        test_layers, targets = labeled_features(backbone, test_data, "test", test_store, **options)
+    classes = find_classes(labels, train_names)
+    targets = match_classes(targets, test_names, classes)
     check_widths(train_layers, test_layers)
     (reference,), (queries,) = train_layers.values(), test_layers.values()  # n d, m d
     k = min(k, len(reference) - leave_one_out)
@@ -107,12 +124,35 @@ def knn_probe(
     similarities, neighbors = _nearest(queries, reference, k, leave_one_out=leave_one_out)  # m k, m k
     predictions = torch.cat(
         [
-            _vote(chunk, labels[rows], classes, temperature)
+            _vote(chunk, labels[rows], classes.count, temperature)
             for chunk, rows in zip(*(torch.split(each, QUERY_CHUNK) for each in (similarities, neighbors)), strict=True)
         ]
     )  # m
-    accuracy = (predictions == targets).float().mean().item()
-    return KNNResult(accuracy, k, predictions, targets, time.monotonic() - start)
+    report = class_report(predictions, targets, classes.shown_names)
+    if not (leave_one_out and _warn_of_own_class(report, labels, k)):
+        warn_of_missed_classes(report, "Lower k, because rare classes have fewer than k neighbors of their own.")
+    return KNNResult(report.accuracy, k, predictions, targets, report, time.monotonic() - start)
+
+
+def _warn_of_own_class(report: ClassReport, labels: Tensor, k: int) -> bool:
+    """Warn about an accuracy below chance that comes from leaving an image out of its own class.
+
+    If nearly all other images vote, each class has all of its votes except the own class, which lacks one. Features
+    without information then give less than chance. The warning needs both: many neighbors and an accuracy below chance.
+    """
+    counts = torch.bincount(labels)
+    chance = (counts / counts.sum()).square().sum().item()
+    if len(labels) < FEWEST_IMAGES or 2 * k < len(labels) or report.accuracy >= chance:
+        return False
+    warnings.warn(
+        f"With k={k} of {len(labels) - 1} neighbors, leave-one-out kNN is below chance by design where features tell "
+        f"little: the class of the image itself has one vote fewer than the others. The accuracy is "
+        f"{report.accuracy:.1%}, and chance {chance:.1%}. Pass k={max(1, int(counts[counts > 0].min()) // 2)}, or pass "
+        "test images.",
+        DataWarning,
+        stacklevel=3,
+    )
+    return True
 
 
 def cosine_neighbors(queries: Tensor, reference: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -68,6 +68,10 @@ class LabeledSource(ImageSource):
     def copied_generator(self) -> str | None:
         return self.source.copied_generator
 
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        return self.source.class_names
+
     def check_unsplit(self) -> None:
         self.source.check_unsplit()
 
@@ -182,7 +186,7 @@ def _in_memory(source: LabeledSource, seed: int) -> TensorImages | None:
                 return None
             done += len(found)
             parts.append(batch)
-    return TensorImages(*concat(parts))
+    return TensorImages(*concat(parts), class_names=source.class_names)
 
 
 def _digests(batch: ImageBatch) -> list[str]:

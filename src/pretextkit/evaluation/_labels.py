@@ -54,7 +54,8 @@ def labeled_images(data: LabeledLike, what: str, workers: int = 0) -> tuple[Tens
         tensor([2, 0])
     """
     parts, labeled = [], False
-    for batch in as_source(data, workers=workers).in_order(256):
+    source = as_source(data, workers=workers)
+    for batch in source.in_order(256):
         labeled = labeled or batch.labels is not None
         if part := labeled_part(batch):
             parts.append(part)
@@ -63,7 +64,7 @@ def labeled_images(data: LabeledLike, what: str, workers: int = 0) -> tuple[Tens
     images, targets = concat(parts)
     assert targets is not None
     assert len(targets) == len(images)
-    return TensorImages(images, targets), targets
+    return TensorImages(images, targets, class_names=source.class_names), targets
 
 
 def labeled_part(batch: ImageBatch) -> ImageBatch | None:

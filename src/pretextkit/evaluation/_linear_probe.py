@@ -11,20 +11,22 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pretextkit._validation import (
-    check_classes,
-    check_classes_seen,
-    check_float,
-    check_int,
-    check_sequence,
-    check_widths,
-)
+from pretextkit._validation import check_float, check_int, check_sequence, check_widths
 from pretextkit.data import LabeledLike
 from pretextkit.data._splits import stratified_split
 from pretextkit.errors import DataError
+from pretextkit.evaluation._classes import (
+    Classes,
+    ClassWeights,
+    find_classes,
+    match_classes,
+    resolve_class_weights,
+    with_class_names,
+)
 from pretextkit.evaluation._features import ExtractOptions, Layers, Model, labeled_features
 from pretextkit.evaluation._solvers._logistic import LogisticModel, fit_logistic
 from pretextkit.evaluation._storage import FeatureStore, Standardized, row_slices
+from pretextkit.metrics._classification import ClassReport, class_report, warn_of_missed_classes
 from pretextkit.models.heads import LinearHead
 from pretextkit.training._hardware import Precision
 
@@ -44,7 +46,7 @@ class LayerScore(NamedTuple):
     accuracy: float
     """Accuracy on test."""
     validation: float
-    """Accuracy on the held-out part of train, by which layer and penalty are chosen."""
+    """Accuracy on the held-out part of train, by which layer and penalty are chosen; weighted by the class weights."""
     penalty: float
     """Chosen L2 penalty."""
     feature_dim: int
@@ -58,7 +60,7 @@ class ProbeResult:
     accuracy: float
     """Accuracy on test of the chosen layer."""
     layer: str
-    """Chosen layer: the best on a held-out part of train."""
+    """Layer with the best score on a held-out part of train."""
     layers: Mapping[str, LayerScore]
     """Layer name to scores, for every probed layer."""
     predictions: Tensor = field(repr=False)
@@ -66,13 +68,20 @@ class ProbeResult:
     targets: Tensor = field(repr=False)
     """True test labels ``n``."""
     head: LinearHead = field(repr=False)
-    """Classifier of the chosen layer, from raw features to logits."""
+    """Classifier of the chosen layer, from raw features to logits; a class without training images has -inf."""
+    class_report: ClassReport = field(repr=False)
+    """Recall and precision of each class on test."""
     seconds: float = field(repr=False)
     """Wall-clock time in seconds, extraction included."""
 
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean recall of the classes on test."""
+        return self.class_report.balanced_accuracy
+
     def __str__(self) -> str:
         rows = ", ".join(f"{name} {score.accuracy:.1%}" for name, score in self.layers.items())
-        return f"linear probe: {self.accuracy:.1%} at {self.layer} ({rows})"
+        return f"linear probe: {self.accuracy:.1%}{self.class_report.note} at {self.layer} ({rows})"
 
 
 def linear_probe(
@@ -83,6 +92,7 @@ def linear_probe(
     layers: Layers = "last",
     pool: int | Sequence[int] = 1,
     penalties: Sequence[float] = PENALTIES,
+    class_weights: ClassWeights = None,
     batch_size: int = 256,
     precision: Precision = "auto",
     memory: float = math.inf,
@@ -95,6 +105,9 @@ def linear_probe(
     penalty, and the layer if there are several, are chosen on held-out parts of *train*. Test is used once, at the end.
     The backbone does not change.
 
+    If train and test both have class names, as folders and torchvision's datasets do, the classes of test are matched
+    by name. Classes without training images are never predicted.
+
     Args:
         backbone: Module or function from images to features.
         train: Pair (images, labels), ``Dataset`` or ``DataLoader``; images ``n c h w`` uint8 or float in [0, 1], or
@@ -103,6 +116,8 @@ def linear_probe(
         layers: ``"last"``, ``"all"`` stages, or names of layers; see :func:`extract_features`.
         pool: Side of the grid over which maps are averaged; several sides are compared like layers.
         penalties: L2 penalties to choose from.
+        class_weights: Weights of the classes in the loss and in the choice of layer and penalty: ``"balanced"`` gives
+            every class the same weight, numbers give each class its own. By default every image has the same weight.
         batch_size: Images per forward pass.
         precision: Precision of the extraction.
         memory: Memory budget of the features in bytes, one third each for train, test and the solver's copy; no limit
@@ -114,8 +129,9 @@ def linear_probe(
         Accuracy, the chosen layer, and every layer's scores.
 
     Raises:
-        DataError: No labels, one class only, labels that are not 0…k-1, or test classes missing from train; the sum of
-            the features overflows.
+        DataError: No labels, one class only, labels that are not 0…k-1 (unless they have names), or test classes
+            missing from train; the sum of the features overflows.
+        OptionError: ``class_weights`` or another option has another value.
         ShapeError: Train and test have features of different widths.
         UnknownNameError: The model has no layer of that name.
 
@@ -132,10 +148,13 @@ def linear_probe(
     train_store, test_store, solver_store = FeatureStore(memory).split(3)
     start = time.monotonic()
     options: ExtractOptions = {"layers": layers, "pool": pool, "batch_size": batch_size, "precision": precision}
-    train_layers, train_labels = labeled_features(backbone, train, "train", train_store, **options)
-    test_layers, test_labels = labeled_features(backbone, test, "test", test_store, **options)
-    classes = check_classes(train_labels)
-    check_classes_seen(test_labels, classes)
+    (train_data, train_names), (test_data, test_names) = with_class_names(train), with_class_names(test)
+    train_layers, train_labels = labeled_features(backbone, train_data, "train", train_store, **options)
+    test_layers, test_labels = labeled_features(backbone, test_data, "test", test_store, **options)
+    classes = find_classes(train_labels, train_names)
+    test_labels = match_classes(test_labels, test_names, classes)
+    weights = resolve_class_weights(class_weights, train_labels, classes)
+    problem = _Problem(train_labels, classes, weights, torch.tensor(penalties, dtype=torch.float32), solver_store)
     check_widths(train_layers, test_layers)
     folds = list(_folds(train_labels, seed))
     all_rows = torch.arange(len(train_labels))
@@ -143,24 +162,25 @@ def linear_probe(
     heads: dict[str, LinearHead] = {}
     for name, features in train_layers.items():
         mean, std = _moments(features, name)
-        grid = torch.tensor(penalties, dtype=torch.float32)
         standardized = Standardized(features, all_rows, mean, std)
-        best, validation, warm_start = _choose_penalty(standardized, train_labels, classes, grid, folds, solver_store)
-        solution = fit_logistic(
-            standardized, train_labels, classes, grid[best : best + 1], start=warm_start, store=solver_store
-        )
-        heads[name] = _fold_in(solution.weight[0], solution.bias[0], mean, std)
+        best, validation, warm_start = problem.choose_penalty(standardized, folds)
+        solution = problem.fit(standardized, all_rows, slice(best, best + 1), start=warm_start)
+        heads[name] = _fold_in(*problem.every_class(solution), mean, std)
         predictions = _predict(heads[name], test_layers[name])
         accuracy = (predictions == test_labels).float().mean().item()
         scores[name] = LayerScore(accuracy, validation, penalties[best], features.shape[1])
     chosen = max(scores, key=lambda name: scores[name].validation)
+    predictions = _predict(heads[chosen], test_layers[chosen])
+    report = class_report(predictions, test_labels, classes.shown_names)
+    warn_of_missed_classes(report, "Pass class_weights='balanced', or add training images of the class.")
     return ProbeResult(
         accuracy=scores[chosen].accuracy,
         layer=chosen,
         layers=scores,
-        predictions=_predict(heads[chosen], test_layers[chosen]),
+        predictions=predictions,
         targets=test_labels,
         head=heads[chosen],
+        class_report=report,
         seconds=time.monotonic() - start,
     )
 
@@ -197,33 +217,87 @@ def _folds(labels: Tensor, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
             yield torch.nonzero(~heldout)[:, 0], torch.nonzero(heldout)[:, 0]
 
 
-def _choose_penalty(
-    features: Standardized,
-    labels: Tensor,
-    classes: int,
-    penalties: Tensor,
-    folds: Sequence[tuple[Tensor, Tensor]],
-    store: FeatureStore,
-) -> tuple[int, float, LogisticModel]:
-    """Choose the penalty with the highest held-out accuracy; the lowest held-out loss breaks ties.
+class _Problem:
+    """The logistic regression of one probe, on labels ``0…k-1`` without the absent classes.
 
-    Returns:
-        Index of the penalty, its held-out accuracy, and the model fitted on the last fold, to warm-start the final fit.
+    Args:
+        labels: Training labels ``n``.
+        classes: Classes of the training labels.
+        weights: Weight of each class, or None.
+        penalties: Penalties ``g``.
+        store: Storage of the solver's copy of the features.
     """
-    correct = torch.zeros(len(penalties), dtype=torch.float32)
-    loss = torch.zeros(len(penalties), dtype=torch.float32)
-    count = 0
-    for fit_rows, heldout_rows in folds:
-        fit, heldout = (replace(features, rows=features.rows[rows]) for rows in (fit_rows, heldout_rows))
-        model = fit_logistic(fit, labels[fit_rows], classes, penalties, max_steps=CHOOSING_STEPS, store=store)
-        for part in row_slices(len(heldout), max(features.shape[1], model.bias.numel())):
-            logits, targets = model.logits(heldout[part]), labels[heldout_rows[part]]  # g n k, n
-            correct += (logits.argmax(2) == targets).sum(1)
-            loss -= logits.log_softmax(2)[:, torch.arange(len(targets)), targets].sum(1)
-        count += len(heldout)
-    best = max(range(len(penalties)), key=lambda i: (correct[i].item(), -loss[i].item()))
-    warm_start = LogisticModel(*(values[best : best + 1] for values in model))
-    return best, correct[best].item() / count, warm_start
+
+    def __init__(
+        self, labels: Tensor, classes: Classes, weights: Tensor | None, penalties: Tensor, store: FeatureStore
+    ) -> None:
+        self.classes, self.penalties, self.store = classes, penalties, store
+        self.labels = labels if classes.complete else torch.searchsorted(classes.present, labels)
+        self.row_weights = None if weights is None else weights[labels]
+
+    def fit(
+        self,
+        features: Standardized,
+        rows: Tensor,
+        grid: slice,
+        *,
+        start: LogisticModel | None = None,
+        max_steps: int | None = None,
+    ) -> LogisticModel:
+        """Fit the penalties of ``grid`` to the features of ``rows``."""
+        weights = None if self.row_weights is None else self.row_weights[rows]
+        return fit_logistic(
+            features,
+            self.labels[rows],
+            len(self.classes.present),
+            self.penalties[grid],
+            weights=None if weights is None else weights / weights.mean(),
+            start=start,
+            store=self.store,
+            **({} if max_steps is None else {"max_steps": max_steps}),
+        )
+
+    def choose_penalty(
+        self, features: Standardized, folds: Sequence[tuple[Tensor, Tensor]]
+    ) -> tuple[int, float, LogisticModel]:
+        """Choose the penalty with the highest held-out accuracy; the lowest held-out loss breaks ties.
+
+        Returns:
+            Index of the penalty, its held-out accuracy, and the model fitted on the last fold, to warm-start the final
+            fit.
+        """
+        correct = torch.zeros(len(self.penalties), dtype=torch.float32)
+        loss = torch.zeros(len(self.penalties), dtype=torch.float32)
+        total = 0.0
+        for fit_rows, heldout_rows in folds:
+            fit, heldout = (replace(features, rows=features.rows[rows]) for rows in (fit_rows, heldout_rows))
+            model = self.fit(fit, fit_rows, slice(None), max_steps=CHOOSING_STEPS)
+            for part in row_slices(len(heldout), max(features.shape[1], model.bias.numel())):
+                logits, targets = model.logits(heldout[part]), self.labels[heldout_rows[part]]  # g n k, n
+                hits = logits.argmax(2) == targets  # g n
+                losses = logits.log_softmax(2)[:, torch.arange(len(targets)), targets]
+                if self.row_weights is None:
+                    correct += hits.sum(1)
+                    loss -= losses.sum(1)
+                    total += len(targets)
+                else:
+                    weights = self.row_weights[heldout_rows[part]]
+                    correct += hits.float() @ weights
+                    loss -= losses @ weights
+                    total += weights.sum().item()
+        best = max(range(len(self.penalties)), key=lambda i: (correct[i].item(), -loss[i].item()))
+        warm_start = LogisticModel(*(values[best : best + 1] for values in model))
+        return best, correct[best].item() / total, warm_start
+
+    def every_class(self, solution: LogisticModel) -> tuple[Tensor, Tensor]:
+        """Return weights ``d k`` and biases ``k`` of all classes; the logit of an absent class is -inf."""
+        weight, bias = solution.weight[0], solution.bias[0]
+        if self.classes.complete:
+            return weight, bias
+        all_weights = torch.zeros(len(weight), self.classes.count)
+        all_biases = torch.full((self.classes.count,), -torch.inf)
+        all_weights[:, self.classes.present], all_biases[self.classes.present] = weight, bias
+        return all_weights, all_biases
 
 
 def _fold_in(weight: Tensor, bias: Tensor, mean: Tensor, std: Tensor) -> LinearHead:

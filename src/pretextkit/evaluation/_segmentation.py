@@ -55,7 +55,7 @@ class SegmentationResult:
     class_iou: tuple[float, ...]
     """Intersection over union of each class; NaN for a class in neither targets nor predictions."""
     layer: str
-    """Chosen layer: the best on held-out training images."""
+    """Layer with the best score on held-out training images."""
     layers: Mapping[str, SegmentationScore]
     """Layer name to scores, for every probed layer."""
     predictions: Tensor = field(repr=False)

@@ -148,6 +148,7 @@ class ClassifierObjective(Objective):
         augment: Augmentation of the images, if any.
         classes: Number of classes.
         layer_decay: Factor on the learning rate for each layer further from the head.
+        class_weights: Weight of each class in the loss; equal weights by default.
     """
 
     def __init__(
@@ -157,8 +158,10 @@ class ClassifierObjective(Objective):
         augment: Augmentation | None,
         classes: int,
         layer_decay: float,
+        class_weights: Tensor | None = None,
     ) -> None:
         self.module: Any = classifier
+        self.class_weights = class_weights
         self.trained, self.augment, self.classes, self.layer_decay = trained, augment, classes, layer_decay
         self.checked = False
         backbone: nn.Module = classifier.get_submodule("backbone")
@@ -199,11 +202,11 @@ class ClassifierObjective(Objective):
 
     def loss(self, batch: Any) -> TaskOutput:
         images, labels = batch
-        return _cross_entropy(self.module(images), labels, self.classes)
+        return _cross_entropy(self.module(images), labels, self.classes, self.class_weights)
 
     def head_loss(self, features: Tensor, labels: Tensor) -> TaskOutput:
         """Compute the loss of the features that the head gets."""
-        return _cross_entropy(self.module.head(features), labels, self.classes)
+        return _cross_entropy(self.module.head(features), labels, self.classes, self.class_weights)
 
 
 class HeadObjective(Objective):
@@ -212,10 +215,11 @@ class HeadObjective(Objective):
     Args:
         head: From features ``b d`` to logits ``b k``.
         classes: Number of classes.
+        class_weights: Weight of each class in the loss; equal weights by default.
     """
 
-    def __init__(self, head: nn.Module, classes: int) -> None:
-        self.module, self.classes = head, classes
+    def __init__(self, head: nn.Module, classes: int, class_weights: Tensor | None = None) -> None:
+        self.module, self.classes, self.class_weights = head, classes, class_weights
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return parameter_groups(self.module)
@@ -226,7 +230,7 @@ class HeadObjective(Objective):
     def loss(self, batch: Any) -> TaskOutput:
         features, labels = batch
         features = as_input(features, self.module)
-        return _cross_entropy(self.module(features), labels, self.classes)
+        return _cross_entropy(self.module(features), labels, self.classes, self.class_weights)
 
 
 def augmented(augment: Augmentation, images: Tensor, generator: Generator) -> Tensor:
@@ -284,7 +288,7 @@ def check_backbone_output(backbone: nn.Module, output: Any, count: int, cause: E
     ) from cause
 
 
-def _cross_entropy(outputs: Tensor, labels: Tensor, classes: int) -> TaskOutput:
+def _cross_entropy(outputs: Tensor, labels: Tensor, classes: int, class_weights: Tensor | None) -> TaskOutput:
     logits = check_tensor(outputs, "logits b k from the head", "Return one tensor from its forward.").float()
     if logits.ndim != 2 or len(logits) != len(labels):
         raise ShapeError(
@@ -298,7 +302,11 @@ def _cross_entropy(outputs: Tensor, labels: Tensor, classes: int) -> TaskOutput:
             got=f"{classes} classes",
             fix="Give the head one output for each class.",
         )
-    loss = nn.functional.cross_entropy(logits, labels)
+    if class_weights is None:
+        loss = nn.functional.cross_entropy(logits, labels)
+    else:  # a mean over images, equal for any division of the batch; torch divides by the weights of the batch
+        losses = nn.functional.cross_entropy(logits, labels, reduction="none")
+        loss = (losses * class_weights.to(losses.device)[labels]).mean()
     return TaskOutput(loss, {"accuracy": (logits.detach().argmax(1) == labels).float().mean()})
 
 

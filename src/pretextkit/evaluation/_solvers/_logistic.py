@@ -32,6 +32,7 @@ def fit_logistic(
     classes: int,
     penalties: Tensor,
     *,
+    weights: Tensor | None = None,
     start: LogisticModel | None = None,
     max_steps: int = 200,
     store: FeatureStore | None = None,
@@ -47,6 +48,7 @@ def fit_logistic(
         labels: ``n``, 0…k-1.
         classes: ``k``.
         penalties: ``g``, each above 0.
+        weights: Weight ``n`` of each row in the mean, of mean 1; equal weights by default.
         start: Initial solution for each penalty; zero weights by default.
         max_steps: Maximum number of steps.
         store: Storage of the rotated features; memory without a limit by default.
@@ -61,7 +63,7 @@ def fit_logistic(
         tensor([[0, 1]])
     """
     count, width = features.shape
-    variances, directions = _principal(features)
+    variances, directions = _principal(features, weights)
     rank = len(variances)
     # 1/2 bounds the curvature of the softmax (Boehning 1992): in these units no direction has a curvature above 1.
     scales = (
@@ -83,9 +85,13 @@ def fit_logistic(
             logits = torch.addmm(bias.flatten(), rotated[rows], columns).view(-1, grid, classes)
             target = labels[rows, None, None].expand(-1, grid, 1)
             normalizer = logits.logsumexp(2, keepdim=True)
-            losses += (normalizer - logits.gather(2, target))[..., 0].sum(0)
+            row_losses = (normalizer - logits.gather(2, target))[..., 0]
             slope = logits.sub_(normalizer).exp_()
             slope.scatter_add_(2, target, torch.full_like(normalizer, -1)).div_(count)  # d loss / d logits
+            if weights is not None:
+                row_losses *= weights[rows, None]
+                slope *= weights[rows, None, None]
+            losses += row_losses.sum(0)
             # Several times faster than rotated.T @ slope, which has too few columns for a fast kernel.
             gradient[:, :rank] += (slope.flatten(1).T @ rotated[rows]).view(grid, classes, rank).mT
             gradient[:, rank] += slope.sum(0)
@@ -104,20 +110,21 @@ def fit_logistic(
     return LogisticModel(directions.float() @ solution[:, :rank], solution[:, rank])
 
 
-def _principal(features: Rows) -> tuple[Tensor, Tensor]:
-    """Return the variances ``r`` and directions ``d r`` of features ``n d``, in double precision.
+def _principal(features: Rows, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return the (weighted) variances ``r`` and directions ``d r`` of features ``n d``, in double precision.
 
     The solution lies in the span of the rows, because |W| is penalized. With fewer rows than columns, the Gram matrix
     of the rows, ``n n``, has the same nonzero eigenvalues as that of the columns, ``d d``.
     """
     count, width = features.shape
+    scales = None if weights is None else weights.double().sqrt()[:, None]
     if width > count:
-        rows = features[:].double()
+        rows = features[:].double() if scales is None else features[:].double() * scales
         variances, vectors = _spanned(rows @ rows.T / count)
         return variances, rows.T @ vectors / (variances * count).sqrt()
     products = torch.zeros(width, width, dtype=torch.float64)
     for part in row_slices(count, width):
-        some = features[part].double()
+        some = features[part].double() if scales is None else features[part].double() * scales[part]
         products += some.T @ some
     return _spanned(products / count)
 
