@@ -72,7 +72,7 @@ def test_bytes_beside_floats_equal_all_floats(holder: str, odd: str) -> None:
 
 
 def test_gray_images_alone_stay_gray() -> None:
-    assert as_source(Items([torch.rand(1, 4, 4)] * 5)).in_memory().images.shape == (5, 1, 4, 4)  # type: ignore[arg-type]
+    assert as_source(Items([torch.rand(1, 4, 4)] * 5)).in_memory().images.shape == (5, 1, 4, 4)
 
 
 def test_failure_on_color_images_does_not_read_again() -> None:
