@@ -21,8 +21,8 @@ from pretextkit.errors import DataError
 __all__ = ["SPLIT_ADVICE", "StreamImages", "shards_for_this_worker"]
 
 SPLIT_ADVICE = (
-    "Let the data set iterate over pretextkit.data.shards_for_this_worker(all_shards), or, if it is a WebDataset, split by "
-    "node and by worker."
+    "Let the data set iterate over pretextkit.data.shards_for_this_worker(all_shards), or, if it is a WebDataset, "
+    "split by node and by worker."
 )
 
 
