@@ -49,6 +49,10 @@ class DataWarning(UserWarning):
     """Images or a result may not be what was intended; the message names the cause and a fix."""
 
 
+class TrainingWarning(UserWarning):
+    """Training continues with a silent failure; the message names the cause and a fix."""
+
+
 class CollapseWarning(TrainingWarning):
     """The backbone gives nearly the same features to all images; the message names the cause."""
 

@@ -243,7 +243,7 @@ def test_unusable_loader_raises_data_error() -> None:
     ):
         next(LoaderImages(DataLoader(Items(torch.zeros(3, 4, 4)), batch_sampler=[])).batches([torch.arange(1)]))
     items: Any = Items({"image": torch.zeros(3, 4, 4)})
-    with pytest.raises(DataError, match="Expected an image as a tensor c h w, .* but got dict"):
+    with pytest.raises(DataError, match=r"Expected an image as a tensor c h w, .* but got dict"):
         next(LoaderImages(DataLoader(items)).batches([torch.arange(1)]))
 
 
