@@ -62,6 +62,7 @@ def test_gray_beside_color_equals_all_rgb(holder: str, odd: str, gray_is_odd: bo
     assert maps.shape == (24, 4, 4)
 
 
+@pytest.mark.filterwarnings("ignore:The brightest pixel:pretextkit.errors.DataWarning")
 @pytest.mark.parametrize("holder", ["set", "loader", "stream"])
 @pytest.mark.parametrize("odd", ODD)
 def test_bytes_beside_floats_equal_all_floats(holder: str, odd: str) -> None:

@@ -27,6 +27,9 @@ from pretextkit.functional import (
 from pretextkit.testing import TinyBackbone
 from tests.helpers import random_images
 
+pytestmark = pytest.mark.filterwarnings("ignore:With k=:pretextkit.errors.DataWarning")  # tiny sets
+
+
 IMAGES, LABELS = random_images(16, size=16), torch.arange(16) % 2
 DATA, MASKED = (IMAGES, LABELS), (IMAGES, (IMAGES[:, 0] > 0.5).long())
 DTYPES = [torch.float16, torch.bfloat16, torch.float64]

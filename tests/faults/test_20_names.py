@@ -22,7 +22,7 @@ from pretextkit.functional import (
 from pretextkit.models import ResNet18, SmallCNN
 from tests.helpers import random_images
 
-IMAGES = random_images(20, size=32)
+IMAGES = random_images(20, size=64)  # the last map of the ImageNet stem is 2x2
 LABELS = torch.arange(20) % 2
 DATA = IMAGES, LABELS
 

@@ -27,6 +27,9 @@ from pretextkit.models import LinearHead
 from pretextkit.testing import TinyBackbone
 from tests.helpers import random_images
 
+pytestmark = pytest.mark.filterwarnings("ignore:With k=:pretextkit.errors.DataWarning")  # tiny sets
+
+
 IMAGES, LABELS = random_images(16, size=16), torch.arange(16) % 2
 DATA = IMAGES, LABELS
 

@@ -21,6 +21,9 @@ from pretextkit.errors import PretextkitError
 from pretextkit.models import LinearHead
 from pretextkit.testing import TinyBackbone, toy_images
 
+pytestmark = pytest.mark.filterwarnings("ignore:With k=:pretextkit.errors.DataWarning")  # tiny sets
+
+
 IMAGES = toy_images(12, generator=Generator().manual_seed(0))
 LABELS = torch.arange(12) % 2
 PAIR = (IMAGES, LABELS)

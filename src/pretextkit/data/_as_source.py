@@ -97,12 +97,10 @@ def _as_tensor(images: Any, labels: Any) -> Tensor | None:
 
 
 def _tensor_source(images: Tensor, labels: Any, names: Sequence[str] | None = None) -> TensorImages:
-    source = TensorImages(images, class_names=names)
+    """Give the source of a tensor; texts among the labels bring the names of the classes."""
+    numbers, found = (None, None) if labels is None else named_labels(labels, len(images), names)
+    source = TensorImages(images, numbers, class_names=found or names)
     warn_of_dark_images(images)
-    if labels is not None:
-        numbers, names = named_labels(labels, len(images))
-        source.labels = numbers.to(images.device)
-        source.classes = names  # type: ignore[attr-defined] # read by ImageSource.class_names
     return source
 
 
@@ -148,9 +146,7 @@ def _path_source(path: Path, workers: int, fit: Fit | None) -> ImageSource:
 
     if path.is_file() and path.suffix == ".npz":
         splits = read_npz(path)
-        source = _tensor_source(splits.train.images, splits.train.labels)
-        source.classes = splits.class_names  # type: ignore[attr-defined]
-        return source
+        return _tensor_source(splits.train.images, splits.train.labels, splits.class_names or None)
     if path.is_dir():
         parts = find_splits(path)
         if len(parts) > 1 and "train" not in parts:

@@ -87,6 +87,8 @@ def named_labels(
     """
     texts = texts_of(labels)
     if texts is None:
+        if isinstance(labels, list | tuple):
+            labels = [-1 if label is None else label for label in labels]
         return check_labels(labels, count), None
     if count is not None and len(texts) != count:
         fix = "Pass one label for each image."

@@ -316,7 +316,8 @@ def _trained_modules(backbone: nn.Module, trainable: Trainable, source: ImageSou
         named = {**stage_modules(network, as_float(images)), **named}
     for name in trainable:
         if name not in named:
-            known = [each for each, _ in network.named_modules() if each]
+            inner = dict(network.named_modules())
+            known = [each for each in named if each and (each in inner or each not in modules)]
             raise unknown_name(f"submodule of {type(network).__name__}", name, known)
     return list(dict.fromkeys(module for name in trainable for module in named[name]))
 
