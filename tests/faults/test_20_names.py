@@ -89,8 +89,8 @@ def test_unknown_stages_are_refused_with_a_list() -> None:
 
 def test_other_functions_take_stages() -> None:
     backbone = ResNet18(stem="imagenet")
-    masks = torch.zeros(20, 32, 32, dtype=torch.int64)
-    masks[:, 16:] = 1
+    masks = torch.zeros(20, 64, 64, dtype=torch.int64)
+    masks[:, 32:] = 1
     found = segmentation_probe(backbone, (IMAGES, masks), (IMAGES, masks), layers=["stage1"], steps=1)
     assert found.layer == "stage1"
     assert patch_anomaly_score(backbone, IMAGES, IMAGES[:2], layers=["stage1", "stage2"]).maps is not None

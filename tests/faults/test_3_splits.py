@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 
@@ -166,3 +167,26 @@ def test_deeper_folders_of_classes_do_not_warn(tmp_path: Path) -> None:
         draw(tmp_path / name / "monday", 4)
         draw(tmp_path / name / "test", 2)
     assert FolderImages(tmp_path).classes == CLASSES
+
+
+def follow(fix: str, pattern: str) -> str:
+    """Take the path that the advice names out of its code."""
+    found = re.search(pattern, fix)
+    assert found is not None, fix
+    return found[1]
+
+
+def test_advice_for_splits_is_right_when_followed(tmp_path: Path) -> None:
+    root = pets(tmp_path / "pets", train=4, test=2)
+    with pytest.raises(DataError) as caught:
+        FolderImages(root)
+    assert len(FolderImages(follow(caught.value.fix, r"FolderImages\('([^']+)'\)"))) in (4, 8)
+    assert len(load(follow(caught.value.fix, r"load\('([^']+)'\)"), size=8).train_images) == 8
+
+
+def test_advice_without_train_is_right_when_followed(tmp_path: Path) -> None:
+    root = pets(tmp_path / "pets", val=10, test=10)
+    with pytest.raises(DataError) as caught:
+        load(root)
+    data = load(follow(caught.value.fix, r"load\('([^']+)'\)"), size=8)
+    assert (len(data.train_images), len(data.test_images)) == (16, 4)

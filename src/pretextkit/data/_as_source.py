@@ -9,7 +9,7 @@ from typing import Any, cast
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from pretextkit._validation import check_int, tensor_from_array
+from pretextkit._validation import check_images, check_int, tensor_from_array
 from pretextkit._validation._advice import images_fix, path_fix
 from pretextkit.data._brightness import warn_of_dark_images
 from pretextkit.data._image_conversion import Fit, channels_second, check_fit
@@ -98,6 +98,7 @@ def _as_tensor(images: Any, labels: Any) -> Tensor | None:
 
 def _tensor_source(images: Tensor, labels: Any, names: Sequence[str] | None = None) -> TensorImages:
     """Give the source of a tensor; texts among the labels bring the names of the classes."""
+    check_images(images)
     numbers, found = (None, None) if labels is None else named_labels(labels, len(images), names)
     source = TensorImages(images, numbers, class_names=found or names)
     warn_of_dark_images(images)

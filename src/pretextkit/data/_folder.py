@@ -134,7 +134,7 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         self.paths = tuple(path for path, _ in kept)
         """Files of the images, sorted."""
         self.skipped = (*damaged, *listing.passed_over)
-        """Files that are not read, each with the reason: damaged ones first, then those of other kinds."""
+        """Files that are not read with their reasons; damaged files come first, then files of other kinds."""
         if not kept:
             raise DataError(
                 f"an image in {self.root} that can be decoded",
