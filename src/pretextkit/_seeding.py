@@ -96,7 +96,7 @@ def seeded_everywhere(seed: int) -> Iterator[None]:
     """
     import numpy
 
-    python, legacy = random.getstate(), numpy.random.get_state()  # noqa: NPY002 - data sets draw from it
+    python, legacy = random.getstate(), numpy.random.get_state()  # noqa: NPY002 - datasets draw from it
     with seeded(seed):
         random.seed(seed)
         numpy.random.seed(seed % 2**32)  # noqa: NPY002

@@ -39,7 +39,7 @@ def test_draws_depend_on_batch_alone() -> None:
     for workers in (0, 1, 2):
         assert torch.equal(read(workers), full)
         assert torch.equal(read(workers, first=3), full[3:])
-    assert torch.equal(read(0, dataset=Subset(Draws(), range(12))), full), "a data set that reads batches itself"
+    assert torch.equal(read(0, dataset=Subset(Draws(), range(12))), full), "a dataset that reads batches itself"
 
 
 def test_draws_depend_on_last_global_seed() -> None:

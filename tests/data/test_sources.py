@@ -193,7 +193,7 @@ def test_error_of_worker_process_keeps_type() -> None:
 def test_dataset_without_index_raises_data_error() -> None:
     stream: Any = Stream()
     with pytest.raises(
-        DataError, match=r"Expected a map-style data set, with __len__ and __getitem__, but got Stream. Read"
+        DataError, match=r"Expected a map-style dataset, with __len__ and __getitem__, but got Stream. Read"
     ):
         DatasetImages(stream)
     with pytest.raises(DataError, match=r"Expected at least one image, but got an empty Items. Check where it looks."):
@@ -234,9 +234,7 @@ def test_unusable_loader_raises_data_error() -> None:
         DataError, match="Expected a DataLoader that knows how many images it has, but got one over Stream"
     ):
         LoaderImages(DataLoader(Stream()))
-    with pytest.raises(
-        DataError, match=r"Expected at least one image, but got an empty DataLoader. Check its data set"
-    ):
+    with pytest.raises(DataError, match=r"Expected at least one image, but got an empty DataLoader. Check its dataset"):
         LoaderImages(DataLoader(Items(torch.zeros(3, 4, 4)), batch_size=2, drop_last=True))
     with pytest.raises(
         DataError, match=r"Expected at least one batch, but got a DataLoader without any. Check its sampler"

@@ -75,7 +75,7 @@ def test_workers_with_equal_images_raise_error() -> None:
     with pytest.raises(DataError) as caught:
         list(StreamImages(Same(), workers=2).in_order(4))
     assert str(caught.value) == (
-        "Expected another part of the stream for each worker, but got the same images. Let the data set iterate over "
+        "Expected another part of the stream for each worker, but got the same images. Let the dataset iterate over "
         "pretextkit.data.shards_for_this_worker(all_shards), or, if it is a WebDataset, split by node and by worker."
     )
     assert len(list(StreamImages(Same(), workers=1).in_order(4))) == 6

@@ -149,7 +149,7 @@ RUNS |= {
     "with a discriminator": lambda **more: outcome(adversarial(), **more),
     "in parts": lambda **more: outcome(make("jigsaw"), accumulate=2, batch_size=16, **more),
     "augmented": lambda **more: outcome(make("rotation"), augment=darkened, **more),
-    "data set": lambda **more: outcome(make("simclr"), TensorDataset(IMAGES), workers=1, **more),
+    "dataset": lambda **more: outcome(make("simclr"), TensorDataset(IMAGES), workers=1, **more),
     "loader": lambda **more: outcome(make("simclr"), DataLoader(TensorDataset(IMAGES), 5, shuffle=True), **more),
     "momentum and queue": lambda **more: outcome(contrast(), **more),
 }

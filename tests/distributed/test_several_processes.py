@@ -149,7 +149,7 @@ def test_unsuitable_runs_are_refused_by_all_processes(outcomes: list[runs.Outcom
             "BatchNorm, which then uses the images of each process, or use GroupNorm."
         )
         assert stream == (
-            "Expected another part of the stream for each process, but got the same images. Let the data set iterate "
+            "Expected another part of the stream for each process, but got the same images. Let the dataset iterate "
             "over pretextkit.data.shards_for_this_worker(all_shards), or, if it is a WebDataset, split by node and by "
             "worker."
         )

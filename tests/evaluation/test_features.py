@@ -106,14 +106,14 @@ def test_pool_averages_maps_over_a_grid() -> None:
     assert extract(model, pool=9)["last"].shape == (10, 64 * 16)  # no finer than its own pixels
 
 
-@pytest.mark.parametrize("kind", ["bytes", "array", "data set", "loader"])
+@pytest.mark.parametrize("kind", ["bytes", "array", "dataset", "loader"])
 def test_features_are_equal_for_every_source(kind: str) -> None:
     pixels = (IMAGES * 255).round().byte()
     floats, labels = pixels.float() / 255, torch.arange(10)
     sources: dict[str, Any] = {
         "bytes": (pixels, labels),
         "array": (pixels.permute(0, 2, 3, 1).numpy(), np.arange(10)),
-        "data set": TensorDataset(floats, labels),
+        "dataset": TensorDataset(floats, labels),
         "loader": DataLoader(TensorDataset(floats, labels), batch_size=4),
     }
     found = extract_features(lambda x: x.mean((2, 3)), sources[kind], batch_size=3)

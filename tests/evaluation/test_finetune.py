@@ -277,10 +277,10 @@ def test_unlabeled_images_are_left_out() -> None:
     assert len(dirty.predictions) == 16
 
 
-@pytest.mark.parametrize("kind", ["data set", "loader", "bytes"])
+@pytest.mark.parametrize("kind", ["dataset", "loader", "bytes"])
 def test_finetuning_is_equal_for_every_source(kind: str) -> None:
     sources: dict[str, Any] = {
-        "data set": TensorDataset(*TRAIN),
+        "dataset": TensorDataset(*TRAIN),
         "loader": DataLoader(TensorDataset(*TRAIN), batch_size=5),
         "bytes": ((TRAIN[0] * 255).byte(), TRAIN[1]),
     }

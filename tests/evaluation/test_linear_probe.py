@@ -213,7 +213,7 @@ def test_unlabeled_images_are_left_out() -> None:
     assert other.head.linear.weight.shape == (3, 6)
 
 
-@pytest.mark.parametrize("kind", ["module", "lambda", "torchvision", "data set", "loader"])
+@pytest.mark.parametrize("kind", ["module", "lambda", "torchvision", "dataset", "loader"])
 def test_probe_accepts_modules_functions_and_sources(kind: str) -> None:
     train, test = striped(40, 0, size=32), striped(20, 1, size=32)
     model: Any = TinyBackbone()
@@ -223,7 +223,7 @@ def test_probe_accepts_modules_functions_and_sources(kind: str) -> None:
         torch.manual_seed(0)
         model = resnet18()
     data: Any = train
-    if kind == "data set":
+    if kind == "dataset":
         data = TensorDataset(*train)
     if kind == "loader":
         data = DataLoader(TensorDataset(*train), batch_size=16, shuffle=True)

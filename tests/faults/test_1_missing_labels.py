@@ -18,7 +18,7 @@ N = 48
 
 
 class Items(Dataset[Any]):
-    """A data set of given items."""
+    """A dataset of given items."""
 
     def __init__(self, items: list[Any]) -> None:
         self.items = items

@@ -1,4 +1,4 @@
-"""Fine-tuning reads a data set in every epoch, as pretraining does."""
+"""Fine-tuning reads a dataset in every epoch, as pretraining does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ N, EPOCHS = 12, 4
 
 
 class Random(Dataset[Any]):
-    """A data set with a random transform, which records its draws."""
+    """A dataset with a random transform, which records its draws."""
 
     def __init__(self, *, random: bool = True, own: bool = False, unlabeled: bool = False) -> None:
         self.random, self.unlabeled = random, unlabeled

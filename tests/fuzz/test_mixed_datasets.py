@@ -1,4 +1,4 @@
-"""Data sets of mixed labels, sizes, channels and kinds: the value of a plain loop, or an error of pretextkit."""
+"""Datasets of mixed labels, sizes, channels and kinds: the value of a plain loop, or an error of pretextkit."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .strategies import answer
 
 
 class Items(Dataset[Any]):
-    """A data set of given items."""
+    """A dataset of given items."""
 
     def __init__(self, items: list[Any]) -> None:
         self.items = items

@@ -294,7 +294,7 @@ class Noisy(Dataset[Tensor]):
 
 
 class OneForAll(Dataset[Tensor]):
-    """A data set that ignores its index."""
+    """A dataset that ignores its index."""
 
     def __len__(self) -> int:
         return len(IMAGES)
@@ -320,7 +320,7 @@ def test_unshuffled_loader_gives_a_warning(kind: str) -> None:
 
 
 def test_dataset_that_ignores_its_index_gives_a_warning() -> None:
-    with pytest.warns(TrainingWarning, match=r"same order: the data set gives the same image for every index\. Check"):
+    with pytest.warns(TrainingWarning, match=r"same order: the dataset gives the same image for every index\. Check"):
         run(Plain(), OneForAll(), epochs=2)
 
 
@@ -333,7 +333,7 @@ def test_shuffled_orders_give_no_warning(batch_size: int) -> None:
 
 
 class OwnGenerator(Dataset[Tensor]):
-    """A data set with its own generator, which every worker copies."""
+    """A dataset with its own generator, which every worker copies."""
 
     def __init__(self, seeded: bool = True) -> None:
         self.generator = Generator().manual_seed(0) if seeded else None

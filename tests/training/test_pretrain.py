@@ -215,7 +215,7 @@ SOURCES: dict[str, Callable[[Path], Any]] = {
     "byte tensor": lambda _: (IMAGES * 255).byte(),
     "array": lambda _: (IMAGES * 255).byte().permute(0, 2, 3, 1).numpy(),
     "pair": lambda _: (IMAGES, torch.full((16,), -1)),
-    "data set": lambda _: TensorDataset(IMAGES, torch.arange(16)),
+    "dataset": lambda _: TensorDataset(IMAGES, torch.arange(16)),
     "loader": lambda _: DataLoader(TensorDataset(IMAGES, torch.arange(16)), batch_size=4),
     "folder": as_folder,
     "gray": lambda _: IMAGES[:, :1],
@@ -250,7 +250,7 @@ def test_loader_with_distributed_sampler_is_refused() -> None:
         run(make(), loader)
     assert str(caught.value) == (
         "Expected the same full loader on every process, because each process takes its own rows of every batch, but "
-        "got a DistributedSampler. Pass the data set itself, and workers=...: each process then reads its own rows "
+        "got a DistributedSampler. Pass the dataset itself, and workers=...: each process then reads its own rows "
         "only."
     )
 

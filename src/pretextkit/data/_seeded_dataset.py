@@ -13,7 +13,7 @@ __all__ = ["SeededDataset"]
 
 
 class SeededDataset(Dataset[Any]):
-    """A data set whose random draws depend on a seed and the batch alone.
+    """A dataset whose random draws depend on a seed and the batch alone.
 
     A worker process is otherwise seeded once, so that what it draws depends on the batches it read before: a run that
     goes on in the middle of an epoch would draw something else. Seeded, and put back after each batch, are the global

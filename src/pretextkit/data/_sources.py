@@ -77,7 +77,7 @@ class ImageSource(ABC):
         return watch_brightness(_counted(self.batches(torch.split(torch.arange(len(self)), batch_size)), len(self)))
 
     def without_labels(self) -> ImageSource:
-        """Give the same images as a source that has no labels; pretextkit's own sources then do not look at them."""
+        """Drop the labels; pretextkit's own sources then do not read them."""
         return _Unlabeled(self)
 
     @property
@@ -102,7 +102,7 @@ class ImageSource(ABC):
 
     @property
     def copied_generator(self) -> str | None:
-        """Name of a data set whose workers copy its own random generator; ``None`` without such a data set."""
+        """Name of a dataset whose workers copy its own random generator; ``None`` without such a dataset."""
         return None
 
     @property
@@ -118,7 +118,7 @@ class ImageSource(ABC):
         return one if one == other else None
 
     def check_unsplit(self) -> None:  # noqa: B027 - most sources have nothing to check
-        """Refuse a source of which each process would read a part of its part.
+        """Refuse a source that is already split among processes.
 
         Raises:
             OptionError: Another tool splits the images among the processes.
@@ -135,7 +135,7 @@ class ImageSource(ABC):
 
 
 class TensorImages(ImageSource):
-    """Images in one tensor: no workers, no copy of the whole; memory-mapped tensors stay on disk.
+    """Images in one tensor, read without workers or a copy; memory-mapped tensors stay on disk.
 
     Args:
         images: ``n c h w``, uint8 (which stays uint8) or float in [0, 1]; checked once, here.
@@ -175,7 +175,7 @@ class TensorImages(ImageSource):
         return self._class_names
 
     def without_labels(self) -> TensorImages:
-        """Give the same images as a source that has no labels."""
+        """Drop the labels."""
         other = copy(self)
         other.labels = None
         return other
@@ -186,9 +186,9 @@ class TensorImages(ImageSource):
 
 
 class DatasetImages(ImageSource):
-    """Images of a map-style data set, read one by one, by worker processes if asked.
+    """Images of a map-style dataset, read one by one, by worker processes if asked.
 
-    An item is an image, or a tuple of an image, an integer label and whatever else; an image is a tensor ``c h w``, an
+    An item is an image, or a tuple of an image, an integer label and further parts, which are ignored; an image is a tensor ``c h w``, an
     array ``h w c`` or ``h w``, or a PIL image. All must have one size.
 
     Args:
@@ -196,7 +196,7 @@ class DatasetImages(ImageSource):
         workers: Processes that read ahead; 0 reads in this one.
 
     Raises:
-        DataError: The data set is empty, has no length, or gives something else. Batches are checked as they are read.
+        DataError: The dataset is empty, has no length, or gives something else. Batches are checked as they are read.
 
     Example:
         >>> from torch.utils.data import TensorDataset
@@ -208,7 +208,7 @@ class DatasetImages(ImageSource):
     def __init__(self, dataset: Dataset[Any], workers: int = 0) -> None:
         if isinstance(dataset, IterableDataset) or not isinstance(dataset, Sized):
             raise DataError(
-                "a map-style data set, with __len__ and __getitem__",
+                "a map-style dataset, with __len__ and __getitem__",
                 got=type(dataset).__name__,
                 fix="Read it into a tensor, or pass StreamImages(dataset, length=...).",
             )
@@ -225,7 +225,7 @@ class DatasetImages(ImageSource):
         """Read one batch for each tensor of indices in ``order``.
 
         What random transforms draw depends on the batch's indices and on the last seed of torch's global generator when
-        this is called, whatever the number of workers and the batches before.
+        this is called, for any number of workers and any batches before.
         """
         seed = torch.default_generator.initial_seed()  # looks at the generator, and takes nothing from it
         loader = DataLoader(
@@ -239,7 +239,7 @@ class DatasetImages(ImageSource):
 
     @property
     def copied_generator(self) -> str | None:
-        """Name of a data set whose workers copy its own random generator; ``None`` without such a data set.
+        """Name of a dataset whose workers copy its own random generator; ``None`` without such a dataset.
 
         In this process, draws from such a generator differ from one reading to the next. In each epoch's workers they
         are the same.
@@ -257,7 +257,7 @@ class DatasetImages(ImageSource):
         return named_classes(self.dataset)
 
     def without_labels(self) -> DatasetImages:
-        """Give the same images as a source that has no labels: whatever else an item has is not looked at."""
+        """Drop the labels; they are not read."""
         other = copy(self)
         other._split = image_only
         return other
@@ -268,10 +268,10 @@ class LoaderImages(ImageSource):
 
     Batch ``i`` has as many images as ``order[i]`` asks for, cut from the loader's batches in the loader's own order;
     the indices mean nothing here. A loader that ends too early is started again. So, reading ``len(self)`` images reads
-    each once, whatever the loader's batch size; ask for batches of :attr:`batch_size` to get its batches as they are.
+    each once, for any batch size of the loader; ask for batches of :attr:`batch_size` to get its batches as they are.
 
     Args:
-        loader: Gives image tensors, or tuples of an image tensor, a label tensor and whatever else.
+        loader: Gives image tensors, or tuples of an image tensor, a label tensor and further parts, which are ignored.
 
     Raises:
         DataError: The loader is empty, or does not know how many images it has.
@@ -288,7 +288,7 @@ class LoaderImages(ImageSource):
         self._reader = _collating(loader, self._split)
         self._length = _count(loader)
         if self._length == 0:
-            raise DataError("at least one image", got="an empty DataLoader", fix="Check its data set and drop_last.")
+            raise DataError("at least one image", got="an empty DataLoader", fix="Check its dataset and drop_last.")
 
     @property
     def batch_size(self) -> int | None:
@@ -327,7 +327,7 @@ class LoaderImages(ImageSource):
             raise OptionError(
                 "the same full loader on every process, because each process takes its own rows of every batch",
                 got="a DistributedSampler",
-                fix="Pass the data set itself, and workers=...: each process then reads its own rows only.",
+                fix="Pass the dataset itself, and workers=...: each process then reads its own rows only.",
             )
 
     @property
@@ -336,7 +336,7 @@ class LoaderImages(ImageSource):
         return named_classes(self.loader.dataset)
 
     def without_labels(self) -> LoaderImages:
-        """Give the same images as a source that has no labels: whatever else a batch has is not looked at."""
+        """Drop the labels; they are not read."""
         other = copy(self)
         other._split = image_only
         other._reader = _collating(self.loader, image_only)
@@ -459,7 +459,7 @@ def _has_color(source: ImageSource) -> bool:
 
 
 def _collating(loader: DataLoader[Any], split: Split) -> DataLoader[Any]:
-    """Copy a loader without a collation of its own, to collate as for a data set: missing labels, gray beside RGB."""
+    """Copy a loader without a collation of its own, to collate as for a dataset: missing labels, gray beside RGB."""
     if type(loader) is not DataLoader or loader.collate_fn is not default_collate:
         return loader
     reader = copy(loader)
@@ -499,5 +499,5 @@ def _count(loader: DataLoader[Any]) -> int:
         raise DataError(
             "a DataLoader that knows how many images it has",
             got=f"one over {type(loader.dataset).__name__}",
-            fix="Give its data set a __len__; pass an IterableDataset itself, or StreamImages(dataset, length=...).",
+            fix="Give its dataset a __len__; pass an IterableDataset itself, or StreamImages(dataset, length=...).",
         ) from error

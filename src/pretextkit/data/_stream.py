@@ -21,13 +21,13 @@ from pretextkit.errors import DataError
 __all__ = ["SPLIT_ADVICE", "StreamImages", "shards_for_this_worker"]
 
 SPLIT_ADVICE = (
-    "Let the data set iterate over pretextkit.data.shards_for_this_worker(all_shards), or, if it is a WebDataset, "
+    "Let the dataset iterate over pretextkit.data.shards_for_this_worker(all_shards), or, if it is a WebDataset, "
     "split by node and by worker."
 )
 
 
 class StreamImages(ImageSource):
-    """Images of an iterable data set, such as ``webdataset.WebDataset``, which decides their order.
+    """Images of an iterable dataset, such as ``webdataset.WebDataset``, which decides their order.
 
     Batch ``i`` has ``len(order[i])`` images in the order of the dataset; the indices are ignored. Each call starts from
     the beginning of the dataset, and the last batch may be smaller.
@@ -37,13 +37,13 @@ class StreamImages(ImageSource):
     time of the call.
 
     Args:
-        dataset: Gives images, or tuples of an image, an integer label and whatever else, as for
+        dataset: Gives images, or tuples of an image, an integer label and further parts, which are ignored, as for
             :class:`~pretextkit.data.DatasetImages`.
         length: Images in an epoch, of all workers and processes together; by default what ``len(dataset)`` says.
         workers: Processes that read ahead; 0 reads in this one.
 
     Raises:
-        DataError: Nobody says how many images there are, or there are none.
+        DataError: The number of images is unknown, or 0.
 
     Example:
         >>> class Grays(IterableDataset):
@@ -101,7 +101,7 @@ class StreamImages(ImageSource):
         return named_classes(self.dataset)
 
     def without_labels(self) -> StreamImages:
-        """Give the same images as a source that has no labels: whatever else an item has is not looked at."""
+        """Drop the labels; they are not read."""
         other = copy(self)
         other._split = image_only
         return other
@@ -110,7 +110,7 @@ class StreamImages(ImageSource):
 def shards_for_this_worker(shards: Sequence[Any], *, shuffle: bool = True) -> list[Any]:
     """Give the shards that are this process's and this worker's to read: each is exactly one's.
 
-    To be called where a data set begins to iterate. It looks for torch's process group, or torchrun's environment, and
+    To be called where a dataset begins to iterate. It looks for torch's process group, or torchrun's environment, and
     for the worker of a ``DataLoader``.
 
     Args:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pretextkit.errors import OptionError
 
-__all__ = ["class_name", "full_tensor", "gather_state", "is_sharded", "shard_state"]
+__all__ = ["class_name", "full_tensor", "gather_state", "has_sharded_part", "is_sharded", "shard_state"]
 
 
 def is_sharded(module: nn.Module) -> bool:
@@ -31,6 +31,16 @@ def is_sharded(module: nn.Module) -> bool:
             fix="Call fully_shard(task) last, after fully_shard on its blocks.",
         )
     return any(sharded)
+
+
+def has_sharded_part(module: nn.Module) -> bool:
+    """Whether ``fully_shard`` was applied to a module or to a part of it.
+
+    Example:
+        >>> has_sharded_part(nn.Linear(2, 2))
+        False
+    """
+    return any(hasattr(each, "unshard") for each in module.modules())
 
 
 def class_name(module: nn.Module) -> str:

@@ -94,7 +94,7 @@ class LabeledSource(ImageSource):
             raise DataError(
                 f"labels 0 to {top} in every epoch, as in the first reading",
                 got="an image without a label" if low < 0 else f"label {high}",
-                fix="Let the data set return the same label for an image on every reading.",
+                fix="Let the dataset return the same label for an image on every reading.",
             )
         return in_color(batch) if self.colored else batch
 

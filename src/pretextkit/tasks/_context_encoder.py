@@ -10,6 +10,7 @@ from torch import Generator, Tensor, nn
 from pretextkit._validation import check_float, check_int
 from pretextkit.batches import Masked
 from pretextkit.contracts import Head, PretextTask, SpatialBackboneT, TaskOutput
+from pretextkit.distributed._sharding import has_sharded_part
 from pretextkit.errors import OptionError
 from pretextkit.losses import discriminator_loss, generator_loss, psnr, weighted_mse
 from pretextkit.models.heads import ConvDecoder
@@ -187,7 +188,7 @@ def frozen_forward(discriminator: nn.Module, images: Tensor) -> Tensor:
         >>> discriminator.weight.grad is None, torch.equal(images.grad, discriminator.weight)
         (True, True)
     """
-    if any(hasattr(module, "unshard") for module in discriminator.modules()):
+    if has_sharded_part(discriminator):
         raise OptionError(
             "a discriminator that is sharded only as part of the task",
             got="a discriminator that was passed to fully_shard itself",

@@ -214,7 +214,7 @@ class TrainingMonitor:
 
 
 def detect_copied_generator(source: ImageSource) -> list[Finding]:
-    """Look for a data set that keeps its own generator: workers copy it, so augmentations repeat every epoch."""
+    """Look for a dataset that keeps its own generator: workers copy it, so augmentations repeat every epoch."""
     name = source.copied_generator
     text = (
         f"{name} draws from its own generator, and the workers of every epoch start with the same copy of it: its "
@@ -240,7 +240,7 @@ def _same_order(source: ImageSource) -> Finding:
     elif source.decides_order:
         fix = ", so the same images always share a batch. Pass DataLoader(..., shuffle=True)."
     else:
-        fix = ": the data set gives the same image for every index. Check its __getitem__."
+        fix = ": the dataset gives the same image for every index. Check its __getitem__."
     return Finding("order", f"Every epoch begins with the same images in the same order{fix}")
 
 
