@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,7 @@ from pretextkit._validation import check_float, check_int, check_sequence
 from pretextkit.data import ImagesLike, LabeledLike, as_source
 from pretextkit.data._sources import ImageSource, TensorImages
 from pretextkit.data._splits import stratified_subset
-from pretextkit.errors import OptionError, unknown_name
+from pretextkit.errors import DataWarning, OptionError, unknown_name
 from pretextkit.evaluation._classes import Classes, find_classes, match_classes
 from pretextkit.evaluation._features import pool_sides
 from pretextkit.evaluation._finetune import FinetuneOptions
@@ -59,12 +60,21 @@ class ExperimentSetup:
     @cached_property
     def train_images(self) -> TensorImages:
         """All images of train, in memory."""
-        return _in_memory(self.train)
+        source = as_source(self.train)
+        if source.draws_transforms():
+            warnings.warn(
+                "compare reads train once, so that every method sees the same images: the random transforms of the "
+                "dataset are drawn once, not in every epoch. Pass them as augment: pretraining={'augment': ...}, "
+                "finetuning={'augment': ...}.",
+                DataWarning,
+                stacklevel=5,
+            )
+        return source.in_memory()
 
     @cached_property
     def test_images(self) -> TensorImages:
         """All images of test, in memory."""
-        return _in_memory(self.test)
+        return as_source(self.test).in_memory()
 
     @cached_property
     def train_set(self) -> TensorImages:
@@ -192,10 +202,6 @@ class ExperimentSetup:
     def _set(self, **values: Any) -> None:
         for name, value in values.items():
             object.__setattr__(self, name, value)  # the dataclass is frozen
-
-
-def _in_memory(data: LabeledLike) -> TensorImages:
-    return as_source(data).in_memory()
 
 
 def _labeled_part(images: TensorImages, what: str) -> TensorImages:

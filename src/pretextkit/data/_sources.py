@@ -117,6 +117,13 @@ class ImageSource(ABC):
         one, other = self._describe_first(), self._describe_first()
         return one if one == other else None
 
+    def draws_transforms(self) -> bool:
+        """Whether the first images differ between readings with different seeds, as with random transforms.
+
+        False if the source decides the order, because other images may come first.
+        """
+        return not self.decides_order and self._describe_first() != self._describe_first(seed=1)
+
     def check_unsplit(self) -> None:  # noqa: B027 - most sources have nothing to check
         """Refuse a source that is already split among processes.
 
@@ -128,8 +135,8 @@ class ImageSource(ABC):
         """Read all images, and labels if there are any, into one tensor."""
         return TensorImages(*concat(list(self.in_order(256))), class_names=self.class_names)
 
-    def _describe_first(self) -> str:
-        with seeded(derived_seed(0, "identity")):  # random transforms draw from the global generator
+    def _describe_first(self, seed: int = 0) -> str:
+        with seeded(derived_seed(seed, "identity")):  # random transforms draw from the global generator
             first = torch.arange(min(_FINGERPRINT_IMAGES, len(self)))
             return describe_images(next(iter(self.batches([first]))).images)
 
@@ -188,8 +195,8 @@ class TensorImages(ImageSource):
 class DatasetImages(ImageSource):
     """Images of a map-style dataset, read one by one, by worker processes if asked.
 
-    An item is an image, or a tuple of an image, an integer label and further parts, which are ignored; an image is a tensor ``c h w``, an
-    array ``h w c`` or ``h w``, or a PIL image. All must have one size.
+    An item is an image, or a tuple of an image, an integer label and further parts, which are ignored. An image is a
+    tensor ``c h w``, an array ``h w c`` or ``h w``, or a PIL image. All must have one size.
 
     Args:
         dataset: Has ``__len__`` and ``__getitem__``.
@@ -316,6 +323,15 @@ class LoaderImages(ImageSource):
     def preferred_batch_size(self) -> int | None:
         """Batch size of the loader."""
         return self.batch_size
+
+    def draws_transforms(self) -> bool:
+        """Whether the first items of the loader's dataset differ between readings with different seeds."""
+        if isinstance(self.loader.dataset, IterableDataset):
+            return False
+        try:
+            return DatasetImages(self.loader.dataset).draws_transforms()
+        except PretextkitError:  # only the loader's own collation makes images of the items
+            return False
 
     def check_unsplit(self) -> None:
         """Refuse a loader with a ``DistributedSampler``.
