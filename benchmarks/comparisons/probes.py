@@ -166,7 +166,27 @@ def neighbors(peer: str, effort: Effort) -> Row:
     return race(ours, lambda: classify(train, test), effort, rounds=5, check=unless(effort, same_accuracy))
 
 
+def highest_similarities(columns: int, effort: Effort) -> Row:
+    """Find the highest similarities of 256 queries, by groups and by ``topk`` alone."""
+    from pretextkit.evaluation._knn import grouped_topk
+
+    values = torch.randn(effort.of(256, 8), columns, generator=torch.Generator().manual_seed(0))
+
+    def same_values(ours: Tensor, theirs: Tensor) -> Row:
+        assert torch.equal(ours, theirs)
+        return {}
+
+    return race(
+        lambda: grouped_topk(values, NEIGHBORS)[0],
+        lambda: values.topk(NEIGHBORS).values,
+        effort,
+        rounds=9,
+        check=same_values,
+    )
+
+
 COMPARISONS = [
+    Comparison("highest similarities, 256 x 50,000", "torch.topk", partial(highest_similarities, 50_000), 1.5),
     Comparison("linear_probe, 50,000 x 512, 5 penalties", "scikit-learn's LogisticRegression", linear_on_features, 2.0),
     Comparison("linear_probe, 4,000 images", "lightly's LinearClassifier, 90 epochs", linear_on_images, 30.0),
     *(

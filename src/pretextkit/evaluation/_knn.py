@@ -24,8 +24,12 @@ __all__ = ["KNNResult", "cosine_neighbors", "knn_probe"]
 
 FEWEST_IMAGES = 10
 """Fewest images whose accuracy below chance is no accident."""
+
 QUERY_CHUNK, REFERENCE_CHUNK = 1024, 2**16
 """Rows compared at once; their similarities take 256 MiB."""
+FEWEST_COLUMNS = 1 << 14
+"""Columns from which groups pay: below some 10,000, ``topk`` alone is faster (benchmarks/comparisons/probes.py)."""
+
 GROUP_SIZE = 32
 """Similarities per group in :func:`grouped_topk`."""
 
@@ -214,7 +218,7 @@ def _nearest(queries: Tensor, reference: Tensor, k: int, *, leave_one_out: bool)
 
 
 def grouped_topk(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Find the ``k`` highest values of each row, several times faster than ``topk`` on long rows.
+    """Find the ``k`` highest values of each row, faster than ``topk`` on long rows.
 
     The columns are divided into groups of 32. The ``k`` highest values lie in the ``k`` groups with the highest maxima,
     and most of the work is a maximum.
@@ -232,7 +236,7 @@ def grouped_topk(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """
     count, columns = values.shape
     groups = columns // GROUP_SIZE
-    if groups < 2 * k:
+    if columns < FEWEST_COLUMNS or groups < 2 * k:
         highest = values.topk(k)
         return highest.values, highest.indices
     grouped = values[:, : groups * GROUP_SIZE].view(count, GROUP_SIZE, groups)  # m 32 g; a group is a column
