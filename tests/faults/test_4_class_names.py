@@ -15,7 +15,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 import pretextkit as pk
 from pretextkit.data import FolderImages
 from pretextkit.errors import DataError
-from pretextkit.functional import compare, freeze_and_finetune, knn_probe, linear_probe
+from pretextkit.functional import compare, freeze_and_finetune, knn_probe, linear_probe, segmentation_probe
 from pretextkit.testing import TinyBackbone
 
 COLORS = {"apple": (200, 0, 0), "leaf": (0, 200, 0), "sky": (0, 0, 200)}
@@ -198,3 +198,33 @@ def test_unlabeled_images_beside_names_are_left_out() -> None:
 def test_folder_names_reach_the_source(tmp_path: Path) -> None:
     source = pk.data.as_source(FolderImages(folder(tmp_path / "x", COLORS, count=1), size=32))
     assert source.class_names == source.without_labels().class_names == source.in_memory().class_names == tuple(COLORS)
+
+
+def streets(names: tuple[str, ...], bright: int, seed: int) -> pk.data.SegmentationData:
+    """Images whose right half is bright; class ``bright`` is its number."""
+    masks = torch.full((8, 8, 8), 1 - bright)
+    masks[:, :, 4:] = bright
+    noise = 0.1 * torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
+    images = (masks == bright)[:, None].float() * 0.8 + noise
+    part = pk.data.Segmented(images, masks)
+    return pk.data.SegmentationData("streets", part, None, part, names, 255)
+
+
+def test_masks_are_matched_by_name() -> None:
+    train, other = streets(("road", "sky"), 1, 0), streets(("sky", "road"), 0, 1)
+    found = segmentation_probe(nn.Identity(), train.train, other.test, validation=other.train, steps=60)
+    assert found.miou == 1
+    pairs = (train.train.images, train.train.masks), (other.test.images, other.test.masks)
+    alone = segmentation_probe(nn.Identity(), *pairs, steps=60)
+    assert alone.miou < 0.1  # pairs without names are matched by number
+
+
+def test_masks_with_unknown_names_are_refused() -> None:
+    train, other = streets(("road", "sky"), 1, 0), streets(("sky", "water"), 0, 1)
+    with pytest.raises(DataError, match="test classes with the names of train"):
+        segmentation_probe(nn.Identity(), train.train, other.test, steps=1)
+
+
+def test_masks_with_equal_names_stay_as_they_are() -> None:
+    train = streets(("road", "sky"), 1, 0)
+    assert segmentation_probe(nn.Identity(), train.train, train.test, steps=60).miou == 1

@@ -36,6 +36,12 @@ class Segmented(NamedTuple):
     """``n h w``, integers."""
 
 
+class _NamedSegmented(Segmented):
+    """Images and masks that carry the names of their classes, to match two datasets by name."""
+
+    class_names: tuple[str, ...] | None = None
+
+
 @dataclass(frozen=True, repr=False, eq=False)
 class SegmentationData:
     """Segmented images in memory, in two or three parts."""
@@ -49,6 +55,13 @@ class SegmentationData:
     """Class names; the index of a name is its class."""
     ignore_index: int
     """Mask value of pixels without a class."""
+
+    def __post_init__(self) -> None:
+        for part in ("train", "validation", "test"):
+            if (given := getattr(self, part)) is not None:
+                named = _NamedSegmented(*given)
+                named.class_names = self.class_names or None
+                object.__setattr__(self, part, named)  # the dataclass is frozen
 
     def __repr__(self) -> str:
         counts = f"{len(self.train.images)} train, {len(self.validation.images) if self.validation else 0} validation"

@@ -13,7 +13,15 @@ from pretextkit._validation import check_classes, check_classes_seen, check_floa
 from pretextkit.data import LabeledLike, as_source
 from pretextkit.errors import DataError, OptionError
 
-__all__ = ["ClassWeights", "Classes", "find_classes", "match_classes", "resolve_class_weights", "with_class_names"]
+__all__ = [
+    "ClassWeights",
+    "Classes",
+    "find_classes",
+    "match_classes",
+    "match_masks",
+    "resolve_class_weights",
+    "with_class_names",
+]
 
 ClassWeights = Literal["balanced"] | Sequence[float] | None
 """``"balanced"`` for equal weight of every class, numbers for each class, or None for equal weight of every image."""
@@ -110,6 +118,25 @@ def match_classes(labels: Tensor, names: tuple[str, ...] | None, classes: Classe
             fix="Give train at least one image of every class.",
         )
     return labels
+
+
+def match_masks(train: LabeledLike, part: LabeledLike, ignore_index: int, what: str) -> LabeledLike:
+    """Convert the masks of ``part`` to the numbers that the same class names have in train.
+
+    Masks stay as they are if either side has no names, as pairs of tensors have none.
+
+    Raises:
+        DataError: Train has no class of that name.
+    """
+    names, reference = (getattr(data, "class_names", None) for data in (part, train))
+    if not (isinstance(part, tuple) and names and reference) or names == reference:
+        return part
+    images, masks = part
+    masks = torch.as_tensor(masks).long()
+    inside = (masks != ignore_index) & (masks >= 0) & (masks < len(names))
+    renumbered = masks.clone()
+    renumbered[inside] = _renumber(masks[inside], names, reference, what)
+    return images, renumbered
 
 
 def resolve_class_weights(class_weights: ClassWeights, labels: Tensor, classes: Classes) -> Tensor | None:

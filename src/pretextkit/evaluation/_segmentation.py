@@ -20,6 +20,7 @@ from pretextkit.data import LabeledLike
 from pretextkit.data._segmentation import Segmented, as_segmented
 from pretextkit.errors import DataError, OptionError, ShapeError
 from pretextkit.evaluation._capture import Layers, Model, Reader, capture_maps
+from pretextkit.evaluation._classes import match_masks
 from pretextkit.evaluation._segmentation_heads import LinearMapHead, MapHead, fit_map_head, upsampled
 from pretextkit.metrics._segmentation import segmentation_metrics
 from pretextkit.training._hardware import Precision, forward_context
@@ -143,6 +144,8 @@ def segmentation_probe(
     ignore_index = check_int("ignore_index", ignore_index, at_least=None, of=segmentation_probe)
     seed = check_int("seed", seed, at_least=None, of=segmentation_probe)
     start = time.monotonic()
+    test = match_masks(train, test, ignore_index, "test")
+    validation = None if validation is None else match_masks(train, validation, ignore_index, "validation")
     train_set, test_set = as_segmented(train, "train"), as_segmented(test, "test")
     classes = _count_classes(train_set.masks, ignore_index)
     fit, heldout = _split(train_set, validation, seed)
