@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 import pretextkit as pk
-from pretextkit.errors import DataError, OptionError, TrainingWarning
+from pretextkit.errors import DataError, OptionError, PretextkitError, TrainingWarning
 from pretextkit.functional import (
+    compare,
     extract_features,
     feature_distance,
     freeze_and_finetune,
@@ -174,3 +175,18 @@ def test_module_of_two_dtypes_gets_float32() -> None:
             return maps
 
     assert extract_features(Mixed(), IMAGES, precision="fp32").layers["last"].isfinite().all()
+
+
+@pytest.mark.filterwarnings("ignore:.*bfloat16:pretextkit.errors.TrainingWarning")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64], ids=str)
+def test_compare_works_in_the_dtype_of_the_backbone(dtype: torch.dtype) -> None:
+    data = (random_images(24), torch.arange(24) % 2)
+    options: dict[str, Any] = {"label_fractions": (0.5,), "finetune_steps": 1, "device": "cpu", "progress": False}
+    result = compare(["rotation"], lambda: TinyBackbone().to(dtype), data, data, epochs=1, batch_size=8, **options)
+    assert [run.method for run in result.runs] == ["random init", "supervised", "rotation"]
+
+
+def test_compare_refuses_float16_weights() -> None:
+    data = (random_images(24), torch.arange(24) % 2)
+    with pytest.raises(PretextkitError, match="float16"):
+        compare(["rotation"], lambda: TinyBackbone().half(), data, data, epochs=1, device="cpu", progress=False)

@@ -10,9 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 
 from pretextkit._fingerprint import digest, plain_attributes
+from pretextkit._modules import module_dtype
 from pretextkit._seeding import seeded
 from pretextkit.comparison import _cost
 from pretextkit.comparison._setup import ExperimentSetup
@@ -177,7 +179,7 @@ class Pretrained(Method):
                 got=type(task).__name__ if not isinstance(task, PretextTask) else "a task around another backbone",
                 fix="Pass the class of a task, or a function such as lambda backbone: SimCLR(backbone, jitter=0.2).",
             )
-        return task
+        return task if module_dtype(backbone) == torch.float32 else task.to(module_dtype(backbone))
 
     def cost(self) -> int:
         return round(self.setup.pretraining_steps(self.views_per_image) * self.views_per_image)
