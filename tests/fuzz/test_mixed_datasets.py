@@ -15,13 +15,17 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from pretextkit.data import StreamImages, as_source
 from pretextkit.functional import (
+    compare,
     extract_features,
     freeze_and_finetune,
     knn_probe,
     linear_probe,
+    mahalanobis_anomaly_score,
     neighbor_anomaly_score,
+    patch_anomaly_score,
     pretrain,
     reconstruction_anomaly_score,
+    rotation_anomaly_score,
 )
 from pretextkit.tasks import Rotation
 from pretextkit.testing import TinyBackbone
@@ -120,3 +124,12 @@ def test_mixed_items_give_the_plain_loop_or_an_error(
         options: dict[str, Any] = {"progress": False, "device": "cpu"}
         answer(freeze_and_finetune, TinyBackbone(), nn.Linear(64, 2), data(), data(), epochs=1, batch_size=2, **options)
         answer(pretrain, Rotation(TinyBackbone()), data(), steps=1, batch_size=2, **options)
+        backbone = TinyBackbone()
+        for scored in (
+            answer(mahalanobis_anomaly_score, backbone, data(), data(), batch_size=batch),
+            answer(patch_anomaly_score, backbone, data(), data(), batch_size=batch),
+            answer(rotation_anomaly_score, Rotation(backbone), data(), batch_size=batch),
+        ):
+            assert scored is None or len(scored.scores) == len(images)
+        budget: dict[str, Any] = {"epochs": 1, "batch_size": 2, "label_fractions": (), **options}
+        answer(compare, ["rotation"], TinyBackbone, data(), data(), **budget)
