@@ -41,7 +41,7 @@ from pretextkit.data._collate import (
 from pretextkit.data._seeded_dataset import SeededDataset
 from pretextkit.errors import DataError, OptionError, PretextkitError, ShapeError
 
-__all__ = ["DatasetImages", "ImageSource", "LoaderImages", "TensorImages", "retry_in_color"]
+__all__ = ["DatasetImages", "ImageSource", "LoaderImages", "TensorImages", "WrappedSource", "retry_in_color"]
 
 T = TypeVar("T")
 
@@ -373,7 +373,7 @@ class LoaderImages(ImageSource):
                 raise DataError("at least one batch", got="a DataLoader without any", fix="Check its sampler.")
 
 
-class _Wrapped(ImageSource):
+class WrappedSource(ImageSource):
     """A source whose batches are changed, and that otherwise answers like the original."""
 
     def __init__(self, source: ImageSource) -> None:
@@ -413,14 +413,14 @@ class _Wrapped(ImageSource):
         self.source.check_unsplit()
 
 
-class _Unlabeled(_Wrapped):
+class _Unlabeled(WrappedSource):
     """A source without its labels."""
 
     def batches(self, order: Sequence[Tensor]) -> Iterator[ImageBatch]:
         return (batch._replace(labels=None) for batch in self.source.batches(order))
 
 
-class _InColor(_Wrapped):
+class _InColor(WrappedSource):
     """A source whose gray images become RGB."""
 
     def batches(self, order: Sequence[Tensor]) -> Iterator[ImageBatch]:
@@ -449,7 +449,7 @@ def retry_in_color(work: Callable[[ImageSource], T], source: ImageSource) -> T:
     return work(_InColor(source))
 
 
-class _Watched(_Wrapped):
+class _Watched(WrappedSource):
     """A source that records the numbers of channels of its batches."""
 
     def __init__(self, source: ImageSource) -> None:

@@ -11,7 +11,7 @@ from pretextkit._fingerprint import digest
 from pretextkit._seeding import derived_seed, seeded
 from pretextkit.data import LabeledLike, as_source
 from pretextkit.data._collate import ImageBatch, concat, in_color, join_labels, rebatch
-from pretextkit.data._sources import ImageSource, TensorImages
+from pretextkit.data._sources import ImageSource, TensorImages, WrappedSource
 from pretextkit.errors import DataError
 from pretextkit.evaluation._classifier import FeatureRows
 from pretextkit.evaluation._features import Model, extract_features
@@ -24,7 +24,7 @@ BATCH_SIZE = 256
 """Images in a batch of a reading in order."""
 
 
-class LabeledSource(ImageSource):
+class LabeledSource(WrappedSource):
     """The labeled images of a source, which is read again in every epoch.
 
     Where the source has an index, unlabeled images are left out by their index. Where the source decides the order,
@@ -38,8 +38,8 @@ class LabeledSource(ImageSource):
     """
 
     def __init__(self, source: ImageSource, labels: Tensor, digests: Sequence[str], colored: bool) -> None:
+        super().__init__(source)
         self.colored = colored
-        self.source = source
         self.rows = torch.nonzero(labels >= 0)[:, 0]
         self.labels = labels[self.rows]
         self.digests = [digests[row] for row in self.rows.tolist()]
@@ -51,29 +51,6 @@ class LabeledSource(ImageSource):
         if self.decides_order:
             return map(self._checked, rebatch(self._passes(), map(len, order)))
         return map(self._checked, self.source.batches([self.rows[indices] for indices in order]))
-
-    @property
-    def decides_order(self) -> bool:
-        return self.source.decides_order
-
-    @property
-    def splits_itself(self) -> bool:
-        return self.source.splits_itself
-
-    @property
-    def fixed_order(self) -> bool:
-        return self.source.fixed_order
-
-    @property
-    def copied_generator(self) -> str | None:
-        return self.source.copied_generator
-
-    @property
-    def class_names(self) -> tuple[str, ...] | None:
-        return self.source.class_names
-
-    def check_unsplit(self) -> None:
-        self.source.check_unsplit()
 
     def _passes(self) -> Iterator[ImageBatch]:
         """Read the labeled images of the source again and again."""
