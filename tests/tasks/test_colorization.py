@@ -22,7 +22,7 @@ def some(n: int = 4, size: int | tuple[int, int] = 32, channels: int = 3, seed: 
 def task_of(seed: int = 0, **options: Any) -> Colorization:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Colorization(TinyBackbone(), **options)
+        return Colorization(TinyBackbone(), augmentation=None, **options)
 
 
 def test_views_keep_lightness_and_target_is_the_image() -> None:
