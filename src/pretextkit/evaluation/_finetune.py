@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pretextkit._color import as_float
 from pretextkit._evaluation_mode import evaluation_mode
-from pretextkit._modules import module_device, module_dtype, refuse_meta, unwrap
+from pretextkit._modules import explain_complex_weights, module_device, module_dtype, refuse_meta, unwrap
 from pretextkit._seeding import derived_generator, derived_seed, seeded
 from pretextkit._validation import check_callable, check_float, check_int
 from pretextkit.contracts import SpatialBackbone
@@ -271,6 +271,7 @@ def _check_fit(objective: ClassifierObjective, source: ImageSource, seed: int) -
         try:
             objective.head_loss(features, batch[1])
         except (RuntimeError, TypeError, AttributeError, IndexError) as error:
+            explain_complex_weights(objective.module.head, error)
             first = next((each for each in objective.module.head.modules() if isinstance(each, nn.Linear)), None)
             raise ShapeError(
                 f"a head for features b d of width {width}, from the backbone",

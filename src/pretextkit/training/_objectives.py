@@ -12,16 +12,25 @@ from torch import Generator, Tensor, nn
 
 from pretextkit._color import as_float
 from pretextkit._evaluation_mode import evaluation_mode
-from pretextkit._modules import as_input, module_dtype, unwrap
+from pretextkit._modules import as_input, explain_complex_weights, module_device, module_dtype, unwrap
 from pretextkit._validation import check_image_batch, check_tensor, described
 from pretextkit.contracts import PretextTask, TaskOutput
+from pretextkit.distributed._sharding import has_sharded_part
 from pretextkit.errors import DataError, OptionError, PretextkitError, ShapeError, TrainingWarning
 from pretextkit.training._collapse import batch_norm_warmed_up, detect_collapse, feature_quality
 from pretextkit.training._hardware import Precision, resolve_precision
 from pretextkit.training._monitors import Finding
 from pretextkit.training._optim import parameter_groups
 
-__all__ = ["Augmentation", "ClassifierObjective", "HeadObjective", "Objective", "TaskObjective", "only_classes"]
+__all__ = [
+    "Augmentation",
+    "ClassifierObjective",
+    "HeadObjective",
+    "Objective",
+    "TaskObjective",
+    "only_classes",
+    "takes_images",
+]
 
 Augmentation = Callable[[Tensor, Generator], Tensor]
 """From images ``b c h w`` and a generator to augmented images."""
@@ -111,6 +120,7 @@ class TaskObjective(Objective):
 
     def _explain(self, error: Exception) -> None:
         """Raise an error that names the backbone, if its output is what made the task fail."""
+        explain_complex_weights(self.module, error)
         if isinstance(error, PretextkitError | torch.OutOfMemoryError) or self.explained:
             return
         self.explained = True
@@ -270,6 +280,23 @@ def warn_of_range(images: Tensor) -> None:
             TrainingWarning,
             stacklevel=2,
         )
+
+
+def takes_images(backbone: nn.Module, images: Tensor) -> bool:
+    """Return whether a backbone computes features of images without an error; sharded weights are not tried.
+
+    Example:
+        >>> takes_images(nn.Conv2d(3, 1, 1), torch.zeros(2, 1, 4, 4))
+        False
+    """
+    if has_sharded_part(backbone):
+        return True
+    with evaluation_mode(backbone):
+        try:
+            backbone(as_input(as_float(images[:2].to(module_device(backbone))), backbone))
+        except Exception:
+            return False
+    return True
 
 
 def check_backbone_output(backbone: nn.Module, output: Any, count: int, cause: Exception) -> None:
