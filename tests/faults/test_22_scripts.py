@@ -110,7 +110,7 @@ def unguarded(source: str) -> list[int]:
         guard = isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'"
         if guard or isinstance(node, ast.FunctionDef | ast.Lambda):
             return
-        if starts_processes_here(node, STARTERS - {"init_process_group"}):
+        if isinstance(node, ast.expr) and starts_processes_here(node, STARTERS - {"init_process_group"}):
             found.append(node.lineno)
         for child in ast.iter_child_nodes(node):
             visit(child)

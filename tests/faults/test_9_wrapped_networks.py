@@ -188,7 +188,7 @@ def normalized(**options: Any) -> nn.Module:
 def traced(model: nn.Module, training: bool) -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch names torch.compile as its successor; training graphs differ
-        return cast(nn.Module, torch.jit.trace(model.train(training), IMAGES, check_trace=False)).eval()
+        return cast(nn.Module, torch.jit.trace(model.train(training), IMAGES, check_trace=False)).eval()  # type: ignore[no-untyped-call]
 
 
 def reloaded(model: nn.Module, training: bool) -> nn.Module:
@@ -197,7 +197,7 @@ def reloaded(model: nn.Module, training: bool) -> nn.Module:
         warnings.simplefilter("ignore")
         torch.jit.save(traced(model, training), file)
         file.seek(0)
-        return cast(nn.Module, torch.jit.load(file)).eval()
+        return cast(nn.Module, torch.jit.load(file)).eval()  # type: ignore[no-untyped-call]
 
 
 def exported(model: nn.Module, training: bool) -> nn.Module:
