@@ -273,7 +273,9 @@ def test_subclass_can_override_remove_shortcuts() -> None:
 
     images = torch.rand(8, 3, 32, 32, generator=Generator().manual_seed(0))
     layout = PatchLayout(patch=8, gap=3, jitter=0)
-    batch = Inverted(TinyBackbone(), layout=layout, pairs=1).views(images, Generator().manual_seed(0))
+    batch = Inverted(TinyBackbone(), layout=layout, pairs=1, augmentation=None).views(
+        images, Generator().manual_seed(0)
+    )
     windows = (1 - images).unfold(2, 8, 1).unfold(3, 8, 1)
     for image, patch in zip(windows, batch.center, strict=True):
         assert (image == patch[:, None, None]).flatten(3).all(3).all(0).sum() == 1
