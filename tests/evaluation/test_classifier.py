@@ -8,7 +8,7 @@ from torchvision.models import resnet18
 from pretextkit.evaluation._classifier import Classifier, FeatureRows
 from pretextkit.models import LinearHead, ResNet18, SmallCNN
 from pretextkit.testing import TinyBackbone
-from pretextkit.training._objectives import ClassifierObjective, HeadObjective, _layers
+from pretextkit.evaluation._finetune_objectives import ClassifierObjective, HeadObjective, _layers
 
 
 def test_classifier_applies_its_head_to_its_backbone() -> None:

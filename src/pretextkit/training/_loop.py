@@ -4,7 +4,7 @@ A map of this folder, in the order in which a run passes through it::
 
     _pretrain    the public call: images in, a backbone out
     _settings    options of a run, and the plan that follows from them and the data
-    _objectives  what trains: a pretext task, a classifier, a head
+    _objectives  what trains: a pretext task; fine-tuning has its own
     _loop        this file: all steps of a run
     _sampler     the images of every step
     _step        one step: views, forward pass, backward pass, optimizer (_optim), precision (_hardware)
