@@ -29,6 +29,7 @@ class ClassifierObjective(Objective):
         classes: Number of classes.
         layer_decay: Factor on the learning rate for each layer further from the head.
         class_weights: Weight of each class in the loss; equal weights by default.
+        label_smoothing: Part of each target that is spread over all classes.
     """
 
     def __init__(
@@ -39,9 +40,10 @@ class ClassifierObjective(Objective):
         classes: int,
         layer_decay: float,
         class_weights: Tensor | None = None,
+        label_smoothing: float = 0.0,
     ) -> None:
         self.module: Any = classifier
-        self.class_weights = class_weights
+        self.class_weights, self.label_smoothing = class_weights, label_smoothing
         self.trained, self.augment, self.classes, self.layer_decay = trained, augment, classes, layer_decay
         self.checked = False
         backbone: nn.Module = classifier.get_submodule("backbone")
@@ -82,11 +84,13 @@ class ClassifierObjective(Objective):
 
     def loss(self, batch: Any) -> TaskOutput:
         images, labels = batch
-        return _cross_entropy(self.module(images), labels, self.classes, self.class_weights)
+        return _cross_entropy(self.module(images), labels, self.classes, self.class_weights, self.label_smoothing)
 
     def head_loss(self, features: Tensor, labels: Tensor) -> TaskOutput:
         """Compute the loss of the features that the head gets."""
-        return _cross_entropy(self.module.head(features), labels, self.classes, self.class_weights)
+        return _cross_entropy(
+            self.module.head(features), labels, self.classes, self.class_weights, self.label_smoothing
+        )
 
 
 class HeadObjective(Objective):
@@ -96,10 +100,14 @@ class HeadObjective(Objective):
         head: From features ``b d`` to logits ``b k``.
         classes: Number of classes.
         class_weights: Weight of each class in the loss; equal weights by default.
+        label_smoothing: Part of each target that is spread over all classes.
     """
 
-    def __init__(self, head: nn.Module, classes: int, class_weights: Tensor | None = None) -> None:
-        self.module, self.classes, self.class_weights = head, classes, class_weights
+    def __init__(
+        self, head: nn.Module, classes: int, class_weights: Tensor | None = None, label_smoothing: float = 0.0
+    ) -> None:
+        self.module, self.classes = head, classes
+        self.class_weights, self.label_smoothing = class_weights, label_smoothing
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return parameter_groups(self.module)
@@ -110,10 +118,12 @@ class HeadObjective(Objective):
     def loss(self, batch: Any) -> TaskOutput:
         features, labels = batch
         features = as_input(features, self.module)
-        return _cross_entropy(self.module(features), labels, self.classes, self.class_weights)
+        return _cross_entropy(self.module(features), labels, self.classes, self.class_weights, self.label_smoothing)
 
 
-def _cross_entropy(outputs: Tensor, labels: Tensor, classes: int, class_weights: Tensor | None) -> TaskOutput:
+def _cross_entropy(
+    outputs: Tensor, labels: Tensor, classes: int, class_weights: Tensor | None, label_smoothing: float
+) -> TaskOutput:
     logits = check_tensor(outputs, "logits b k from the head", "Return one tensor from its forward.").float()
     if logits.ndim != 2 or len(logits) != len(labels):
         raise ShapeError(
@@ -127,11 +137,14 @@ def _cross_entropy(outputs: Tensor, labels: Tensor, classes: int, class_weights:
             got=f"{classes} classes",
             fix="Give the head one output for each class.",
         )
-    if class_weights is None:
-        loss = nn.functional.cross_entropy(logits, labels)
-    else:  # a mean over images, equal for any division of the batch; torch divides by the weights of the batch
-        losses = nn.functional.cross_entropy(logits, labels, reduction="none")
-        loss = (losses * class_weights.to(losses.device)[labels]).mean()
+    losses = nn.functional.cross_entropy(logits, labels, reduction="none")
+    if label_smoothing:  # over the classes of train: further outputs of the head stay far below
+        spread = -logits[:, :classes].log_softmax(1).mean(1)
+        losses = (1 - label_smoothing) * losses + label_smoothing * spread
+    if class_weights is not None:
+        # The mean is over images, equal for any division of the batch; torch divides by the weights of the batch.
+        losses = losses * class_weights.to(losses.device)[labels]
+    loss = losses.mean()
     return TaskOutput(loss, {"accuracy": (logits.detach().argmax(1) == labels).float().mean()})
 
 
