@@ -68,7 +68,7 @@ def _named_modules(backbone: nn.Module, trainable: Trainable, source: ImageSourc
     if trainable == "none":
         return []
     if trainable == "all":
-        return [backbone]
+        return [backbone] if next(backbone.parameters(), None) is not None else []
     network = unwrap(backbone)
     modules = {**dict(backbone.named_modules()), **dict(network.named_modules())}  # with and without the wrapper's name
     if isinstance(trainable, str):

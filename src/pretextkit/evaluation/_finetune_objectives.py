@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,6 +47,7 @@ class ClassifierObjective(Objective):
         self.class_weights, self.label_smoothing = class_weights, label_smoothing
         self.trained, self.augment, self.classes, self.layer_decay = trained, augment, classes, layer_decay
         self.checked = False
+        self.guessing_loss = math.log(classes)
         backbone: nn.Module = classifier.get_submodule("backbone")
         for weight in backbone.parameters():  # TorchScript has no requires_grad_ of modules
             weight.requires_grad_(False)
@@ -108,6 +110,7 @@ class HeadObjective(Objective):
     ) -> None:
         self.module, self.classes = head, classes
         self.class_weights, self.label_smoothing = class_weights, label_smoothing
+        self.guessing_loss = math.log(classes)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return parameter_groups(self.module)

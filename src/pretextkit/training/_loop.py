@@ -128,6 +128,7 @@ def train(
     warn_once(detect_copied_generator(source) if group.is_first else [])
     own, scaled = plan.batch_size // group.world_size, precision == "fp16"
     monitor = TrainingMonitor(module, source, own, plan.per_epoch, scaled, strategy.full_tensor)
+    monitor.guessing_loss = objective.guessing_loss
     identity: dict[str, Any] = {}
     if checkpoint is not None or not group.is_alone:
         identity = run_identity(module, source, settings, plan, precision) | objective.identity()

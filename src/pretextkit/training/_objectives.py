@@ -31,6 +31,8 @@ class Objective(ABC):
     """A module and its loss on a batch."""
 
     module: nn.Module
+    guessing_loss: float = 0.0
+    """Loss of a guess, from which a rise is measured where training begins with a solution; 0 if unknown."""
 
     @abstractmethod
     def parameter_groups(self) -> list[dict[str, Any]]:
