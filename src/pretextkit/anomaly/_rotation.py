@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Generator, nn
+from torch import nn
 
 from pretextkit._evaluation_mode import evaluation_mode
 from pretextkit._modules import as_input, module_device, refuse_meta, unwrap
@@ -52,7 +52,7 @@ def rotation_anomaly_score(task: Rotation, images: ImagesLike, *, batch_size: in
     scores = []
     with evaluation_mode(task):
         for inputs in image_batches(images, batch_size, module_device(task), of=rotation_anomaly_score):
-            views, labels = task.views(inputs, Generator())  # rotation by rotation; the generator is not used
+            views, labels = task.rotate(inputs)  # rotation by rotation
             logits = task.head(task.backbone(as_input(views, task))).float()
             losses = nn.functional.cross_entropy(logits, labels, reduction="none")
             scores.append(losses.view(-1, len(inputs)).mean(0).cpu())

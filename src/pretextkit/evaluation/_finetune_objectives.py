@@ -14,10 +14,15 @@ from pretextkit._validation import check_tensor
 from pretextkit.contracts import TaskOutput
 from pretextkit.errors import DataError, ShapeError
 from pretextkit.training._hardware import Precision, resolve_precision
-from pretextkit.training._objectives import Augmentation, Objective, augmented, warn_of_range
+from pretextkit.training._objectives import Objective, warn_of_range
 from pretextkit.training._optim import parameter_groups
+from pretextkit.views import Augmentation
+from pretextkit.views._augmentation import augmented
 
 __all__ = ["ClassifierObjective", "HeadObjective"]
+
+CONFIDENT_ERROR = 4.0
+"""Loss in units of that of a guess, up to which the loss may rise from a solution whose features begin to change."""
 
 
 class ClassifierObjective(Objective):
@@ -47,7 +52,7 @@ class ClassifierObjective(Objective):
         self.class_weights, self.label_smoothing = class_weights, label_smoothing
         self.trained, self.augment, self.classes, self.layer_decay = trained, augment, classes, layer_decay
         self.checked = False
-        self.guessing_loss = math.log(classes)
+        self.usual_loss = CONFIDENT_ERROR * math.log(classes)
         backbone: nn.Module = classifier.get_submodule("backbone")
         for weight in backbone.parameters():  # TorchScript has no requires_grad_ of modules
             weight.requires_grad_(False)
@@ -110,7 +115,7 @@ class HeadObjective(Objective):
     ) -> None:
         self.module, self.classes = head, classes
         self.class_weights, self.label_smoothing = class_weights, label_smoothing
-        self.guessing_loss = math.log(classes)
+        self.usual_loss = CONFIDENT_ERROR * math.log(classes)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return parameter_groups(self.module)

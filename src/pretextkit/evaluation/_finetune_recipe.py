@@ -6,18 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from torch import Generator, Tensor, nn
+from torch import nn
 
 from pretextkit._validation import check_callable, check_int
 from pretextkit.errors import OptionError
-from pretextkit.training._objectives import Augmentation
 from pretextkit.training._settings import Settings
-from pretextkit.views import color_jitter, random_resized_crop
+from pretextkit.views import Augmentation, LightAugmentation
 
 __all__ = [
     "AugmentationChoice",
     "FinetuneSettings",
-    "augment_lightly",
     "default_steps",
     "divide_evenly",
     "resolve_augmentation",
@@ -37,7 +35,7 @@ class FinetuneSettings:
     """Settings of a fine-tuning, with the values that stood for those that the call left out.
 
     Example:
-        >>> print(FinetuneSettings("all weights", 600, 61, "adamw", 0.001, "augment_lightly", "logistic regression"))
+        >>> print(FinetuneSettings("all weights", 600, 61, "adamw", 0.001, "light", "logistic regression"))
         all weights, 600 steps of 61, learning rate 0.001, head from logistic regression
     """
 
@@ -63,19 +61,6 @@ class FinetuneSettings:
         return f"{self.trained}, {run}head from {self.head_start}"
 
 
-def augment_lightly(images: Tensor, generator: Generator) -> Tensor:
-    """Crop and jitter colors at random; no flips, because they change digits and letters.
-
-    Example:
-        >>> augment_lightly(torch.rand(2, 5, 8, 8), torch.Generator()).shape
-        torch.Size([2, 5, 8, 8])
-    """
-    images = random_resized_crop(images, scale=(0.5, 1.0), generator=generator)
-    if images.shape[1] not in (1, 3):
-        return images
-    return color_jitter(images, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, generator=generator)
-
-
 def resolve_augmentation(augment: AugmentationChoice, trained: Sequence[nn.Module]) -> Augmentation | None:
     """Return the augmentation; ``"auto"`` is light where images train, and none where only a head trains.
 
@@ -87,7 +72,7 @@ def resolve_augmentation(augment: AugmentationChoice, trained: Sequence[nn.Modul
         True
     """
     if augment is None or augment == "auto":
-        return augment_lightly if augment and trained else None
+        return LightAugmentation() if augment and trained else None
     if isinstance(augment, str):
         fix = "Pass a function of images and a generator, or None for no augmentation."
         raise OptionError("augment to be a function, 'auto' or None", got=repr(augment), fix=fix)

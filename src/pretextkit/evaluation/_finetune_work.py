@@ -35,9 +35,10 @@ from pretextkit.evaluation._finetune_recipe import (
 from pretextkit.training._hardware import resolve_device, resolve_precision
 from pretextkit.training._history import History
 from pretextkit.training._loop import TrainingRun, train
-from pretextkit.training._objectives import Augmentation, Objective
+from pretextkit.training._objectives import Objective, function_name
 from pretextkit.training._sampler import sample_images, unmeasured_normalizations
 from pretextkit.training._settings import Plan, Settings, check_batch_norm, make_plan
+from pretextkit.views import Augmentation
 
 __all__ = ["FinetuneWork", "Trained", "check_fit", "measure_normalizations", "prepare_work", "train_classifier"]
 
@@ -239,13 +240,12 @@ def _train(work: FinetuneWork, objective: Objective, source: ImageSource, plan: 
 def _describe(work: FinetuneWork, steps: int, head_start: str) -> FinetuneSettings:
     """Collect the settings, with the values that stood for those that the call left out."""
     trained = {"all": "all weights", "none": "the head"}
-    augment = work.augment
     return FinetuneSettings(
         trained=trained[work.trainable] if isinstance(work.trainable, str) else f"head and {', '.join(work.trainable)}",
         steps=steps,
         batch_size=work.plan.batch_size,
         optimizer=work.settings.optimizer,
         learning_rate=work.plan.learning_rate,
-        augmentation=None if augment is None else getattr(augment, "__qualname__", repr(augment)),
+        augmentation=function_name(work.augment),
         head_start=head_start,
     )

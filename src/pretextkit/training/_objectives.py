@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
-from pretextkit._color import as_float
 from pretextkit._evaluation_mode import evaluation_mode
 from pretextkit._modules import module_dtype, unwrap
-from pretextkit._validation import check_image_batch, described
+from pretextkit._validation import described
 from pretextkit.contracts import PretextTask, TaskOutput
 from pretextkit.errors import OptionError, PretextkitError, ShapeError, TrainingWarning
 from pretextkit.training._collapse import batch_norm_warmed_up, detect_collapse, feature_quality
 from pretextkit.training._hardware import Precision, resolve_precision
-from pretextkit.training._monitors import Finding
+from pretextkit.training._history import StepValues
+from pretextkit.training._monitors import Finding, ShortcutMonitor
 from pretextkit.training._optim import parameter_groups
+from pretextkit.views._augmentation import Augmentation, augmented
 
-__all__ = ["Augmentation", "Objective", "TaskObjective", "augmented", "warn_of_range"]
-
-Augmentation = Callable[[Tensor, Generator], Tensor]
-"""From images ``b c h w`` and a generator to augmented images."""
+__all__ = ["Objective", "TaskObjective", "function_name", "warn_of_range"]
 
 
 class Objective(ABC):
     """A module and its loss on a batch."""
 
     module: nn.Module
-    guessing_loss: float = 0.0
-    """Loss of a guess, from which a rise is measured where training begins with a solution; 0 if unknown."""
+    usual_loss: float = 0.0
+    """Loss from which a rise is measured where training begins below it, as from a solution."""
 
     @abstractmethod
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -58,6 +57,14 @@ class Objective(ABC):
         """Return options, beside those of the module, that a resumed run must share."""
         return {}
 
+    def augmentation(self) -> str | None:
+        """Name the augmentation of the images; ``None`` without."""
+        return None
+
+    def on_steps(self, steps: Iterable[StepValues]) -> list[Finding]:
+        """Look at the numbers of some steps; return failures that only this kind of training can have."""
+        return []
+
     def on_epoch(self) -> tuple[dict[str, float], list[Finding]]:
         """Measure the module at the end of an epoch; return metrics and failures."""
         return {}, []
@@ -79,6 +86,7 @@ class TaskObjective(Objective):
         self.module: PretextTask[Any, Any] = task
         self.augment, self.monitor_batch_size = augment, monitor_batch_size
         self.collapsed = self.explained = self.checked = False
+        self.shortcut = ShortcutMonitor()
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return parameter_groups(self.module)
@@ -125,7 +133,17 @@ class TaskObjective(Objective):
         check_backbone_output(backbone, output, len(self.latest[:2]), error)
 
     def identity(self) -> dict[str, Any]:
-        return {"augment": None if self.augment is None else getattr(self.augment, "__qualname__", repr(self.augment))}
+        own = getattr(self.module, "augmentation", None)  # functions are no plain attributes
+        return {"augment": function_name(self.augment), "task.augmentation": function_name(own) or "None"}
+
+    def augmentation(self) -> str | None:
+        """Name the augmentation of the call and that of the task, in the order in which they are applied."""
+        both = (self.augment, getattr(self.module, "augmentation", None))
+        return " and ".join(name for name in map(function_name, both) if name is not None) or None
+
+    def on_steps(self, steps: Iterable[StepValues]) -> list[Finding]:
+        """Look for an accuracy that is perfect too early: the views then show the answer."""
+        return [finding for step in steps for finding in self.shortcut.on_step(step, len(self.latest))]
 
     def after_step(self) -> None:
         self.module.after_step()
@@ -141,26 +159,16 @@ class TaskObjective(Objective):
         return quality, found
 
 
-def augmented(augment: Augmentation, images: Tensor, generator: Generator) -> Tensor:
-    """Augment images, and check that as many images ``b c h w`` come back.
-
-    Raises:
-        ShapeError: ``augment`` returned something other than a tensor ``b c h w`` of as many images.
-        DataError: The images are neither uint8 nor floating-point.
+def function_name(function: Any) -> str | None:
+    """Name a function, without its address in memory; ``None`` for no function.
 
     Example:
-        >>> augmented(lambda images, generator: images.flip(3), torch.rand(2, 3, 4, 4), Generator()).shape
-        torch.Size([2, 3, 4, 4])
+        >>> function_name(nn.functional.relu), function_name(nn.Flatten()), function_name(None)
+        ('relu', 'Flatten(start_dim=1, end_dim=-1)', None)
     """
-    output: Any = augment(images, generator)
-    if not isinstance(output, Tensor) or output.ndim != 4 or len(output) != len(images):
-        raise ShapeError(
-            f"{len(images)} images b c h w from augment",
-            got=described(output),
-            fix="Return one augmented image for each image, as one tensor.",
-        )
-    check_image_batch(output)
-    return as_float(output)
+    if function is None:
+        return None
+    return str(getattr(function, "__qualname__", None) or re.sub(r" at 0x[0-9a-f]+", "", repr(function)))
 
 
 def warn_of_range(images: Tensor) -> None:
