@@ -66,7 +66,7 @@ class FinetuneResult:
     """Result of fine-tuning."""
 
     classifier: Classifier = field(repr=False)
-    """Trained backbone and head, in evaluation mode."""
+    """Trained backbone and head, in evaluation mode; the logits of classes without training images are -inf."""
     accuracy: float | None
     """Accuracy on ``val`` after the last step; None without ``val``. It does not select an epoch."""
     predictions: Tensor | None = field(repr=False)
@@ -127,7 +127,8 @@ def freeze_and_finetune(
     modules named by ``trainable`` train together.
 
     Frozen modules stay in evaluation mode, BatchNorm statistics included, and are bit-identical afterwards. Backbone
-    and head are returned in evaluation mode. After an error, their modes are restored.
+    and head are returned in evaluation mode. After an error, their modes are restored. Classes without training images
+    are never predicted: their logits are -inf, also those of a head with more outputs than classes.
 
     Args:
         backbone: Module from images ``b c h w`` in [0, 1] to features ``b d``, maps or tokens; the latter are averaged.

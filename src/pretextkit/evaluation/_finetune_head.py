@@ -23,9 +23,6 @@ from pretextkit.training._hardware import Precision
 
 __all__ = ["build_head", "find_linear_layer", "read_features", "set_to_logistic_regression"]
 
-ABSENT = 20.0
-"""Distance of the logit of a class without images below the mean logit."""
-
 
 def build_head(head: nn.Module | str, backbone: nn.Module, data: FinetuneData, seed: int) -> nn.Module:
     """Build a registered head for the features of the backbone and the classes of train; keep a module.
@@ -63,15 +60,12 @@ def find_linear_layer(head: nn.Module) -> nn.Linear | None:
 
 
 def set_to_logistic_regression(layer: nn.Linear, features: FeatureRows, data: FinetuneData, seed: int) -> None:
-    """Set a linear layer to the solution of the linear probe on the same features."""
+    """Set a linear layer to the solution of the linear probe on the same features; other outputs stay as they are."""
     solution = fit_logistic_classifier(
         features.features.float(), features.labels, data.classes, class_weights=data.class_weights, seed=seed
     ).linear
     present = data.classes.present
     with torch.no_grad():
-        # Of the other outputs no image is known: they stay below the largest logit on every input.
-        layer.weight.copy_(solution.weight[present].mean(0).expand_as(layer.weight))
-        layer.bias.fill_(solution.bias[present].mean() - ABSENT)
         layer.weight[present.to(layer.weight.device)] = solution.weight[present].to(layer.weight)
         layer.bias[present.to(layer.bias.device)] = solution.bias[present].to(layer.bias)
 

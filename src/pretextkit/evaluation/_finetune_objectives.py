@@ -13,6 +13,7 @@ from pretextkit._modules import as_input, module_dtype
 from pretextkit._validation import check_tensor
 from pretextkit.contracts import TaskOutput
 from pretextkit.errors import DataError, ShapeError
+from pretextkit.evaluation._classifier import only_classes
 from pretextkit.training._hardware import Precision, resolve_precision
 from pretextkit.training._objectives import Objective, warn_of_range
 from pretextkit.training._optim import parameter_groups
@@ -32,7 +33,7 @@ class ClassifierObjective(Objective):
         classifier: Module with a ``backbone`` and a ``head``.
         trained: Modules of the backbone that train.
         augment: Augmentation of the images, if any.
-        classes: Number of classes.
+        classes: Labels with training images, in ascending order; no other class is predicted.
         layer_decay: Factor on the learning rate for each layer further from the head.
         class_weights: Weight of each class in the loss; equal weights by default.
         label_smoothing: Part of each target that is spread over all classes.
@@ -43,7 +44,7 @@ class ClassifierObjective(Objective):
         classifier: nn.Module,
         trained: Sequence[nn.Module],
         augment: Augmentation | None,
-        classes: int,
+        classes: Tensor,
         layer_decay: float,
         class_weights: Tensor | None = None,
         label_smoothing: float = 0.0,
@@ -52,7 +53,7 @@ class ClassifierObjective(Objective):
         self.class_weights, self.label_smoothing = class_weights, label_smoothing
         self.trained, self.augment, self.classes, self.layer_decay = trained, augment, classes, layer_decay
         self.checked = False
-        self.usual_loss = CONFIDENT_ERROR * math.log(classes)
+        self.usual_loss = CONFIDENT_ERROR * math.log(len(classes))
         backbone: nn.Module = classifier.get_submodule("backbone")
         for weight in backbone.parameters():  # TorchScript has no requires_grad_ of modules
             weight.requires_grad_(False)
@@ -105,17 +106,17 @@ class HeadObjective(Objective):
 
     Args:
         head: From features ``b d`` to logits ``b k``.
-        classes: Number of classes.
+        classes: Labels with training images, in ascending order; no other class is predicted.
         class_weights: Weight of each class in the loss; equal weights by default.
         label_smoothing: Part of each target that is spread over all classes.
     """
 
     def __init__(
-        self, head: nn.Module, classes: int, class_weights: Tensor | None = None, label_smoothing: float = 0.0
+        self, head: nn.Module, classes: Tensor, class_weights: Tensor | None = None, label_smoothing: float = 0.0
     ) -> None:
         self.module, self.classes = head, classes
         self.class_weights, self.label_smoothing = class_weights, label_smoothing
-        self.usual_loss = CONFIDENT_ERROR * math.log(classes)
+        self.usual_loss = CONFIDENT_ERROR * math.log(len(classes))
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return parameter_groups(self.module)
@@ -130,7 +131,7 @@ class HeadObjective(Objective):
 
 
 def _cross_entropy(
-    outputs: Tensor, labels: Tensor, classes: int, class_weights: Tensor | None, label_smoothing: float
+    outputs: Tensor, labels: Tensor, classes: Tensor, class_weights: Tensor | None, label_smoothing: float
 ) -> TaskOutput:
     logits = check_tensor(outputs, "logits b k from the head", "Return one tensor from its forward.").float()
     if logits.ndim != 2 or len(logits) != len(labels):
@@ -139,15 +140,17 @@ def _cross_entropy(
             got=f"shape {tuple(logits.shape)}",
             fix="Let the head return one row of logits for each row of features.",
         )
-    if logits.shape[1] < classes:
+    count = int(classes[-1]) + 1
+    if logits.shape[1] < count:
         raise DataError(
             f"at most {logits.shape[1]} classes, because the head has {logits.shape[1]} outputs",
-            got=f"{classes} classes",
+            got=f"{count} classes",
             fix="Give the head one output for each class.",
         )
+    logits = only_classes(logits, classes)
     losses = nn.functional.cross_entropy(logits, labels, reduction="none")
-    if label_smoothing:  # over the classes of train: further outputs of the head stay far below
-        spread = -logits[:, :classes].log_softmax(1).mean(1)
+    if label_smoothing:
+        spread = -logits.log_softmax(1)[:, classes.to(logits.device)].mean(1)
         losses = (1 - label_smoothing) * losses + label_smoothing * spread
     if class_weights is not None:
         # The mean is over images, equal for any division of the batch; torch divides by the weights of the batch.

@@ -80,7 +80,7 @@ class FinetuneWork:
             self.classifier,
             self.trained,
             self.augment,
-            self.data.classes.count,
+            self.data.classes.present,
             self.layer_decay,
             self.data.class_weights,
             self.label_smoothing,
@@ -89,7 +89,7 @@ class FinetuneWork:
     def head_objective(self) -> HeadObjective:
         """Join the head with its loss on features."""
         return HeadObjective(
-            self.classifier.head, self.data.classes.count, self.data.class_weights, self.label_smoothing
+            self.classifier.head, self.data.classes.present, self.data.class_weights, self.label_smoothing
         )
 
 
@@ -121,7 +121,7 @@ def prepare_work(
     device = resolve_device(settings.device)
     resolve_precision(settings.precision, device, module_dtype(head))
     return FinetuneWork(
-        classifier=Classifier(backbone, head).to(device),
+        classifier=Classifier(backbone, head, data.classes.present).to(device),
         trained=trained,
         data=data,
         augment=resolve_augmentation(augment, trained),
@@ -159,7 +159,7 @@ def check_fit(work: FinetuneWork) -> None:
             raise ShapeError(
                 f"a head for features b d of width {width}, from the backbone",
                 got="a head that fails on them" if first is None else f"a head for features of {first.in_features}",
-                fix=f"Build it for that width, for example LinearHead({width}, {objective.classes}).",
+                fix=f"Build it for that width, for example LinearHead({width}, {int(objective.classes[-1]) + 1}).",
             ) from error
 
 
