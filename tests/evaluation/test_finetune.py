@@ -584,7 +584,7 @@ def test_head_by_name_fits_features_and_classes_and_keeps_global_rng() -> None:
     backbone, state = Parts(), torch.get_rng_state()
     result = tune(backbone, "linear", striped(24, 0, k=3))
     assert torch.equal(state, torch.get_rng_state())
-    layer = result.classifier.head.linear
+    layer: Any = result.classifier.head.linear
     assert (layer.in_features, layer.out_features) == (8, 3)
     assert isinstance(tune(Parts(), "mlp").classifier.head, MLPHead)
 

@@ -37,7 +37,7 @@ def build_head(head: nn.Module | str, backbone: nn.Module, data: FinetuneData, s
     width = _feature_width(backbone, data.source, seed)
     with seeded(derived_seed(seed, "head")):
         try:
-            return make(width, data.classes.count)  # type: ignore[call-arg]
+            return make(width, data.classes.count)
         except TypeError as error:
             raise OptionError(
                 "the name of a head that is built from the widths of its input and output",
