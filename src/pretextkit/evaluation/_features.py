@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -20,14 +19,11 @@ from pretextkit.data._sources import retry_in_color
 from pretextkit.errors import DataError, OptionError, ShapeError
 from pretextkit.evaluation._capture import Layers, Model, capture_layers, last_map_layer
 from pretextkit.evaluation._labels import labeled_rows
+from pretextkit.evaluation._layer_names import Plan, affordable_parts, grid_parts, named_parts
 from pretextkit.evaluation._storage import FeatureStore, row_slices
 from pretextkit.training._hardware import Precision, forward_context
 
 __all__ = ["Features", "Layers", "Model", "extract_features", "labeled_features", "pool_sides"]
-
-
-GRID = re.compile(r"(.+) ([1-9]\d*)x\2")
-"""Name of a layer and its grid in a result, such as ``stage3 2x2``."""
 
 
 class Features(NamedTuple):
@@ -42,7 +38,7 @@ class Features(NamedTuple):
 class ExtractOptions(TypedDict, total=False):
     """Options of :func:`extract_features` that every probe passes on."""
 
-    layers: Layers
+    layers: Layers | Literal["auto"]
     pool: int | Sequence[int]
     batch_size: int
     precision: Precision
@@ -70,8 +66,8 @@ def extract_features(
         images: Images as for :func:`~pretextkit.functional.pretrain`, or a pair (images, labels). Features ``n d`` in
             place of images go to the model unchanged.
         layers: ``"last"`` for the output; ``"all"`` for every stage of a ``SpatialBackbone`` or every direct child of
-            another module; or a list of names: those in results, such as ``stage3`` or ``stage3 2x2``, and those of
-            ``dict(model.named_modules())``.
+            another module; or a list of names: those in results, such as ``stage3``, ``stage3 2x2`` or
+            ``stage3 4x4 + stage4 2x2`` (concatenated), and those of ``dict(model.named_modules())``.
         pool: Side of the grid over which maps are averaged; 1 is the global average. Several sides give several
             features, named for example ``stage3 2x2``. Each named layer must return a map larger than 1x1; with
             ``"all"``, at least one layer must, and a smaller map keeps its own grid.
@@ -159,7 +155,7 @@ def _extract(
     images: ImagesLike,
     store: FeatureStore,
     *,
-    layers: Layers = "last",
+    layers: Layers | Literal["auto"] = "last",
     pool: int | Sequence[int] = 1,
     batch_size: int = 256,
     precision: Precision = "auto",
@@ -172,22 +168,24 @@ def _extract(
     labels: list[Tensor | None] = []
     counts: list[int] = []
     done = 0
-    grids = _grids(model, layers, sides)
-    names = layers if grids is None else list(dict.fromkeys(layer for layer, _ in grids.values()))
-    maps = max(sides) > 1 if grids is None else any(name != layer or side > 1 for name, (layer, side) in grids.items())
+    plan = None if layers == "auto" else named_parts(model, layers, sides)
+    names: Layers = "all" if layers == "auto" else layers
+    maps = layers == "auto" or max(sides) > 1
+    if plan is not None:
+        parts = [part for each in plan.values() for part in each]
+        names = list(dict.fromkeys(layer for layer, _ in parts))
+        maps = any(name != layer or side > 1 for name, each in plan.items() for layer, side in each)
     with evaluation_mode(model), capture_layers(model, names, maps=maps) as read:
         for inputs, targets in batches:
             with autocast:
                 outputs = read(inputs.to(device))
-            largest = max(sides) if grids is None else max(side for _, side in grids.values())
-            if largest > 1:
-                gridded = (
-                    outputs if grids is None else {layer: outputs[layer] for layer, side in grids.values() if side > 1}
-                )
-                _check_grid(model, inputs.to(device), gridded, layers, largest)
+            if layers == "auto":
+                plan = plan or affordable_parts(outputs, count, sides)
+            else:
+                _check_grid(model, inputs.to(device), outputs, layers, sides, plan)
             batch_features = {
-                name: check_features(outputs[layer], len(inputs), f"layer {layer!r}", pool=side).float()
-                for name, (layer, side) in (grids or _named_grids(outputs, sides)).items()
+                name: torch.cat([_pooled(outputs[layer], len(inputs), layer, side) for layer, side in parts], 1)
+                for name, parts in (plan or grid_parts(outputs, sides)).items()
             }
             _check_widths(batch_features, features)
             for name, values in batch_features.items():
@@ -203,32 +201,25 @@ def _extract(
     return Features(features, all_labels)
 
 
-def _named_grids(layers: Iterable[str], sides: Sequence[int]) -> dict[str, tuple[str, int]]:
-    """Map the names of features to their layers and the sides of their grids."""
-    return {layer if len(sides) == 1 else f"{layer} {side}x{side}": (layer, side) for layer in layers for side in sides}
+def _pooled(output: Any, count: int, layer: str, side: int) -> Tensor:
+    return check_features(output, count, f"layer {layer!r}", pool=side).float()
 
 
-def _grids(model: Model, layers: Layers, sides: Sequence[int]) -> dict[str, tuple[str, int]] | None:
-    """Read names with a grid, such as ``stage3 2x2``; None if no layer has such a name."""
-    if isinstance(layers, str):
-        return None
-    layers = list(layers)
-    modules = dict(model.named_modules()) if isinstance(model, nn.Module) else {}
-    grids: dict[str, tuple[str, int]] = {}
-    for name in layers:
-        found = None if name in modules or not isinstance(name, str) else GRID.fullmatch(name)
-        grids |= _named_grids([name], sides) if found is None else {name: (found[1], int(found[2]))}
-    return None if grids == _named_grids(layers, sides) else grids
-
-
-def _check_grid(model: Model, inputs: Tensor, outputs: Mapping[str, Any], layers: Layers, side: int) -> None:
+def _check_grid(
+    model: Model, inputs: Tensor, outputs: Mapping[str, Any], layers: Layers, sides: Sequence[int], plan: Plan | None
+) -> None:
     """Refuse a grid where no layer, or one that is named, has a map with more than one position."""
+    parts = [(layer, max(sides)) for layer in outputs] if plan is None else [p for each in plan.values() for p in each]
+    gridded = {layer: outputs[layer] for layer, side in parts if side > 1}
+    if not gridded:
+        return
+    side = max(side for _, side in parts)
     grids = [
-        isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1 for output in outputs.values()
+        isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1 for output in gridded.values()
     ]
     if any(grids) if layers == "all" else all(grids):
         return
-    layer, output = next((name, outputs[name]) for name, grid in zip(outputs, grids, strict=True) if not grid)
+    layer, output = next((name, gridded[name]) for name, grid in zip(gridded, grids, strict=True) if not grid)
     fix = "Use pool=1."
     if not isinstance(model, nn.Module):
         fix = "Return the map from the function, before its average, or use pool=1."
