@@ -20,10 +20,11 @@ from pretextkit.errors import DataError, OptionError, ShapeError
 from pretextkit.evaluation._capture import Layers, Model, capture_layers, last_map_layer
 from pretextkit.evaluation._labels import labeled_rows
 from pretextkit.evaluation._layer_names import Plan, affordable_parts, grid_parts, named_parts
+from pretextkit.evaluation._shared_images import image_marks
 from pretextkit.evaluation._storage import FeatureStore, row_slices
 from pretextkit.training._hardware import Precision, forward_context
 
-__all__ = ["Features", "Layers", "Model", "extract_features", "labeled_features", "pool_sides"]
+__all__ = ["Features", "LabeledFeatures", "Layers", "Model", "extract_features", "labeled_features", "pool_sides"]
 
 
 class Features(NamedTuple):
@@ -33,6 +34,17 @@ class Features(NamedTuple):
     """Layer name to ``n d``, float32 on the CPU; memory-mapped from a temporary file beyond the memory budget."""
     labels: Tensor | None
     """``n``, int64, -1 for unlabeled."""
+
+
+class LabeledFeatures(NamedTuple):
+    """Features of labeled images."""
+
+    layers: Mapping[str, Tensor]
+    """Layer name to ``n d``."""
+    labels: Tensor
+    """``n``, from 0 up."""
+    marks: Tensor
+    """``n``, int64: equal for equal images."""
 
 
 class ExtractOptions(TypedDict, total=False):
@@ -95,12 +107,12 @@ def extract_features(
         {'stage1': (4, 32), 'stage2': (4, 64), 'stage3': (4, 128), 'stage4': (4, 256)}
     """
     options: ExtractOptions = {"layers": layers, "pool": pool, "batch_size": batch_size, "precision": precision}
-    return _extract_any_channels(model, images, FeatureStore(memory), **options)
+    return _extract_any_channels(model, images, FeatureStore(memory), **options)[0]
 
 
 def labeled_features(
     model: Model, data: LabeledLike, what: str, store: FeatureStore, **options: Unpack[ExtractOptions]
-) -> tuple[Mapping[str, Tensor], Tensor]:
+) -> LabeledFeatures:
     """Extract the features of labeled images.
 
     Args:
@@ -111,19 +123,20 @@ def labeled_features(
         options: Options of :func:`extract_features`.
 
     Returns:
-        Layer name to features ``n d``, and labels ``n``.
+        Features, labels and marks.
 
     Raises:
         DataError: There are no labels.
     """
-    features = _extract_any_channels(model, data, store, **options)
+    features, marks = _extract_any_channels(model, data, store, **options)
     keep = labeled_rows(features.labels, what)
     assert features.labels is not None
     if len(keep) < len(features.labels):
         for values in features.layers.values():
             for rows in row_slices(len(keep), values.shape[1]):
                 values[rows] = values[keep[rows]]  # rows only move up: no row is overwritten before it is read
-    return {name: values[: len(keep)] for name, values in features.layers.items()}, features.labels[keep]
+    layers = {name: values[: len(keep)] for name, values in features.layers.items()}
+    return LabeledFeatures(layers, features.labels[keep], marks[keep])
 
 
 def pool_sides(pool: int | Sequence[int]) -> list[int]:
@@ -143,8 +156,8 @@ def pool_sides(pool: int | Sequence[int]) -> list[int]:
 
 def _extract_any_channels(
     model: Model, images: ImagesLike, store: FeatureStore, **options: Unpack[ExtractOptions]
-) -> Features:
-    """Extract features; a model that refuses gray images beside RGB images gets all of them as RGB."""
+) -> tuple[Features, Tensor]:
+    """Extract features and the marks of the images; a model that refuses gray images beside RGB images gets all of them as RGB."""
     if isinstance(images, tuple) or hasattr(images, "ndim"):
         return _extract(model, images, store, **options)
     return retry_in_color(lambda source: _extract(model, source, store, **options), as_source(images))
@@ -159,7 +172,7 @@ def _extract(
     pool: int | Sequence[int] = 1,
     batch_size: int = 256,
     precision: Precision = "auto",
-) -> Features:
+) -> tuple[Features, Tensor]:
     sides = pool_sides(pool)
     batch_size = check_int("batch_size", batch_size, fix="The default is 256.")
     device, autocast = forward_context(model, precision)
@@ -167,6 +180,7 @@ def _extract(
     features: dict[str, Tensor] = {}
     labels: list[Tensor | None] = []
     counts: list[int] = []
+    marks: list[Tensor] = []
     done = 0
     plan = None if layers == "auto" else named_parts(model, layers, sides)
     names: Layers = "all" if layers == "auto" else layers
@@ -195,10 +209,11 @@ def _extract(
             done += len(inputs)
             labels.append(targets)
             counts.append(len(inputs))
+            marks.append(image_marks(inputs))
     all_labels = join_labels(labels, counts)
     assert done == count, f"{done} features of {count} images"
     assert all_labels is None or len(all_labels) == count, f"{len(all_labels)} labels of {count} images"
-    return Features(features, all_labels)
+    return Features(features, all_labels), torch.cat(marks)
 
 
 def _pooled(output: Any, count: int, layer: str, side: int) -> Tensor:

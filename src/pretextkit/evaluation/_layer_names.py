@@ -10,7 +10,7 @@ from torch import nn
 
 from pretextkit.evaluation._capture import Layers, Model
 
-__all__ = ["PLUS", "Part", "Plan", "affordable_parts", "grid_parts", "named_parts"]
+__all__ = ["GRID", "PLUS", "Part", "Plan", "affordable_parts", "grid_parts", "named_parts"]
 
 GRID = re.compile(r"(.+) ([1-9]\d*)x\2")
 """Name of a layer and its grid in a result, such as ``stage3 2x2``."""
