@@ -8,8 +8,8 @@ import torch
 from torch import Generator, nn
 
 from pretextkit.errors import DataWarning
-from pretextkit.evaluation._logistic_classifier import PENALTIES, fit_logistic_classifier
 from pretextkit.evaluation._classes import find_classes
+from pretextkit.evaluation._logistic_classifier import PENALTIES, fit_logistic_classifier
 from pretextkit.functional import extract_features, knn_probe, linear_probe
 from pretextkit.metrics._classification import wilson_interval
 from pretextkit.models import SmallCNN

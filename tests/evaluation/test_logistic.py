@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Generator, Tensor
 
-from pretextkit.evaluation._solvers._logistic import principal_directions, fit_logistic
+from pretextkit.evaluation._solvers._logistic import fit_logistic, principal_directions
 
 PENALTIES = torch.tensor([1e-3, 1e-2, 0.1, 1.0])
 

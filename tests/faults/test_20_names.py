@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from pretextkit.contracts import SpatialBackbone
-from pretextkit.errors import UnknownNameError
+from pretextkit.errors import DataWarning, UnknownNameError
 from pretextkit.evaluation._stages import stage_modules
-from pretextkit.errors import DataWarning
 from pretextkit.functional import (
     extract_features,
     freeze_and_finetune,

@@ -157,7 +157,7 @@ def pool_sides(pool: int | Sequence[int]) -> list[int]:
 def _extract_any_channels(
     model: Model, images: ImagesLike, store: FeatureStore, **options: Unpack[ExtractOptions]
 ) -> tuple[Features, Tensor]:
-    """Extract features and the marks of the images; a model that refuses gray images beside RGB images gets all of them as RGB."""
+    """Extract features and marks; a model that refuses gray images beside RGB images gets all of them as RGB."""
     if isinstance(images, tuple) or hasattr(images, "ndim"):
         return _extract(model, images, store, **options)
     return retry_in_color(lambda source: _extract(model, source, store, **options), as_source(images))
