@@ -377,7 +377,7 @@ def test_features_of_any_scale_are_separated(scale: float) -> None:
 def test_features_whose_sum_overflows_are_refused() -> None:
     features, labels = torch.full((20, 3), 1e38), torch.arange(20) % 2
     with pytest.raises(DataError) as caught:
-        linear_probe(IDENTITY, (features, labels), (features, labels))
+        linear_probe(IDENTITY, (features, labels))
     assert str(caught.value) == (
         "Expected features from layer 'last' whose sum fits float32 (3.4e38), but got a feature of 1e+38. "
         "Scale the features down; the probe standardizes them anyway."
