@@ -10,6 +10,7 @@ from pretextkit._modules import as_input
 from pretextkit._validation import check_features
 from pretextkit.data._collate import ImageBatch
 from pretextkit.data._sources import ImageSource
+from pretextkit.training._objectives import only_classes
 
 __all__ = ["Classifier", "FeatureRows"]
 
@@ -17,19 +18,27 @@ __all__ = ["Classifier", "FeatureRows"]
 class Classifier(nn.Module):
     """Classifier made of a backbone and a head, from images ``b c h w`` to logits ``b k``.
 
+    Args:
+        backbone: Module from images to features.
+        head: Module from features ``b d`` to logits ``b k``.
+        classes: Labels with training images; the logits of other classes are -inf. By default all logits are kept.
+
     Example:
         >>> from pretextkit.models import LinearHead, SmallCNN
         >>> Classifier(SmallCNN(), LinearHead(256, 10))(torch.rand(2, 3, 32, 32)).shape
         torch.Size([2, 10])
     """
 
-    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+    classes: Tensor | None
+
+    def __init__(self, backbone: nn.Module, head: nn.Module, classes: Tensor | None = None) -> None:
         super().__init__()
         self.backbone, self.head = backbone, head
+        self.register_buffer("classes", classes, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.head(self.features(images))
-        return logits
+        return logits if self.classes is None else only_classes(logits, self.classes)
 
     def features(self, images: Tensor) -> Tensor:
         """Map ``b c h w`` to the features ``b d`` that the head gets: maps and tokens are averaged, as in the probes.
