@@ -148,7 +148,7 @@ def knn_probe(
 
 def _default_k(labels: Tensor) -> int:
     """Return half of the mean number of images of a class, from 1 to 20."""
-    return max(1, min(20, len(labels) // (2 * len(labels.unique()))))
+    return max(1, min(20, len(labels) // (2 * len(torch.unique(labels)))))
 
 
 def _warn_of_own_class(report: ClassReport, labels: Tensor, k: int) -> bool:

@@ -120,9 +120,8 @@ def linear_probe(
     sides = pool_sides(pool if pool is not None else SIDES if _has_stages(backbone, layers) else 1)
     options: ExtractOptions = {"pool": sides, "batch_size": batch_size, "precision": precision}
     (train_data, train_names), (test_data, test_names) = with_class_names(train), (None, None)
-    given = labeled_features(
-        backbone, train_data, "train", train_store, layers=_read_layers(backbone, layers, sides), **options
-    )
+    options["layers"] = _read_layers(backbone, layers, sides)
+    given = labeled_features(backbone, train_data, "train", train_store, **options)
     classes = find_classes(given.labels, train_names)
     setup = _Setup(
         features=given.layers,
@@ -141,8 +140,9 @@ def linear_probe(
         targets, accuracies = given.labels[rows], {name: each.plain_accuracy for name, each in choice.scores.items()}
     else:
         test_data, test_names = with_class_names(test)
-        names = list(given.layers) if layers == "auto" else _read_layers(backbone, layers, sides)
-        asked = labeled_features(backbone, test_data, "test", test_store, layers=names, **options)
+        if layers == "auto":
+            options["layers"] = list(given.layers)
+        asked = labeled_features(backbone, test_data, "test", test_store, **options)
         targets = match_classes(asked.labels, test_names, classes)
         check_widths(given.layers, asked.layers)
         warn_of_training_images(

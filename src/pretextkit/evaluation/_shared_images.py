@@ -59,7 +59,7 @@ def warn_of_training_images(train: Tensor, test: Tensor, *, same: bool, fix: str
         same: Whether train and test are the same object.
         fix: Advice to the caller, as a sentence.
     """
-    shared = len(test) if same else int(torch.isin(test.unique(), train).sum())
+    shared = len(test) if same else int(torch.isin(torch.unique(test), train).sum())
     if len(test) < FEWEST_IMAGES or 2 * shared <= len(test):
         return
     count = "All" if shared == len(test) else f"{shared:,} of the"
