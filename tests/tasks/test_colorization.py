@@ -135,7 +135,7 @@ def test_backbone_is_probed_on_color_and_gray_images() -> None:
     labels = torch.arange(24) % 2
     for channels in (1, 3):
         data = (some(24, channels=channels), labels)
-        assert 0 <= linear_probe(task.backbone, data, data, layers="all").accuracy <= 1
+        assert 0 <= linear_probe(task.backbone, data, layers="all").accuracy <= 1
 
 
 def test_invalid_backbone_and_bottleneck_are_refused() -> None:

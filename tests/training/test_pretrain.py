@@ -374,7 +374,7 @@ def test_call_that_gives_other_values_is_refused(tmp_path: Path, options: Any, d
     [(None, "None"), (LightAugmentation(flip=0.5), r"LightAugmentation\(.*flip=0.5\)"), (darken_all, "darken_all")],
 )
 def test_call_with_another_augmentation_is_refused(tmp_path: Path, augmentation: Any, name: str) -> None:
-    def task(augmentation: Any) -> Task:
+    def task(augmentation: Any) -> pk.tasks.Rotation:
         return pk.tasks.Rotation(TinyBackbone(), augmentation=augmentation)
 
     short(task(LightAugmentation()), tmp_path / "default")

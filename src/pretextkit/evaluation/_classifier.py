@@ -4,15 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from pretextkit._modules import as_input
 from pretextkit._validation import check_features
 from pretextkit.data._collate import ImageBatch
 from pretextkit.data._sources import ImageSource
-from pretextkit.training._objectives import only_classes
 
-__all__ = ["Classifier", "FeatureRows"]
+__all__ = ["Classifier", "FeatureRows", "only_classes"]
+
+
+def only_classes(logits: Tensor, classes: Tensor) -> Tensor:
+    """Set the logits of all other classes to -inf, so that they have no probability.
+
+    Args:
+        logits: ``b k``.
+        classes: Labels that stay.
+
+    Returns:
+        ``b k``.
+
+    Example:
+        >>> only_classes(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([0, 1]))
+        tensor([[1., 2., -inf]])
+    """
+    absent = torch.ones(logits.shape[1], dtype=torch.bool, device=logits.device)
+    absent[classes.to(logits.device)] = False
+    return logits.masked_fill(absent, float("-inf"))
 
 
 class Classifier(nn.Module):

@@ -4,7 +4,7 @@ A map of this folder, in the order in which a run passes through it::
 
     _pretrain    the public call: images in, a backbone out
     _settings    options of a run, and the plan that follows from them and the data
-    _objectives  what trains: a pretext task, a classifier, a head
+    _objectives  what trains: a pretext task; fine-tuning has its own
     _loop        this file: all steps of a run
     _sampler     the images of every step
     _step        one step: views, forward pass, backward pass, optimizer (_optim), precision (_hardware)
@@ -129,6 +129,7 @@ def train(
     warn_once(detect_copied_generator(source) if group.is_first else [])
     own, scaled = plan.batch_size // group.world_size, precision == "fp16"
     monitor = TrainingMonitor(module, source, own, plan.per_epoch, scaled, strategy.full_tensor)
+    monitor.usual_loss = objective.usual_loss
     identity: dict[str, Any] = {}
     if checkpoint is not None or not group.is_alone:
         identity = run_identity(module, source, settings, plan, precision) | objective.identity()

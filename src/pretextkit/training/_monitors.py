@@ -97,6 +97,7 @@ class TrainingMonitor:
         self.without_gradient = {name: value for name, value in module.named_parameters() if value.requires_grad}
         self.all_zero = True
         self.first_loss: float | None = None
+        self.usual_loss = 0.0
         self.batch: Any = None
         self.order = _RepeatedOrder(source, batch_size, per_epoch)
 
@@ -156,7 +157,7 @@ class TrainingMonitor:
                 "it. Otherwise delete it."
             )
             found.append(Finding("unreached", text))
-        if self.first_loss is not None and 0 < RISEN * self.first_loss < loss:
+        if self.first_loss is not None and 0 < RISEN * max(self.first_loss, self.usual_loss) < loss:
             text = (
                 f"The loss rises: it was {self.first_loss:.3g} at the first step and is {loss:.3g} on average in epoch "
                 f"{epoch:g}. Steps are too long: lower learning_rate, lengthen warmup, or set clip_norm=1.0."
