@@ -15,10 +15,12 @@ from pretextkit._validation import check_images, check_int, check_labels
 from pretextkit.batches import Labeled
 from pretextkit.data import _sample as sample
 from pretextkit.data._brightness import warn_of_dark_images
-from pretextkit.data._file_listing import Part, find_splits, list_images
-from pretextkit.data._folder import FolderImages, check_on_error
+from pretextkit.data._file_listing import list_images
+from pretextkit.data._file_options import check_on_error
+from pretextkit.data._folder import FolderImages
 from pretextkit.data._image_conversion import Fit, check_fit, resize
 from pretextkit.data._npz import read_npz
+from pretextkit.data._split_folders import Part, find_splits
 from pretextkit.data._splits import stratified_split
 from pretextkit.data._torchvision_sets import CATALOG, read_dataset, torchvision_class
 from pretextkit.errors import DataError, UnknownNameError, unknown_name
