@@ -13,6 +13,7 @@ from pretextkit.anomaly._neighbors import nearest_distances
 from pretextkit.anomaly._scores import AnomalyScores, full_images, image_batches
 from pretextkit.data import ImagesLike, as_source
 from pretextkit.data._collate import join_maps
+from pretextkit.data._types import OnError
 from pretextkit.errors import ShapeError
 from pretextkit.evaluation._capture import capture_maps
 from pretextkit.evaluation._features import Layers, Model
@@ -33,6 +34,8 @@ def patch_anomaly_score(
     reduction: Reduction = "max",
     batch_size: int = BATCH_SIZE,
     seed: int = 0,
+    size: int | None = None,
+    on_error: OnError = "raise",
 ) -> AnomalyScores:
     """Score each patch of an image by the distance of its features to the nearest normal patches.
 
@@ -51,6 +54,9 @@ def patch_anomaly_score(
         reduction: Reduction of a map to a score, as for :func:`reconstruction_anomaly_score`.
         batch_size: Images per forward pass.
         seed: Seed of the random sample of patches.
+        size: Side of the images of a folder, a pattern or a list of paths, as for
+            :class:`~pretextkit.data.FolderImages`.
+        on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 
     Returns:
         A score and a map ``h w`` for each image.
@@ -73,11 +79,12 @@ def patch_anomaly_score(
         check_int("memory_bank_size", memory_bank_size, of=patch_anomaly_score),
     )
     generator = Generator().manual_seed(check_int("seed", seed, at_least=None, of=patch_anomaly_score))
+    normal, images = full_images(normal, images, size=size, on_error=on_error)
     refuse_meta(backbone)
     device = module_device(backbone)
     maps = []
     with evaluation_mode(backbone), capture_maps(backbone, layers) as read:
-        source = as_source(full_images(normal))
+        source = as_source(normal)
         per_image = max(1, memory_bank_size // len(source))
         memory_bank = torch.cat(
             [

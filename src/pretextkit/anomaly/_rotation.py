@@ -7,15 +7,23 @@ from torch import Generator, nn
 
 from pretextkit._evaluation_mode import evaluation_mode
 from pretextkit._modules import as_input, module_device, refuse_meta, unwrap
-from pretextkit.anomaly._scores import AnomalyScores, image_batches
+from pretextkit.anomaly._scores import AnomalyScores, full_images, image_batches
 from pretextkit.data import ImagesLike
+from pretextkit.data._types import OnError
 from pretextkit.errors import OptionError
 from pretextkit.tasks import Rotation
 
 __all__ = ["rotation_anomaly_score"]
 
 
-def rotation_anomaly_score(task: Rotation, images: ImagesLike, *, batch_size: int = 256) -> AnomalyScores:
+def rotation_anomaly_score(
+    task: Rotation,
+    images: ImagesLike,
+    *,
+    batch_size: int = 256,
+    size: int | None = None,
+    on_error: OnError = "raise",
+) -> AnomalyScores:
     """Score images by the loss of a rotation task trained on normal images.
 
     The score is the negative log-probability of the true rotation, averaged over all four rotations (Golan & El-Yaniv
@@ -27,6 +35,9 @@ def rotation_anomaly_score(task: Rotation, images: ImagesLike, *, batch_size: in
         task: A rotation task, pretrained on normal images only.
         images: Square images to score, from any source accepted by :func:`reconstruction_anomaly_score`.
         batch_size: Images per forward pass, before rotation; each is shown in four rotations.
+        size: Side of the images of a folder, a pattern or a list of paths, as for
+            :class:`~pretextkit.data.FolderImages`.
+        on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 
     Returns:
         A score for each image.
@@ -49,6 +60,7 @@ def rotation_anomaly_score(task: Rotation, images: ImagesLike, *, batch_size: in
         )
     task = network
     refuse_meta(task, "the task")
+    (images,) = full_images(images, size=size, on_error=on_error)
     scores = []
     with evaluation_mode(task):
         for inputs in image_batches(images, batch_size, module_device(task), of=rotation_anomaly_score):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
@@ -17,7 +17,7 @@ from pretextkit.data._image_conversion import Fit, channels_second, check_fit
 from pretextkit.data._listed import ListedImages, WithLabels, is_list_of_images, named_labels
 from pretextkit.data._sources import DatasetImages, ImageSource, LoaderImages, TensorImages
 from pretextkit.data._stream import StreamImages
-from pretextkit.data._types import ImagesLike
+from pretextkit.data._types import ImagesLike, OnError
 from pretextkit.errors import DataError, ShapeError
 
 __all__ = ["as_source", "read_files"]
@@ -35,7 +35,7 @@ def as_source(
     workers: int = 0,
     fit: Fit | None = None,
     size: int | None = None,
-    on_error: Literal["raise", "skip"] = "raise",
+    on_error: OnError = "raise",
 ) -> ImageSource:
     """Convert images to an :class:`ImageSource`, which reads them in batches.
 
@@ -43,8 +43,8 @@ def as_source(
         images: A tensor ``n c h w``; an array ``n h w c``, ``n h w`` or ``n c h w``; a list of PIL images, paths of
             files, tensors ``c h w`` or arrays ``h w c``, all of one size; a ``Dataset``, map-style or iterable with a
             length; a ``DataLoader``; the path of a folder of images, of an image file, or of an ``.npz`` file, or a
-            pattern of paths; one PIL image; an :class:`ImageSource`, which is returned; or a pair (images, labels) of one
-            of these. Of a folder or file with several splits, the training split is read. Items of a dataset may be
+            pattern of paths; one PIL image; an :class:`ImageSource`, which is returned; or a pair (images, labels) of
+            one of these. Of a folder or file with several splits, the training split is read. Items of a dataset may be
             dictionaries with keys such as ``image`` and ``label``, which :func:`select_keys` chooses.
         labels: ``n`` integers, -1 for unlabeled images, or ``n`` class names; not with a ``DataLoader`` or a stream.
             Beside the path of a folder, also what :class:`FolderImages` takes. ``False`` ignores everything beside the
@@ -99,23 +99,38 @@ def as_source(
     return _labeled(_source(images, workers, options), labels)
 
 
-def read_files(images: Any, size: int | None, on_error: Literal["raise", "skip"], fit: Fit | None = None) -> Any:
-    """Give a path, a pattern or a list of paths as a source with these options, if there are any; else ``images``.
+def read_files(many: Sequence[Any], size: int | None, on_error: OnError, fit: Fit | None = None) -> list[Any]:
+    """Give paths, patterns and lists of paths as sources with these options; everything else as it is.
 
     Functions with ``size`` and ``on_error`` call it first.
 
     Raises:
-        OptionError: ``images`` are no paths beside ``size`` or ``on_error``.
+        OptionError: ``size`` or ``on_error`` is given, and nothing consists of files.
 
     Example:
-        >>> images = [1, 2]
-        >>> read_files(images, None, "raise") is images
-        True
+        >>> read_files([1, None], None, "raise")
+        [1, None]
     """
-    plain = size is None and on_error == "raise"
-    if plain and (fit is None or not isinstance(images, str | Path)):
-        return images
-    return as_source(images, size=size, on_error=on_error, fit=fit)
+    asked = size is not None or on_error != "raise"
+    of_files = [_is_of_files(each) for each in many]
+    if not any(of_files):
+        refuse_file_options(many[0], size, on_error)
+    wanted = [asked or (fit is not None and isinstance(each, str | Path)) for each in many]
+    return [
+        as_source(each, size=size, on_error=on_error, fit=fit) if found and needed else each
+        for each, found, needed in zip(many, of_files, wanted, strict=True)
+    ]
+
+
+def _is_of_files(images: Any) -> bool:
+    """Whether images are a path or a list of paths, perhaps in a pair with labels."""
+    if isinstance(images, tuple | list) and len(images) == 2 and not isinstance(images[1], str | Path):
+        images = images[0]
+    elif _is_folder_with_labels(images):
+        return True
+    if isinstance(images, list | tuple):
+        return bool(images) and all(isinstance(each, str | Path) for each in images)
+    return isinstance(images, str | Path) and Path(images).suffix != ".npz"
 
 
 def _is_many_files(images: Any) -> bool:

@@ -30,8 +30,8 @@ class CsvLabels:
 
     Without options, the column of files is the column most of whose cells name an image. The label is the other column
     of two; of more columns, the one called ``label``, ``class``, ``category``, ``species`` or ``target``. The delimiter
-    is that of comma, semicolon, tab and bar with which most rows name an image. The first row is a header if it names no
-    image, has no image suffix and no label of another row.
+    is that of comma, semicolon, tab and bar with which most rows name an image. The first row is a header if it names
+    no image, has no image suffix and no label of another row.
 
     Args:
         path: The file, in UTF-8, or UTF-16 with a byte order mark. A path that does not exist is looked for in the

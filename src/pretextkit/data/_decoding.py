@@ -29,7 +29,10 @@ REDUCTIONS = (8, 4, 2)
 MARGIN = 2
 """Size after such a decoding, as a multiple of the final size at least: the antialiased resizing does the rest."""
 
-OR_SKIP = 'Repair or remove it, or leave such files out with on_error="skip".'
+OR_SKIP = (
+    'Repair or remove it, or leave such files out with on_error="skip". '
+    'To functions without this option, pass pretextkit.data.FolderImages(root, on_error="skip").'
+)
 
 
 def decode_square(path: Path, max_pixels: int, size: int, fit: Fit) -> tuple[Tensor, tuple[int, int]]:

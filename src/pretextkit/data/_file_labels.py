@@ -112,8 +112,8 @@ def _matched(rows: Sequence[tuple[Any, Any]], names: FileNames, where: str, list
     if unknown:
         text = ", ".join(unknown[:NAMED]) + (", …" if len(unknown) > NAMED else "")
         warnings.warn(
-            f"{len(unknown)} of {len(rows)} names in {where} fit no image in {names.root}: {text}. Their labels are not "
-            "used. Correct the names, or remove them.",
+            f"{len(unknown)} of {len(rows)} names in {where} fit no image in {names.root}: {text}. Their labels are "
+            "not used. Correct the names, or remove them.",
             DataWarning,
             stacklevel=5,
         )

@@ -15,8 +15,8 @@ __all__ = ["FileNames"]
 class FileNames:
     """Find image files by name.
 
-    A name is a file name, or a path that ends with it: ``1.jpg``, ``cat/1.jpg``, ``photos/cat/1.jpg``, an absolute path.
-    The suffix may be left out. If a name fits several files, it is the path below the root; otherwise it is an error.
+    A name is the end of a path: ``1.jpg``, ``cat/1.jpg``, ``photos/cat/1.jpg``, or an absolute path. The suffix may be
+    left out. If a name fits several files, it is the path below the root; otherwise it is an error.
     If it fits none, upper and lower case are the same. Both slashes separate folders, and letters with accents are the
     same in both of their Unicode forms.
 

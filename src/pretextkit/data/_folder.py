@@ -53,18 +53,18 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
     pages the first is read.
 
     Gray images become RGB, 16-bit images are scaled to 8 bit, transparent pixels become white, and the orientation of
-    the camera (Exif) is applied. Then each image is made square as ``fit`` says. JPEG files at least four times as large
-    as needed are decoded at a half, a quarter or an eighth of their size, but never below twice ``size``: pixels then
-    differ from a full decoding by about one level of 255.
+    the camera (Exif) is applied. Then each image is made square as ``fit`` says. JPEG files at least four times as
+    large as needed are decoded at a half, a quarter or an eighth of their size, but never below twice ``size``: pixels
+    of photos then differ from those of a full decoding by less than one level of 255 on average.
 
     With a ``size``, construction lists the files and looks at a few of them. Without one, it reads every header. With
     ``on_error="skip"``, it decodes every file once, which takes as long as one epoch of reading, because the length
     must be final.
 
     Args:
-        root: Path of a folder; a pattern such as ``"photos/**/*.jpg"``, in which ``**`` stands for folders of any depth;
-            or a list of paths of files, which keeps its order. A lone split in a folder, such as ``train``, is read as
-            if it were ``root``; several are an error that names them.
+        root: Path of a folder; a pattern such as ``"photos/**/*.jpg"``, in which ``**`` stands for folders of any
+            depth; or a list of paths of files, which keeps its order. A lone split in a folder, such as ``train``, is
+            read as if it were ``root``; several are an error that names them.
         labels: Where the labels come from; -1 where there is none.
 
             - None: the folders directly in a folder ``root`` are classes if all images lie in them; otherwise, and for
@@ -78,8 +78,8 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
             - beside a list of files, a list of classes;
             - False: there are no labels.
 
-            A class is a name or a number. Names are numbered in alphabetical order (all digits: by number); numbers stay
-            as they are. An empty name, -1 and None mean unlabeled. Cells of a CSV file are names, also ``"7"``.
+            A class is a name or a number. Names are numbered in alphabetical order (all digits: by number); numbers
+            stay as they are. An empty name, -1 and None mean unlabeled. Cells of a CSV file are names, also ``"7"``.
         size: Side of the images in pixels; by default the median shorter side of the files, at most 224.
         on_error: ``"raise"`` an error for a file that cannot be decoded, or ``"skip"`` the file and list it in
             :attr:`skipped`.
@@ -89,8 +89,8 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
             its longer side and repeats the pixels of the border; ``"stretch"`` scales each side by itself. By default
             crop, with a :class:`DataWarning` if that removes more than a third of the images.
         cache: Folder that keeps the decoded, resized images, ``3 * size ** 2`` bytes each, in one file. Each image is
-            written when it is first read, by any process, and is read from there afterwards. If a file of the images, the
-            size or ``fit`` changes, the cache is built anew; damaged parts are decoded again.
+            written when it is first read, by any process, and is read from there afterwards. If one of the files, the
+            size or ``fit`` changes, the cache is built again; damaged parts are decoded again.
 
     Raises:
         DataError: The folder does not exist, has no images or several splits, the labels fit no image, or (with

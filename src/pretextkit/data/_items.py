@@ -51,8 +51,8 @@ def image_only(item: Any) -> tuple[Any, Any]:
 def select_keys(dataset: D, *, image: str, label: str | None = None) -> D:
     """Choose the keys of image and label in a dataset whose items are dictionaries.
 
-    Without it, the image has one of the keys ``image``, ``img``, ``jpg``, ``jpeg``, ``png``, ``webp`` and other suffixes,
-    and the label ``label``, ``labels``, ``cls``, ``class`` or ``target``.
+    Without it, the image has one of the keys ``image``, ``img``, ``jpg``, ``jpeg``, ``png``, ``webp`` and other
+    suffixes, and the label ``label``, ``labels``, ``cls``, ``class`` or ``target``.
 
     Args:
         dataset: A map-style or iterable dataset, for example one of Hugging Face ``datasets`` or ``webdataset``.
