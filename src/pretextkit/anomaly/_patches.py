@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from pretextkit._evaluation_mode import evaluation_mode
-from pretextkit._modules import module_device, refuse_meta
+from pretextkit._modules import check_model, module_device, refuse_meta
 from pretextkit._validation import check_finite, check_int
 from pretextkit.anomaly._error_maps import Reduction, resize_maps, resolve_reduction
 from pretextkit.anomaly._neighbors import nearest_distances
@@ -80,6 +80,7 @@ def patch_anomaly_score(
     )
     generator = Generator().manual_seed(check_int("seed", seed, at_least=None, of=patch_anomaly_score))
     normal, images = full_images(normal, images, size=size, on_error=on_error)
+    check_model(backbone)
     refuse_meta(backbone)
     device = module_device(backbone)
     maps = []

@@ -95,8 +95,8 @@ def _matched(rows: Sequence[tuple[Any, Any]], names: FileNames, where: str, list
     """Match names with files; report names that fit none."""
     found: dict[int, Any] = {}
     unknown: list[str] = []
-    for name, label in rows:
-        index = names.find(name)
+    for name, given in rows:
+        index, label = names.find(name), _plain(given, where)
         if index is None:
             unknown.append(str(name))
         elif found.setdefault(index, label) != label:

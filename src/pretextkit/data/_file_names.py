@@ -12,6 +12,10 @@ from pretextkit.errors import DataError
 __all__ = ["FileNames"]
 
 
+COMPARED = 2000
+"""Files among which the most similar name is looked for."""
+
+
 class FileNames:
     """Find image files by name.
 
@@ -70,9 +74,9 @@ class FileNames:
     def nearest(self, name: str | Path) -> str | None:
         """Give the most similar file name, for an error."""
         wanted = _parts(name)
-        known = {parts[-1]: None for parts in self._parts}
-        near = difflib.get_close_matches(wanted[-1], list(known)[:2000], n=1) if wanted else []
-        return near[0] if near else None
+        known = {parts[-1].casefold(): parts[-1] for parts in self._parts}
+        near = difflib.get_close_matches(wanted[-1].casefold(), list(known)[:COMPARED], n=1) if wanted else []
+        return known[near[0]] if near else None
 
     def _matches(self, wanted: tuple[str, ...]) -> list[int]:
         found = [index for index in self._by_name.get(wanted[-1], []) if _ends_with(self._parts[index], wanted)]

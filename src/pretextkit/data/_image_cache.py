@@ -50,7 +50,7 @@ class ImageCache:
         self._open()
 
     def _open(self) -> None:
-        self._file: BinaryIO | None = self.path.open("r+b", buffering=0)
+        self._file: BinaryIO = self.path.open("r+b", buffering=0)
         try:
             if not _is_valid(self._file, self.key, self.count, self.size):
                 raise _Stale
@@ -60,6 +60,10 @@ class ImageCache:
             raise
         self._view = memoryview(self._map)
         self._checked = bytearray(self.count)
+
+    def __del__(self) -> None:
+        if (file := self.__dict__.get("_file")) is not None:
+            file.close()
 
     def read(self, index: int) -> Tensor | None:
         """Read an image ``3 size size``; None if it is missing or damaged."""
@@ -96,7 +100,6 @@ class ImageCache:
         return HEADER + MARK * self.count + self._length * index
 
     def _put(self, start: int, content: bytes) -> None:
-        assert self._file is not None
         if hasattr(os, "pwrite"):  # forked processes share one position
             while content:
                 written = os.pwrite(self._file.fileno(), content, start)

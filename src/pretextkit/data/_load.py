@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pretextkit._validation import check_images, check_int, check_labels
+from pretextkit._validation._advice import path_fix
 from pretextkit.batches import Labeled
 from pretextkit.data import _sample as sample
 from pretextkit.data._brightness import warn_of_dark_images
@@ -158,6 +159,9 @@ def load(
     elif (path := Path(source)).is_dir():
         return _from_folder(path, size, on_error, fit)
     elif path.exists():
+        if path.suffix.lower() != ".npz":
+            fix = path_fix(path)
+            raise DataError("the path of an .npz file or of a folder of images", got=repr(name), fix=fix)
         data = _from_npz(path)
     elif isinstance(source, Path) or os.sep in name or "/" in name or path.suffix:
         raise DataError("the path of an .npz file or of a folder of images", got=repr(name), fix="Check the path.")
