@@ -72,7 +72,7 @@ def test_reduced_image_of_every_kind_of_jpeg(tmp_path: Path, mode: str, progress
     assert (image.float() - slow_twin(path, 20, "crop").float()).abs().mean() < 1
 
 
-@pytest.mark.parametrize(("side", "reduced"), [(127, False), (128, True), (255, True), (256, True), (600, True)])
+@pytest.mark.parametrize(("side", "reduced"), [(127, False), (128, True), (255, False), (256, True), (600, True)])
 def test_only_large_files_are_reduced(
     tmp_path: Path, side: int, reduced: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

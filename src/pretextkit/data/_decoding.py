@@ -29,6 +29,9 @@ REDUCTIONS = (8, 4, 2)
 MARGIN = 2
 """Size after such a decoding, as a multiple of the final size at least: the antialiased resizing does the rest."""
 
+SHIFT = 0.05
+"""Largest shift of the last pixels, in pixels of the result, where a side is no multiple of the divisor."""
+
 OR_SKIP = (
     'Repair or remove it, or leave such files out with on_error="skip". '
     'To functions without this option, pass pretextkit.data.FolderImages(root, on_error="skip").'
@@ -97,7 +100,8 @@ def _reduce(image: PilImage, size: int, fit: Fit) -> bool:
     if long > LONGEST * short:
         return False
     for divisor in REDUCTIONS:
-        if governing >= divisor * MARGIN * size and short >= divisor:
+        excess = max(-side % divisor for side in image.size)  # decoding rounds the sides up
+        if governing >= divisor * MARGIN * size and excess * size <= SHIFT * governing:
             return image.draft(None, (image.width // divisor, image.height // divisor)) is not None
     return False
 
