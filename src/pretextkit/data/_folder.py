@@ -54,9 +54,9 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
 
     Gray images become RGB, 16-bit images are scaled to 8 bit, transparent pixels become white, and the orientation of
     the camera (Exif) is applied. Then each image is made square as ``fit`` says. JPEG files at least four times as
-    large as needed are decoded at a half, a quarter or an eighth of their size, but never below twice ``size``, and only
-    where rounding the sides moves no edge by more than a twentieth of a pixel of the result: pixels
-    of photos then differ from those of a full decoding by less than one level of 255 on average.
+    large as needed are decoded at a half, a quarter or an eighth of their size, but never below twice ``size``, and
+    only where rounding the sides moves no edge by more than a twentieth of a pixel of the result. Pixels of photos then
+    differ from those of a full decoding by less than one level of 255 on average.
 
     With a ``size``, construction lists the files and looks at a few of them. Without one, it reads every header. With
     ``on_error="skip"``, it decodes every file once, which takes as long as one epoch of reading, because the length
