@@ -13,7 +13,7 @@ from typing_extensions import TypeVar
 
 from pretextkit._color import as_float, luma
 from pretextkit._modules import is_parallel_wrapper
-from pretextkit._validation import check_float, check_image_batch, check_int
+from pretextkit._validation import check_float, check_image_batch, check_image_tensor, check_int
 from pretextkit.errors import OptionError, ShapeError
 
 __all__ = [
@@ -72,6 +72,7 @@ class InputNormalization(nn.Module):
     @torch.no_grad()
     def measure(self, images: Tensor) -> InputNormalization:
         """Set mean and std to the statistics of ``images`` (``b c h w``, uint8 or float in [0, 1])."""
+        check_image_tensor(images)
         if images.numel() == 0:
             raise ShapeError("at least one image", got=f"shape {tuple(images.shape)}", fix="Pass the training images.")
         sums = squares = torch.zeros((), dtype=torch.float64, device=images.device)
