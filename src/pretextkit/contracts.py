@@ -192,6 +192,7 @@ class TokenBackbone(SpatialBackbone):
         return -(-height // self.patch), -(-width // self.patch)
 
     def stages(self, images: Tensor) -> tuple[Tensor, ...]:
+        check_image_batch(images)
         grid = self.grid(images)
         encoded = self.encode_stages(self.tokens(images))
         return tuple(tokens.transpose(1, 2).unflatten(2, grid) for tokens in encoded)

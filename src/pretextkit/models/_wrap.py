@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -123,23 +123,29 @@ def check_stages(stages: Any) -> Sequence[str]:
     return stages
 
 
-class Tap:
-    """Hook that keeps the output of a layer while its backbone computes stages.
+class Outputs:
+    """Outputs of layers while their backbone computes stages.
 
-    Outputs are kept by thread, because hooks belong to the module and two threads may share a backbone. A compiled
-    program has one thread, and cannot ask for it.
+    They are kept by thread, because hooks belong to the module and two threads may share a backbone. A compiled program
+    has one thread, and cannot ask for it. ``torch.export`` copies an attribute that is a dictionary, but no object.
     """
 
-    def __init__(self, name: str, outputs: dict[int, dict[str, Tensor]]) -> None:
-        self.name, self.outputs = name, outputs
-        self.ends_the_pass = False
+    def __init__(self) -> None:
+        self.by_thread: dict[int, dict[str, Tensor]] = {}
 
-    def __call__(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
-        kept = self.outputs.get(current_thread())
+    def begin(self) -> None:
+        """Keep outputs from now on."""
+        self.by_thread[current_thread()] = {}
+
+    def keep(self, name: str, output: Tensor) -> None:
+        """Keep an output, unless no stages are being computed."""
+        kept = self.by_thread.get(current_thread())
         if kept is not None:
-            kept[self.name] = output
-            if self.ends_the_pass:
-                raise Done
+            kept[name] = output
+
+    def end(self) -> dict[str, Tensor]:
+        """Return the outputs by name, and forget them."""
+        return self.by_thread.pop(current_thread())
 
 
 def current_thread() -> int:
@@ -147,15 +153,27 @@ def current_thread() -> int:
     return 0 if torch.compiler.is_compiling() else threading.get_ident()
 
 
+class Done(Exception):  # noqa: N818 - not an error
+    """Signal of the last stage that the layers after it need not run."""
+
+
+class Tap:
+    """Hook that keeps the output of a layer, and can end the pass."""
+
+    def __init__(self, name: str, outputs: Outputs) -> None:
+        self.name, self.outputs, self.ends_the_pass = name, outputs, False
+
+    def __call__(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        self.outputs.keep(self.name, output)
+        if self.ends_the_pass:
+            raise Done
+
+
 class LeftOut(nn.Module):
     """Layer in place of one that the stages do not need; returns its first input."""
 
     def forward(self, *inputs: Any, **_: Any) -> Any:
         return inputs[0] if inputs else None
-
-
-class Done(Exception):  # noqa: N818 - not an error
-    """Signal of the last stage that the layers after it need not run."""
 
 
 def replace_layer(network: nn.Module, name: str, layer: nn.Module) -> None:
@@ -186,7 +204,7 @@ class WrappedBackbone(SpatialBackbone):
         self.network = network
         self.layout = tuple(found)
         self.feature_dim = found[-1].width
-        self.outputs: dict[int, dict[str, Tensor]] = {}
+        self.outputs = Outputs()
         self.taps = [Tap(stage.name, self.outputs) for stage in found]
         for tap in self.taps:
             network.get_submodule(tap.name).register_forward_hook(tap)
@@ -232,14 +250,13 @@ class WrappedBackbone(SpatialBackbone):
 
     def read(self, images: Tensor) -> tuple[Tensor, ...]:
         """Run the network on normalized images and return the stages as maps."""
-        thread = current_thread()
-        self.outputs[thread] = {}
+        self.outputs.begin()
         try:
             self.network(images)
         except Done:
             pass
         finally:
-            outputs = self.outputs.pop(thread)
+            outputs = self.outputs.end()
         height, width = images.shape[2:]
         return tuple(stage.as_map(outputs[stage.name], height, width) for stage in self.layout)
 
@@ -263,10 +280,6 @@ class WrappedBackbone(SpatialBackbone):
         images = self.normalization(images)
         self.check_size(*images.shape[2:])
         return self.read(images)
-
-    def __getstate__(self) -> Mapping[str, Any]:
-        self.outputs.clear()  # of a thread that was stopped within a pass
-        return self.__dict__
 
     def __repr__(self) -> str:
         names = ", ".join(stage.name or "output" for stage in self.layout)
