@@ -37,7 +37,13 @@ SHORT_FORMS = {  # the arguments that make each script finish in seconds; quicks
     "examples/plain_loop.py": ("--steps=2",),
     "examples/segmentation.py": ("--epochs=1", "--images=256", "--labels=50", "--steps=5"),
     "examples/shards_stream.py": ("--epochs=1", "--images=512", "--shards=2", "--workers=2"),
-    "experiments/backbones_table.py": ("--backbones", "vit-tiny", "torchvision/resnet18", "timm/convnext_atto", "--sizes=32"),
+    "experiments/backbones_table.py": (
+        "--backbones",
+        "vit-tiny",
+        "torchvision/resnet18",
+        "timm/convnext_atto",
+        "--sizes=32",
+    ),
     "experiments/camvid_segmentation.py": (
         *("--data=synthetic", "--tasks=rotation", "--views=4", "--crops=1", "--crop-size=48"),
         *("--steps=20", "--supervised-steps=10"),

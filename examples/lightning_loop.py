@@ -1,6 +1,6 @@
 """Pretrain under Lightning. The generator is in the checkpoint, so that a resumed run draws new views.
 
-    python examples/lightning_loop.py --steps 200
+python examples/lightning_loop.py --steps 200
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Pretrain in a plain PyTorch loop: five lines that a loop of your own needs.
 
-    python examples/plain_loop.py --steps 200
+python examples/plain_loop.py --steps 200
 """
 
 from __future__ import annotations

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 from pretextkit import data, distributed, functional, losses, metrics, models, tasks, views
 from pretextkit.batches import ImageToImage, Labeled, Masked, PatchPair, Tiles, TwoViews
-from pretextkit.contracts import Backbone, Head, InputNormalization, PretextTask, SpatialBackbone, TaskOutput, TokenBackbone
+from pretextkit.contracts import (
+    Backbone,
+    Head,
+    InputNormalization,
+    PretextTask,
+    SpatialBackbone,
+    TaskOutput,
+    TokenBackbone,
+)
 from pretextkit.errors import PretextkitError
 from pretextkit.registries import (
     Registry,

@@ -32,6 +32,8 @@ EXPECTED_FAILURES: Mapping[str, Mapping[str, str]] = {
     },
     "rotation": {"views_draw_for_each_image": ALL_FOUR, "views_use_the_generator": ALL_FOUR},
 }
+LIBRARIES = ("torchvision/mobilenet_v3_small", "timm/resnet18", "timm/convnext_atto", "timm/vit_tiny_patch16_224")
+"""Networks that are not listed, because a library has them; those of timm need the group ``backbones``."""
 HEADS: Mapping[str, tuple[tuple[Any, ...], tuple[int, ...]]] = {
     "linear": ((16, 5), (16,)),
     "mlp": ((16, 5), (16,)),
@@ -58,7 +60,9 @@ def backbones() -> dict[str, list[Check]]:
         )
         for name in pk.backbones
         for channels in (1, 3)
-    }
+    } | {
+        name: backbone_checks(lambda name=name: pk.backbones.create(name)) for name in LIBRARIES if name in pk.backbones
+    }  # type: ignore[misc]
 
 
 def heads() -> dict[str, list[Check]]:

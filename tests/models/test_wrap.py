@@ -81,7 +81,10 @@ def test_network_of_the_tutorial_takes_other_sizes_too() -> None:
     """What follows the last stage fits one size only, and does not run."""
     backbone = wrap(Tutorial())
     assert names(backbone) == ["conv1", "conv2"]
-    assert [tuple(stage.shape[2:]) for stage in backbone.stages(random_images(2, size=(40, 48)))] == [(36, 44), (14, 18)]
+    assert [tuple(stage.shape[2:]) for stage in backbone.stages(random_images(2, size=(40, 48)))] == [
+        (36, 44),
+        (14, 18),
+    ]
 
 
 def test_named_stages_come_in_order_of_execution(resnet: nn.Module) -> None:

@@ -200,7 +200,7 @@ def trace(network: nn.Module, channels: int, size: int) -> list[Call]:
     return calls
 
 
-class all_trainable:  # noqa: N801 - a context
+class all_trainable:
     """Context in which all weights of a network require a gradient, frozen ones too."""
 
     def __init__(self, network: nn.Module) -> None:
@@ -227,7 +227,9 @@ def atoms(module: nn.Module, name: str, calls: dict[str, Call]) -> Iterator[Call
     """List the layers that halve a map once at most, in the order of execution; larger ones are opened."""
     call = calls.get(name)
     side = None if call is None else side_of(call.output, 1 << 30)
-    if name and call is not None and side and (call.input_side or 1 << 30) <= 2 * side + min(side, 2):  # without padding
+    if (
+        name and call is not None and side and (call.input_side or 1 << 30) <= 2 * side + min(side, 2)
+    ):  # without padding
         yield call
         return
     inner = [

@@ -124,6 +124,9 @@ def is_trained(module: nn.Module) -> bool:
     for part in module.modules():
         if isinstance(part, _BatchNorm | nn.LayerNorm | nn.GroupNorm):
             values = [part.weight, part.bias, getattr(part, "running_mean", None)]
-            if any(value is not None and value.numel() > 1 and bool((value != value.flatten()[0]).any()) for value in values):
+            if any(
+                value is not None and value.numel() > 1 and bool((value != value.flatten()[0]).any())
+                for value in values
+            ):
                 return True
     return False

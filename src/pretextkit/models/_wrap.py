@@ -15,7 +15,6 @@ from pretextkit._modules import is_parallel_wrapper, is_scripted, module_device,
 from pretextkit.contracts import Backbone, PretextTask, SpatialBackbone
 from pretextkit.errors import OptionError, ShapeError
 from pretextkit.models._dry_run import (
-    Stage,
     all_trainable,
     black_image,
     dry_run_sizes,
@@ -153,7 +152,7 @@ def current_thread() -> int:
     return 0 if torch.compiler.is_compiling() else threading.get_ident()
 
 
-class Done(Exception):  # noqa: N818 - not an error
+class Done(Exception):
     """Signal of the last stage that the layers after it need not run."""
 
 
