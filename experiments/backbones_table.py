@@ -2,8 +2,8 @@
 
     python experiments/backbones_table.py --out docs/figures/backbones.json
 
-A cell says "works", or the reason of the error. Images are 32x32 or 64x64 pixels of noise, because a step either runs or
-does not. Errors of any other kind than pretextkit's stop the script.
+A cell says "works", or the reason of the error. Images are 32x32 or 64x64 pixels of noise, because a step either
+runs or does not. Errors of any other kind than pretextkit's stop the script.
 """
 
 from __future__ import annotations

@@ -31,8 +31,9 @@ class Registry(Mapping[str, type[T]]):
     """Mapping from names to classes of one kind.
 
     Listing the names imports no plug-in; ``registry[name]`` does. Models of torchvision and timm are backbones by the
-    names ``"torchvision/resnet50"`` and ``"timm/convnext_atto"``, which are looked up and not listed. Type checkers know the class and the options of
-    each built-in name; for any other name they accept all options.
+    names ``"torchvision/resnet50"`` and ``"timm/convnext_atto"``, which are looked up and not listed.
+
+    Type checkers know the class and the options of each built-in name; for any other name they accept all options.
 
     Args:
         kind: Noun for the classes in error messages, such as ``"backbone"``.

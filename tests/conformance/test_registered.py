@@ -83,6 +83,11 @@ def test_backbone(check: Check) -> None:
     check.run()
 
 
+@parametrize_checks(libraries())
+def test_backbone_of_another_library(check: Check) -> None:
+    check.run()
+
+
 @parametrize_checks(heads())
 def test_head(check: Check) -> None:
     check.run()

@@ -56,8 +56,7 @@ def test_stages_are_the_outputs_of_the_network_itself(resnet: Any) -> None:
     with torch.no_grad():
         x = twin.maxpool(relu := twin.relu(twin.bn1(twin.conv1(backbone.normalization(images)))))
         expected = [relu]
-        for layer in (twin.layer1, twin.layer2, twin.layer3, twin.layer4):
-            expected.append(x := layer(x))
+        expected += [x := layer(x) for layer in (twin.layer1, twin.layer2, twin.layer3, twin.layer4)]
         assert all(map(torch.equal, backbone.stages(images), expected))
         assert torch.equal(backbone(images), x.mean((2, 3)))
 
@@ -108,7 +107,7 @@ def test_tokens_become_maps_without_the_class_token() -> None:
     backbone = wrap(network).eval()
     assert isinstance(backbone, WrappedBackbone)
     assert [(stage.prefix, stage.patch) for stage in backbone.layout] == [(1, 8)] * 4
-    images = random_images(2)
+    images = random_images(2, size=(32, 32))
     with torch.no_grad():
         tokens: list[Tensor] = []
         backbone.network.encoder.ln.register_forward_hook(lambda m, i, o: tokens.append(o))
@@ -124,7 +123,7 @@ def test_image_of_another_size_than_the_network_takes_is_refused() -> None:
 
 def test_patches_below_the_smallest_image_are_refused_with_the_size_that_works() -> None:
     backbone = wrap(torchvision.models.vgg11(), size=64)
-    with pytest.raises(ShapeError, match="smallest that VGG takes.*at least 128 pixels a side") as caught:
+    with pytest.raises(ShapeError, match=r"smallest that VGG takes.*at least 128 pixels a side") as caught:
         pk.tasks.JigsawContext(backbone).step(random_images(1, size=(64, 64)), torch.Generator())
     assert "16x16" in str(caught.value)
 

@@ -71,7 +71,7 @@ def dry_run_sizes(network: nn.Module, channels: int, size: int | None) -> Iterat
         try:
             with evaluation_mode(network):
                 network(black_image(network, channels, side))
-        except Exception as error:
+        except Exception as error:  # noqa: PERF203
             first = first or error
         else:
             working.append(side)
@@ -79,7 +79,7 @@ def dry_run_sizes(network: nn.Module, channels: int, size: int | None) -> Iterat
     if not working:
         assert first is not None
         raise OptionError(
-            f"{type(network).__name__} to take images of {' or '.join(map(str, sizes))} pixels with {channels} channels",
+            f"{type(network).__name__} to take images of {' or '.join(map(str, sizes))} pixels and {channels} channels",
             got=reason(first),
             fix="Pass size=, the side in pixels of images that it takes, or a module that maps b c h w.",
         ) from first

@@ -79,9 +79,7 @@ class TimmTokens(TokenBackbone):
     def check_size(self, height: int, width: int) -> None:
         """Refuse images that the network does not take, with the size that it takes."""
         side = self.smallest_image
-        fix = (
-            "Create it with timm.create_model(..., dynamic_img_size=True, dynamic_img_pad=True) for images of any size."
-        )
+        fix = "Create it by timm.create_model(..., dynamic_img_size=True, dynamic_img_pad=True) for images of any size."
         if not self.any_size and (height, width) != tuple(self.network.patch_embed.img_size):
             wanted = f"images of {side}x{side} pixels, the only size that this VisionTransformer takes"
         elif self.any_size and not self.pads and (height % self.patch or width % self.patch):

@@ -113,9 +113,10 @@ class PatchTask(PretextTask[BatchT, BackboneT]):
             )
         smallest: int = getattr(self.backbone, "smallest_image", 1)  # other modules with a feature_dim have none
         if layout.patch < smallest:
+            name = type(getattr(self.backbone, "network", self.backbone)).__name__  # of torchvision or timm, if wrapped
             size = next(size for size in range(smallest, 100 * smallest) if fitted_patch(size) >= smallest)
             raise ShapeError(
-                f"patches of at least {smallest}x{smallest} pixels, the smallest that {type(getattr(self.backbone, 'network', self.backbone)).__name__} takes",
+                f"patches of at least {smallest}x{smallest} pixels, the smallest that {name} takes",
                 got=f"patches of {layout.patch}x{layout.patch}, in images of {height}x{width}",
                 fix=f"Enlarge the images to at least {size} pixels a side, or take another backbone.",
             )

@@ -30,14 +30,14 @@ def test_encoding_ignores_the_order_of_tokens() -> None:
     backbone = ViTTiny().eval()
     order = torch.randperm(64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        tokens = backbone.tokens(random_images(2))
+        tokens = backbone.tokens(random_images(2, size=(32, 32)))
         torch.testing.assert_close(
             backbone.encode(tokens[:, order]), backbone.encode(tokens)[:, order], atol=1e-4, rtol=0
         )
 
 
 def test_hidden_pixels_change_no_token_of_another_patch() -> None:
-    backbone, images = ViTTiny().eval(), random_images(2)
+    backbone, images = ViTTiny().eval(), random_images(2, size=(32, 32))
     changed = images.clone()
     changed[:, :, 4:8, 8:12] = 0
     with torch.no_grad():
