@@ -60,9 +60,15 @@ def backbones() -> dict[str, list[Check]]:
         )
         for name in pk.backbones
         for channels in (1, 3)
-    } | {
-        name: backbone_checks(lambda name=name: pk.backbones.create(name)) for name in LIBRARIES if name in pk.backbones
-    }  # type: ignore[misc]
+    }
+
+
+def libraries() -> dict[str, list[Check]]:
+    return {
+        name: backbone_checks(lambda name=name: pk.backbones.create(name))  # type: ignore[misc]
+        for name in LIBRARIES
+        if name in pk.backbones
+    }
 
 
 def heads() -> dict[str, list[Check]]:

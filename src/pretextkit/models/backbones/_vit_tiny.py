@@ -20,8 +20,8 @@ class ViTTiny(TokenBackbone):
 
     It has the width and the heads of ViT-Ti (Touvron et al. 2021, arXiv 2012.12877), and eight blocks. Patches of 4
     pixels make 8x8 tokens of a 32x32 image. Positions are sines and cosines of the row and the column (Chen et al.
-    2021, arXiv 2104.02057), so that images of any size and shape go in. There is no class token: the features are the average
-    of the tokens. The stages are the tokens after every second block.
+    2021, arXiv 2104.02057), so that images of any size and shape go in. There is no class token: the features are
+    the average of the tokens. The stages are the tokens after every second block.
 
     Transformers need more images and epochs than convolutional networks of the same cost.
 
