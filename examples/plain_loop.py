@@ -31,7 +31,7 @@ def main() -> None:
         torch.autograd.backward(output.loss)
         optimizer.step()
         task.after_step()  # momentum copies and queues
-        print(step, float(output.loss), float(output.metrics["accuracy"]))
+        print(step, output.loss.item(), float(output.metrics["accuracy"]))
     args.out.mkdir(parents=True, exist_ok=True)
     torch.save(task.backbone.state_dict(), args.out / "backbone.pt")  # the normalization goes along
 
