@@ -31,7 +31,7 @@ SHORT_FORMS = {  # the arguments that make each script finish in seconds; quicks
     "examples/accelerate_loop.py": ("--steps=2",),
     "examples/anomaly_detection.py": ("--epochs=1", "--images=300"),
     "examples/distributed_pretrain.py": ("--epochs=1", "--images=512", "--batch-size=128"),
-    "examples/few_labels.py": ("--epochs=1", "--images=512", "--labels=50", "--finetune-epochs=1"),
+    "examples/few_labels.py": ("--epochs=1", "--images=512", "--labels=50", "--steps=1"),
     "examples/fsdp_pretrain.py": ("--epochs=1", "--images=512", "--batch-size=128"),
     "examples/lightning_loop.py": ("--steps=2",),
     "examples/plain_loop.py": ("--steps=2",),
