@@ -197,7 +197,7 @@ class TokenBackbone(SpatialBackbone):
         check_image_batch(images)
         grid = self.grid(images)
         encoded = self.encode_stages(self.tokens(images))
-        return tuple(tokens.transpose(1, 2).unflatten(2, grid) for tokens in encoded)
+        return tuple(tokens.transpose(1, 2).reshape(len(tokens), -1, *grid) for tokens in encoded)
 
 
 class Head(nn.Module, ABC):

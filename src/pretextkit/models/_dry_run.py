@@ -46,7 +46,7 @@ class Stage(NamedTuple):
         grid = (math.ceil(height / self.patch), math.ceil(width / self.patch))  # with padding
         if grid[0] * grid[1] != patches.shape[2]:
             grid = (height // self.patch, width // self.patch)
-        return patches.unflatten(2, grid)
+        return patches.reshape(*patches.shape[:2], *grid)
 
 
 class Call(NamedTuple):

@@ -36,7 +36,7 @@ class Start(NamedTuple):
         elif is_trained(module):
             config = getattr(module, "pretrained_cfg", None)
             start = cls(f"trained weights of {type(module).__name__}") if config is None else cls.of_timm(config)
-        return start if normalization is None else start._replace(**checked(normalization))
+        return start if normalization is None else cls(start.text, *checked(normalization))
 
     @classmethod
     def of_torchvision(cls, weights: Any) -> Start:
@@ -70,7 +70,7 @@ class Start(NamedTuple):
 RANDOM = Start("random weights")
 
 
-def checked(normalization: Any) -> dict[str, tuple[float, ...]]:
+def checked(normalization: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and std of a pair of equally long rows of numbers."""
     try:
         mean, std = (tuple(float(value) for value in row) for row in normalization)
@@ -82,7 +82,7 @@ def checked(normalization: Any) -> dict[str, tuple[float, ...]]:
             got=repr(normalization),
             fix="For example ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)).",
         ) from None
-    return {"mean": mean, "std": std}
+    return mean, std
 
 
 def set_start(backbone: Backbone, start: Start) -> None:

@@ -52,7 +52,8 @@ class TimmTokens(TokenBackbone):
     def tokens(self, images: Tensor) -> Tensor:
         images = self.normalization(images)
         self.check_size(*images.shape[2:])
-        return self.network.norm_pre(self.embed(images))[:, self.prefix :]
+        embedded: Tensor = self.network.norm_pre(self.embed(images))
+        return embedded[:, self.prefix :]
 
     def embed(self, images: Tensor) -> Tensor:
         """Map normalized images to prefix tokens and patches, with their positions."""
@@ -63,7 +64,8 @@ class TimmTokens(TokenBackbone):
         """Return the class and register tokens with their positions, which depend on no image."""
         side = self.smallest_image if not self.any_size else self.patch
         image = tokens.new_zeros(1, self.normalization.channels, side, side)
-        return self.network.norm_pre(self.embed(image))[:, : self.prefix].expand(len(tokens), -1, -1)
+        embedded: Tensor = self.network.norm_pre(self.embed(image))
+        return embedded[:, : self.prefix].expand(len(tokens), -1, -1)
 
     def encode_stages(self, tokens: Tensor) -> tuple[Tensor, ...]:
         if self.prefix:
