@@ -14,6 +14,7 @@ from pretextkit.contracts import (
     Recommended,
     SpatialBackbone,
     TaskOutput,
+    TokenBackbone,
 )
 from pretextkit.errors import PretextkitError
 from pretextkit.registries import (
@@ -46,6 +47,7 @@ __all__ = [
     "SpatialBackbone",
     "TaskOutput",
     "Tiles",
+    "TokenBackbone",
     "TwoViews",
     "backbones",
     "data",
