@@ -23,14 +23,22 @@ from pretextkit.testing import (
 ALL_FOUR = "makes all four rotations of every image, without random draws"
 UNCHANGED = "shows the images unchanged, without random draws"
 NO_COLORS = "refuses gray images, which have no colors to predict"
+COMPARES = {"parts_have_the_gradient_of_the_batch": "compares the images of a batch"}
 EXPECTED_FAILURES: Mapping[str, Mapping[str, str]] = {
     "autoencoder": {"views_draw_for_each_image": UNCHANGED, "views_use_the_generator": UNCHANGED},
+    "barlow-twins": COMPARES,
     "colorization": {
         "accepts_gray_and_color": NO_COLORS,
         "views_draw_for_each_image": UNCHANGED,
         "views_use_the_generator": UNCHANGED,
     },
+    "lejepa": COMPARES,
+    "moco-v3": COMPARES,
+    "nnclr": COMPARES,
     "rotation": {"views_draw_for_each_image": ALL_FOUR, "views_use_the_generator": ALL_FOUR},
+    "simclr": COMPARES,
+    "swav": COMPARES,
+    "vicreg": COMPARES,
 }
 HEADS: Mapping[str, tuple[tuple[Any, ...], tuple[int, ...]]] = {
     "linear": ((16, 5), (16,)),
