@@ -32,6 +32,7 @@ EXPECTED_FAILURES: Mapping[str, Mapping[str, str]] = {
         "views_draw_for_each_image": UNCHANGED,
         "views_use_the_generator": UNCHANGED,
     },
+    "dcl": COMPARES,  # of examples/plugin_package, if it is installed
     "lejepa": COMPARES,
     "moco-v3": COMPARES,
     "nnclr": COMPARES,
