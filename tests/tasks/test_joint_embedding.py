@@ -296,6 +296,8 @@ def collapsing(name: str) -> Task:
     }
     task = plants[name]()
     task.projector = nn.Identity()
+    if name == "simsiam":
+        task.predictor = nn.Identity()
     return task
 
 

@@ -2,10 +2,11 @@
 
 import math
 
-import pretextkit as pk
 import torch
-from pretextkit.testing import Check, TinyBackbone, parametrize_checks, pretext_task_checks
 from pretextkit_upside_down import dcl_loss
+
+import pretextkit as pk
+from pretextkit.testing import Check, TinyBackbone, parametrize_checks, pretext_task_checks
 
 COMPARES = {"parts_have_the_gradient_of_the_batch": "compares the images of a batch"}
 

@@ -17,9 +17,10 @@ __all__ = ["DCL", "dcl_loss"]
 
 
 def dcl_loss(z_a: Tensor, z_b: Tensor, *, temperature: float = 0.1) -> Tensor:
-    """Compute the decoupled contrastive loss of two embeddings ``n d``, in fp32 and with the negatives of all processes.
+    """Compute the decoupled contrastive loss of two embeddings ``n d``.
 
-    The same view of the same image, and its other view, are both removed from the negatives.
+    The same view of the same image, and its other view, are both removed from the negatives, which come from
+    all processes. The loss is computed in fp32.
     """
     if len(z_a) * current_rank().world_size < 2:
         raise ShapeError("at least 2 images, because others are the negatives", got=len(z_a), fix="Use larger batches.")
