@@ -51,7 +51,7 @@ def test_info_nce_with_a_memory_bank() -> None:
     theirs = lightly.NTXentLoss(temperature=0.5, memory_bank_size=(7, 5))
     theirs(*z)  # fills the bank
     bank = theirs.memory_bank.bank.clone()
-    require_equal(losses.info_nce_loss(*z, bank if len(bank) == 7 else bank.T), theirs(*z), *z)
+    require_equal(losses.info_nce_loss(z[0], z[1], bank if len(bank) == 7 else bank.T), theirs(*z), *z)
 
 
 def test_nt_xent() -> None:

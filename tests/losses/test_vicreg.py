@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from typing import Any
 
 import pytest
 import torch
@@ -24,17 +25,18 @@ def naive(z_a: Tensor, z_b: Tensor, weights: tuple[float, float, float]) -> floa
     for z in (z_a, z_b):
         columns = z.T.tolist()
         for i, one in enumerate(columns):
-            lack += max(0, 1 - math.sqrt(statistics.variance(one) + 1e-4)) / d
+            lack += max(0, 1 - float(math.sqrt(statistics.variance(one) + 1e-4))) / d
             for j, other in enumerate(columns):
                 if i != j:
                     covariance += statistics.covariance(one, other) ** 2 / d
-    return weights[0] * invariance + weights[1] * lack / 2 + weights[2] * covariance
+    total: float = weights[0] * invariance + weights[1] * lack / 2 + weights[2] * covariance
+    return total
 
 
 @pytest.mark.parametrize("weights", [(25.0, 25.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)])
 def test_loss_equals_a_loop(weights: tuple[float, float, float]) -> None:
     z_a, z_b = correlated(6, 4)
-    options = dict(zip(ALONE, weights, strict=True))
+    options: dict[str, Any] = dict(zip(ALONE, weights, strict=True))
     small = 0.5 * z_a, 0.5 * z_b  # some deviations below 1
     assert vicreg_loss(*small, **options).item() == pytest.approx(naive(*small, weights), rel=1e-9)
 

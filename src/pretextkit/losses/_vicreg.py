@@ -59,9 +59,9 @@ def vicreg_loss(
     invariant, varied, covaried = (check_float(key, each, "[0, inf)", of=vicreg_loss) for key, each in weights.items())
     with torch.autocast(z_a.device.type, enabled=False):
         a, b = (gather_rows(in_full_precision(z)) for z in (z_a, z_b))
-        regularizers = [_variance_and_covariance(z) for z in (a, b)]
-        variance, covariance = (sum(terms) for terms in zip(*regularizers, strict=True))
-        return invariant * (a - b).square().mean() + varied * variance / 2 + covaried * covariance
+        (lack_a, covariance_a), (lack_b, covariance_b) = _variance_and_covariance(a), _variance_and_covariance(b)
+        loss = invariant * (a - b).square().mean() + varied * (lack_a + lack_b) / 2
+        return loss + covaried * (covariance_a + covariance_b)
 
 
 def _variance_and_covariance(z: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,8 @@ from torch.nn.functional import cross_entropy
 
 from pretextkit import Backbone, Labeled, PretextTask, TaskOutput
 from pretextkit.models import LinearHead
-from pretextkit_upside_down._dcl import DCL, dcl_loss
+
+from ._dcl import DCL, dcl_loss
 
 __all__ = ["DCL", "UpsideDown", "dcl_loss"]
 
