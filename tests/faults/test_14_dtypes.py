@@ -76,7 +76,9 @@ def test_probes_and_scores_work(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("head_dtype", [torch.float32, torch.float64])
 def test_frozen_backbone_of_any_dtype_is_finetuned(dtype: torch.dtype, head_dtype: torch.dtype) -> None:
     head = nn.Linear(8, 2).to(head_dtype)
-    result = freeze_and_finetune(plain(dtype), head, DATA, DATA, epochs=1, device="cpu", progress=False)
+    result = freeze_and_finetune(
+        plain(dtype), head, DATA, DATA, trainable="none", epochs=1, device="cpu", progress=False
+    )
     assert result.accuracy is not None
     assert head.weight.dtype == head_dtype
 
@@ -109,7 +111,9 @@ def test_bfloat16_trains_with_a_warning() -> None:
 def test_frozen_bfloat16_gives_no_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        freeze_and_finetune(plain(torch.bfloat16), nn.Linear(8, 2), DATA, epochs=1, device="cpu", progress=False)
+        freeze_and_finetune(
+            plain(torch.bfloat16), nn.Linear(8, 2), DATA, trainable="none", epochs=1, device="cpu", progress=False
+        )
 
 
 def test_float64_backbone_in_a_float32_task_is_refused() -> None:
@@ -190,3 +194,49 @@ def test_compare_refuses_float16_weights() -> None:
     data = (random_images(24), torch.arange(24) % 2)
     with pytest.raises(PretextkitError, match="float16"):
         compare(["rotation"], lambda: TinyBackbone().half(), data, data, epochs=1, device="cpu", progress=False)
+
+
+def complex_convolution() -> nn.Module:
+    return nn.Conv2d(3, 4, 3, dtype=torch.complex64)
+
+
+class ComplexBackbone(pk.Backbone):
+    feature_dim = 4
+
+    def __init__(self, convert: bool) -> None:
+        super().__init__(in_channels=3)
+        self.layer, self.convert = complex_convolution(), convert
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        maps: torch.Tensor = self.layer(images.to(torch.complex64) if self.convert else images)
+        return maps.abs().mean((2, 3))
+
+
+@pytest.mark.parametrize("precision", ["auto", "fp32", "bf16"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda precision: extract_features(complex_convolution(), IMAGES, precision=precision),
+        lambda precision: extract_features(complex_convolution().forward, IMAGES, precision=precision),
+        lambda precision: patch_anomaly_score(complex_convolution(), IMAGES, IMAGES),
+        lambda precision: pretrain(
+            pk.tasks.SimCLR(ComplexBackbone(False)), IMAGES, steps=1, batch_size=8, device="cpu", precision=precision
+        ),
+        lambda precision: freeze_and_finetune(ComplexBackbone(False), nn.Linear(4, 2), DATA, precision=precision),
+        lambda precision: freeze_and_finetune(
+            nn.Flatten(), nn.Linear(768, 2, dtype=torch.complex64), DATA, precision=precision, device="cpu"
+        ),
+    ],
+)
+def test_complex_weights_that_fail_are_named(call: Any, precision: Any) -> None:
+    with pytest.raises(DataError, match=r"weights of dtype torch.complex64.*images.to\(torch.complex64\)"):
+        call(precision)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_complex_weights_that_convert_work(precision: Any) -> None:
+    """The advice, followed."""
+    backbone = ComplexBackbone(True)
+    assert extract_features(backbone, IMAGES, precision=precision).layers["last"].isfinite().all()
+    task = pk.tasks.SimCLR(backbone)
+    assert pretrain(task, IMAGES, steps=1, batch_size=8, device="cpu", precision=precision, progress=False).steps == 1

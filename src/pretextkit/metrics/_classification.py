@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pretextkit._validation import check_labels
-from pretextkit.errors import DataError, DataWarning
+from pretextkit.errors import DataError, DataWarning, TrainingWarning
 
 __all__ = ["ClassReport", "class_report", "quiet_about_missed_classes", "warn_of_missed_classes"]
 
@@ -160,9 +160,10 @@ def warn_of_missed_classes(report: ClassReport, fix: str) -> None:
 
 @contextmanager
 def quiet_about_missed_classes() -> Iterator[None]:
-    """Silence the warning about classes without a hit, which is common among the runs of a comparison."""
+    """Silence warnings about classes without a hit and about guessing, common among the runs of a comparison."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "No image of class", DataWarning)
+        warnings.filterwarnings("ignore", "The accuracy of .* on val is below", TrainingWarning)
         yield
 
 

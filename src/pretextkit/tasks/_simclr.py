@@ -6,7 +6,7 @@ import torch
 
 from pretextkit._validation import check_float, check_int
 from pretextkit.batches import TwoViews
-from pretextkit.contracts import BackboneT, TaskOutput
+from pretextkit.contracts import BackboneT, Recommended, TaskOutput
 from pretextkit.losses import nt_xent_loss
 from pretextkit.models.heads import MLPHead
 from pretextkit.registries import register_pretext_task
@@ -47,12 +47,14 @@ class SimCLR(TwoViewTask[BackboneT]):
         ['alignment', 'top1', 'uniformity']
     """
 
+    recommended = Recommended(learning_rate=3e-3, smallest_batch=128, largest_batch=512)
+
     def __init__(
         self,
         backbone: BackboneT,
         *,
         projection_dim: int = 128,
-        temperature: float = 0.5,
+        temperature: float = 0.2,
         crop_scale: tuple[float, float] = (0.2, 1.0),
         flip: float = 0.5,
         jitter: float = 0.5,

@@ -11,7 +11,15 @@ from torch import Tensor, nn
 
 from pretextkit.errors import OptionError, unknown_name
 
-__all__ = ["LARS", "OptimizerName", "build_optimizer", "default_learning_rate", "parameter_groups", "warmup_cosine"]
+__all__ = [
+    "LARS",
+    "OptimizerName",
+    "build_optimizer",
+    "default_learning_rate",
+    "default_weight_decay",
+    "parameter_groups",
+    "warmup_cosine",
+]
 
 OptimizerName = Literal["adamw", "sgd", "lars"]
 
@@ -114,6 +122,20 @@ def default_learning_rate(name: OptimizerName, batch_size: int) -> float:
     return rate if name == "adamw" else rate * batch_size / 256
 
 
+def default_weight_decay(name: OptimizerName) -> float:
+    """Return the weight decay of an optimizer.
+
+    Raises:
+        UnknownNameError: There is no optimizer of that name.
+
+    Example:
+        >>> default_weight_decay("adamw")
+        0.05
+    """
+    _, decay = _defaults(name)
+    return decay
+
+
 def build_optimizer(
     name: OptimizerName,
     groups: list[dict[str, Any]],
@@ -141,8 +163,11 @@ def build_optimizer(
     if name == "lars":
         return LARS(groups, learning_rate, weight_decay=decay)
     weights = [weight for group in groups for weight in group["params"]]
-    # Fused kernels take plain tensors on these devices.
-    fused = all(weight.device.type in ("cpu", "cuda") and type(weight) in (Tensor, nn.Parameter) for weight in weights)
+    # Fused kernels take plain tensors of real numbers on these devices.
+    fused = all(
+        weight.device.type in ("cpu", "cuda") and type(weight) in (Tensor, nn.Parameter) and not weight.is_complex()
+        for weight in weights
+    )
     if name == "sgd":
         return torch.optim.SGD(groups, learning_rate, momentum=0.9, weight_decay=decay, fused=fused)
     return torch.optim.AdamW(groups, learning_rate, weight_decay=decay, fused=fused)

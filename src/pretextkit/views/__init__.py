@@ -1,5 +1,6 @@
 """Batched image transforms: pure functions, with random parameters drawn for each image."""
 
+from pretextkit.views._augmentation import Augmentation, LightAugmentation
 from pretextkit.views._color import color_jitter, random_grayscale, to_grayscale
 from pretextkit.views._crop import random_horizontal_flip, random_resized_crop
 from pretextkit.views._crop_and_recolor import CropAndRecolor
@@ -8,7 +9,9 @@ from pretextkit.views._patches import cut_patches, drop_colors, standardize_patc
 from pretextkit.views._rotate import all_rotations, rotate90
 
 __all__ = [
+    "Augmentation",
     "CropAndRecolor",
+    "LightAugmentation",
     "all_rotations",
     "color_jitter",
     "cut_patches",
