@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
-from torch import Generator, Tensor
 
 from pretextkit._validation import check_float, check_int
 from pretextkit.batches import TwoViews
@@ -14,6 +11,7 @@ from pretextkit.losses import barlow_twins_loss
 from pretextkit.registries import register_pretext_task
 from pretextkit.tasks._projection import ProjectionHead
 from pretextkit.tasks._two_views import TwoViewTask, two_view_metrics
+from pretextkit.views import Augmentation, CropAndRecolor
 
 __all__ = ["BarlowTwins"]
 
@@ -32,8 +30,7 @@ class BarlowTwins(TwoViewTask[BackboneT]):
         backbone: Backbone to train.
         projection_dim: Width of the embeddings, and of the hidden layers.
         redundancy_weight: Weight of the correlations between different dimensions.
-        augmentation: From images and a generator to one view of each image;
-            :class:`~pretextkit.views.CropAndRecolor` by default.
+        augmentation: From images and a generator to one view of each image.
 
     Raises:
         OptionError: A number is out of range.
@@ -53,7 +50,7 @@ class BarlowTwins(TwoViewTask[BackboneT]):
         *,
         projection_dim: int = 512,
         redundancy_weight: float = 5e-3,
-        augmentation: Callable[[Tensor, Generator], Tensor] | None = None,
+        augmentation: Augmentation = CropAndRecolor(),  # noqa: B008 - cannot change
     ) -> None:
         super().__init__(backbone, augmentation)
         self.projection_dim = check_int("projection_dim", projection_dim, of=BarlowTwins)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
-from torch import Generator, Tensor
 
 from pretextkit._validation import check_int
 from pretextkit.batches import TwoViews
@@ -15,6 +12,7 @@ from pretextkit.models.heads import MLPHead
 from pretextkit.registries import register_pretext_task
 from pretextkit.tasks._momentum import MomentumCopy
 from pretextkit.tasks._two_views import TwoViewTask, two_view_metrics
+from pretextkit.views import Augmentation, CropAndRecolor
 
 __all__ = ["BYOL"]
 
@@ -35,8 +33,7 @@ class BYOL(TwoViewTask[BackboneT]):
         projection_dim: Width of the embeddings.
         hidden_dim: Width of the hidden layers of projector and predictor.
         momentum: Share of the copy's weights that is kept in each step.
-        augmentation: From images and a generator to one view of each image;
-            :class:`~pretextkit.views.CropAndRecolor` by default.
+        augmentation: From images and a generator to one view of each image.
 
     Raises:
         OptionError: A number is out of range.
@@ -58,7 +55,7 @@ class BYOL(TwoViewTask[BackboneT]):
         projection_dim: int = 256,
         hidden_dim: int = 512,
         momentum: float = 0.99,
-        augmentation: Callable[[Tensor, Generator], Tensor] | None = None,
+        augmentation: Augmentation = CropAndRecolor(),  # noqa: B008 - cannot change
     ) -> None:
         super().__init__(backbone, augmentation)
         width = check_int("projection_dim", projection_dim, of=BYOL)

@@ -14,7 +14,7 @@ from pretextkit.losses import dino_loss
 from pretextkit.models.heads import MLPHead
 from pretextkit.registries import register_pretext_task
 from pretextkit.tasks._momentum import MomentumCopy, RunningMean
-from pretextkit.tasks._multi_crop import MultiViewTask
+from pretextkit.tasks._multi_crop import MultiCrop, MultiViewTask
 from pretextkit.tasks._projection import PrototypeHead
 
 __all__ = ["DINO"]
@@ -40,7 +40,7 @@ class DINO(MultiViewTask[BackboneT]):
         teacher_temperature: Divisor of the copy's outputs, smaller.
         momentum: Share of the copy's weights that is kept in each step.
         center_momentum: Share of the center that is kept in each step.
-        augmentation: From images and a generator to ``MultiViews``; :class:`MultiCrop` by default.
+        augmentation: From images and a generator to ``MultiViews``.
 
     Raises:
         OptionError: A number is out of range.
@@ -65,7 +65,7 @@ class DINO(MultiViewTask[BackboneT]):
         teacher_temperature: float = 0.04,
         momentum: float = 0.99,
         center_momentum: float = 0.9,
-        augmentation: Callable[[Tensor, Generator], MultiViews] | None = None,
+        augmentation: Callable[[Tensor, Generator], MultiViews] = MultiCrop(),  # noqa: B008 - cannot change
     ) -> None:
         super().__init__(backbone, augmentation)
         width = check_int("projection_dim", projection_dim, of=DINO)

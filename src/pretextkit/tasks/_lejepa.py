@@ -12,7 +12,7 @@ from pretextkit.batches import MultiViews
 from pretextkit.contracts import BackboneT, Recommended, TaskOutput
 from pretextkit.losses import sigreg_loss
 from pretextkit.registries import register_pretext_task
-from pretextkit.tasks._multi_crop import MultiViewTask
+from pretextkit.tasks._multi_crop import MultiCrop, MultiViewTask
 from pretextkit.tasks._projection import ProjectionHead
 
 __all__ = ["LeJEPA"]
@@ -35,7 +35,7 @@ class LeJEPA(MultiViewTask[BackboneT]):
         hidden_dim: Width of the projector's hidden layers.
         sigreg_weight: Weight of the distance from a Gaussian.
         directions: Number of random directions in each step.
-        augmentation: From images and a generator to ``MultiViews``; :class:`MultiCrop` by default.
+        augmentation: From images and a generator to ``MultiViews``.
 
     Raises:
         OptionError: A number is out of range.
@@ -59,7 +59,7 @@ class LeJEPA(MultiViewTask[BackboneT]):
         hidden_dim: int = 512,
         sigreg_weight: float = 5.0,
         directions: int = 256,
-        augmentation: Callable[[Tensor, Generator], MultiViews] | None = None,
+        augmentation: Callable[[Tensor, Generator], MultiViews] = MultiCrop(),  # noqa: B008 - cannot change
     ) -> None:
         super().__init__(backbone, augmentation)
         self.projection_dim = check_int("projection_dim", projection_dim, of=LeJEPA)

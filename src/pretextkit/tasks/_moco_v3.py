@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
-from torch import Generator, Tensor, nn
+from torch import nn
 
 from pretextkit._validation import check_float, check_int
 from pretextkit.batches import TwoViews
@@ -16,6 +14,7 @@ from pretextkit.registries import register_pretext_task
 from pretextkit.tasks._momentum import MomentumCopy
 from pretextkit.tasks._projection import ProjectionHead
 from pretextkit.tasks._two_views import TwoViewTask, two_view_metrics
+from pretextkit.views import Augmentation, CropAndRecolor
 
 __all__ = ["MoCoV3"]
 
@@ -37,8 +36,7 @@ class MoCoV3(TwoViewTask[BackboneT]):
         hidden_dim: Width of the hidden layers of projector and predictor.
         temperature: Temperature of the InfoNCE loss.
         momentum: Share of the copy's weights that is kept in each step.
-        augmentation: From images and a generator to one view of each image;
-            :class:`~pretextkit.views.CropAndRecolor` by default.
+        augmentation: From images and a generator to one view of each image.
 
     Raises:
         OptionError: A number is out of range.
@@ -60,7 +58,7 @@ class MoCoV3(TwoViewTask[BackboneT]):
         hidden_dim: int = 512,
         temperature: float = 0.2,
         momentum: float = 0.99,
-        augmentation: Callable[[Tensor, Generator], Tensor] | None = None,
+        augmentation: Augmentation = CropAndRecolor(),  # noqa: B008 - cannot change
     ) -> None:
         super().__init__(backbone, augmentation)
         width = check_int("projection_dim", projection_dim, of=MoCoV3)

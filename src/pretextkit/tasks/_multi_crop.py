@@ -61,16 +61,13 @@ class MultiViewTask(PretextTask[MultiViews, BackboneT]):
 
     Args:
         backbone: Backbone to train.
-        augmentation: From images ``b c h w`` and a generator to ``MultiViews``; :class:`MultiCrop` by default.
+        augmentation: From images ``b c h w`` and a generator to ``MultiViews``, such as :class:`MultiCrop`.
     """
 
-    def __init__(
-        self, backbone: BackboneT, augmentation: Callable[[Tensor, Generator], MultiViews] | None = None
-    ) -> None:
+    def __init__(self, backbone: BackboneT, augmentation: Callable[[Tensor, Generator], MultiViews]) -> None:
         super().__init__(backbone)
-        chosen = MultiCrop() if augmentation is None else augmentation
-        check_callable("augmentation", chosen, "images", "generator")
-        self.augmentation = chosen
+        check_callable("augmentation", augmentation, "images", "generator")
+        self.augmentation = augmentation
 
     @final
     def views(self, images: Tensor, generator: Generator) -> MultiViews:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from pretextkit._validation import check_float, check_int
 from pretextkit.batches import TwoViews
@@ -16,6 +14,7 @@ from pretextkit.registries import register_pretext_task
 from pretextkit.tasks._momentum import EmbeddingQueue
 from pretextkit.tasks._projection import ProjectionHead
 from pretextkit.tasks._two_views import TwoViewTask, two_view_metrics
+from pretextkit.views import Augmentation, CropAndRecolor
 
 __all__ = ["NNCLR"]
 
@@ -36,8 +35,7 @@ class NNCLR(TwoViewTask[BackboneT]):
         hidden_dim: Width of the hidden layers of projector and predictor.
         queue: Number of earlier embeddings that are searched.
         temperature: Temperature of the InfoNCE loss.
-        augmentation: From images and a generator to one view of each image;
-            :class:`~pretextkit.views.CropAndRecolor` by default.
+        augmentation: From images and a generator to one view of each image.
 
     Raises:
         OptionError: A number is out of range.
@@ -59,7 +57,7 @@ class NNCLR(TwoViewTask[BackboneT]):
         hidden_dim: int = 512,
         queue: int = 2048,
         temperature: float = 0.2,
-        augmentation: Callable[[Tensor, Generator], Tensor] | None = None,
+        augmentation: Augmentation = CropAndRecolor(),  # noqa: B008 - cannot change
     ) -> None:
         super().__init__(backbone, augmentation)
         width = check_int("projection_dim", projection_dim, of=NNCLR)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
-from torch import Generator, Tensor, nn
+from torch import nn
 
 from pretextkit._validation import check_int
 from pretextkit.batches import TwoViews
@@ -15,6 +13,7 @@ from pretextkit.models.heads import MLPHead
 from pretextkit.registries import register_pretext_task
 from pretextkit.tasks._projection import ProjectionHead
 from pretextkit.tasks._two_views import TwoViewTask, two_view_metrics
+from pretextkit.views import Augmentation, CropAndRecolor
 
 __all__ = ["SimSiam"]
 
@@ -33,8 +32,7 @@ class SimSiam(TwoViewTask[BackboneT]):
         backbone: Backbone to train.
         projection_dim: Width of the embeddings, and of the projector's hidden layers.
         predictor_dim: Width of the predictor's hidden layer.
-        augmentation: From images and a generator to one view of each image;
-            :class:`~pretextkit.views.CropAndRecolor` by default.
+        augmentation: From images and a generator to one view of each image.
 
     Raises:
         OptionError: A number is out of range.
@@ -54,7 +52,7 @@ class SimSiam(TwoViewTask[BackboneT]):
         *,
         projection_dim: int = 512,
         predictor_dim: int = 128,
-        augmentation: Callable[[Tensor, Generator], Tensor] | None = None,
+        augmentation: Augmentation = CropAndRecolor(),  # noqa: B008 - cannot change
     ) -> None:
         super().__init__(backbone, augmentation)
         width = check_int("projection_dim", projection_dim, of=SimSiam)

@@ -13,7 +13,7 @@ from pretextkit.contracts import BackboneT, Recommended, TaskOutput
 from pretextkit.losses import swav_loss
 from pretextkit.models.heads import MLPHead
 from pretextkit.registries import register_pretext_task
-from pretextkit.tasks._multi_crop import MultiViewTask
+from pretextkit.tasks._multi_crop import MultiCrop, MultiViewTask
 from pretextkit.tasks._projection import PrototypeHead
 
 __all__ = ["SwAV"]
@@ -36,7 +36,7 @@ class SwAV(MultiViewTask[BackboneT]):
         prototypes: Number of prototypes; a few for each expected class.
         temperature: Divisor of the scores of predictions.
         epsilon: Divisor of the scores of clusters; smaller values give clusters without doubt.
-        augmentation: From images and a generator to ``MultiViews``; :class:`MultiCrop` by default.
+        augmentation: From images and a generator to ``MultiViews``.
 
     Raises:
         OptionError: A number is out of range.
@@ -59,7 +59,7 @@ class SwAV(MultiViewTask[BackboneT]):
         prototypes: int = 128,
         temperature: float = 0.1,
         epsilon: float = 0.05,
-        augmentation: Callable[[Tensor, Generator], MultiViews] | None = None,
+        augmentation: Callable[[Tensor, Generator], MultiViews] = MultiCrop(),  # noqa: B008 - cannot change
     ) -> None:
         super().__init__(backbone, augmentation)
         width = check_int("projection_dim", projection_dim, of=SwAV)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import final
 
 import torch
@@ -13,7 +12,7 @@ from pretextkit._validation import check_callable
 from pretextkit.batches import TwoViews
 from pretextkit.contracts import BackboneT, PretextTask
 from pretextkit.metrics import alignment, uniformity
-from pretextkit.views import CropAndRecolor
+from pretextkit.views import Augmentation
 
 __all__ = ["TwoViewTask", "two_view_metrics"]
 
@@ -23,15 +22,14 @@ class TwoViewTask(PretextTask[TwoViews, BackboneT]):
 
     Args:
         backbone: Backbone to train.
-        augmentation: From images ``b c h w`` and a generator to one view of each image;
-            :class:`~pretextkit.views.CropAndRecolor` by default.
+        augmentation: From images ``b c h w`` and a generator to one view of each image, such as
+            :class:`~pretextkit.views.CropAndRecolor`.
     """
 
-    def __init__(self, backbone: BackboneT, augmentation: Callable[[Tensor, Generator], Tensor] | None = None) -> None:
+    def __init__(self, backbone: BackboneT, augmentation: Augmentation) -> None:
         super().__init__(backbone)
-        chosen = CropAndRecolor() if augmentation is None else augmentation
-        check_callable("augmentation", chosen, "images", "generator")
-        self.augmentation = chosen
+        check_callable("augmentation", augmentation, "images", "generator")
+        self.augmentation = augmentation
 
     @final
     def views(self, images: Tensor, generator: Generator) -> TwoViews:

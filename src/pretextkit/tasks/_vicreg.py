@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
-from torch import Generator, Tensor
 
 from pretextkit._validation import check_float, check_int
 from pretextkit.batches import TwoViews
@@ -14,6 +11,7 @@ from pretextkit.losses import vicreg_loss
 from pretextkit.registries import register_pretext_task
 from pretextkit.tasks._projection import ProjectionHead
 from pretextkit.tasks._two_views import TwoViewTask, two_view_metrics
+from pretextkit.views import Augmentation, CropAndRecolor
 
 __all__ = ["VICReg"]
 
@@ -34,8 +32,7 @@ class VICReg(TwoViewTask[BackboneT]):
         invariance_weight: Weight of the squared difference of the views.
         variance_weight: Weight of the lack of variance.
         covariance_weight: Weight of the squared covariances.
-        augmentation: From images and a generator to one view of each image;
-            :class:`~pretextkit.views.CropAndRecolor` by default.
+        augmentation: From images and a generator to one view of each image.
 
     Raises:
         OptionError: A number is out of range.
@@ -57,7 +54,7 @@ class VICReg(TwoViewTask[BackboneT]):
         invariance_weight: float = 25.0,
         variance_weight: float = 25.0,
         covariance_weight: float = 1.0,
-        augmentation: Callable[[Tensor, Generator], Tensor] | None = None,
+        augmentation: Augmentation = CropAndRecolor(),  # noqa: B008 - cannot change
     ) -> None:
         super().__init__(backbone, augmentation)
         width = check_int("projection_dim", projection_dim, of=VICReg)

@@ -1,9 +1,7 @@
 """DCL: contrastive learning without the positive pair among the negatives."""
 
-from collections.abc import Callable
-
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.nn.functional import normalize
 
 from pretextkit import Backbone, TaskOutput
@@ -12,6 +10,7 @@ from pretextkit.distributed import current_rank, gather_rows
 from pretextkit.errors import ShapeError
 from pretextkit.models import MLPHead
 from pretextkit.tasks import TwoViewTask
+from pretextkit.views import Augmentation, CropAndRecolor
 
 __all__ = ["DCL", "dcl_loss"]
 
@@ -55,7 +54,7 @@ class DCL(TwoViewTask[Backbone]):
         *,
         projection_dim: int = 128,
         temperature: float = 0.1,
-        augmentation: Callable[[Tensor, Generator], Tensor] | None = None,
+        augmentation: Augmentation = CropAndRecolor(),  # noqa: B008 - cannot change
     ) -> None:
         super().__init__(backbone, augmentation)
         self.head = MLPHead(backbone.feature_dim, projection_dim)
