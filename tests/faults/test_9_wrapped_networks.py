@@ -28,7 +28,10 @@ from pretextkit.models import LinearHead
 from pretextkit.testing import TinyBackbone
 from tests.helpers import random_images
 
-pytestmark = pytest.mark.filterwarnings("ignore:With k=:pretextkit.errors.DataWarning")  # tiny sets
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:With k=:pretextkit.errors.DataWarning"),  # tiny sets
+    pytest.mark.filterwarnings("ignore:All .* test images are training images:pretextkit.errors.DataWarning"),
+]
 
 
 IMAGES, LABELS = random_images(16, size=16), torch.arange(16) % 2

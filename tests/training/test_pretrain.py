@@ -313,7 +313,7 @@ def test_checkpoint_folder_holds_checkpoint_and_history(tmp_path: Path) -> None:
         run(make("simclr"), checkpoint=tmp_path / "run")
 
 
-class Few(pk.tasks.Rotation):  # type: ignore[type-arg]
+class Few(pk.tasks.Rotation):
     recommended = pk.Recommended(learning_rate=0.002, smallest_batch=8, largest_batch=16, images_to_read=16)
 
 
@@ -374,7 +374,9 @@ def test_call_that_gives_other_values_is_refused(tmp_path: Path, options: Any, d
     [(None, "None"), (LightAugmentation(flip=0.5), r"LightAugmentation\(.*flip=0.5\)"), (darken_all, "darken_all")],
 )
 def test_call_with_another_augmentation_is_refused(tmp_path: Path, augmentation: Any, name: str) -> None:
-    task = lambda augmentation: pk.tasks.Rotation(TinyBackbone(), augmentation=augmentation)  # noqa: E731
+    def task(augmentation: Any) -> pk.tasks.Rotation:
+        return pk.tasks.Rotation(TinyBackbone(), augmentation=augmentation)
+
     short(task(LightAugmentation()), tmp_path / "default")
     with pytest.raises(CheckpointError, match=rf"task.augmentation: .*flip=0.0\)' there, '{name}' here\."):
         short(task(augmentation), tmp_path / "default")

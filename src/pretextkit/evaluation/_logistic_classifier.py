@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from pretextkit.data._splits import stratified_split
 from pretextkit.errors import DataError
@@ -23,7 +24,6 @@ __all__ = [
     "Validated",
     "fit_logistic_classifier",
     "folds",
-    "heldout_score",
     "predict_logits",
     "standardize",
 ]
@@ -217,6 +217,7 @@ class LogisticProblem:
             parts=parts,
             start=start,
             max_steps=max_steps,
+            least_gain=1e-6 if max_steps > CHOOSING_STEPS else 1e-5,
         )
 
     def _others(self, fold: slice) -> list[slice]:
@@ -229,9 +230,15 @@ class LogisticProblem:
         losses = -logits.log_softmax(2).gather(2, targets)[..., 0]  # g n
         return (losses * self.judged[fold]).double().nan_to_num().sum(1)
 
-    def score(self, logits: Tensor) -> tuple[float, float]:
-        """Return the log loss and the accuracy of held-out logits ``m k``."""
-        return heldout_score(logits, self.labels[: len(logits)], self.judged)
+    def score(self, logits: Tensor) -> tuple[float, float, float]:
+        """Return the log loss, the accuracy, and the accuracy without class weights of held-out logits ``m k``."""
+        labels = self.labels[: len(logits)]
+        if not self.judged.any():
+            return 0.0, 0.0, 0.0
+        hits = (logits.argmax(1) == labels).float()
+        losses = cross_entropy(logits, labels, reduction="none")
+        weights = self.judged / self.judged.sum()
+        return (losses @ weights).item(), (hits @ weights).item(), hits.mean().item()
 
     def _every_class(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """Return weights ``d k`` and biases ``k`` of all classes; the logit of an absent class is -inf."""
@@ -243,35 +250,34 @@ class LogisticProblem:
         return all_weights, all_biases
 
 
-def heldout_score(logits: Tensor, labels: Tensor, weights: Tensor) -> tuple[float, float]:
-    """Return the weighted log loss and accuracy of logits ``m k``."""
-    total = max(weights.sum().item(), 1e-30)
-    losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
-    hits = (logits.argmax(1) == labels).float()
-    return (losses * weights).sum().item() / total, (hits @ weights).item() / total
-
-
 def _logits(rotated: Tensor, model: LogisticModel) -> Tensor:
     """Apply a model to rotated features ``n r``, some rows at a time: ``g n k``."""
     parts = row_slices(len(rotated), max(rotated.shape[1], model.bias.numel()))
     return torch.cat([model.logits(rotated[part]) for part in parts], 1)
 
 
-def standardize(features: Tensor, name: str) -> Standardized:
+def standardize(features: Tensor, name: str, rows: Tensor | None = None) -> Standardized:
     """Standardize features ``n d`` by their mean and standard deviation; constant columns get deviation 1.
+
+    Args:
+        features: ``n d``.
+        name: Name of the layer in the error.
+        rows: Row numbers to use; all by default.
 
     Raises:
         DataError: The sum of the features overflows.
     """
-    mean, std = features.mean(0), features.std(0, correction=0)
+    used = features if rows is None else features[rows]
+    mean, std = used.mean(0), used.std(0, correction=0)
     if not (mean + std).isfinite().all():
         raise DataError(
             f"features from layer {name!r} whose sum fits float32 (3.4e38)",
-            got=f"a feature of {features.abs().max():.2g}",
+            got=f"a feature of {used.abs().max():.2g}",
             fix="Scale the features down; the probe standardizes them anyway.",
         )
     varies = std > 1e-6 * mean.abs() + 1e-30  # treat rounding noise as a constant column
-    return Standardized(features, torch.arange(len(features)), mean, torch.where(varies, std, torch.ones_like(std)))
+    rows = torch.arange(len(features)) if rows is None else rows
+    return Standardized(features, rows, mean, torch.where(varies, std, torch.ones_like(std)))
 
 
 def folds(labels: Tensor, seed: int) -> list[Tensor]:

@@ -90,6 +90,7 @@ def fit_rotated(
     parts: Sequence[slice] = (slice(None),),
     start: LogisticModel | None = None,
     max_steps: int = 200,
+    least_gain: float = 1e-6,
 ) -> LogisticModel:
     """Fit features that are already rotated to their principal directions.
 
@@ -103,6 +104,7 @@ def fit_rotated(
         parts: Slices of the rows to fit, such as all but one fold.
         start: Initial solution for each penalty; zero weights by default.
         max_steps: Maximum number of steps.
+        least_gain: A penalty has converged when a step gains less.
 
     Returns:
         Weights and biases of the rotated features for every penalty.
@@ -151,7 +153,7 @@ def fit_rotated(
     if start is not None:
         points[:, :rank], points[:, rank] = start.weight, start.bias
         points /= scales
-    points = minimize_each(objective, points.flatten(1), max_steps=max_steps, least_gain=1e-6, least_slope=1e-5)
+    points = minimize_each(objective, points.flatten(1), max_steps=max_steps, least_gain=least_gain, least_slope=1e-5)
     solution = points.view(len(penalties), rank + 1, classes) * scales
     return LogisticModel(solution[:, :rank], solution[:, rank])
 
