@@ -21,8 +21,20 @@ from pretextkit.testing import (
 )
 
 NO_COLORS = "refuses gray images, which have no colors to predict"
+COMPARES = {"parts_have_the_gradient_of_the_batch": "compares the images of a batch"}
 EXPECTED_FAILURES: Mapping[str, Mapping[str, str]] = {
+    "barlow-twins": COMPARES,
     "colorization": {"accepts_gray_and_color": NO_COLORS},
+    "context-encoder": {
+        "parts_have_the_gradient_of_the_batch": "a mean over hidden pixels, which are more in one part"
+    },
+    "dcl": COMPARES,  # of examples/plugin_package, if it is installed
+    "lejepa": COMPARES,
+    "moco-v3": COMPARES,
+    "nnclr": COMPARES,
+    "simclr": COMPARES,
+    "swav": COMPARES,
+    "vicreg": COMPARES,
 }
 LIBRARIES = ("torchvision/mobilenet_v3_small", "timm/resnet18", "timm/convnext_atto", "timm/vit_tiny_patch16_224")
 """Networks that are not listed, because a library has them; those of timm need the group ``backbones``."""
