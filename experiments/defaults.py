@@ -15,6 +15,7 @@ import copy
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -128,14 +129,14 @@ class Experiment:
         self.rows.measure(self.key(RANDOM, DEFAULT), lambda: self.evaluate(self.backbone(measured=True)))
         for task in self.options.tasks:
             found = {
-                name: self.rows.measure(self.key(task, name), lambda t=task, v=variant: self.pretrained(t, v))
+                name: self.rows.measure(self.key(task, name), partial(self.pretrained, task, variant))
                 for name, variant in variants(task, self.options.variants).items()
             }
             best = max(found, key=lambda name: found[name][str(self.labels[-1])]["held_out"])
             for name in {DEFAULT: 0, best: 0} if self.options.finetune else ():
                 weights = self.weights(task, name)
                 key = f"fine-tuned; {self.key(task, name)}"
-                self.rows.measure(key, lambda path=weights: self.finetuned(path))
+                self.rows.measure(key, partial(self.finetuned, weights))
 
     def key(self, task: str, variant: str) -> str:
         return f"{self.data.name}; {task}; {variant}; {self.seed}"
