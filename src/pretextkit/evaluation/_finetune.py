@@ -15,7 +15,8 @@ A map of the files beside this one, in the order in which a call passes through 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypedDict
 
 import torch
@@ -38,6 +39,7 @@ from pretextkit.evaluation._finetune_work import (
     train_classifier,
 )
 from pretextkit.metrics._classification import ClassReport, class_report, warn_of_missed_classes
+from pretextkit.training._callbacks import CallbackLike, check_callbacks
 from pretextkit.training._hardware import Precision
 from pretextkit.training._history import History
 from pretextkit.training._optim import OptimizerName
@@ -83,6 +85,8 @@ class FinetuneResult:
     """One row for each epoch; its ``accuracy`` is measured on the augmented training batches."""
     seconds: float
     """Wall-clock time of the training in seconds."""
+    stopped: str | None = None
+    """Reason for which a callback stopped the training; None for a full training."""
 
     @property
     def balanced_accuracy(self) -> float | None:
@@ -117,6 +121,7 @@ def freeze_and_finetune(
     device: str | torch.device = "auto",
     seed: int = 0,
     progress: bool = True,
+    callbacks: Sequence[CallbackLike] = (),
     workers: int = 0,
 ) -> FinetuneResult:
     """Set a head to the features of a backbone, then train both on labeled images, in place.
@@ -161,6 +166,8 @@ def freeze_and_finetune(
         device: ``"auto"`` is a GPU if there is one.
         seed: Seed of the order of images, the augmentation, random layers and the weights of a head given by name.
         progress: Show a progress bar.
+        callbacks: Callbacks of the steps and epochs in which the head and the named modules train together, as for
+            :func:`~pretextkit.functional.pretrain`; their ``module`` is the classifier.
         workers: Processes that read a ``Dataset`` or folder.
 
     Returns:
@@ -198,6 +205,7 @@ def freeze_and_finetune(
         seed=seed,
     )
     work = prepare_work(backbone, head, data, given, trainable, augment, layer_decay, label_smoothing, progress)
+    work = replace(work, callbacks=check_callbacks(callbacks))
     start = time.monotonic()
     with restored(backbone, work.classifier):
         check_fit(work)
@@ -226,4 +234,5 @@ def _result(work: FinetuneWork, done: Trained, seconds: float) -> FinetuneResult
         settings=done.settings,
         history=done.history,
         seconds=seconds,
+        stopped=done.stopped,
     )

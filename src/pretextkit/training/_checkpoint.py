@@ -7,6 +7,7 @@ import os
 import time
 import warnings
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -16,11 +17,19 @@ from pretextkit._atomic import atomic_write
 from pretextkit._fingerprint import differences
 from pretextkit.distributed._strategy import Strategy
 from pretextkit.errors import CheckpointError, reason
+from pretextkit.training._extension import SavedRun, Start, resolve_extension
 from pretextkit.training._history import Recorder
 from pretextkit.training._monitors import diverged
+from pretextkit.training._settings import Plan
 from pretextkit.training._step import TrainStep
 
-__all__ = ["RunCheckpoints", "check_finite_weights", "load_checkpoint", "require_writable", "save_checkpoint"]
+__all__ = [
+    "RunCheckpoints",
+    "check_finite_weights",
+    "load_checkpoint",
+    "require_writable",
+    "save_checkpoint",
+]
 
 FORMAT = 2
 """Since format 2, a checksum follows the archive of ``torch.save``; ``torch.load`` ignores it."""
@@ -55,26 +64,29 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any], identity: Mapping[st
     return target
 
 
-def load_checkpoint(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
+def load_checkpoint(folder: Path) -> SavedRun | None:
     """Read the newest intact checkpoint of ``folder``; ``None`` if there is no checkpoint.
 
     Raises:
-        CheckpointError: No checkpoint is intact, or the newest has a later format or belongs to another run.
+        CheckpointError: No checkpoint is intact, or the newest has a later format.
     """
     found = [path for path in (folder / NAME, folder / PREVIOUS) if path.exists()]
     problems = []
     for path in found:
         try:
             content = _read_intact(path)
-            version, saved, state = content["format"], content["identity"], content["state"]
+            version, saved = content["format"], SavedRun(path, content["identity"], dict(content["state"]))
         except Exception as error:  # a damaged file can raise any error: zip, pickle, struct, key
             problems.append(f"{path} ({type(error).__name__})")
             continue
         if problems:
             warnings.warn(f"The checkpoint {problems[0]} is damaged; training resumes from {path}.", stacklevel=2)
             os.replace(folder / NAME, folder / DAMAGED)  # else the next checkpoint would replace the intact one
-        _require_same(path, version, saved, identity)
-        return dict(state)
+        if version > FORMAT:
+            raise CheckpointError(
+                f"a checkpoint of format {FORMAT} or older in {path}", got=f"format {version}", fix="Update pretextkit."
+            )
+        return saved
     if problems:
         raise CheckpointError(
             "an intact checkpoint",
@@ -110,26 +122,53 @@ class RunCheckpoints:
         interval: Seconds between two checkpoints.
         identity: Identity of the run.
         strategy: How the processes train the module.
+        start: What to make of another run.
     """
 
     def __init__(
-        self, folder: str | Path | None, interval: float, identity: Mapping[str, Any], strategy: Strategy
+        self,
+        folder: str | Path | None,
+        interval: float,
+        identity: Mapping[str, Any],
+        strategy: Strategy,
+        start: Start = Start(),  # noqa: B008 - an immutable tuple
     ) -> None:
         self.folder = None if folder is None else Path(folder)
         self.interval, self.identity, self.strategy, self.group = interval, identity, strategy, strategy.group
+        self.start = start
         self.writes = self.folder is not None and self.group.is_first
         self.saved = time.monotonic()
         self.saves_together = self.settings_saved = False
+        self.state: dict[str, Any] | None = None
+
+    def resume_plan(self, plan: Plan, warmup: float) -> Plan:
+        """Read the newest checkpoint, if there is one, on every process; return the plan of the run that goes on.
+
+        Args:
+            plan: Plan of the call, as of a new run.
+            warmup: Fraction of the steps in which the learning rate rises.
+
+        Raises:
+            CheckpointError: The checkpoint belongs to another run, or no file is intact.
+        """
+        self.state, extends = self.group.broadcast_object(lambda: self._read(plan, warmup))
+        if extends:
+            plan = plan.extending(extends, warmup)
+        self.identity = {**self.identity, **asdict(plan)} if self.identity else self.identity
+        return plan
 
     def resume(self, train_step: TrainStep) -> tuple[int, dict[str, Any]]:
-        """Load the newest checkpoint, if there is one, on every process.
+        """Load the checkpoint that was read, or the weights of another run.
 
         Returns:
             The number of steps done, and the arguments of the run's ``Recorder``.
         """
-        state = self.group.broadcast_object(self._read)
+        state, self.state = self.state, None  # frees the memory
         if state is not None:
             train_step.load_state_dict(state)
+        elif self.start.init is not None:
+            init = Path(self.start.init)
+            train_step.strategy.load_module(self.group.broadcast_object(lambda: self._weights(init, train_step)))
         self.saves_together = self.strategy.saves_together and self.group.all_reduce_max(self.folder is not None) > 0
         self.saved = time.monotonic()
         return (
@@ -170,11 +209,32 @@ class RunCheckpoints:
                 self._report(error, done, last)
         self.saved = time.monotonic()
 
-    def _read(self) -> dict[str, Any] | None:
+    def _read(self, plan: Plan, warmup: float) -> tuple[dict[str, Any] | None, int]:
+        """Read the state of the run, and the steps of the finished run that it extends."""
         if self.folder is None:
-            return None
+            return None, 0
         require_writable(self.folder)  # now, not after ten hours
-        return load_checkpoint(self.folder, self.identity)
+        saved = load_checkpoint(self.folder)
+        if saved is None:
+            return None, 0
+        return saved.state, resolve_extension(saved, self.identity, plan, warmup, self.start.extend)
+
+    def _weights(self, folder: Path, train_step: TrainStep) -> dict[str, Any]:
+        """Read the weights with which a new run starts.
+
+        Raises:
+            CheckpointError: There is no checkpoint, or its weights have other names or shapes.
+        """
+        saved = load_checkpoint(folder)
+        if saved is None:
+            fix = "Pass the folder that was the checkpoint of a run."
+            raise CheckpointError(f"a checkpoint in init={str(folder)!r}", got="none", fix=fix)
+        weights: dict[str, Any] = saved.state["module"]
+        shapes = {name: tuple(value.shape) for name, value in train_step.objective.module.state_dict().items()}
+        if found := differences({name: tuple(value.shape) for name, value in weights.items()}, shapes):
+            fix = "Build the task and its backbone as in that run."
+            raise CheckpointError(f"weights of the shapes of {saved.path}", got=found, fix=fix)
+        return weights
 
     def _report(self, error: OSError, done: int, last: bool) -> None:
         if last:
@@ -241,16 +301,3 @@ def _read_intact(path: Path) -> dict[str, Any]:
     if loaded["format"] == FORMAT and not marked:
         raise _ChecksumError
     return loaded
-
-
-def _require_same(path: Path, version: int, saved: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
-    if version > FORMAT:
-        raise CheckpointError(
-            f"a checkpoint of format {FORMAT} or older in {path}", got=f"format {version}", fix="Update pretextkit."
-        )
-    if found := differences(saved, identity):
-        raise CheckpointError(
-            f"the checkpoint {path} to belong to this run",
-            got=found,
-            fix="Repeat the call that wrote the checkpoint to resume it, or pass another folder to start a new run.",
-        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from pretextkit._atomic import atomic_write
 from pretextkit.contracts import TaskOutput
+from pretextkit.errors import unknown_name
 
 __all__ = ["History", "Recorder", "StepValues"]
 
@@ -40,12 +42,20 @@ class History:
         return self.rows[-1] if self.rows else {}
 
     def column(self, name: str) -> list[float]:
-        """Return one number of every epoch."""
-        return [row[name] for row in self.rows]
+        """Return one number of every epoch; NaN in epochs without it.
+
+        Raises:
+            UnknownNameError: No epoch has a number of this name.
+        """
+        names = dict.fromkeys(each for row in self.rows for each in row)
+        if self.rows and name not in names:
+            raise unknown_name("column", name, names)
+        return [row.get(name, math.nan) for row in self.rows]
 
     def save_json(self, path: str | Path) -> None:
-        """Write a JSON object with the ``settings``, and the ``rows`` as a list of objects."""
-        content = {"settings": dict(self.settings), "rows": [dict(row) for row in self.rows]}
+        """Write a JSON object with the ``settings``, and the ``rows`` as a list of objects, where NaN is null."""
+        rows = [{name: None if math.isnan(value) else value for name, value in row.items()} for row in self.rows]
+        content = {"settings": dict(self.settings), "rows": rows}
         with atomic_write(Path(path)) as file:
             file.write((json.dumps(content, indent=1) + "\n").encode())
 
