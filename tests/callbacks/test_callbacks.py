@@ -283,9 +283,7 @@ def test_unknown_column_is_refused_in_the_first_epoch() -> None:
 
 @pytest.mark.parametrize("saved", [False, True])
 @pytest.mark.parametrize(("values", "epoch"), [((1, 3, 2), 2), ((3, 3, 2), 1), ((NAN, 1, 2), 3)])
-def test_keep_best_returns_the_weights_of_the_best_epoch(
-    tmp_path: Path, saved: bool, values: Any, epoch: int
-) -> None:
+def test_keep_best_returns_the_weights_of_the_best_epoch(tmp_path: Path, saved: bool, values: Any, epoch: int) -> None:
     task, twin, keep = make(), make(), KeepBest("score", best="highest")
     folder = tmp_path / "run" if saved else None
     run(task, Script(*values), keep, checkpoint=folder)

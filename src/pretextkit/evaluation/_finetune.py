@@ -22,6 +22,7 @@ from typing import TypedDict
 import torch
 from torch import Tensor, nn
 
+from pretextkit._display import Displayed
 from pretextkit._validation import check_float
 from pretextkit.data import LabeledLike
 from pretextkit.evaluation._classes import ClassWeights
@@ -63,8 +64,8 @@ class FinetuneOptions(TypedDict, total=False):
     class_weights: ClassWeights
 
 
-@dataclass(frozen=True)
-class FinetuneResult:
+@dataclass(frozen=True, repr=False)
+class FinetuneResult(Displayed):
     """Result of fine-tuning."""
 
     classifier: Classifier = field(repr=False)
@@ -92,6 +93,10 @@ class FinetuneResult:
     def balanced_accuracy(self) -> float | None:
         """Mean recall of the classes on ``val``; None without ``val``."""
         return None if self.class_report is None else self.class_report.balanced_accuracy
+
+    def display_table(self) -> list[list[str]]:
+        """Return recall and precision of each class; without ``val``, the newest rows of the history."""
+        return self.history.table(10) if self.class_report is None else self.class_report.table()
 
     def __str__(self) -> str:
         note = "" if self.class_report is None else self.class_report.note.rstrip(",")

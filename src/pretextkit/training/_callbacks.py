@@ -134,7 +134,9 @@ class RunCallbacks:
         if not self.watch_steps:
             return []
         row = {"epoch": done / self.plan.per_epoch, "step": done, **self.recorder.latest}
-        return self._call(lambda callback, status: callback.on_step(status), done, row | {"learning_rate": learning_rate})
+        return self._call(
+            lambda callback, status: callback.on_step(status), done, row | {"learning_rate": learning_rate}
+        )
 
     def on_epoch(self, done: int, row: dict[str, float]) -> list[Finding]:
         """Call the callbacks after an epoch, and add the numbers that they return to its row."""
@@ -144,7 +146,9 @@ class RunCallbacks:
         """Call the callbacks after the last step."""
         return self._call(lambda callback, status: callback.on_end(status), done, self.recorder.history.last)
 
-    def _call(self, hook: Callable[[Callback, RunStatus], object], done: int, row: Mapping[str, float]) -> list[Finding]:
+    def _call(
+        self, hook: Callable[[Callback, RunStatus], object], done: int, row: Mapping[str, float]
+    ) -> list[Finding]:
         """Call one method of all callbacks, also after one of them has stopped the run.
 
         Raises:

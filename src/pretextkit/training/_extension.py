@@ -90,5 +90,7 @@ def _weight_shapes(identity: Mapping[str, Any]) -> dict[str, Any]:
 
 def _belongs_elsewhere(path: Path, found: str, same_weights: bool) -> CheckpointError:
     fix = "Repeat the call that wrote the checkpoint to resume it, or pass another folder to start a new run"
-    fix += f". With init={str(path.parent)!r}, the new run starts with the weights of this run." if same_weights else "."
+    fix += (
+        f". With init={str(path.parent)!r}, the new run starts with the weights of this run." if same_weights else "."
+    )
     return CheckpointError(f"the checkpoint {path} to belong to this run", got=found, fix=fix)

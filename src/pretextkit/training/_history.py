@@ -47,10 +47,23 @@ class History:
         Raises:
             UnknownNameError: No epoch has a number of this name.
         """
-        names = dict.fromkeys(each for row in self.rows for each in row)
-        if self.rows and name not in names:
-            raise unknown_name("column", name, names)
+        if self.rows and name not in self._names():
+            raise unknown_name("column", name, self._names())
         return [row.get(name, math.nan) for row in self.rows]
+
+    def table(self, newest: int | None = None) -> list[list[str]]:
+        """Return a header and a row for each of the newest epochs; of all by default.
+
+        Example:
+            >>> History(({"epoch": 1.0, "loss": 1.5}, {"epoch": 2.0, "loss": 0.5})).table(1)
+            [['epoch', 'loss'], ['2', '0.5']]
+        """
+        names = self._names()
+        rows = self.rows if newest is None else self.rows[-newest:]
+        return [names, *([f"{row[name]:.4g}" if name in row else "" for name in names] for row in rows)]
+
+    def _names(self) -> list[str]:
+        return list(dict.fromkeys(name for row in self.rows for name in row))
 
     def save_json(self, path: str | Path) -> None:
         """Write a JSON object with the ``settings``, and the ``rows`` as a list of objects, where NaN is null."""
@@ -66,9 +79,8 @@ class History:
 
     def save_csv(self, path: str | Path) -> None:
         """Write the rows, without the settings, as a table with a header."""
-        names = list(dict.fromkeys(name for row in self.rows for name in row))
         table = io.StringIO(newline="")
-        writer = csv.DictWriter(table, names)
+        writer = csv.DictWriter(table, self._names())
         writer.writeheader()
         writer.writerows(self.rows)
         with atomic_write(Path(path)) as file:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from typing_extensions import TypedDict
 
+from pretextkit._display import Displayed
 from pretextkit._modules import is_parallel_wrapper, unwrap
 from pretextkit._validation import check_callable
 from pretextkit.contracts import PretextTask
@@ -47,8 +48,8 @@ class PretrainOptions(TypedDict, total=False):
     augment: Augmentation | None
 
 
-@dataclass(frozen=True)
-class PretrainResult:
+@dataclass(frozen=True, repr=False)
+class PretrainResult(Displayed):
     """Result of pretraining; the backbone itself is ``task.backbone``."""
 
     history: History
@@ -70,6 +71,15 @@ class PretrainResult:
     stopped: str | None = None
     """Reason for which a callback stopped the run; None for a full run."""
 
+    def display_line(self) -> str:
+        """Return the length of the run and its last loss."""
+        loss = f", loss {self.history.last['loss']:.3f}" if self.history.rows else ""
+        return f"{self.steps} steps in {self.seconds:.1f} s, {self.device}{loss}{self._stop_note}"
+
+    def display_table(self) -> list[list[str]]:
+        """Return the newest rows of the history."""
+        return self.history.table(10)
+
     def __str__(self) -> str:
         values = ", ".join(
             f"{name} {value:.3f}"
@@ -78,8 +88,12 @@ class PretrainResult:
         )
         return (
             f"{self.settings}: {self.steps} steps in {self.seconds:.1f} s ({self.images_per_second:,.0f} images/s, "
-            f"{self.precision} on {self.device}), {values}"
+            f"{self.precision} on {self.device}), {values}{self._stop_note}"
         )
+
+    @property
+    def _stop_note(self) -> str:
+        return "" if self.stopped is None else f"; stopped: {self.stopped}"
 
 
 def pretrain(
@@ -170,7 +184,7 @@ def pretrain(
             rises again and falls on a new cosine over the added steps. False refuses the folder.
         init: Folder of a run whose weights, head included, a new run starts with: to train with other images, another
             batch size, learning rate or precision. A run that resumes does not read it.
-        progress: Show a bar on a terminal (extra ``progress``), or a line every ten seconds.
+        progress: Show a bar on a terminal or in a notebook (extra ``progress``), or a line every ten seconds.
         callbacks: Objects of :class:`~pretextkit.callbacks.Callback`, called after steps and epochs, and functions of
             the newest row of the history, called after each epoch. Each may stop the run by raising
             :class:`~pretextkit.callbacks.StopTraining`. Modes that it sets are put back; weights that it freezes are
