@@ -34,7 +34,10 @@ nitpick_ignore_regex = [
     ("py:class", r"(torch|collections|pathlib|abc|pytest|numpy|typing_extensions)\..*"),
     ("py:class", r"Tensor|(nn\.)?Module|Figure|Path"),
     # aliases and protocols in private modules, which the text of the argument describes
-    ("py:class", r"TaskFactory|PretrainOptions|FinetuneOptions|Augmentation|Callback|ErrorMaps|Reduction|Metric"),
+    (
+        "py:class",
+        r"TaskFactory|PretrainOptions|FinetuneOptions|Augmentation|CallbackLike|Best|ErrorMaps|Reduction|Metric",
+    ),
     ("py:class", r"Model|MapHead|Layers|Trainable|Fit|ClassWeights|pretextkit\.metrics\._detection\.HasScores"),
     ("py:attr", r"trunk|normalization"),  # set in __init__, and described by their classes
     ("py:.*", r"pretextkit\.(contracts|registries)\.\w*T"),  # type variables

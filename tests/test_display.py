@@ -87,7 +87,7 @@ def test_names_are_escaped_in_html() -> None:
 
 def test_display_changes_no_equality_or_fields() -> None:
     one = AnomalyScores(torch.zeros(2))
-    assert [name for name in one.__dataclass_fields__] == ["scores", "maps"]
+    assert list(one.__dataclass_fields__) == ["scores", "maps"]
     assert KNNResult.__eq__ is not object.__eq__
 
 
@@ -134,11 +134,10 @@ def test_notebook_shows_bar_table_and_figure(tmp_path: Path) -> None:
         pytest.importorskip(package, reason=f"{package} is not installed")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the notebook's own packages
-        import nbformat
-        from nbclient import NotebookClient
-
+        nbformat: Any = importlib.import_module("nbformat")
+        client: Any = importlib.import_module("nbclient")
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
-        NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+        client.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
     train, figure = notebook.cells[1].outputs, notebook.cells[2].outputs
     shown = [output["data"] for output in train if "data" in output]
     assert any("application/vnd.jupyter.widget-view+json" in data for data in shown)  # the bar

@@ -35,8 +35,8 @@ def make() -> Task:
 def run(task: Task, *callbacks: Any, images: Any = IMAGES, **options: Any) -> PretrainResult:
     if "steps" not in options:
         options.setdefault("epochs", 3)
-    options = {"batch_size": 4, "device": "cpu", "precision": "fp32", "progress": False} | options
-    return pretrain(task, images, callbacks=list(callbacks), **options)
+    defaults: dict[str, Any] = {"batch_size": 4, "device": "cpu", "precision": "fp32", "progress": False}
+    return pretrain(task, images, callbacks=list(callbacks), **defaults | options)
 
 
 def equal(one: nn.Module, other: nn.Module) -> bool:

@@ -28,10 +28,16 @@ def make(seed: int = 0) -> Task:
 
 
 def run(task: Task, folder: Path | None = None, images: Tensor = IMAGES, **options: Any) -> PretrainResult:
-    options = {"batch_size": 4, "device": "cpu", "precision": "fp32", "progress": False, "warmup": 0.25} | options
+    defaults: dict[str, Any] = {
+        "batch_size": 4,
+        "device": "cpu",
+        "precision": "fp32",
+        "progress": False,
+        "warmup": 0.25,
+    }
     if "steps" not in options:
         options.setdefault("epochs", 2)
-    return pretrain(task, images, checkpoint=folder, **options)
+    return pretrain(task, images, checkpoint=folder, **defaults | options)
 
 
 def weights(module: nn.Module) -> dict[str, Tensor]:

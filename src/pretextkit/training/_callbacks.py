@@ -158,13 +158,16 @@ class RunCallbacks:
             return []
         before = self.state.flags_now()
         for callback in self.callbacks:
-            try:
-                with torch.set_grad_enabled(torch.is_grad_enabled()):  # restores the mode, which a callback may change
-                    hook(callback, self._status(done, row))
-            except StopTraining as stop:
-                self.stopped = str(stop) or f"{type(callback).__name__} stopped the training"
+            with torch.set_grad_enabled(torch.is_grad_enabled()):  # restores the mode, which a callback may change
+                self._call_one(hook, callback, self._status(done, row))
         self.state.check_place()
         return self.state.changes(before)
+
+    def _call_one(self, hook: Callable[[Callback, RunStatus], object], callback: Callback, status: RunStatus) -> None:
+        try:
+            hook(callback, status)
+        except StopTraining as stop:
+            self.stopped = str(stop) or f"{type(callback).__name__} stopped the training"
 
     def _status(self, done: int, row: Mapping[str, float]) -> RunStatus:
         return RunStatus(

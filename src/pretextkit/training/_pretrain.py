@@ -200,8 +200,8 @@ def pretrain(
         DataError: The images hold values that the task cannot use.
         ShapeError: The shape of the images does not suit the task, or the loss is no mean with gradient.
         DivergenceError: The loss, a gradient or a weight became NaN or infinite; the last good checkpoint stays.
-        CheckpointError: ``checkpoint`` belongs to another run, holds damaged files only, or is not writable; or ``init``
-            holds no checkpoint, or that of another task.
+        CheckpointError: ``checkpoint`` belongs to another run, holds damaged files only, or is not writable; or
+            ``init`` holds no checkpoint, or that of another task.
 
     Example:
         >>> import pretextkit as pk
