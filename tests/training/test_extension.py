@@ -148,6 +148,12 @@ def test_extension_with_another_warmup_of_the_added_part_is_another_run(tmp_path
         run(make(), tmp_path, epochs=5, warmup=0.5)
 
 
+def test_default_number_of_epochs_extends_no_run(tmp_path: Path) -> None:
+    run(make(), tmp_path)
+    with pytest.raises(CheckpointError, match="epochs: 2 there, 400 here"):
+        run(make(), tmp_path, epochs=None)
+
+
 def test_extend_false_refuses_the_folder(tmp_path: Path) -> None:
     run(make(), tmp_path)
     with pytest.raises(CheckpointError, match="epochs: 2 there, 3 here"):

@@ -28,9 +28,8 @@ class Probe(Callback):
         train: Labeled images, in the forms that probes take.
         val: Labeled images to score; without them, ``train`` is cross-validated or queries itself.
         every: Epochs from one probe to the next.
-        probe: Function like :func:`~pretextkit.functional.knn_probe` or
-            :func:`~pretextkit.functional.linear_probe`, from a backbone, ``train`` and ``val`` to a result with an
-            ``accuracy``.
+        probe: Function from a backbone, ``train`` and ``val`` to a result with an ``accuracy``, such as
+            :func:`~pretextkit.functional.linear_probe`; by default :func:`~pretextkit.functional.knn_probe`.
 
     Raises:
         OptionError: An option is out of range.
@@ -51,10 +50,10 @@ class Probe(Callback):
         val: LabeledLike | None = None,
         *,
         every: int = 1,
-        probe: Callable[..., Any] = knn_probe,
+        probe: Callable[..., Any] | None = None,
     ) -> None:
-        check_callable("probe", probe, "backbone", "train", "val")
-        self.train, self.val, self.probe = train, val, probe
+        self.train, self.val, self.probe = train, val, knn_probe if probe is None else probe
+        check_callable("probe", self.probe, "backbone", "train", "val")
         self.every = check_int("every", every, fix="1 probes after each epoch.")
 
     def on_epoch(self, status: RunStatus) -> dict[str, float]:

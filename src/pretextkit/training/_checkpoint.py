@@ -20,7 +20,7 @@ from pretextkit.errors import CheckpointError, reason
 from pretextkit.training._extension import SavedRun, Start, resolve_extension
 from pretextkit.training._history import Recorder
 from pretextkit.training._monitors import diverged
-from pretextkit.training._settings import Plan
+from pretextkit.training._settings import Plan, Settings
 from pretextkit.training._step import TrainStep
 
 __all__ = [
@@ -141,19 +141,19 @@ class RunCheckpoints:
         self.saves_together = self.settings_saved = False
         self.state: dict[str, Any] | None = None
 
-    def resume_plan(self, plan: Plan, warmup: float) -> Plan:
+    def resume_plan(self, plan: Plan, settings: Settings) -> Plan:
         """Read the newest checkpoint, if there is one, on every process; return the plan of the run that goes on.
 
         Args:
             plan: Plan of the call, as of a new run.
-            warmup: Fraction of the steps in which the learning rate rises.
+            settings: Options of the call; only a call that gives epochs or steps extends a run.
 
         Raises:
             CheckpointError: The checkpoint belongs to another run, or no file is intact.
         """
-        self.state, extends = self.group.broadcast_object(lambda: self._read(plan, warmup))
+        self.state, extends = self.group.broadcast_object(lambda: self._read(plan, settings))
         if extends:
-            plan = plan.extending(extends, warmup)
+            plan = plan.extending(extends, settings.warmup)
         self.identity = {**self.identity, **asdict(plan)} if self.identity else self.identity
         return plan
 
@@ -209,7 +209,7 @@ class RunCheckpoints:
                 self._report(error, done, last)
         self.saved = time.monotonic()
 
-    def _read(self, plan: Plan, warmup: float) -> tuple[dict[str, Any] | None, int]:
+    def _read(self, plan: Plan, settings: Settings) -> tuple[dict[str, Any] | None, int]:
         """Read the state of the run, and the steps of the finished run that it extends."""
         if self.folder is None:
             return None, 0
@@ -217,7 +217,8 @@ class RunCheckpoints:
         saved = load_checkpoint(self.folder)
         if saved is None:
             return None, 0
-        return saved.state, resolve_extension(saved, self.identity, plan, warmup, self.start.extend)
+        extend = self.start.extend and (settings.epochs is not None or settings.steps is not None)
+        return saved.state, resolve_extension(saved, self.identity, plan, settings.warmup, extend)
 
     def _weights(self, folder: Path, train_step: TrainStep) -> dict[str, Any]:
         """Read the weights with which a new run starts.

@@ -140,7 +140,7 @@ def train(
     group.check_same_run(identity)
 
     checkpoints = RunCheckpoints(checkpoint, checkpoint_seconds, identity, strategy, start_from)
-    plan = checkpoints.resume_plan(plan, settings.warmup)
+    plan = checkpoints.resume_plan(plan, settings)
     train_step = TrainStep(objective, settings, plan, device, precision, strategy)
     done, recorded = checkpoints.resume(train_step)
     start = done

@@ -180,8 +180,8 @@ def pretrain(
         seed: Seed of the order of the images, the views and the layers' random numbers.
         checkpoint: Folder of a checkpoint, ``history.csv`` and ``settings.json``, written every half minute, on Ctrl-C
             or SIGTERM, and at the end. If the folder holds a checkpoint of the same call, training resumes from it.
-        extend: Whether a call with more epochs or steps extends the finished run in ``checkpoint``: the learning rate
-            rises again and falls on a new cosine over the added steps. False refuses the folder.
+        extend: Whether a call that gives more ``epochs`` or ``steps`` extends the finished run in ``checkpoint``: the
+            learning rate rises again and falls on a new cosine over the added steps. False refuses the folder.
         init: Folder of a run whose weights, head included, a new run starts with: to train with other images, another
             batch size, learning rate or precision. A run that resumes does not read it.
         progress: Show a bar on a terminal or in a notebook (extra ``progress``), or a line every ten seconds.
