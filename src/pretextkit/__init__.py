@@ -8,6 +8,7 @@ from pretextkit import data, distributed, functional, losses, metrics, models, t
 from pretextkit.batches import ImageToImage, Labeled, Masked, PatchPair, Tiles, TwoViews
 from pretextkit.contracts import Backbone, Head, InputNormalization, PretextTask, SpatialBackbone, TaskOutput
 from pretextkit.errors import PretextkitError
+from pretextkit.inference import load_backbone, load_classifier, save_backbone
 from pretextkit.registries import (
     Registry,
     backbones,
@@ -43,6 +44,8 @@ __all__ = [
     "distributed",
     "functional",
     "heads",
+    "load_backbone",
+    "load_classifier",
     "losses",
     "metrics",
     "models",
@@ -51,6 +54,7 @@ __all__ = [
     "register_backbone",
     "register_head",
     "register_pretext_task",
+    "save_backbone",
     "tasks",
     "testing",
     "views",

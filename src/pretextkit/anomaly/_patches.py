@@ -14,8 +14,8 @@ from pretextkit.anomaly._scores import AnomalyScores, full_images, image_batches
 from pretextkit.data import ImagesLike, as_source
 from pretextkit.data._collate import join_maps
 from pretextkit.errors import ShapeError
-from pretextkit.evaluation._capture import capture_maps
 from pretextkit.evaluation._features import Layers, Model
+from pretextkit.inference._capture import capture_maps
 
 __all__ = ["patch_anomaly_score"]
 

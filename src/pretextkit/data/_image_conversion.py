@@ -27,6 +27,7 @@ __all__ = [
     "pil_tensor",
     "resize",
     "resize_and_crop",
+    "scale",
 ]
 
 Fit: TypeAlias = Literal["crop", "pad", "stretch"]
@@ -161,7 +162,7 @@ def resize_and_crop(images: Tensor, size: int) -> Tensor:
     if max(images.shape[-2:]) > LONGEST * short:  # scaling a line of a million pixels would fill the memory
         images = _middle(images, *(min(side, LONGEST * short) for side in images.shape[-2:]))
     if short != size:
-        images = _scaled(images, [max(size, round(side * size / short)) for side in images.shape[-2:]])
+        images = scale(images, [max(size, round(side * size / short)) for side in images.shape[-2:]])
     return _middle(images, size, size)
 
 
@@ -189,11 +190,11 @@ def resize(images: Tensor, size: int, fit: Fit) -> Tensor:
     if fit == "crop" or height == width:
         return resize_and_crop(images, size)
     if fit == "stretch":
-        return _scaled(images, [size, size])
+        return scale(images, [size, size])
     target, (top, left) = padded_box(height, width, size)
     rows = (torch.arange(size) - top).clamp(0, target[0] - 1)
     columns = (torch.arange(size) - left).clamp(0, target[1] - 1)
-    return _scaled(images, target)[..., rows[:, None], columns]
+    return scale(images, target)[..., rows[:, None], columns]
 
 
 def padded_box(height: int, width: int, size: int) -> tuple[list[int], tuple[int, int]]:
@@ -248,7 +249,13 @@ def _interpolated(values: Tensor, target: list[int]) -> Tensor:
     return interpolate(values[None, None], target, mode="bilinear", align_corners=False)[0, 0]
 
 
-def _scaled(images: Tensor, target: list[int]) -> Tensor:
+def scale(images: Tensor, target: list[int]) -> Tensor:
+    """Scale each side of images ``b c h w`` by itself, with antialiasing.
+
+    Example:
+        >>> scale(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), [4, 6]).shape
+        torch.Size([2, 3, 4, 6])
+    """
     if list(images.shape[-2:]) == target:
         return images
     if target[1] == 1:  # torch 2.15 scales uint8 to a width of 1 wrongly, or fails an internal assertion

@@ -18,9 +18,9 @@ from pretextkit.data import ImagesLike, LabeledLike, as_source
 from pretextkit.data._collate import join_labels
 from pretextkit.data._sources import retry_in_color
 from pretextkit.errors import DataError, OptionError, ShapeError
-from pretextkit.evaluation._capture import Layers, Model, capture_layers, last_map_layer
 from pretextkit.evaluation._labels import labeled_rows
 from pretextkit.evaluation._storage import FeatureStore, row_slices
+from pretextkit.inference._capture import Layers, Model, capture_layers, last_map_layer
 from pretextkit.training._hardware import Precision, forward_context
 
 __all__ = ["Features", "Layers", "Model", "extract_features", "labeled_features", "pool_sides"]

@@ -20,11 +20,12 @@ from pretextkit.data import LabeledLike
 from pretextkit.data._sources import ImageSource, TensorImages
 from pretextkit.errors import OptionError, ShapeError, unknown_name
 from pretextkit.evaluation._classes import ClassWeights, find_classes, match_classes, resolve_class_weights
-from pretextkit.evaluation._classifier import Classifier, FeatureRows
+from pretextkit.evaluation._feature_rows import FeatureRows
 from pretextkit.evaluation._features import extract_features
 from pretextkit.evaluation._labeled_source import LabeledSource, cached_features, labeled_source
 from pretextkit.evaluation._labels import labeled_images
 from pretextkit.evaluation._stages import stage_modules
+from pretextkit.inference._classifier import Classifier
 from pretextkit.metrics._classification import ClassReport, class_report, warn_of_missed_classes
 from pretextkit.training._hardware import Precision, resolve_device, resolve_precision
 from pretextkit.training._history import History

@@ -20,7 +20,14 @@ from pretextkit.training._history import Recorder
 from pretextkit.training._monitors import diverged
 from pretextkit.training._step import TrainStep
 
-__all__ = ["RunCheckpoints", "check_finite_weights", "load_checkpoint", "require_writable", "save_checkpoint"]
+__all__ = [
+    "RunCheckpoints",
+    "check_finite_weights",
+    "load_checkpoint",
+    "read_checkpoint",
+    "require_writable",
+    "save_checkpoint",
+]
 
 FORMAT = 2
 """Since format 2, a checksum follows the archive of ``torch.save``; ``torch.load`` ignores it."""
@@ -30,7 +37,7 @@ MARK = b"pretextkit sha256 "
 TRAILER = len(MARK) + hashlib.sha256().digest_size
 
 
-def save_checkpoint(folder: Path, state: Mapping[str, Any], identity: Mapping[str, Any]) -> Path:
+def save_checkpoint(folder: Path, state: Mapping[str, Any], identity: Mapping[str, Any], about: str = "") -> Path:
     """Write ``folder/checkpoint.pt``, and keep the previous checkpoint as ``checkpoint.previous.pt``.
 
     The file is complete on the disk before it takes its name: a crash leaves the old checkpoint or the new one.
@@ -39,6 +46,7 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any], identity: Mapping[st
         folder: Folder, made if it does not exist.
         state: Tensors, numbers, strings, lists and dicts.
         identity: Identity of the run; only a run with an equal identity can resume.
+        about: Description of the backbone, as in the header of a saved backbone; empty without one.
 
     Raises:
         OSError: The system could not write the file, for example to a full disk; existing checkpoints stay.
@@ -48,7 +56,8 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any], identity: Mapping[st
     with atomic_write(target, keep=folder / PREVIOUS) as file:
         hashed = _HashedFile(file)
         try:
-            torch.save({"format": FORMAT, "identity": dict(identity), "state": dict(state)}, cast(BinaryIO, hashed))
+            content = {"format": FORMAT, "identity": dict(identity), "state": dict(state), "about": about}
+            torch.save(content, cast(BinaryIO, hashed))
         except RuntimeError as error:  # torch hides the OSError when it closes its archive
             raise hashed.failure or error from None
         file.write(MARK + hashed.hash.digest())
@@ -61,27 +70,57 @@ def load_checkpoint(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any]
     Raises:
         CheckpointError: No checkpoint is intact, or the newest has a later format or belongs to another run.
     """
-    found = [path for path in (folder / NAME, folder / PREVIOUS) if path.exists()]
+    path, content, problems = _newest_intact(folder)
+    if content is None:
+        return None
+    if problems:
+        warnings.warn(f"The checkpoint {problems[0]} is damaged; training resumes from {path}.", stacklevel=2)
+        os.replace(folder / NAME, folder / DAMAGED)  # else the next checkpoint would replace the intact one
+    _require_same(path, content["format"], content["identity"], identity)
+    return dict(content["state"])
+
+
+def read_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """Read the newest intact checkpoint of any run, without a change on the disk; ``None`` if there is no checkpoint.
+
+    Returns:
+        ``format``, ``identity``, ``state`` and ``about``.
+
+    Raises:
+        CheckpointError: No checkpoint is intact, or the newest has a later format.
+
+    Example:
+        >>> read_checkpoint(Path("no run")) is None
+        True
+    """
+    path, content, problems = _newest_intact(folder)
+    if content is not None:
+        _require_known(path, content["format"])
+    if problems and content is not None:
+        warnings.warn(f"The checkpoint {problems[0]} is damaged; {path} is read.", stacklevel=3)
+    return content
+
+
+def _newest_intact(folder: Path) -> tuple[Path, dict[str, Any] | None, list[str]]:
+    """Return the newest intact checkpoint of a folder with its path, and the damaged ones before it."""
     problems = []
-    for path in found:
+    for path in (folder / NAME, folder / PREVIOUS):
+        if not path.exists():
+            continue
         try:
             content = _read_intact(path)
-            version, saved, state = content["format"], content["identity"], content["state"]
+            _ = content["format"], content["identity"], content["state"]
         except Exception as error:  # a damaged file can raise any error: zip, pickle, struct, key
             problems.append(f"{path} ({type(error).__name__})")
-            continue
-        if problems:
-            warnings.warn(f"The checkpoint {problems[0]} is damaged; training resumes from {path}.", stacklevel=2)
-            os.replace(folder / NAME, folder / DAMAGED)  # else the next checkpoint would replace the intact one
-        _require_same(path, version, saved, identity)
-        return dict(state)
+        else:
+            return path, content, problems
     if problems:
         raise CheckpointError(
             "an intact checkpoint",
             got=f"damaged files only: {', '.join(problems)}",
             fix="Restore a file from a copy, or remove the files to start again.",
         )
-    return None
+    return folder, None, []
 
 
 def require_writable(folder: Path) -> None:
@@ -110,11 +149,18 @@ class RunCheckpoints:
         interval: Seconds between two checkpoints.
         identity: Identity of the run.
         strategy: How the processes train the module.
+        about: Description of the backbone; empty without one.
     """
 
     def __init__(
-        self, folder: str | Path | None, interval: float, identity: Mapping[str, Any], strategy: Strategy
+        self,
+        folder: str | Path | None,
+        interval: float,
+        identity: Mapping[str, Any],
+        strategy: Strategy,
+        about: str = "",
     ) -> None:
+        self.about = about
         self.folder = None if folder is None else Path(folder)
         self.interval, self.identity, self.strategy, self.group = interval, identity, strategy, strategy.group
         self.writes = self.folder is not None and self.group.is_first
@@ -162,7 +208,8 @@ class RunCheckpoints:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 # The history first: nobody would write it again after a checkpoint that says that the run is complete.
                 recorder.history.save_csv(self.folder / "history.csv")
-                save_checkpoint(self.folder, {**weights, "step": done, **recorder.state_dict()}, self.identity)
+                state = {**weights, "step": done, **recorder.state_dict()}
+                save_checkpoint(self.folder, state, self.identity, self.about)
             except OSError as error:
                 self._report(error, done, last)
         self.saved = time.monotonic()
@@ -240,11 +287,15 @@ def _read_intact(path: Path) -> dict[str, Any]:
     return loaded
 
 
-def _require_same(path: Path, version: int, saved: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+def _require_known(path: Path, version: int) -> None:
     if version > FORMAT:
         raise CheckpointError(
             f"a checkpoint of format {FORMAT} or older in {path}", got=f"format {version}", fix="Update pretextkit."
         )
+
+
+def _require_same(path: Path, version: int, saved: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+    _require_known(path, version)
     if found := differences(saved, identity):
         raise CheckpointError(
             f"the checkpoint {path} to belong to this run",

@@ -81,6 +81,7 @@ def train(
     callbacks: Sequence[Callback] = (),
     checkpoint_seconds: float = 30.0,
     group: ProcessGroup = ALONE,
+    about: str = "",
 ) -> TrainingRun:
     """Train an objective in place, or resume from the checkpoint of an equal call.
 
@@ -96,6 +97,7 @@ def train(
         checkpoint_seconds: Seconds between two checkpoints.
         group: Processes that train together; each makes this call. Only rank 0 shows progress, runs callbacks and
             touches the disk.
+        about: Description of the backbone for its checkpoints; empty without one.
 
     Raises:
         OptionError: The settings differ between the processes, a callback is no function of a row, or user code moved
@@ -134,7 +136,7 @@ def train(
     group.check_same_run(identity)
 
     train_step = TrainStep(objective, settings, plan, device, precision, strategy)
-    checkpoints = RunCheckpoints(checkpoint, checkpoint_seconds, identity, strategy)
+    checkpoints = RunCheckpoints(checkpoint, checkpoint_seconds, identity, strategy, about)
     start, recorded = checkpoints.resume(train_step)
     normalizations = unmeasured_normalizations(module)
     sample = sample_images(source, settings.seed) if normalizations else torch.empty(0)

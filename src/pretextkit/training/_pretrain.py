@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,23 @@ from torch import nn
 from typing_extensions import TypedDict
 
 from pretextkit._modules import is_parallel_wrapper, unwrap
+from pretextkit._recipes import backbone_header, remember_training, training_of
 from pretextkit._validation import check_callable
 from pretextkit.contracts import PretextTask
 from pretextkit.data import ImagesLike, as_source
+from pretextkit.data._image_format import ImageFormat
+from pretextkit.data._sources import ImageSource
 from pretextkit.distributed._group import current_group
 from pretextkit.distributed._sharding import class_name
 from pretextkit.errors import OptionError
+from pretextkit.registries import pretext_tasks
 from pretextkit.training._collapse import monitor_batch_size
 from pretextkit.training._hardware import Precision
 from pretextkit.training._history import History
 from pretextkit.training._loop import train
 from pretextkit.training._objectives import Augmentation, TaskObjective
 from pretextkit.training._optim import OptimizerName
-from pretextkit.training._settings import Settings, make_plan
+from pretextkit.training._settings import Plan, Settings, make_plan
 from pretextkit.training._user_code import Callback, check_callbacks
 
 __all__ = ["PretrainOptions", "PretrainResult", "pretrain"]
@@ -191,6 +196,8 @@ def pretrain(
     )
     plan = make_plan(settings, source, group, task)
     modes = {module: module.training for module in task.modules()}
+    backbone = unwrap(task).backbone
+    trained = _describe_training(task, source, settings, plan, training_of(backbone))
     try:
         run = train(
             TaskObjective(task, augment, monitor_batch_size(len(source))),
@@ -202,10 +209,12 @@ def pretrain(
             progress=progress,
             callbacks=callbacks,
             group=group,
+            about=json.dumps(backbone_header(backbone, trained)),
         )
     finally:
         for module, mode in modes.items():
             module.training = mode
+    remember_training(backbone, trained)
     return PretrainResult(
         history=run.history,
         steps=run.steps,
@@ -215,6 +224,25 @@ def pretrain(
         device=str(run.device),
         precision=run.precision,
     )
+
+
+def _describe_training(
+    task: nn.Module, source: ImageSource, settings: Settings, plan: Plan, before: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Describe the training of a backbone in plain data, for the files in which the backbone is saved."""
+    wanted = None if source.decides_order else ImageFormat.of(source)  # a stream may give its first images once only
+    return {
+        "by": "pretrain",
+        "task": pretext_tasks.name_of(type(unwrap(task))) or class_name(unwrap(task)),
+        "images": len(source),
+        "image format": None if wanted is None else asdict(wanted),
+        "steps": plan.total,
+        "batch size": plan.batch_size,
+        "optimizer": settings.optimizer,
+        "learning rate": plan.learning_rate,
+        "seed": settings.seed,
+        **({"before": dict(before)} if before else {}),
+    }
 
 
 def _check_task(task: Any) -> None:
