@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Mapping
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import entry_points
 from typing import Any, cast
 
 import torch
@@ -71,11 +71,12 @@ def try_recipe(module: Any, registry: Registry[Any]) -> dict[str, Any] | None:
     if why_unrecorded(network, registry):
         return None
     arguments = cast(Arguments, network._arguments)
+    name = registry.name_of(_class(network))
     return {
-        "name": registry.name_of(_class(network)),
+        "name": name,
         "positional": arguments.positional,
         "named": arguments.named,
-        "distribution": _distribution(_class(network)),
+        "distribution": _distribution(name, registry),
     }
 
 
@@ -151,11 +152,10 @@ def _class(network: nn.Module) -> type[nn.Module]:
     return kind.__bases__[-1] if hasattr(network, "unshard") else kind  # fully_shard makes a subclass
 
 
-def _distribution(cls: type) -> str:
-    """Name the distribution of a plug-in with its version; empty for pretextkit itself and for scripts."""
-    package = cls.__module__.partition(".")[0]
-    found = [] if package == "pretextkit" else packages_distributions().get(package, [])
-    return f"{found[0]} {version(found[0])}" if found else ""
+def _distribution(name: str | None, registry: Registry[Any]) -> str:
+    """Name the distribution of a plug-in with its version; empty for pretextkit's own classes and for scripts."""
+    found = [point.dist for point in entry_points(group=registry.group) if point.name == name and point.dist]
+    return f"{found[0].name} {found[0].version}" if found else ""
 
 
 def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:

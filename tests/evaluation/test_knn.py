@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from pretextkit.errors import DataError, OptionError, ShapeError
-from pretextkit.evaluation import _knn as knn
+from pretextkit.evaluation import _neighbor_search as knn
 from pretextkit.functional import knn_probe
 
 IDENTITY = nn.Identity()

@@ -23,6 +23,12 @@ from pretextkit.training._hardware import Precision
 
 __all__ = ["Duplicates", "Neighbors", "near_duplicates", "nearest_neighbors"]
 
+TYPICAL = 0.1
+"""Default threshold of duplicates, as a part of the median distance between nearest neighbors."""
+
+ROUNDING = 1e-6
+"""Tolerance of the threshold: the product of a unit vector with itself misses 1 by some 1e-7."""
+
 MOST_PAIRS = 5_000_000
 """Largest number of pairs: as many take 120 MB, and nobody reads more."""
 
@@ -176,7 +182,7 @@ def near_duplicates(
     images: ImagesLike,
     others: ImagesLike | None = None,
     *,
-    threshold: float = 0.001,
+    threshold: float | None = None,
     layers: Layers = "last",
     pool: int = 1,
     batch_size: int = 256,
@@ -187,17 +193,18 @@ def near_duplicates(
 
     All pairs are compared in blocks, and memory grows only with the number of pairs found. How near the features of
     duplicates are depends on the backbone: look at the pairs in the order of their distance, and set ``threshold``
-    where they stop being duplicates.
+    where they stop being duplicates. A copy that was cropped or mirrored is further away than one that was compressed.
 
     Args:
         backbone: Module or function from images to features; ``torch.nn.Flatten()`` compares pixels.
         images: Images as for :func:`~pretextkit.functional.pretrain`; labels are ignored.
         others: Second set: pairs between both sets are searched. By default, pairs within ``images`` are.
-        threshold: Largest cosine distance of a pair.
+        threshold: Largest cosine distance of a pair; by default a tenth of the median distance of an image to its
+            nearest neighbor.
         layers: One layer, as for :func:`extract_features`.
         pool: Side of the grid over which maps are averaged.
         batch_size: Images per forward pass.
-        precision: Precision of the forward passes; bf16 changes distances by about 0.0001.
+        precision: Precision of the forward passes.
         memory: Memory budget of the features in bytes, half for each set; see :func:`extract_features`.
 
     Returns:
@@ -213,11 +220,14 @@ def near_duplicates(
         >>> near_duplicates(torch.nn.Identity(), features).pairs
         tensor([[0, 2]])
     """
-    threshold = check_float("threshold", threshold, "[0, 2]", of=near_duplicates)
+    if threshold is not None:
+        threshold = check_float("threshold", threshold, "[0, 2]", fix="Leave it out to choose it from the distances.")
     options: ExtractOptions = {"layers": layers, "pool": pool, "batch_size": batch_size, "precision": precision}
     (rows, files), (others_rows, other_files), within = _both_sets(backbone, images, others, memory, options)
-    rounding = 1e-6  # the product of a unit vector with itself misses 1 by some 1e-7
-    found = list(_limited(similar_pairs(rows, others_rows, 1 - threshold - rounding, once=within), threshold))
+    if threshold is None:
+        nearest, _ = nearest_rows(others_rows, rows, 1, leave_one_out=within)
+        threshold = TYPICAL * _distances(nearest).median().item()
+    found = list(_limited(similar_pairs(rows, others_rows, 1 - threshold - ROUNDING, once=within), threshold))
     pairs = torch.cat([each for each, _ in found]) if found else torch.empty(0, 2, dtype=torch.int64)
     similarities = torch.cat([each for _, each in found]) if found else torch.empty(0)
     order = similarities.argsort(descending=True, stable=True)

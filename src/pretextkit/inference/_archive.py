@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -97,7 +98,9 @@ def parse_header(path: Path, text: str) -> dict[str, Any]:
 
 def _read_torch(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # torch warns about some foreign files, which are refused anyway
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         got = "a file that cannot be read without running code from it, or a damaged one"
         raise CheckpointError(f"a file that pretextkit saved at {path}", got=got, fix=COPY) from error

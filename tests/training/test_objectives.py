@@ -5,7 +5,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torchvision.models import resnet18
 
-from pretextkit.evaluation._classifier import Classifier, FeatureRows
+from pretextkit.evaluation._feature_rows import FeatureRows
+from pretextkit.inference import Classifier
 from pretextkit.models import LinearHead, ResNet18, SmallCNN
 from pretextkit.testing import TinyBackbone
 from pretextkit.training._objectives import ClassifierObjective, HeadObjective, _layers
