@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from pretextkit._arguments import Arguments, decode
+from pretextkit._arguments import Arguments, decode, encode
 from pretextkit._modules import unwrap
 from pretextkit.errors import CheckpointError, PretextkitError, UnknownNameError, reason
 from pretextkit.registries import Registry, backbones
@@ -72,6 +72,9 @@ def try_recipe(module: Any, registry: Registry[Any]) -> dict[str, Any] | None:
         return None
     arguments = cast(Arguments, network._arguments)
     name = registry.name_of(_class(network))
+    if built_by := getattr(network, "built_by", None):
+        name, options = built_by
+        arguments = Arguments([], {option: encode(value) for option, value in options.items()}, ())
     return {
         "name": name,
         "positional": arguments.positional,
@@ -83,6 +86,8 @@ def try_recipe(module: Any, registry: Registry[Any]) -> dict[str, Any] | None:
 def why_unrecorded(network: Any, registry: Registry[Any]) -> str:
     """Say why a module has no recipe; an empty text if it has."""
     kind = _class(network)
+    if getattr(network, "built_by", None):
+        return ""
     arguments = getattr(network, "_arguments", None)
     if registry.name_of(kind) is None:
         return f"a {kind.__name__}, which is not registered as a {registry.kind}"

@@ -40,10 +40,20 @@ def write_photos(root: Path, count: int = 5) -> list[Path]:
 @pytest.mark.parametrize(("layer", "pool", "width"), [("stage2", 1, 64), ("stage3", 2, 512), ("stage2.0", 1, 64)])
 def test_head_gets_the_features_of_extract_features(layer: str, pool: int, width: int) -> None:
     backbone, images = SmallCNN().eval(), random_images(5, size=16)
-    made = Classifier(backbone, LinearHead(width, 2), layer=layer, pool=pool)
+    made = Classifier(backbone, LinearHead(width, 2), layers=[(layer, pool)])
     expected = extract_features(backbone, images, layers=[layer], pool=pool, precision="fp32").layers[layer]
     torch.testing.assert_close(made.features(images), expected)
     assert torch.equal(made(images), made.head(made.features(images)))
+
+
+def test_head_gets_layers_one_after_the_other() -> None:
+    backbone, images = SmallCNN().eval(), random_images(5, size=16)
+    made = Classifier(backbone, LinearHead(512 + 256, 2), layers=[("stage3", 2), ("stage4", 1)])
+    parts = [
+        extract_features(backbone, images, layers=[name], pool=side, precision="fp32").layers[name]
+        for name, side in (("stage3", 2), ("stage4", 1))
+    ]
+    torch.testing.assert_close(made.features(images), torch.cat(parts, 1))
 
 
 def test_uint8_images_give_the_logits_of_floats_for_any_module() -> None:

@@ -28,8 +28,9 @@ def networks() -> dict[str, nn.Module]:
         "small-cnn": SmallCNN(),
         "gray": SmallCNN(in_channels=1),
         "classifier": Classifier(SmallCNN(), LinearHead(256, 3), class_names=names, absent=(1,)),
-        "stage": Classifier(SmallCNN(), LinearHead(512, 3), layer="stage3", pool=2),
-        "inner layer": Classifier(SmallCNN(), LinearHead(64, 3), layer="stage2.0"),
+        "stage": Classifier(SmallCNN(), LinearHead(512, 3), layers=[("stage3", 2)]),
+        "two layers": Classifier(SmallCNN(), LinearHead(768, 3), layers=[("stage3", 2), ("stage4", 1)]),
+        "inner layer": Classifier(SmallCNN(), LinearHead(64, 3), layers=[("stage2.0", 1)]),
     }
 
 

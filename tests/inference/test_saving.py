@@ -67,7 +67,7 @@ def trained_classifier(**options: Any) -> Classifier:
     backbone(random_images(8, channels=1, size=16))  # moves BatchNorm's statistics
     names, wanted = ("cat", "Löwe", "owl, barn"), ImageFormat(16, 16, 1, "pad")
     options = {"class_names": names, "absent": (1,), "image_format": wanted, "trained": {"by": "test"}} | options
-    return Classifier(backbone, LinearHead(512, 3), layer="stage3", pool=2, **options)
+    return Classifier(backbone, LinearHead(512, 3), layers=[("stage3", 2)], **options)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -79,7 +79,7 @@ def test_loaded_classifier_equals_the_saved_one(suffix: str, tmp_path: Path) -> 
     assert torch.equal(torch.get_rng_state(), state)
     assert not any(module.training for module in loaded.modules())
     assert torch.equal(loaded.predict_proba(images), saved.predict_proba(images))
-    for name in ("layer", "pool", "class_names", "absent", "image_format", "trained"):
+    for name in ("layers", "class_names", "absent", "image_format", "trained"):
         assert getattr(loaded, name) == getattr(saved, name), name
     assert loaded.state_dict().keys() == saved.state_dict().keys()
 
@@ -187,7 +187,7 @@ def test_compiled_backbone_is_saved_as_the_network_inside(tmp_path: Path) -> Non
 def test_class_names_and_layers_of_into_come_from_the_file(tmp_path: Path) -> None:
     trained_classifier().save(tmp_path / "a.pt")
     loaded = pk.load_classifier(tmp_path / "a.pt", into=Classifier(SmallCNN(in_channels=1), LinearHead(512, 3)))
-    assert (loaded.layer, loaded.pool, loaded.absent) == ("stage3", 2, (1,))
+    assert (loaded.layers, loaded.absent) == ((("stage3", 2),), (1,))
 
 
 def test_module_with_other_weights_stays_unchanged(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from torch.utils.data import Dataset
 from pretextkit._color import as_float, luma
 from pretextkit._seeding import derived_seed, seeded
 from pretextkit.data._collate import ImageBatch, Split, image_only
-from pretextkit.data._files import inner_datasets
 from pretextkit.data._folder import FolderImages
 from pretextkit.data._image_conversion import Fit, image_tensor, resize, scale
+from pretextkit.data._image_files import inner_datasets
 from pretextkit.data._listed import ListedImages
 from pretextkit.data._sources import DatasetImages, ImageSource, WrappedSource
 
@@ -88,8 +88,10 @@ def in_format(source: ImageSource, wanted: ImageFormat | None) -> ImageSource:
         return _Formatted(source, wanted)
     items = source.dataset
     if isinstance(items, FolderImages) and wanted.height == wanted.width:
-        items = copy(items)
-        items.size, items.fit = wanted.height, wanted.fit
+        if (items.size, items.fit) != (wanted.height, wanted.fit):
+            items = copy(items)
+            items.size, items.fit = wanted.height, wanted.fit
+            vars(items)["_cache"] = None  # a cache holds images of the former size
     elif isinstance(items, FolderImages):
         items = ListedImages(items.paths)
     formatted = copy(source)

@@ -203,6 +203,18 @@ def _extract(
     return Features(features, all_labels)
 
 
+def read_grid(model: Model, name: str, sides: Sequence[int]) -> tuple[str, int]:
+    """Return the layer and the side of the grid of features by their name in a result.
+
+    Example:
+        >>> read_grid(nn.Identity(), "stage3 2x2", [1]), read_grid(nn.Identity(), "stage3", [4])
+        (('stage3', 2), ('stage3', 4))
+    """
+    modules = dict(model.named_modules()) if isinstance(model, nn.Module) else {}
+    found = None if name in modules else GRID.fullmatch(name)
+    return (name, sides[0]) if found is None else (found[1], int(found[2]))
+
+
 def _named_grids(layers: Iterable[str], sides: Sequence[int]) -> dict[str, tuple[str, int]]:
     """Map the names of features to their layers and the sides of their grids."""
     return {layer if len(sides) == 1 else f"{layer} {side}x{side}": (layer, side) for layer in layers for side in sides}

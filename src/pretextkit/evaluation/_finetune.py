@@ -25,6 +25,7 @@ from pretextkit.evaluation._features import extract_features
 from pretextkit.evaluation._labeled_source import LabeledSource, cached_features, labeled_source
 from pretextkit.evaluation._labels import labeled_images
 from pretextkit.evaluation._stages import stage_modules
+from pretextkit.evaluation._trained_classifiers import trained_classifier
 from pretextkit.inference._classifier import Classifier
 from pretextkit.metrics._classification import ClassReport, class_report, warn_of_missed_classes
 from pretextkit.training._hardware import Precision, resolve_device, resolve_precision
@@ -224,7 +225,14 @@ def freeze_and_finetune(
             run = run_training(objective, inputs, phase, plan, title="Classifier", progress=progress)
             rows += _shift_rows(run.history, rows, seconds)
             seconds += run.seconds
-    classifier.eval()
+    trained = {
+        "by": "freeze_and_finetune",
+        "images": len(source),
+        "epochs": epochs,
+        "trainable": trainable,
+        "seed": seed,
+    }
+    classifier = trained_classifier(backbone, head, classes, source, trained).eval()
     history = History(tuple(rows))
     if heldout is None:
         return FinetuneResult(classifier, None, None, None, None, history, seconds)

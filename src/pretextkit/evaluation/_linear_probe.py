@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,9 +24,18 @@ from pretextkit.evaluation._classes import (
     resolve_class_weights,
     with_class_names,
 )
-from pretextkit.evaluation._features import ExtractOptions, Layers, Model, labeled_features
+from pretextkit.evaluation._features import (
+    ExtractOptions,
+    Layers,
+    Model,
+    labeled_features,
+    pool_sides,
+    read_grid,
+)
 from pretextkit.evaluation._solvers._logistic import LogisticModel, fit_logistic
 from pretextkit.evaluation._storage import FeatureStore, Standardized, row_slices
+from pretextkit.evaluation._trained_classifiers import trained_classifier
+from pretextkit.inference._classifier import Classifier
 from pretextkit.metrics._classification import ClassReport, class_report, warn_of_missed_classes
 from pretextkit.models.heads import LinearHead
 from pretextkit.training._hardware import Precision
@@ -69,6 +79,8 @@ class ProbeResult:
     """True test labels ``n``."""
     head: LinearHead = field(repr=False)
     """Classifier of the chosen layer, from raw features to logits; a class without training images has -inf."""
+    classifier: Classifier = field(repr=False)
+    """Backbone, chosen layer and head, to predict the classes of images, and to save. It shares the backbone."""
     class_report: ClassReport = field(repr=False)
     """Recall and precision of each class on test."""
     seconds: float = field(repr=False)
@@ -180,6 +192,14 @@ def linear_probe(
         predictions=predictions,
         targets=test_labels,
         head=heads[chosen],
+        classifier=trained_classifier(
+            backbone,
+            copy.deepcopy(heads[chosen]),
+            classes,
+            train_data,
+            {"by": "linear_probe", "images": len(train_labels), "penalty": scores[chosen].penalty},
+            layers=[read_grid(backbone, chosen, pool_sides(pool))],
+        ),
         class_report=report,
         seconds=time.monotonic() - start,
     )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pretextkit._validation import check_float, check_int, check_widths
 from pretextkit.data import ImagesLike, as_source
-from pretextkit.data._files import find_files
+from pretextkit.data._image_files import find_files
 from pretextkit.errors import DataError, OptionError
 from pretextkit.evaluation._features import ExtractOptions, Layers, Model, extract_features
 from pretextkit.evaluation._neighbor_search import nearest_rows, same_images, similar_pairs

@@ -14,14 +14,17 @@ from pretextkit._evaluation_mode import evaluation_mode
 from pretextkit._modules import as_input, module_device, refuse_meta
 from pretextkit._validation import check_features, check_int
 from pretextkit.data import FolderImages, ImagesLike, as_source
-from pretextkit.data._files import find_files
+from pretextkit.data._image_files import find_files
 from pretextkit.data._image_format import ImageFormat, in_format
 from pretextkit.data._sources import ImageSource
 from pretextkit.errors import ShapeError
 from pretextkit.inference._capture import capture_layers
 from pretextkit.inference._predictions import Predictions
 
-__all__ = ["Classifier"]
+__all__ = ["OUTPUT", "Classifier"]
+
+OUTPUT = (("last", 1),)
+"""Output of a backbone, averaged over the full map."""
 
 
 class Classifier(nn.Module):
@@ -34,9 +37,9 @@ class Classifier(nn.Module):
     Args:
         backbone: Module from images to features, maps or tokens; the latter are averaged.
         head: Module from features ``b d`` to logits ``b k``.
-        layer: Layer whose output the head gets: ``"last"``, a stage such as ``"stage3"``, or a name of
+        layers: Layers whose outputs the head gets, concatenated, each with the side of the grid over which maps are
+            averaged. A layer is ``"last"``, a stage such as ``"stage3"``, or a name of
             ``dict(backbone.named_modules())``.
-        pool: Side of the grid over which maps are averaged.
         class_names: Names of the classes, by number; by default the numbers. A class without an output of the head
             has probability 0.
         absent: Numbers of classes without training images; they have probability 0.
@@ -58,8 +61,7 @@ class Classifier(nn.Module):
         backbone: nn.Module,
         head: nn.Module,
         *,
-        layer: str = "last",
-        pool: int = 1,
+        layers: Sequence[tuple[str, int]] = OUTPUT,
         class_names: Sequence[str] | None = None,
         absent: Sequence[int] = (),
         image_format: ImageFormat | None = None,
@@ -67,7 +69,8 @@ class Classifier(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone, self.head = backbone, head
-        self.layer, self.pool = layer, check_int("pool", pool, of=Classifier)
+        self.layers = tuple((str(layer), check_int("a side in layers", side)) for layer, side in layers)
+        """Layers whose outputs the head gets, each with the side of its grid."""
         self.class_names = None if class_names is None else tuple(class_names)
         """Names of the classes, by number; None without names."""
         self.absent = tuple(absent)
@@ -98,13 +101,23 @@ class Classifier(nn.Module):
             UnknownNameError: The backbone has no such layer.
         """
         inputs = as_input(images if images.is_floating_point() else as_float(images), self.backbone)
-        if self.layer == "last" and self.pool == 1:
-            output = self.backbone(inputs)
+        if self.layers == OUTPUT:
+            outputs = {"last": self.backbone(inputs)}
         else:
-            with capture_layers(self.backbone, [self.layer], maps=self.pool > 1) as read:
-                output = read(inputs)[self.layer]
-        what = "the backbone" if self.layer == "last" else f"layer {self.layer!r}"
-        return as_input(check_features(output, images.shape[0], what, pool=self.pool, finite=False), self.head)
+            names, largest = list(dict.fromkeys(name for name, _ in self.layers)), max(side for _, side in self.layers)
+            with capture_layers(self.backbone, names, maps=largest > 1) as read:
+                outputs = read(inputs)
+        parts = [
+            check_features(
+                outputs[name],
+                images.shape[0],
+                "the backbone" if name == "last" else f"layer {name!r}",
+                pool=side,
+                finite=False,
+            )
+            for name, side in self.layers
+        ]
+        return as_input(parts[0] if len(parts) == 1 else torch.cat([part.float() for part in parts], 1), self.head)
 
     def predict(
         self,
@@ -207,7 +220,7 @@ class Classifier(nn.Module):
         save_classifier(self, Path(path), weights_only=weights_only)
 
     def extra_repr(self) -> str:
-        layer = [] if self.layer == "last" and self.pool == 1 else [f"layer={self.layer!r}, pool={self.pool}"]
+        layer = [] if self.layers == OUTPUT else [" + ".join(f"{name} {side}x{side}" for name, side in self.layers)]
         names = [] if self.class_names is None else [f"{len(self.class_names)} classes"]
         wanted = self.image_format
         size = [] if wanted is None else [f"images {wanted.channels}x{wanted.height}x{wanted.width}"]

@@ -116,8 +116,7 @@ def save_classifier(classifier: Classifier, path: Path, *, weights_only: bool) -
     header = _header(classifier.backbone, recorded=not weights_only) | {
         "kind": "classifier",
         "head": None if weights_only else try_recipe(classifier.head, heads),
-        "layer": classifier.layer,
-        "pool": classifier.pool,
+        "layers": [list(layer) for layer in classifier.layers],
         "classes": None if classifier.class_names is None else list(classifier.class_names),
         "absent": list(classifier.absent),
         "images": None if wanted is None else asdict(wanted),
@@ -136,7 +135,7 @@ def load_classifier(path: str | Path, *, into: Classifier | None = None) -> Clas
 
     Args:
         path: File.
-        into: Built classifier whose backbone and head get the weights; needed if the file has no architecture. Layer,
+        into: Built classifier whose backbone and head get the weights; needed if the file has no architecture. Layers,
             class names and image size come from the file.
 
     Returns:
@@ -169,8 +168,7 @@ def load_classifier(path: str | Path, *, into: Classifier | None = None) -> Clas
     classifier = Classifier(
         backbone,
         head,
-        layer=header["layer"],
-        pool=header["pool"],
+        layers=[(name, side) for name, side in header["layers"]],
         class_names=header["classes"],
         absent=header["absent"],
         image_format=None if header["images"] is None else ImageFormat(**header["images"]),

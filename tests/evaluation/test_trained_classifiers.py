@@ -1,0 +1,120 @@
+"""The classifiers of the probe and of fine-tuning are one kind of object, and predict what the results say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+import pretextkit as pk
+from pretextkit.data import FolderImages
+from pretextkit.functional import Classifier, freeze_and_finetune, linear_probe
+from pretextkit.models import LinearHead, SmallCNN
+from tests.helpers import generator, random_images
+
+
+def colored(count: int, size: int = 16) -> tuple[Tensor, Tensor]:
+    """Images that are red, green or blue, with noise."""
+    labels = torch.arange(count) % 3
+    images = torch.randint(120, (count, 3, size, size), dtype=torch.uint8, generator=generator(count))
+    images[torch.arange(count), labels] += 90
+    return images, labels
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    images, labels = colored(18, 20)
+    for number, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
+        path = tmp_path / "photos" / ("rot", "grün", "blau")[label] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(path)
+    return tmp_path / "photos"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"layers": "last"}, {"layers": ["stage3"], "pool": 2}, {"layers": ["stage2", "stage3"], "pool": (1, 2)}],
+)
+def test_classifier_of_the_probe_repeats_its_predictions(options: dict[str, Any], tmp_path: Path) -> None:
+    train, test = colored(30), colored(21)
+    result = linear_probe(SmallCNN(), train, test, precision="fp32", **options)
+    assert torch.equal(result.classifier.predict(test[0]).labels, result.predictions)
+    result.classifier.save(tmp_path / "a.pt")
+    loaded = pk.load_classifier(tmp_path / "a.pt")
+    torch.testing.assert_close(loaded.predict_proba(test[0]), result.classifier.predict_proba(test[0]))
+    assert loaded.trained["by"] == "linear_probe"
+    assert loaded.trained["images"] == 30
+
+
+def test_classifier_of_fine_tuning_repeats_its_predictions(tmp_path: Path) -> None:
+    train, test = colored(30), colored(21)
+    result = freeze_and_finetune(
+        SmallCNN(), LinearHead(256, 3), train, test, trainable="all", epochs=2, device="cpu", precision="fp32",
+        progress=False,
+    )  # fmt: skip
+    assert isinstance(result.classifier, Classifier)
+    assert result.predictions is not None
+    assert torch.equal(result.classifier.predict(test[0]).labels, result.predictions)
+    result.classifier.save(tmp_path / "a.safetensors")
+    loaded = pk.load_classifier(tmp_path / "a.safetensors")
+    torch.testing.assert_close(loaded.predict_proba(test[0]), result.classifier.predict_proba(test[0]))
+
+
+@pytest.mark.parametrize("kind", ["probe", "fine-tuned"])
+def test_words_and_size_of_a_folder_are_kept(kind: str, folder: Path, tmp_path: Path) -> None:
+    train = FolderImages(folder, size=12, fit="stretch")
+    backbone = SmallCNN()
+    if kind == "probe":
+        classifier = linear_probe(backbone, train, train).classifier
+    else:
+        classifier = freeze_and_finetune(
+            backbone, LinearHead(256, 3), train, epochs=1, device="cpu", progress=False
+        ).classifier
+    classifier.save(tmp_path / "colors.pt")
+    found = pk.load_classifier(tmp_path / "colors.pt").predict(folder)
+    assert found.class_names == ("blau", "grün", "rot")
+    assert found.files == tuple(map(str, train.paths))
+    expected = classifier.predict(torch.stack([image for image, _ in train]))
+    assert torch.equal(found.probabilities, expected.probabilities)
+    wanted = classifier.image_format
+    assert wanted is not None
+    assert (wanted.height, wanted.fit) == (12, "stretch")
+
+
+@pytest.mark.parametrize("kind", ["probe", "fine-tuned"])
+def test_class_without_training_images_has_probability_zero(kind: str, folder: Path) -> None:
+    (folder / "gelb").mkdir()
+    with pytest.warns(UserWarning, match="gelb"):
+        train = FolderImages(folder, size=12)
+    if kind == "probe":
+        classifier = linear_probe(SmallCNN(), train, train).classifier
+    else:
+        head = LinearHead(256, 4)
+        with torch.no_grad():
+            head.linear.bias[1] = 50  # without the mask, the class without images would win
+        classifier = freeze_and_finetune(SmallCNN(), head, train, epochs=1, device="cpu", progress=False).classifier
+    probabilities = classifier.predict_proba(random_images(5, size=12))
+    assert classifier.class_names == ("blau", "gelb", "grün", "rot")
+    assert probabilities.shape == (5, 4)
+    assert (probabilities[:, 1] == 0).all()
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(5))
+
+
+def test_probe_of_a_function_has_a_classifier() -> None:
+    def means(images: Tensor) -> Tensor:
+        return images.mean((2, 3))
+
+    train = colored(30)
+    result = linear_probe(means, train, train)
+    assert torch.equal(result.classifier.predict(train[0]).labels, result.predictions)
+
+
+def test_probe_of_features_has_a_classifier_of_features() -> None:
+    features, labels = torch.eye(4).repeat(5, 1), torch.arange(4).repeat(5)
+    result = linear_probe(nn.Identity(), (features, labels), (features, labels))
+    assert torch.equal(result.classifier(features).argmax(1), labels)
+    assert result.classifier.image_format is None
