@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from pretextkit._modules import module_device, modules_behind
+from pretextkit._modules import explain_complex_weights, module_device, modules_behind, refuse_traced_training
 
 __all__ = ["evaluation_mode"]
 
@@ -30,6 +30,10 @@ def evaluation_mode(model: Any) -> Iterator[None]:
 
     BatchNorm updates its running statistics even under ``no_grad`` and with frozen parameters. Evaluation mode stops
     this, and buffers that other layers change are restored.
+
+    Raises:
+        OptionError: A module was traced in training mode, and would stay in it.
+        DataError: The model has complex weights, and fails on real images.
 
     Example:
         >>> norm = torch.nn.BatchNorm1d(2)
@@ -50,6 +54,7 @@ def _evaluating(model: Any) -> Iterator[None]:
     def set_eval(root: nn.Module, *_: Any) -> None:
         if root in modes:
             return
+        refuse_traced_training(root)
         for module in root.modules():
             if module not in modes:
                 buffers.extend((module, name, b, b.clone()) for name, b in module._buffers.items() if b is not None)
@@ -64,6 +69,9 @@ def _evaluating(model: Any) -> Iterator[None]:
             set_eval(module)
         with torch.no_grad(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             yield
+    except RuntimeError as error:
+        explain_complex_weights(model, error)
+        raise
     finally:
         if hook is not None:
             hook.remove()

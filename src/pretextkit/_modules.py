@@ -13,17 +13,19 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
-from pretextkit.errors import DataError
+from pretextkit.errors import DataError, OptionError, PretextkitError
 
 __all__ = [
     "as_input",
     "eager_execution",
+    "explain_complex_weights",
     "is_parallel_wrapper",
     "is_scripted",
     "module_device",
     "module_dtype",
     "modules_behind",
     "refuse_meta",
+    "refuse_traced_training",
     "unwrap",
 ]
 
@@ -127,6 +129,58 @@ def refuse_meta(model: Any, what: str = "the model") -> None:
             got="weights on the device 'meta', which has shapes only",
             fix="Build it on another device, or call to_empty(device='cpu') on it and load its weights.",
         )
+
+
+def refuse_traced_training(module: nn.Module) -> None:
+    """Refuse a module that was traced or exported in training mode, because no mode ends its BatchNorm's training.
+
+    Tracing writes the mode into the graph: features of an image would depend on the other images of its batch.
+
+    Raises:
+        OptionError: A BatchNorm in the graph always uses the statistics of the batch, and has running ones.
+
+    Example:
+        >>> refuse_traced_training(nn.BatchNorm1d(2))
+    """
+    for each in module.modules():
+        if _trains_in_graph(each):
+            raise OptionError(
+                "a network that can be set to evaluation mode",
+                got=f"a graph of {getattr(each, 'original_name', type(each).__name__)} whose BatchNorm always uses the "
+                "statistics of the batch, because it was traced in training mode",
+                fix="Trace or export it after model.eval(): torch.jit.trace(model.eval(), images).",
+            )
+
+
+def _trains_in_graph(module: nn.Module) -> bool:
+    if isinstance(module, torch.fx.GraphModule):
+        return any("batch_norm" in str(node.target) and node.args[5:6] == (True,) for node in module.graph.nodes)
+    graph = getattr(module, "inlined_graph", None) if is_scripted(module) else None
+    if graph is None:
+        return False
+    inputs = [list(node.inputs()) for node in graph.findAllNodes("aten::batch_norm")]
+    return any(each[5].toIValue() is True and each[3].type().kind() != "NoneType" for each in inputs)
+
+
+def explain_complex_weights(model: Any, error: Exception) -> None:
+    """Raise an error about complex weights, if these are what made a model fail on images.
+
+    Raises:
+        DataError: The error is about complex numbers, and the model has complex weights.
+
+    Example:
+        >>> explain_complex_weights(nn.Linear(2, 2), RuntimeError("complex"))
+    """
+    if isinstance(error, PretextkitError) or "omplex" not in str(error):  # torch writes complex and ComplexFloat
+        return
+    dtypes = {weight.dtype for module in modules_behind(model) for weight in module.parameters() if weight.is_complex()}
+    if dtypes:
+        found = str(dtypes.pop())
+        raise DataError(
+            "a model that takes real images",
+            got=f"weights of dtype {found}, which fail on them",
+            fix=f"Convert in its forward: images.to({found}) before these weights, and .abs() after them.",
+        ) from error
 
 
 def eager_execution(model: Any) -> AbstractContextManager[Any]:

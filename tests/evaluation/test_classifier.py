@@ -42,7 +42,7 @@ def test_parameter_groups_hold_every_trained_weight_once() -> None:
 
     for backbone in (WithToken(), TinyBackbone(), resnet18()):
         classifier = Classifier(backbone, LinearHead(2, 2))
-        groups = ClassifierObjective(classifier, [backbone], None, 2, 0.5).parameter_groups()
+        groups = ClassifierObjective(classifier, [backbone], None, torch.arange(2), 0.5).parameter_groups()
         found = [id(weight) for group in groups for weight in group["params"]]
         assert len(found) == len(set(found))
         assert set(found) == {id(weight) for weight in classifier.parameters()}
@@ -51,7 +51,7 @@ def test_parameter_groups_hold_every_trained_weight_once() -> None:
 def test_train_mode_applies_only_to_trained_modules() -> None:
     backbone = nn.Sequential(nn.BatchNorm2d(3), nn.BatchNorm2d(3))
     classifier = Classifier(backbone, nn.BatchNorm2d(3))
-    ClassifierObjective(classifier, [backbone[1]], None, 2, 1.0).train_mode()
+    ClassifierObjective(classifier, [backbone[1]], None, torch.arange(2), 1.0).train_mode()
     assert [backbone[0].training, backbone[1].training, classifier.head.training] == [False, True, True]
     assert [weight.requires_grad for weight in backbone.parameters()] == [False, False, True, True]
 
@@ -60,7 +60,7 @@ def test_augment_receives_batch_and_generator() -> None:
     def augment(images: Tensor, generator: Generator) -> Tensor:
         return images + torch.rand((), generator=generator)
 
-    trainee = ClassifierObjective(Classifier(nn.Flatten(), LinearHead(4, 2)), [], augment, 2, 1.0)
+    trainee = ClassifierObjective(Classifier(nn.Flatten(), LinearHead(4, 2)), [], augment, torch.arange(2), 1.0)
     images, labels = torch.zeros(3, 1, 2, 2), torch.tensor([0, 1, 0])
     prepared, same_labels = trainee.prepare_batch(images, labels, Generator().manual_seed(0))
     assert same_labels is labels
@@ -69,7 +69,7 @@ def test_augment_receives_batch_and_generator() -> None:
 
 def test_loss_and_accuracy_equal_the_closed_form() -> None:
     features = torch.tensor([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0], [2.0, 0.0]])
-    output = HeadObjective(nn.Identity(), 2).loss((features, torch.tensor([0, 1, 1, 0])))
+    output = HeadObjective(nn.Identity(), torch.arange(2)).loss((features, torch.tensor([0, 1, 1, 0])))
     right, wrong = torch.tensor([-2.0, 2.0]).exp().log1p().tolist()
     assert output.loss.item() == pytest.approx((3 * right + wrong) / 4)
     assert output.metrics["accuracy"].item() == 0.75

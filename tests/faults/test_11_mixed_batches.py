@@ -12,7 +12,15 @@ from torch.utils.data import DataLoader
 import pretextkit as pk
 from pretextkit.data import as_source
 from pretextkit.errors import ShapeError
-from pretextkit.functional import extract_features, linear_probe, pretrain, reconstruction_anomaly_score
+from pretextkit.functional import (
+    extract_features,
+    linear_probe,
+    neighbor_anomaly_score,
+    patch_anomaly_score,
+    pretrain,
+    reconstruction_anomaly_score,
+    rotation_anomaly_score,
+)
 
 from .test_1_missing_labels import HOLDERS, Items
 
@@ -88,3 +96,64 @@ def test_failure_on_color_images_does_not_read_again() -> None:
     with pytest.raises(ZeroDivisionError):
         extract_features(lambda x: x / (1 // 0), data)
     assert data.reads == 6
+
+
+class ColorBackbone(pk.Backbone):
+    """A backbone that takes RGB images only, and does not convert gray ones."""
+
+    feature_dim = 4
+
+    def __init__(self) -> None:
+        super().__init__(in_channels=3)
+        self.layer = nn.Conv2d(3, 4, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.layer(images).mean((2, 3))
+        return features
+
+
+SCORES: dict[str, Any] = {
+    "patches": lambda images: patch_anomaly_score(nn.Conv2d(3, 4, 3), images, images, batch_size=2).scores,
+    "rotation": lambda images: rotation_anomaly_score(pk.tasks.Rotation(ColorBackbone()), images, batch_size=2).scores,
+    "reconstruction": lambda images: reconstruction_anomaly_score(nn.Conv2d(3, 3, 1), images, batch_size=2).scores,
+    "neighbors": lambda images: neighbor_anomaly_score(nn.Conv2d(3, 4, 3), images, images).scores,
+    "pretrain": lambda images: trained(images, ColorBackbone()),
+}
+
+
+def trained(images: Any, backbone: pk.Backbone, batch_size: int = 2) -> torch.Tensor:
+    task = pk.tasks.Rotation(backbone)
+    pretrain(task, images, epochs=2, batch_size=batch_size, device="cpu", precision="fp32", progress=False)
+    return torch.cat([weight.detach().flatten() for weight in task.parameters()])
+
+
+@pytest.mark.parametrize("work", SCORES)
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("gray_is_odd", [True, False])
+def test_own_color_module_takes_gray_beside_color(work: str, odd: str, gray_is_odd: bool) -> None:
+    """The result is that of the same images as RGB, also where a batch is all gray, or the first one."""
+    grays = torch.rand(24, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    images = [gray if ODD[odd](i) == gray_is_odd else gray.expand(3, -1, -1) for i, gray in enumerate(grays)]
+    found, right = [], Items([gray.expand(3, -1, -1) for gray in grays])
+    for data in (Items(images), right):
+        torch.manual_seed(0)
+        found.append(SCORES[work](data))
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("work", SCORES)
+def test_own_color_module_refuses_gray_images_alone(work: str) -> None:
+    with pytest.raises(RuntimeError, match="to have 3 channels"):
+        SCORES[work](Items([torch.rand(1, 8, 8)] * 24))
+
+
+def test_backbone_that_takes_gray_images_gets_them() -> None:
+    channels = set()
+
+    class Watching(ColorBackbone):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            channels.add(images.shape[1])
+            return super().forward(images.expand(-1, 3, -1, -1))
+
+    trained(Items([torch.rand(1 if i < 20 else 3, 8, 8) for i in range(24)]), Watching(), batch_size=1)
+    assert channels == {1, 3}

@@ -190,3 +190,49 @@ def test_compare_refuses_float16_weights() -> None:
     data = (random_images(24), torch.arange(24) % 2)
     with pytest.raises(PretextkitError, match="float16"):
         compare(["rotation"], lambda: TinyBackbone().half(), data, data, epochs=1, device="cpu", progress=False)
+
+
+def complex_convolution() -> nn.Module:
+    return nn.Conv2d(3, 4, 3, dtype=torch.complex64)
+
+
+class ComplexBackbone(pk.Backbone):
+    feature_dim = 4
+
+    def __init__(self, convert: bool) -> None:
+        super().__init__(in_channels=3)
+        self.layer, self.convert = complex_convolution(), convert
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        maps: torch.Tensor = self.layer(images.to(torch.complex64) if self.convert else images)
+        return maps.abs().mean((2, 3))
+
+
+@pytest.mark.parametrize("precision", ["auto", "fp32", "bf16"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda precision: extract_features(complex_convolution(), IMAGES, precision=precision),
+        lambda precision: extract_features(complex_convolution().forward, IMAGES, precision=precision),
+        lambda precision: patch_anomaly_score(complex_convolution(), IMAGES, IMAGES),
+        lambda precision: pretrain(
+            pk.tasks.SimCLR(ComplexBackbone(False)), IMAGES, steps=1, batch_size=8, device="cpu", precision=precision
+        ),
+        lambda precision: freeze_and_finetune(ComplexBackbone(False), nn.Linear(4, 2), DATA, precision=precision),
+        lambda precision: freeze_and_finetune(
+            nn.Flatten(), nn.Linear(768, 2, dtype=torch.complex64), DATA, precision=precision, device="cpu"
+        ),
+    ],
+)
+def test_complex_weights_that_fail_are_named(call: Any, precision: Any) -> None:
+    with pytest.raises(DataError, match=r"weights of dtype torch.complex64.*images.to\(torch.complex64\)"):
+        call(precision)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_complex_weights_that_convert_work(precision: Any) -> None:
+    """The advice, followed."""
+    backbone = ComplexBackbone(True)
+    assert extract_features(backbone, IMAGES, precision=precision).layers["last"].isfinite().all()
+    task = pk.tasks.SimCLR(backbone)
+    assert pretrain(task, IMAGES, steps=1, batch_size=8, device="cpu", precision=precision, progress=False).steps == 1

@@ -26,19 +26,34 @@ SAMPLE = """
 sys.path.insert(0, {root!r})
 from tests.test_docs import small_sample
 """
-WORKERS = sorted(
-    page for page in PAGES if any("workers=" in block[2] for block in BLOCK.finditer((ROOT / page).read_text("utf-8")))
-)
-LIMIT = 200
+LIMIT = 550
 """Seconds of a script."""
+STARTERS = {"spawn", "start_processes", "Process", "Pool", "ProcessPoolExecutor", "init_process_group"}
+"""Functions that start processes, or are called in processes that torchrun started."""
 
 
-def script(page: str) -> str:
-    """Join the blocks of a page up to the last one with workers, or all if there is none."""
+def starts_processes(source: str) -> bool:
+    """Whether code starts processes, or is made for processes that torchrun starts."""
+    return any(starts_processes_here(node, STARTERS) for node in ast.walk(ast.parse(source)))
+
+
+def starts_processes_here(node: ast.AST, starters: set[str]) -> bool:
+    """Whether a node is a call of one of ``starters``, or one with workers."""
+    if not isinstance(node, ast.Call):
+        return False
+    options = {each.arg: ast.unparse(each.value) for each in node.keywords}
+    has_workers = {options.get("workers", "0"), options.get("num_workers", "0")} != {"0"}
+    return has_workers or ast.unparse(node.func).rpartition(".")[2] in starters
+
+
+def scripts(page: str) -> list[str]:
+    """List one script for each block of a page that starts processes: the block, after those above it."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    ends = [block.end() for block in BLOCK.finditer(text) if "workers=" in block[2]]
-    text = text[: max(ends)] if ends else text
-    return code(text).replace("steps=2, batch_size=4)", "steps=2, batch_size=4, workers=2, progress=False)")
+    starting = [block for block in BLOCK.finditer(text) if starts_processes(block[2])]
+    return [code(text[: block.end()]) for block in starting]
+
+
+SCRIPTS = [pytest.param(page, each, id=f"{page}-{n}") for page in PAGES for n, each in enumerate(scripts(page))]
 
 
 def run(source: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -46,16 +61,17 @@ def run(source: str, folder: Path) -> subprocess.CompletedProcess[str]:
     sample = SAMPLE.format(root=str(ROOT)) if "small_sample" in source else ""
     path.write_text(PREFIX + sample + source, encoding="utf-8")
     options: dict[str, Any] = {"cwd": folder, "env": {**os.environ, "OMP_NUM_THREADS": "1"}, "timeout": LIMIT}
-    command = [sys.executable, str(path)]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [sys.executable, *(torchrun if "init_process_group" in source else []), str(path)]
     return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", sorted({*WORKERS, "docs/how-to/several-processes.md"}))
-def test_page_runs_as_script_under_spawn(page: str, tmp_path: Path) -> None:
-    if "own-images" in page:
-        write_photos(tmp_path / "photos")
-    answer = run(script(page), tmp_path)
+@pytest.mark.parametrize(("page", "source"), SCRIPTS)
+def test_page_runs_as_script_under_spawn(page: str, source: str, tmp_path: Path) -> None:
+    assert starts_processes(source), "a mark removes the processes"
+    write_photos(tmp_path / "photos")
+    answer = run(source, tmp_path)
     assert answer.returncode == 0, answer.stderr[-2000:]
 
 
@@ -63,22 +79,39 @@ def test_page_runs_as_script_under_spawn(page: str, tmp_path: Path) -> None:
 def test_page_without_guard_fails_under_spawn(tmp_path: Path) -> None:
     """The test above fails on a page that forgets the line."""
     write_photos(tmp_path / "photos")
-    source = script("docs/how-to/own-images.md").replace('if __name__ == "__main__":', "if True:")
-    assert run(source, tmp_path).returncode != 0
+    source = scripts("docs/how-to/own-images.md")[0].replace('if __name__ == "__main__":', "if True:")
+    answer = run(source, tmp_path)
+    assert answer.returncode != 0
+    assert "bootstrapping phase" in answer.stderr
+
+
+def test_code_that_starts_processes_is_found() -> None:
+    for source in (
+        "f(workers=2)",
+        "DataLoader(data, num_workers=n)",
+        "torch.multiprocessing.spawn(main, nprocs=2)",
+        "torch.distributed.init_process_group()",
+        "with ProcessPoolExecutor() as pool:\n    pass",
+        "def main():\n    multiprocessing.Process(target=f).start()",
+    ):
+        assert starts_processes(source), source
+    assert not starts_processes("f(workers=0)\nDataLoader(data)\n'spawn'\nx.num_workers")
+    assert {str(each.values[0]) for each in SCRIPTS} >= {
+        "docs/how-to/own-images.md",
+        "docs/how-to/several-processes.md",
+    }
 
 
 def unguarded(source: str) -> list[int]:
-    """Lines of calls with workers outside a function and outside ``if __name__ == "__main__"``."""
+    """Lines of calls that start processes outside a function and outside ``if __name__ == "__main__"``."""
     found = []
 
     def visit(node: ast.AST) -> None:
         guard = isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'"
         if guard or isinstance(node, ast.FunctionDef | ast.Lambda):
             return
-        if isinstance(node, ast.Call):
-            options = {each.arg: ast.unparse(each.value) for each in node.keywords}
-            if {options.get("workers", "0"), options.get("num_workers", "0")} != {"0"}:
-                found.append(node.lineno)
+        if isinstance(node, ast.expr) and starts_processes_here(node, STARTERS - {"init_process_group"}):
+            found.append(node.lineno)
         for child in ast.iter_child_nodes(node):
             visit(child)
 

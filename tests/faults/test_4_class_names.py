@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -228,3 +229,25 @@ def test_masks_with_unknown_names_are_refused() -> None:
 def test_masks_with_equal_names_stay_as_they_are() -> None:
     train = streets(("road", "sky"), 1, 0)
     assert segmentation_probe(nn.Identity(), train.train, train.test, steps=60).miou == 1
+
+
+@pytest.mark.parametrize("trainable", ["none", "all"])
+@pytest.mark.parametrize("outputs", [3, 7])
+def test_finetuning_never_predicts_a_class_without_images(trainable: Any, outputs: int) -> None:
+    """The head prefers the absent class; a test image of it is refused, and all others get a class of train."""
+    head = nn.Linear(3, outputs)
+    nn.init.zeros_(head.weight)
+    head.bias.data = torch.full((outputs,), 50.0)
+    head.bias.data[[0, 2]] = 0.0
+    train = Colors("apple", "leaf", "sky", images_of=("apple", "sky"))
+    backbone = nn.Sequential(nn.Conv2d(3, 3, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    result = freeze_and_finetune(
+        backbone, head, train, train, epochs=12, trainable=trainable, learning_rate=0.5, device="cpu", progress=False
+    )
+    assert result.accuracy == 1.0
+    logits = result.classifier(torch.rand(50, 3, 4, 4))
+    assert set(logits.argmax(1).tolist()) <= {0, 2}
+    assert logits[:, [0, 2]].isfinite().all()
+    assert (logits.softmax(1)[:, [1, *range(3, outputs)]] == 0).all()
+    assert head(torch.rand(1, 3)).isfinite().all()
+    assert math.isfinite(result.history.rows[0]["loss"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import warnings
 from typing import Any, cast
@@ -177,3 +178,82 @@ def test_scripted_module_trains(kind: str) -> None:
         module, nn.Linear(8, 2), DATA, epochs=1, trainable="all", device="cpu", precision="fp32", progress=False
     )
     assert any(not torch.equal(one, other) for one, other in zip(before, module.parameters(), strict=True))
+
+
+def normalized(**options: Any) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, **options), nn.ReLU())
+
+
+def traced(model: nn.Module, training: bool) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch names torch.compile as its successor; training graphs differ
+        return cast(nn.Module, torch.jit.trace(model.train(training), IMAGES, check_trace=False)).eval()  # type: ignore[no-untyped-call]
+
+
+def reloaded(model: nn.Module, training: bool) -> nn.Module:
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(traced(model, training), file)
+        file.seek(0)
+        return cast(nn.Module, torch.jit.load(file)).eval()  # type: ignore[no-untyped-call]
+
+
+def exported(model: nn.Module, training: bool) -> nn.Module:
+    return torch.export.export(model.train(training), (IMAGES,)).module()
+
+
+GRAPHS: dict[str, Any] = {
+    "traced": traced,
+    "reloaded": reloaded,
+    "exported": exported,
+    "inside": lambda model, training: nn.Sequential(traced(model, training), nn.Flatten()),
+}
+USES: dict[str, Any] = {
+    "features": lambda model: extract_features(model, IMAGES),
+    "function": lambda model: extract_features(lambda images: model(images), IMAGES),
+    "score": lambda model: patch_anomaly_score(model, IMAGES, IMAGES, batch_size=16),
+    "fine-tuning": lambda model: freeze_and_finetune(model, nn.LazyLinear(2), DATA, epochs=1, progress=False),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_graph_of_training_mode_is_refused(graph: str, use: str) -> None:
+    with pytest.raises(OptionError, match=r"traced in training mode.*torch.jit.trace\(model.eval\(\), images\)"):
+        USES[use](GRAPHS[graph](normalized(), training=True))
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_graph_of_evaluation_mode_has_the_features_of_the_network(graph: str) -> None:
+    plain = extract_features(normalized(), IMAGES, precision="fp32").layers["last"]
+    model = GRAPHS[graph](normalized(), training=False)
+    if graph == "inside":
+        plain = extract_features(nn.Sequential(normalized(), nn.Flatten()), IMAGES, precision="fp32").layers["last"]
+    torch.testing.assert_close(extract_features(model, IMAGES, precision="fp32").layers["last"], plain)
+
+
+def test_graphs_without_fixed_training_are_accepted() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scripted = cast(nn.Module, torch.jit.script(normalized().train()))  # reads its mode in every call
+        frozen = cast(nn.Module, torch.jit.freeze(torch.jit.script(normalized().eval())))
+    for model in (scripted, frozen, traced(normalized(track_running_stats=False), training=False)):
+        extract_features(model, IMAGES, precision="fp32")
+
+
+def test_pretraining_refuses_a_graph_of_training_mode() -> None:
+    class Own(pk.Backbone):
+        feature_dim = 4
+
+        def __init__(self) -> None:
+            super().__init__(in_channels=3)
+            self.network = traced(normalized(), training=True)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            features: torch.Tensor = self.network(images).mean((2, 3))
+            return features
+
+    with pytest.raises(OptionError, match="traced in training mode"):
+        pretrain(pk.tasks.Rotation(Own()), IMAGES, steps=1, batch_size=4, device="cpu", progress=False)

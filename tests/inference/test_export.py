@@ -27,7 +27,7 @@ def networks() -> dict[str, nn.Module]:
     return {
         "small-cnn": SmallCNN(),
         "gray": SmallCNN(in_channels=1),
-        "classifier": Classifier(SmallCNN(), LinearHead(256, 3), class_names=names, absent=(1,)),
+        "classifier": Classifier(SmallCNN(), LinearHead(256, 3), class_names=names, classes=torch.tensor([0, 2])),
         "stage": Classifier(SmallCNN(), LinearHead(512, 3), layers=[("stage3", 2)]),
         "two layers": Classifier(SmallCNN(), LinearHead(768, 3), layers=[("stage3", 2), ("stage4", 1)]),
         "inner layer": Classifier(SmallCNN(), LinearHead(64, 3), layers=[("stage2.0", 1)]),

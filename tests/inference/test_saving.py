@@ -66,7 +66,12 @@ def trained_classifier(**options: Any) -> Classifier:
     backbone.normalization.measure(random_images(4, channels=1))
     backbone(random_images(8, channels=1, size=16))  # moves BatchNorm's statistics
     names, wanted = ("cat", "Löwe", "owl, barn"), ImageFormat(16, 16, 1, "pad")
-    options = {"class_names": names, "absent": (1,), "image_format": wanted, "trained": {"by": "test"}} | options
+    options = {
+        "class_names": names,
+        "classes": torch.tensor([0, 2]),
+        "image_format": wanted,
+        "trained": {"by": "test"},
+    } | options
     return Classifier(backbone, LinearHead(512, 3), layers=[("stage3", 2)], **options)
 
 
@@ -79,8 +84,10 @@ def test_loaded_classifier_equals_the_saved_one(suffix: str, tmp_path: Path) -> 
     assert torch.equal(torch.get_rng_state(), state)
     assert not any(module.training for module in loaded.modules())
     assert torch.equal(loaded.predict_proba(images), saved.predict_proba(images))
-    for name in ("layers", "class_names", "absent", "image_format", "trained"):
+    for name in ("layers", "class_names", "image_format", "trained"):
         assert getattr(loaded, name) == getattr(saved, name), name
+    assert loaded.classes is not None
+    assert loaded.classes.tolist() == [0, 2]
     assert loaded.state_dict().keys() == saved.state_dict().keys()
 
 
@@ -108,7 +115,7 @@ def test_header_is_json_with_all_that_is_needed(tmp_path: Path) -> None:
     assert header["backbone"]["named"] == {"in_channels": 1}
     assert header["head"]["name"] == "linear"
     assert header["head"]["positional"] == [512, 3]
-    assert header["classes"] == ["cat", "Löwe", "owl, barn"]
+    assert header["class names"] == ["cat", "Löwe", "owl, barn"]
     assert header["images"] == {"height": 16, "width": 16, "channels": 1, "fit": "pad"}
     assert header["normalization"]["mean"][0] == pytest.approx(0.5, abs=0.1)
     assert header["versions"]["pretextkit"] == pk.__version__
@@ -187,7 +194,7 @@ def test_compiled_backbone_is_saved_as_the_network_inside(tmp_path: Path) -> Non
 def test_class_names_and_layers_of_into_come_from_the_file(tmp_path: Path) -> None:
     trained_classifier().save(tmp_path / "a.pt")
     loaded = pk.load_classifier(tmp_path / "a.pt", into=Classifier(SmallCNN(in_channels=1), LinearHead(512, 3)))
-    assert (loaded.layers, loaded.absent) == ((("stage3", 2),), (1,))
+    assert loaded.layers == (("stage3", 2),)
 
 
 def test_module_with_other_weights_stays_unchanged(tmp_path: Path) -> None:

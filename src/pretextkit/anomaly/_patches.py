@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Generator, Tensor, nn
 
@@ -13,6 +15,7 @@ from pretextkit.anomaly._neighbors import nearest_distances
 from pretextkit.anomaly._scores import AnomalyScores, full_images, image_batches
 from pretextkit.data import ImagesLike, as_source
 from pretextkit.data._collate import join_maps
+from pretextkit.data._sources import ImageSource, retry_in_color
 from pretextkit.errors import ShapeError
 from pretextkit.evaluation._features import Layers, Model
 from pretextkit.inference._capture import capture_maps
@@ -72,34 +75,44 @@ def patch_anomaly_score(
         check_int("k", k, of=patch_anomaly_score),
         check_int("memory_bank_size", memory_bank_size, of=patch_anomaly_score),
     )
-    generator = Generator().manual_seed(check_int("seed", seed, at_least=None, of=patch_anomaly_score))
+    seed, batch_size = (
+        check_int("seed", seed, at_least=None, of=patch_anomaly_score),
+        check_int("batch_size", batch_size, of=patch_anomaly_score),
+    )
     refuse_meta(backbone)
     device = module_device(backbone)
-    maps = []
+
+    def batches(source: ImageSource) -> Iterator[Tensor]:
+        return image_batches(source, batch_size, device, of=patch_anomaly_score)
+
     with evaluation_mode(backbone), capture_maps(backbone, layers) as read:
-        source = as_source(full_images(normal))
-        per_image = max(1, memory_bank_size // len(source))
-        memory_bank = torch.cat(
-            [
-                _sample_patches(_join_maps(read(inputs)), per_image, generator)
-                for inputs in image_batches(source, batch_size, device, of=patch_anomaly_score)
-            ]
-        )
+
+        def fill_memory(source: ImageSource) -> Tensor:
+            generator, per_image = Generator().manual_seed(seed), max(1, memory_bank_size // len(source))
+            return torch.cat([_sample_patches(_join_maps(read(x)), per_image, generator) for x in batches(source)])
+
+        memory_bank = retry_in_color(fill_memory, as_source(full_images(normal)))
         check_finite(memory_bank, "features of normal images")
-        for inputs in image_batches(images, batch_size, device, of=patch_anomaly_score):
-            patches = _join_maps(read(inputs))
-            check_finite(patches, "features of images to score")
-            if patches.shape[1] != memory_bank.shape[1]:
-                raise ShapeError(
-                    f"maps of {memory_bank.shape[1]} channels, as for normal images",
-                    got=f"{patches.shape[1]}",
-                    fix="Let the backbone give maps b d h w with the same d for all images.",
-                )
-            height, width = patches.shape[2:]
-            distances = nearest_distances(memory_bank, patches.permute(0, 2, 3, 1).flatten(0, 2), k)
-            maps.append(resize_maps(distances.view(-1, height, width), inputs).cpu())
-    all_maps = join_maps(maps)
-    return AnomalyScores(reduce(all_maps), all_maps)
+        maps = retry_in_color(
+            lambda source: join_maps([_distance_maps(memory_bank, read(x), x, k).cpu() for x in batches(source)]),
+            as_source(full_images(images)),
+        )
+    return AnomalyScores(reduce(maps), maps)
+
+
+def _distance_maps(memory_bank: Tensor, layers: dict[str, Tensor], inputs: Tensor, k: int) -> Tensor:
+    """Measure the distance of each patch to the memory bank, ``b h w`` of the images."""
+    patches = _join_maps(layers)
+    check_finite(patches, "features of images to score")
+    if patches.shape[1] != memory_bank.shape[1]:
+        raise ShapeError(
+            f"maps of {memory_bank.shape[1]} channels, as for normal images",
+            got=f"{patches.shape[1]}",
+            fix="Let the backbone give maps b d h w with the same d for all images.",
+        )
+    height, width = patches.shape[2:]
+    distances = nearest_distances(memory_bank, patches.permute(0, 2, 3, 1).flatten(0, 2), k)
+    return resize_maps(distances.view(-1, height, width), inputs)
 
 
 def _join_maps(layers: dict[str, Tensor]) -> Tensor:

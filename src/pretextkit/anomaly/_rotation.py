@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
 
 from pretextkit._evaluation_mode import evaluation_mode
 from pretextkit._modules import as_input, module_device, refuse_meta, unwrap
-from pretextkit.anomaly._scores import AnomalyScores, image_batches
-from pretextkit.data import ImagesLike
+from pretextkit.anomaly._scores import AnomalyScores, full_images, image_batches
+from pretextkit.data import ImagesLike, as_source
+from pretextkit.data._sources import ImageSource, retry_in_color
 from pretextkit.errors import OptionError
 from pretextkit.tasks import Rotation
 
@@ -49,11 +50,17 @@ def rotation_anomaly_score(task: Rotation, images: ImagesLike, *, batch_size: in
         )
     task = network
     refuse_meta(task, "the task")
-    scores = []
     with evaluation_mode(task):
-        for inputs in image_batches(images, batch_size, module_device(task), of=rotation_anomaly_score):
-            views, labels = task.views(inputs, Generator())  # rotation by rotation; the generator is not used
-            logits = task.head(task.backbone(as_input(views, task))).float()
-            losses = nn.functional.cross_entropy(logits, labels, reduction="none")
-            scores.append(losses.view(-1, len(inputs)).mean(0).cpu())
-    return AnomalyScores(torch.cat(scores))
+        scores = retry_in_color(lambda source: _losses(task, source, batch_size), as_source(full_images(images)))
+    return AnomalyScores(scores)
+
+
+def _losses(task: Rotation, source: ImageSource, batch_size: int) -> Tensor:
+    """Measure the mean loss of the rotations of each image, ``n``."""
+    losses = []
+    for inputs in image_batches(source, batch_size, module_device(task), of=rotation_anomaly_score):
+        views, labels = task.views(inputs, Generator())  # rotation by rotation; the generator is not used
+        logits = task.head(task.backbone(as_input(views, task))).float()
+        each = nn.functional.cross_entropy(logits, labels, reduction="none")
+        losses.append(each.view(-1, len(inputs)).mean(0).cpu())
+    return torch.cat(losses)

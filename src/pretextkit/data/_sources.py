@@ -41,7 +41,15 @@ from pretextkit.data._collate import (
 from pretextkit.data._seeded_dataset import SeededDataset
 from pretextkit.errors import DataError, OptionError, PretextkitError, ShapeError
 
-__all__ = ["DatasetImages", "ImageSource", "LoaderImages", "TensorImages", "WrappedSource", "retry_in_color"]
+__all__ = [
+    "DatasetImages",
+    "ImageSource",
+    "LoaderImages",
+    "TensorImages",
+    "WrappedSource",
+    "retry_in_color",
+    "with_accepted_channels",
+]
 
 T = TypeVar("T")
 
@@ -447,6 +455,49 @@ def retry_in_color(work: Callable[[ImageSource], T], source: ImageSource) -> T:
         if not (watched.channels == {1, 3} or (watched.channels == {1} and _has_color(source))):
             raise
     return work(_InColor(source))
+
+
+def with_accepted_channels(source: ImageSource, accepts: Callable[[Tensor], bool]) -> ImageSource:
+    """Return a source whose gray images become RGB if a module refuses them, and the source has RGB images too.
+
+    As :func:`retry_in_color`, for work that cannot be repeated from its start.
+
+    Args:
+        source: The images.
+        accepts: Whether the module takes images ``b 1 h w``; asked once, at the first batch of gray images.
+
+    Example:
+        >>> images = [torch.zeros(1, 2, 2), torch.zeros(3, 2, 2)]
+        >>> source = with_accepted_channels(DatasetImages(images), lambda images: False)
+        >>> [batch.images.shape[1] for batch in source.in_order(1)]
+        [3, 3]
+    """
+    return source if isinstance(source, TensorImages) else _AcceptedChannels(source, accepts)
+
+
+class _AcceptedChannels(WrappedSource):
+    """A source whose gray images become RGB where a module refuses them."""
+
+    def __init__(self, source: ImageSource, accepts: Callable[[Tensor], bool]) -> None:
+        super().__init__(source)
+        self.accepts = accepts
+        self.takes_gray: bool | None = None
+        self.has_color = False
+
+    def batches(self, order: Sequence[Tensor]) -> Iterator[ImageBatch]:
+        return map(self._convert, self.source.batches(order))
+
+    def _convert(self, batch: ImageBatch) -> ImageBatch:
+        if batch.images.shape[1] != 1:
+            self.has_color = self.has_color or batch.images.shape[1] == 3
+            return batch
+        if self.takes_gray is None:
+            self.takes_gray = self.accepts(batch.images)
+        if self.takes_gray:
+            return batch
+        if not self.has_color and not self.source.decides_order:  # a loader or stream is being read already
+            self.has_color = _has_color(self.source)
+        return in_color(batch) if self.has_color else batch
 
 
 class _Watched(WrappedSource):

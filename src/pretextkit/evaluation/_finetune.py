@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pretextkit._color import as_float
 from pretextkit._evaluation_mode import evaluation_mode
-from pretextkit._modules import module_device, module_dtype, refuse_meta, unwrap
+from pretextkit._modules import explain_complex_weights, module_device, module_dtype, refuse_meta, unwrap
 from pretextkit._seeding import derived_generator, derived_seed, seeded
 from pretextkit._validation import check_callable, check_float, check_int
 from pretextkit.contracts import SpatialBackbone
@@ -62,7 +62,7 @@ class FinetuneResult:
     """Result of fine-tuning."""
 
     classifier: Classifier = field(repr=False)
-    """Trained backbone and head, in evaluation mode."""
+    """Trained backbone and head, in evaluation mode; the logits of classes without training images are -inf."""
     accuracy: float | None
     """Accuracy on ``val`` after the last epoch; None without ``val``. It does not select an epoch."""
     predictions: Tensor | None = field(repr=False)
@@ -114,8 +114,9 @@ def freeze_and_finetune(
 
     Frozen modules stay in evaluation mode, BatchNorm statistics included, and are bit-identical afterwards. With
     ``head_epochs`` the head first trains alone, because the gradients of a random head would distort the features
-    (Kumar et al. 2022, arXiv 2202.10054). Backbone and head are returned in evaluation mode. After an error, their
-    modes are restored.
+    (Kumar et al. 2022, arXiv 2202.10054). Classes without training images are never predicted: their logits are -inf
+    in the loss and in the classifier that is returned, also those of a head with more outputs than classes. Backbone
+    and head are returned in evaluation mode. After an error, their modes are restored.
 
     Args:
         backbone: Module from images ``b c h w`` in [0, 1] to features ``b d``, maps or tokens; the latter are averaged.
@@ -206,22 +207,24 @@ def freeze_and_finetune(
     check_batch_norm(batch_size, [head], "head")
     check_batch_norm(batch_size, trained, "backbone")
     resolve_precision(precision, resolve_device(device), module_dtype(head))
-    classifier = Classifier(backbone, head).to(resolve_device(device))
+    classifier = Classifier(backbone, head, classes.present).to(resolve_device(device))
     rows: list[dict[str, float]] = []
     seconds = 0.0
     with _restored(backbone, classifier):
-        _check_fit(ClassifierObjective(classifier, trained, augment, classes.count, layer_decay, weights), source, seed)
+        _check_fit(
+            ClassifierObjective(classifier, trained, augment, classes.present, layer_decay, weights), source, seed
+        )
         for module in trained:  # before the head trains, because it changes the features
             module.train()
             for normalization in unmeasured_normalizations(module):
                 normalization.measure(sample_images(source, seed).to(normalization.mean.device))
         for (phase, modules), plan in zip(phases, plans, strict=True):
             objective: Objective = ClassifierObjective(
-                classifier, modules, augment, classes.count, layer_decay, weights
+                classifier, modules, augment, classes.present, layer_decay, weights
             )
             inputs = source
             if not modules and augment is None and (rows_of := _features_of(backbone, source, precision, seed)):
-                objective, inputs = HeadObjective(head, classes.count, weights), rows_of  # the features never change
+                objective, inputs = HeadObjective(head, classes.present, weights), rows_of  # the features never change
             run = run_training(objective, inputs, phase, plan, title="Classifier", progress=progress)
             rows += _shift_rows(run.history, rows, seconds)
             seconds += run.seconds
@@ -277,11 +280,12 @@ def _check_fit(objective: ClassifierObjective, source: ImageSource, seed: int) -
         try:
             objective.head_loss(features, batch[1])
         except (RuntimeError, TypeError, AttributeError, IndexError) as error:
+            explain_complex_weights(objective.module.head, error)
             first = next((each for each in objective.module.head.modules() if isinstance(each, nn.Linear)), None)
             raise ShapeError(
                 f"a head for features b d of width {width}, from the backbone",
                 got="a head that fails on them" if first is None else f"a head for features of {first.in_features}",
-                fix=f"Build it for that width, for example LinearHead({width}, {objective.classes}).",
+                fix=f"Build it for that width, for example LinearHead({width}, {int(objective.classes[-1]) + 1}).",
             ) from error
 
 

@@ -55,14 +55,13 @@ def trained_classifier(
         ('cat', 'dog')
     """
     network = backbone if isinstance(backbone, nn.Module) else FunctionModule(backbone)
-    present = set(classes.present.tolist())
     before = training_of(network)
     return Classifier(
         network,
         head.to(module_device(backbone)),
+        classes.present.to(module_device(backbone)),
         layers=layers,
         class_names=classes.shown_names,
-        absent=[label for label in range(len(classes.shown_names)) if label not in present],
         image_format=ImageFormat.of(train) if isinstance(train, ImageSource) else None,
-        trained={**trained, "classes": len(present), **({"backbone": before} if before else {})},
+        trained={**trained, "classes": len(classes.present), **({"backbone": before} if before else {})},
     )

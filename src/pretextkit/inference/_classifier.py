@@ -20,6 +20,7 @@ from pretextkit.data._sources import ImageSource
 from pretextkit.errors import ShapeError
 from pretextkit.inference._capture import capture_layers
 from pretextkit.inference._predictions import Predictions
+from pretextkit.training._objectives import only_classes
 
 __all__ = ["OUTPUT", "Classifier"]
 
@@ -37,12 +38,13 @@ class Classifier(nn.Module):
     Args:
         backbone: Module from images to features, maps or tokens; the latter are averaged.
         head: Module from features ``b d`` to logits ``b k``.
+        classes: Labels with training images; other classes have the logit -inf and the probability 0. By default all
+            outputs of the head are classes.
         layers: Layers whose outputs the head gets, concatenated, each with the side of the grid over which maps are
             averaged. A layer is ``"last"``, a stage such as ``"stage3"``, or a name of
             ``dict(backbone.named_modules())``.
         class_names: Names of the classes, by number; by default the numbers. A class without an output of the head
             has probability 0.
-        absent: Numbers of classes without training images; they have probability 0.
         image_format: Size and channels of the training images; other images are converted to them. By default images
             are not resized.
         trained: How the classifier was trained: plain data that goes into its file.
@@ -56,41 +58,39 @@ class Classifier(nn.Module):
         Predictions(2 images, 2 classes)
     """
 
+    classes: Tensor | None
+    """Labels with training images; None for all outputs of the head."""
+
     def __init__(
         self,
         backbone: nn.Module,
         head: nn.Module,
+        classes: Tensor | None = None,
         *,
         layers: Sequence[tuple[str, int]] = OUTPUT,
         class_names: Sequence[str] | None = None,
-        absent: Sequence[int] = (),
         image_format: ImageFormat | None = None,
         trained: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.head = backbone, head
+        self.register_buffer("classes", classes, persistent=False)
         self.layers = tuple((str(layer), check_int("a side in layers", side)) for layer, side in layers)
         """Layers whose outputs the head gets, each with the side of its grid."""
         self.class_names = None if class_names is None else tuple(class_names)
         """Names of the classes, by number; None without names."""
-        self.absent = tuple(absent)
-        """Numbers of classes without training images."""
         self.image_format = image_format
         """Size and channels to which images are converted; None without."""
         self.trained = dict(trained or {})
         """How the classifier was trained."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map ``b c h w``, uint8 or float in [0, 1], to logits ``b k``; absent classes have -inf."""
+        """Map ``b c h w``, uint8 or float in [0, 1], to logits ``b k``; classes without images have -inf."""
         logits: Tensor = self.head(self.features(images))
         if self.class_names is not None:
             missing = len(self.class_names) - logits.shape[1]
             logits = nn.functional.pad(logits, (0, missing), value=-torch.inf) if missing else logits
-        if self.absent:
-            columns = torch.arange(logits.shape[1], device=logits.device)
-            gone = torch.tensor(self.absent, device=logits.device)
-            logits = logits.masked_fill(torch.isin(columns, gone), -torch.inf)
-        return logits
+        return logits if self.classes is None else only_classes(logits, self.classes)
 
     def features(self, images: Tensor) -> Tensor:
         """Map ``b c h w`` to the features ``b d`` that the head gets: maps and tokens are averaged, as in the probes.

@@ -117,8 +117,8 @@ def save_classifier(classifier: Classifier, path: Path, *, weights_only: bool) -
         "kind": "classifier",
         "head": None if weights_only else try_recipe(classifier.head, heads),
         "layers": [list(layer) for layer in classifier.layers],
-        "classes": None if classifier.class_names is None else list(classifier.class_names),
-        "absent": list(classifier.absent),
+        "class names": None if classifier.class_names is None else list(classifier.class_names),
+        "classes": None if classifier.classes is None else classifier.classes.tolist(),
         "images": None if wanted is None else asdict(wanted),
         "classifier": classifier.trained,
     }
@@ -168,9 +168,9 @@ def load_classifier(path: str | Path, *, into: Classifier | None = None) -> Clas
     classifier = Classifier(
         backbone,
         head,
+        None if header["classes"] is None else torch.tensor(header["classes"]),
         layers=[(name, side) for name, side in header["layers"]],
-        class_names=header["classes"],
-        absent=header["absent"],
+        class_names=header["class names"],
         image_format=None if header["images"] is None else ImageFormat(**header["images"]),
         trained=header["classifier"],
     )

@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import nn  # noqa: F401 - in the example
 
-from pretextkit._modules import refuse_meta
+from pretextkit._modules import refuse_meta, refuse_traced_training
 from pretextkit.data._sources import ImageSource
 from pretextkit.distributed._batch_slices import BatchSlice
 from pretextkit.distributed._group import ALONE, ProcessGroup
@@ -188,6 +188,7 @@ def _set_up(objective: Objective, settings: Settings, group: ProcessGroup) -> tu
     """Move the module to its device, and choose the precision and the strategy."""
     device = resolve_device(settings.device)
     refuse_meta(objective.module)
+    refuse_traced_training(objective.module)
     precision = objective.precision(settings.precision, device)
     check_trained_dtype(objective.module)
     module = objective.module.to(device)

@@ -12,16 +12,25 @@ from torch import Generator, Tensor, nn
 
 from pretextkit._color import as_float
 from pretextkit._evaluation_mode import evaluation_mode
-from pretextkit._modules import as_input, module_dtype, unwrap
+from pretextkit._modules import as_input, explain_complex_weights, module_device, module_dtype, unwrap
 from pretextkit._validation import check_image_batch, check_tensor, described
 from pretextkit.contracts import PretextTask, TaskOutput
+from pretextkit.distributed._sharding import has_sharded_part
 from pretextkit.errors import DataError, OptionError, PretextkitError, ShapeError, TrainingWarning
 from pretextkit.training._collapse import batch_norm_warmed_up, detect_collapse, feature_quality
 from pretextkit.training._hardware import Precision, resolve_precision
 from pretextkit.training._monitors import Finding
 from pretextkit.training._optim import parameter_groups
 
-__all__ = ["Augmentation", "ClassifierObjective", "HeadObjective", "Objective", "TaskObjective"]
+__all__ = [
+    "Augmentation",
+    "ClassifierObjective",
+    "HeadObjective",
+    "Objective",
+    "TaskObjective",
+    "only_classes",
+    "takes_images",
+]
 
 Augmentation = Callable[[Tensor, Generator], Tensor]
 """From images ``b c h w`` and a generator to augmented images."""
@@ -111,6 +120,7 @@ class TaskObjective(Objective):
 
     def _explain(self, error: Exception) -> None:
         """Raise an error that names the backbone, if its output is what made the task fail."""
+        explain_complex_weights(self.module, error)
         if isinstance(error, PretextkitError | torch.OutOfMemoryError) or self.explained:
             return
         self.explained = True
@@ -146,7 +156,7 @@ class ClassifierObjective(Objective):
         classifier: Module with a ``backbone`` and a ``head``.
         trained: Modules of the backbone that train.
         augment: Augmentation of the images, if any.
-        classes: Number of classes.
+        classes: Labels with training images, in ascending order; no other class is predicted.
         layer_decay: Factor on the learning rate for each layer further from the head.
         class_weights: Weight of each class in the loss; equal weights by default.
     """
@@ -156,7 +166,7 @@ class ClassifierObjective(Objective):
         classifier: nn.Module,
         trained: Sequence[nn.Module],
         augment: Augmentation | None,
-        classes: int,
+        classes: Tensor,
         layer_decay: float,
         class_weights: Tensor | None = None,
     ) -> None:
@@ -214,11 +224,11 @@ class HeadObjective(Objective):
 
     Args:
         head: From features ``b d`` to logits ``b k``.
-        classes: Number of classes.
+        classes: Labels with training images, in ascending order; no other class is predicted.
         class_weights: Weight of each class in the loss; equal weights by default.
     """
 
-    def __init__(self, head: nn.Module, classes: int, class_weights: Tensor | None = None) -> None:
+    def __init__(self, head: nn.Module, classes: Tensor, class_weights: Tensor | None = None) -> None:
         self.module, self.classes, self.class_weights = head, classes, class_weights
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -272,6 +282,23 @@ def warn_of_range(images: Tensor) -> None:
         )
 
 
+def takes_images(backbone: nn.Module, images: Tensor) -> bool:
+    """Return whether a backbone computes features of images without an error; sharded weights are not tried.
+
+    Example:
+        >>> takes_images(nn.Conv2d(3, 1, 1), torch.zeros(2, 1, 4, 4))
+        False
+    """
+    if has_sharded_part(backbone):
+        return True
+    with evaluation_mode(backbone):
+        try:
+            backbone(as_input(as_float(images[:2].to(module_device(backbone))), backbone))
+        except Exception:
+            return False
+    return True
+
+
 def check_backbone_output(backbone: nn.Module, output: Any, count: int, cause: Exception) -> None:
     """Raise if the output of a backbone does not keep its contract.
 
@@ -288,7 +315,26 @@ def check_backbone_output(backbone: nn.Module, output: Any, count: int, cause: E
     ) from cause
 
 
-def _cross_entropy(outputs: Tensor, labels: Tensor, classes: int, class_weights: Tensor | None) -> TaskOutput:
+def only_classes(logits: Tensor, classes: Tensor) -> Tensor:
+    """Set the logits of all other classes to -inf, so that they have no probability.
+
+    Args:
+        logits: ``b k``.
+        classes: Labels that stay.
+
+    Returns:
+        ``b k``.
+
+    Example:
+        >>> only_classes(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([0, 1]))
+        tensor([[1., 2., -inf]])
+    """
+    absent = torch.ones(logits.shape[1], dtype=torch.bool, device=logits.device)
+    absent[classes.to(logits.device)] = False
+    return logits.masked_fill(absent, float("-inf"))
+
+
+def _cross_entropy(outputs: Tensor, labels: Tensor, classes: Tensor, class_weights: Tensor | None) -> TaskOutput:
     logits = check_tensor(outputs, "logits b k from the head", "Return one tensor from its forward.").float()
     if logits.ndim != 2 or len(logits) != len(labels):
         raise ShapeError(
@@ -296,12 +342,14 @@ def _cross_entropy(outputs: Tensor, labels: Tensor, classes: int, class_weights:
             got=f"shape {tuple(logits.shape)}",
             fix="Let the head return one row of logits for each row of features.",
         )
-    if logits.shape[1] < classes:
+    count = int(classes[-1]) + 1
+    if logits.shape[1] < count:
         raise DataError(
             f"at most {logits.shape[1]} classes, because the head has {logits.shape[1]} outputs",
-            got=f"{classes} classes",
+            got=f"{count} classes",
             fix="Give the head one output for each class.",
         )
+    logits = only_classes(logits, classes)
     if class_weights is None:
         loss = nn.functional.cross_entropy(logits, labels)
     else:  # a mean over images, equal for any division of the batch; torch divides by the weights of the batch

@@ -141,8 +141,11 @@ def build_optimizer(
     if name == "lars":
         return LARS(groups, learning_rate, weight_decay=decay)
     weights = [weight for group in groups for weight in group["params"]]
-    # Fused kernels take plain tensors on these devices.
-    fused = all(weight.device.type in ("cpu", "cuda") and type(weight) in (Tensor, nn.Parameter) for weight in weights)
+    # Fused kernels take plain tensors of real numbers on these devices.
+    fused = all(
+        weight.device.type in ("cpu", "cuda") and type(weight) in (Tensor, nn.Parameter) and not weight.is_complex()
+        for weight in weights
+    )
     if name == "sgd":
         return torch.optim.SGD(groups, learning_rate, momentum=0.9, weight_decay=decay, fused=fused)
     return torch.optim.AdamW(groups, learning_rate, weight_decay=decay, fused=fused)

@@ -18,7 +18,7 @@ from pretextkit._validation import check_callable
 from pretextkit.contracts import PretextTask
 from pretextkit.data import ImagesLike, as_source
 from pretextkit.data._image_format import ImageFormat
-from pretextkit.data._sources import ImageSource
+from pretextkit.data._sources import ImageSource, with_accepted_channels
 from pretextkit.distributed._group import current_group
 from pretextkit.distributed._sharding import class_name
 from pretextkit.errors import OptionError
@@ -27,7 +27,7 @@ from pretextkit.training._collapse import monitor_batch_size
 from pretextkit.training._hardware import Precision
 from pretextkit.training._history import History
 from pretextkit.training._loop import train
-from pretextkit.training._objectives import Augmentation, TaskObjective
+from pretextkit.training._objectives import Augmentation, TaskObjective, takes_images
 from pretextkit.training._optim import OptimizerName
 from pretextkit.training._settings import Plan, Settings, make_plan
 from pretextkit.training._user_code import Callback, check_callbacks
@@ -194,6 +194,7 @@ def pretrain(
         compile=compile,
         seed=seed,
     )
+    source = with_accepted_channels(source, lambda images: takes_images(task.backbone, images))
     plan = make_plan(settings, source, group, task)
     modes = {module: module.training for module in task.modules()}
     backbone = unwrap(task).backbone
