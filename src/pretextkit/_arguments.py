@@ -41,10 +41,10 @@ def _record(cls: type, positional: tuple[Any, ...], named: Mapping[str, Any]) ->
     lost = [name for name, value in named.items() if not _is_plain(value)]
     if not all(map(_is_plain, positional)):
         try:
-            bound = inspect.signature(cls.__init__).bind_partial(None, *positional).arguments
+            bound = dict(inspect.signature(cls).bind_partial(*positional).arguments)
         except TypeError:  # __init__ refuses the arguments too, with a better message
             bound = {"arguments": positional}
-        lost += [name for name, value in list(bound.items())[1:] if not _is_plain(value)] or ["arguments"]
+        lost += [name for name, value in bound.items() if not _is_plain(value)] or ["arguments"]
     kept = {name: encode(value) for name, value in named.items() if name not in lost}
     return Arguments([] if lost else [encode(value) for value in positional], kept, tuple(lost))
 

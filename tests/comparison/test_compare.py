@@ -31,6 +31,7 @@ from pretextkit.functional import (
     linear_probe,
     views_per_image,
 )
+from pretextkit.inference import Classifier
 from pretextkit.metrics import class_report
 from pretextkit.models import LinearHead
 from pretextkit.testing import TinyBackbone, toy_images
@@ -244,7 +245,10 @@ def test_pooling_of_last_stage_is_chosen_on_validation() -> None:
         "stage2 1x1": score(0.4, 0.7),
         "stage2 2x2": score(0.6, 0.5),
     }
-    found = ProbeResult(0.9, "stage1 1x1", layers, torch.zeros(1), torch.zeros(1), LinearHead(8, 2), REPORT, 0.0)
+    head = LinearHead(8, 2)
+    found = ProbeResult(
+        0.9, "stage1 1x1", layers, torch.zeros(1), torch.zeros(1), head, Classifier(nn.Flatten(), head), REPORT, 0.0
+    )
     assert _runner._last_stage_accuracy(found) == 0.4
 
 

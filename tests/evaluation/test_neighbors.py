@@ -120,7 +120,7 @@ def test_memory_stays_below_all_similarities(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(search, "QUERY_CHUNK", 20)
     monkeypatch.setattr(search, "REFERENCE_CHUNK", 20)
     features = normal(500, 4)
-    with LargestTensor() as largest:
+    with LargestTensor() as largest:  # type: ignore[no-untyped-call]
         near_duplicates(IDENTITY, features, threshold=1e-6)
         nearest_neighbors(IDENTITY, features, k=3)
     assert largest.numbers < 500 * 500 / 10

@@ -78,7 +78,7 @@ def test_words_and_size_of_a_folder_are_kept(kind: str, folder: Path, tmp_path: 
     found = pk.load_classifier(tmp_path / "colors.pt").predict(folder)
     assert found.class_names == ("blau", "grün", "rot")
     assert found.files == tuple(map(str, train.paths))
-    expected = classifier.predict(torch.stack([image for image, _ in train]))
+    expected = classifier.predict(torch.stack([train[number][0] for number in range(len(train))]))
     assert torch.equal(found.probabilities, expected.probabilities)
     wanted = classifier.image_format
     assert wanted is not None

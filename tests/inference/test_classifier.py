@@ -109,7 +109,8 @@ def test_folder_is_resized_as_in_training(tmp_path: Path) -> None:
     made = classifier(image_format=ImageFormat(16, 16, 3, "stretch"))
     found = made.predict(tmp_path)
     assert found.files == tuple(map(str, paths))
-    reference = torch.stack([image for image, _ in FolderImages(tmp_path, size=16, fit="stretch")])
+    folder = FolderImages(tmp_path, size=16, fit="stretch")
+    reference = torch.stack([folder[number][0] for number in range(5)])
     assert torch.equal(found.probabilities, made.predict(reference).probabilities)
     assert torch.equal(made.predict(FolderImages(tmp_path, size=9, fit="pad")).probabilities, found.probabilities)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -86,7 +86,7 @@ def in_format(source: ImageSource, wanted: ImageFormat | None) -> ImageSource:
         return source
     if not isinstance(source, DatasetImages):
         return _Formatted(source, wanted)
-    items = source.dataset
+    items: Any = source.dataset
     if isinstance(items, FolderImages) and wanted.height == wanted.width:
         if (items.size, items.fit) != (wanted.height, wanted.fit):
             items = copy(items)
@@ -94,9 +94,9 @@ def in_format(source: ImageSource, wanted: ImageFormat | None) -> ImageSource:
             vars(items)["_cache"] = None  # a cache holds images of the former size
     elif isinstance(items, FolderImages):
         items = ListedImages(items.paths)
-    formatted = copy(source)
+    formatted: Any = copy(source)
     formatted.dataset, formatted._split = _FormattedItems(items, wanted, source._split), image_only
-    return formatted
+    return cast(ImageSource, formatted)
 
 
 class _Formatted(WrappedSource):

@@ -228,14 +228,14 @@ def freeze_and_finetune(
             run = run_training(objective, inputs, phase, plan, title="Classifier", progress=progress)
             rows += _shift_rows(run.history, rows, seconds)
             seconds += run.seconds
-    trained = {
+    record = {
         "by": "freeze_and_finetune",
         "images": len(source),
         "epochs": epochs,
         "trainable": trainable,
         "seed": seed,
     }
-    classifier = trained_classifier(backbone, head, classes, source, trained).eval()
+    classifier = trained_classifier(backbone, head, classes, source, record).eval()
     history = History(tuple(rows))
     if heldout is None:
         return FinetuneResult(classifier, None, None, None, None, history, seconds)

@@ -8,7 +8,7 @@ import pickle
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,7 +48,7 @@ def write_archive(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str
             file.write(content)
         return
     with atomic_write(path) as file:
-        torch.save({**marks, "tensors": own}, cast(BinaryIO, file))
+        torch.save({**marks, "tensors": own}, file)
 
 
 def read_archive(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
