@@ -4,6 +4,7 @@ from pretextkit._validation import check_classes, check_images, check_labels
 from pretextkit.data._as_source import as_source
 from pretextkit.data._collate import ImageBatch
 from pretextkit.data._folder import FolderImages
+from pretextkit.data._image_format import ImageFormat
 from pretextkit.data._load import ImageData, load
 from pretextkit.data._segmentation import SegmentationData, Segmented, load_segmentation
 from pretextkit.data._sources import DatasetImages, ImageSource, LoaderImages, TensorImages
@@ -16,6 +17,7 @@ __all__ = [
     "FolderImages",
     "ImageBatch",
     "ImageData",
+    "ImageFormat",
     "ImageSource",
     "ImagesLike",
     "LabeledLike",

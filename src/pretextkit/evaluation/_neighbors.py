@@ -48,7 +48,7 @@ class Neighbors:
 
     @property
     def rows(self) -> list[dict[str, str | int | float]]:
-        """One row for each neighbor: ``query``, ``rank`` from 1, ``neighbor`` and ``distance``."""
+        """One row for each neighbor, with ``query``, ``rank`` from 1, ``neighbor`` and ``distance``."""
         return [
             {"query": query, "rank": rank, "neighbor": self.database_files[row], "distance": round(distance, 6)}
             for query, rows, distances in zip(
@@ -89,7 +89,7 @@ class Duplicates:
 
     @property
     def rows(self) -> list[dict[str, str | float]]:
-        """One row for each pair: ``first``, ``second`` and ``distance``."""
+        """One row for each pair, with ``first``, ``second`` and ``distance``."""
         return [
             {"first": self.files[one], "second": self.other_files[other], "distance": round(distance, 6)}
             for (one, other), distance in zip(self.pairs.tolist(), self.distances.tolist(), strict=True)
