@@ -30,7 +30,7 @@ TWO_WORKERS = ("-n", "2", "--dist", "loadgroup")
 SHORT_FORMS = {  # the arguments that make each script finish in seconds; quickstart.py runs in the package session
     "examples/anomaly_detection.py": ("--epochs=1", "--images=300"),
     "examples/distributed_pretrain.py": ("--epochs=1", "--images=512", "--batch-size=128"),
-    "examples/few_labels.py": ("--epochs=1", "--images=512", "--labels=50", "--finetune-epochs=1"),
+    "examples/few_labels.py": ("--epochs=1", "--images=512", "--labels=50", "--steps=1"),
     "examples/fsdp_pretrain.py": ("--epochs=1", "--images=512", "--batch-size=128"),
     "examples/segmentation.py": ("--epochs=1", "--images=256", "--labels=50", "--steps=5"),
     "examples/shards_stream.py": ("--epochs=1", "--images=512", "--shards=2", "--workers=2"),

@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--labels", type=int, default=200, help="number of labeled training images")
     parser.add_argument("--images", type=int, help="number of images to pretrain on; all by default")
     parser.add_argument("--epochs", type=int, default=4, help="epochs of pretraining")
-    parser.add_argument("--finetune-epochs", type=int, default=40)
+    parser.add_argument("--steps", type=int, help="steps of fine-tuning; chosen from the labels by default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("out/few-labels"))
     options = parser.parse_args()
@@ -57,23 +57,12 @@ def main() -> None:
 
         # The probe does not change the backbone. It chooses stage and penalty on a split of the labeled images.
         probe = linear_probe(backbone, labeled, data.test, layers="all", pool=[1, 2])
-        head = pk.heads["linear"](backbone.feature_dim, len(data.class_names))
-        tuned = freeze_and_finetune(
-            backbone,
-            head,
-            labeled,
-            data.test,
-            trainable="all",
-            head_epochs=max(1, options.finetune_epochs // 10),  # fit the head first, to protect the features
-            epochs=options.finetune_epochs,
-            augment=augment,
-            seed=options.seed,
-        )
+        tuned = freeze_and_finetune(backbone, "linear", labeled, data.test, steps=options.steps, seed=options.seed)
         name = options.task if pretrained else "random init"
         print(f"{name}: linear probe {probe.accuracy:.1%} ({probe.layer}), fine-tuned {tuned.accuracy:.1%}")
 
     options.out.mkdir(parents=True, exist_ok=True)
-    torch.save({"backbone": backbone.state_dict(), "head": head.state_dict()}, options.out / "classifier.pt")
+    torch.save(tuned.classifier.state_dict(), options.out / "classifier.pt")
     print(f"The fine-tuned classifier is in {options.out / 'classifier.pt'}")
 
 

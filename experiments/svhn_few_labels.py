@@ -149,7 +149,6 @@ class Experiment:
             self.few(labels),
             self.data.test,
             trainable="all",
-            head_epochs=max(1, epochs // 10),
             epochs=epochs,
             augment=view,
             seed=self.seed,
@@ -159,14 +158,15 @@ class Experiment:
     def frozen(self, backbone: Any) -> dict[str, Any]:
         """Train the report's classifier (66,954 parameters on 512 features) on the features of the last stage."""
         head = nn.Sequential(nn.Linear(backbone.feature_dim, 128), nn.ReLU(), nn.Linear(128, self.classes))
-        result = freeze_and_finetune(backbone, head, self.few(self.main), self.data.test, epochs=30, seed=self.seed)
+        few = self.few(self.main)
+        result = freeze_and_finetune(backbone, head, few, self.data.test, trainable="none", epochs=30, seed=self.seed)
         return {"accuracy": result.accuracy, "seconds": result.seconds}
 
     def fixmatch(self, backbone: Any, times: int = 1) -> dict[str, Any]:
         """Train with FixMatch on the labels and on all training images."""
         head = pk.heads["linear"](backbone.feature_dim, self.classes)
         few = self.few(self.main)
-        freeze_and_finetune(backbone, head, few, epochs=10, seed=self.seed)  # fit the head to the features first
+        freeze_and_finetune(backbone, head, few, trainable="none")  # fit the head to the features first
         task = FixMatch(backbone, head, *few)
         steps = 2 * self.options.steps * times
         images = self.data.train_images[: self.options.images]

@@ -56,7 +56,9 @@ def train_carelessly(backbone: pk.Backbone, few: tuple[Tensor, Tensor], test: tu
 
 def train_frozen(backbone: pk.Backbone, few: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], seed: int) -> float:
     """Train the same classifier on features in evaluation mode."""
-    result = freeze_and_finetune(backbone, report_classifier(), few, test, epochs=30, seed=seed, progress=False)
+    result = freeze_and_finetune(
+        backbone, report_classifier(), few, test, trainable="none", epochs=30, seed=seed, progress=False
+    )
     assert result.accuracy is not None
     return result.accuracy
 

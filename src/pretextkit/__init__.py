@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 from pretextkit import data, distributed, functional, losses, metrics, models, tasks, views
 from pretextkit.batches import ImageToImage, Labeled, Masked, PatchPair, Tiles, TwoViews
-from pretextkit.contracts import Backbone, Head, InputNormalization, PretextTask, SpatialBackbone, TaskOutput
+from pretextkit.contracts import (
+    Backbone,
+    Head,
+    InputNormalization,
+    PretextTask,
+    Recommended,
+    SpatialBackbone,
+    TaskOutput,
+)
 from pretextkit.errors import PretextkitError
 from pretextkit.inference import load_backbone, load_classifier, save_backbone
 from pretextkit.registries import (
@@ -34,6 +42,7 @@ __all__ = [
     "PatchPair",
     "PretextTask",
     "PretextkitError",
+    "Recommended",
     "Registry",
     "SpatialBackbone",
     "TaskOutput",

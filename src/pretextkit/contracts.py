@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, final
 
 import torch
 from torch import Generator, Tensor, nn
@@ -13,7 +14,7 @@ from typing_extensions import TypeVar
 from pretextkit._arguments import RecordsArguments
 from pretextkit._color import as_float, luma
 from pretextkit._modules import is_parallel_wrapper
-from pretextkit._validation import check_image_batch, check_int
+from pretextkit._validation import check_float, check_image_batch, check_int
 from pretextkit.errors import OptionError, ShapeError
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Head",
     "InputNormalization",
     "PretextTask",
+    "Recommended",
     "SpatialBackbone",
     "TaskOutput",
 ]
@@ -207,8 +209,72 @@ _SUBCLASS = (
 """How to keep the contract of a backbone."""
 
 
+BATCHES_AN_EPOCH = 128
+"""Steps of an epoch, at least, before the batch grows."""
+
+FEWEST_EPOCHS, MOST_EPOCHS = 10, 400
+"""Bounds on the passes over the images, whatever their number."""
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """Settings that suit a pretext task: what :func:`~pretextkit.functional.pretrain` uses if its caller gives none.
+
+    The number of images turns them into the batch size and the epochs of a run.
+
+    Args:
+        learning_rate: Highest learning rate of AdamW. The other optimizers have a rate of their own, for every task.
+        smallest_batch: Smallest batch size, in images; fewer images make one batch.
+        largest_batch: Largest batch size, in images.
+        images_to_read: Images that a run reads, all epochs together.
+
+    Raises:
+        OptionError: A number is out of range, or ``smallest_batch`` is above ``largest_batch``.
+
+    Example:
+        >>> settings = Recommended(images_to_read=160_000)
+        >>> settings.batch_size_for(8_000), settings.epochs_for(8_000)
+        (32, 20)
+        >>> settings.batch_size_for(20), settings.epochs_for(20)
+        (20, 400)
+    """
+
+    learning_rate: float = 1e-3
+    smallest_batch: int = 32
+    largest_batch: int = 256
+    images_to_read: int = 200_000
+
+    def __post_init__(self) -> None:
+        fix = "It is at least smallest_batch."
+        smallest = check_int("smallest_batch", self.smallest_batch, of=Recommended)
+        checked = {
+            "learning_rate": check_float("learning_rate", self.learning_rate, "(0, inf)", of=Recommended),
+            "smallest_batch": smallest,
+            "largest_batch": check_int("largest_batch", self.largest_batch, at_least=smallest, fix=fix),
+            "images_to_read": check_int("images_to_read", self.images_to_read, of=Recommended),
+        }
+        for name, value in checked.items():  # numbers of Python, because checkpoints hold no others
+            object.__setattr__(self, name, value)
+
+    def batch_size_for(self, images: int) -> int:
+        """Choose the batch size for a number of images: a power of two that leaves 128 steps an epoch, within bounds.
+
+        Few steps an epoch train worse than small batches, and large batches are faster: only many images afford them.
+        """
+        images = check_int("images", images, fix="Pass the number of images.")
+        batch = 1 << (max(1, images // BATCHES_AN_EPOCH).bit_length() - 1)
+        return min(max(batch, self.smallest_batch), self.largest_batch, images)
+
+    def epochs_for(self, images: int) -> int:
+        """Choose the epochs for a number of images: those that read ``images_to_read``, but from 10 to 400."""
+        images = check_int("images", images, fix="Pass the number of images.")
+        return min(max(round(self.images_to_read / images), FEWEST_EPOCHS), MOST_EPOCHS)
+
+
 class PretextTask(nn.Module, ABC, Generic[BatchT, BackboneT]):
     """Self-supervised task: makes views of images and computes a loss of a backbone on the views.
+
+    A class states the settings that suit it as ``recommended``; without it, the general ones hold.
 
     Args:
         backbone: Network to train; after training, use it without the task. Any other module with a ``feature_dim``
@@ -217,6 +283,9 @@ class PretextTask(nn.Module, ABC, Generic[BatchT, BackboneT]):
     Raises:
         OptionError: The backbone is no such module.
     """
+
+    recommended: ClassVar[Recommended] = Recommended()
+    """Settings for a caller of :func:`~pretextkit.functional.pretrain` who gives none."""
 
     backbone: BackboneT
 

@@ -18,8 +18,8 @@ from pretextkit import Labeled, PretextTask, TaskOutput
 from pretextkit.comparison import _runner
 from pretextkit.data import TensorImages, stratified_subset
 from pretextkit.errors import CheckpointError, DataError, DuplicateNameError, OptionError, UnknownNameError
-from pretextkit.evaluation import _linear_probe
-from pretextkit.evaluation._solvers._logistic import LogisticModel, fit_logistic
+from pretextkit.evaluation import _logistic_classifier
+from pretextkit.evaluation._solvers._logistic import LogisticModel, fit_rotated
 from pretextkit.functional import (
     Comparison,
     ComparisonRun,
@@ -99,10 +99,10 @@ def _hasty_solver() -> Iterator[None]:
     """Stop probes after a few steps, because only their inputs are tested here."""
 
     def hasty(*data: Any, max_steps: int = 0, **options: Any) -> LogisticModel:
-        return fit_logistic(*data, max_steps=5, **options)
+        return fit_rotated(*data, max_steps=5, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_linear_probe, "fit_logistic", hasty)
+        patch.setattr(_logistic_classifier, "fit_rotated", hasty)
         yield
 
 
@@ -238,7 +238,7 @@ REPORT = class_report(torch.tensor([0, 1]), torch.tensor([0, 1]))
 
 def test_pooling_of_last_stage_is_chosen_on_validation() -> None:
     def score(accuracy: float, validation: float) -> LayerScore:
-        return LayerScore(accuracy, validation, 0.1, 8)
+        return LayerScore(accuracy, validation, 0.1, 8, 0.5)
 
     layers = {
         "stage1 1x1": score(0.9, 0.9),
@@ -247,7 +247,20 @@ def test_pooling_of_last_stage_is_chosen_on_validation() -> None:
     }
     head = LinearHead(8, 2)
     found = ProbeResult(
-        0.9, "stage1 1x1", layers, torch.zeros(1), torch.zeros(1), head, Classifier(nn.Flatten(), head), REPORT, 0.0
+        accuracy=0.9,
+        layer="stage1 1x1",
+        layers=layers,
+        last="stage2 1x1",
+        predictions=torch.zeros(1),
+        probabilities=torch.ones(1, 1),
+        targets=torch.zeros(1),
+        head=head,
+        classifier=Classifier(nn.Flatten(), head),
+        class_report=REPORT,
+        label_count=2,
+        rule="5-fold log loss",
+        cross_validated=False,
+        seconds=0.0,
     )
     assert _runner._last_stage_accuracy(found) == 0.4
 

@@ -17,8 +17,8 @@ def run(row: str, seed: int, linear: float = 0.5, **others: Any) -> ComparisonRu
         "layer": "stage2",
         "linear_last": linear - 0.1,
         "layers": {
-            "stage1": LayerScore(linear - 0.1, 0.3, 1e-3, 16),
-            "stage2": LayerScore(linear, 0.4, 0.1, 32),
+            "stage1": LayerScore(linear - 0.1, 0.3, 1e-3, 16, 1.2),
+            "stage2": LayerScore(linear, 0.4, 0.1, 32, 1.1),
         },
         "knn": linear / 2,
         "finetuned": {10: linear - 0.3, 1000: linear + 0.1},

@@ -6,10 +6,10 @@ from torch import Generator, Tensor, nn
 from torchvision.models import resnet18
 
 from pretextkit.evaluation._feature_rows import FeatureRows
+from pretextkit.evaluation._finetune_objectives import ClassifierObjective, HeadObjective, _layers
 from pretextkit.inference import Classifier
 from pretextkit.models import LinearHead, ResNet18, SmallCNN
 from pretextkit.testing import TinyBackbone
-from pretextkit.training._objectives import ClassifierObjective, HeadObjective, _layers
 
 
 def test_classifier_applies_its_head_to_its_backbone() -> None:

@@ -199,5 +199,5 @@ def test_features_of_different_width_are_refused() -> None:
 
 def test_result_prints_one_line_and_keeps_global_rng() -> None:
     state = torch.get_rng_state()
-    assert str(knn_probe(IDENTITY, clouds(30, 0, noise=0.01), k=5)) == "5-NN probe: 100.0%"
+    assert str(knn_probe(IDENTITY, clouds(30, 0, noise=0.01), k=5)) == ("5-NN probe: 100.0% (95% interval 88.6-100.0)")
     assert torch.equal(state, torch.get_rng_state())

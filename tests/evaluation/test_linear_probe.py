@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision.models import resnet18
 
 from pretextkit.errors import DataError, OptionError, ShapeError, UnknownNameError
-from pretextkit.evaluation import _linear_probe as probe
+from pretextkit.evaluation import _logistic_classifier as classifier
 from pretextkit.evaluation._linear_probe import ProbeResult
 from pretextkit.evaluation._solvers._logistic import fit_logistic
 from pretextkit.functional import linear_probe
@@ -44,7 +44,7 @@ def test_separable_features_give_perfect_accuracy() -> None:
     assert result.accuracy == 1.0
     assert result.layers["last"].validation == 1.0
     assert result.layers["last"].feature_dim == 6
-    assert str(result) == "linear probe: 100.0% at last (last 100.0%)"
+    assert str(result) == "linear probe: 100.0% (95% interval 88.6-100.0) at last, from 60 labels"
 
 
 def test_noise_features_give_chance_accuracy() -> None:
@@ -123,6 +123,8 @@ def test_chosen_layer_is_best_on_heldout_folds() -> None:
     assert result.layers["noise"].accuracy == pytest.approx(1 / 3, abs=0.01)
     scores = {name: score.validation for name, score in result.layers.items()}
     assert max(scores, key=lambda name: scores[name]) == "signal"
+    losses = {name: score.log_loss for name, score in result.layers.items()}
+    assert min(losses, key=lambda name: losses[name]) == "signal"
 
 
 class Halves(nn.Module):
@@ -154,7 +156,7 @@ def test_chosen_layer_differs_from_the_best_on_test() -> None:
 @pytest.mark.parametrize("few", [5000, 10])
 def test_chosen_penalty_is_best_on_heldout_folds(monkeypatch: pytest.MonkeyPatch, few: int) -> None:
     """Forty features, three of them useful, and sixty rows: a penalty that is too small overfits the noise."""
-    monkeypatch.setattr(probe, "FEW", few)
+    monkeypatch.setattr(classifier, "FEW", few)
     train, test = clouds(60, 0, d=40, noise=3.0), clouds(600, 1, d=40, noise=3.0)
     chosen = linear_probe(IDENTITY, train, test)
     assert chosen.layers["last"].penalty >= 0.1
@@ -165,17 +167,19 @@ def test_chosen_penalty_is_best_on_heldout_folds(monkeypatch: pytest.MonkeyPatch
 def test_validation_equals_explicit_cross_validation() -> None:
     train, test = clouds(25, 0, noise=2.0), clouds(30, 1)
     result = linear_probe(IDENTITY, train, test, penalties=[0.1], seed=3)
-    folds = list(probe._folds(train[1], 3))
-    assert sorted(torch.cat([heldout for _, heldout in folds]).tolist()) == list(range(25))
-    right = 0
-    for fit, heldout in folds:
-        assert not set(fit.tolist()) & set(heldout.tolist())
-        assert len(fit) + len(heldout) == 25
+    folds = classifier.folds(train[1], 3)
+    assert sorted(torch.cat(folds).tolist()) == list(range(25))
+    right, loss = 0, 0.0
+    for heldout in folds:
+        fit = torch.tensor([row for row in range(25) if row not in heldout.tolist()])
         mean, std = train[0].mean(0), train[0].std(0, correction=0)
         rows = (train[0] - mean) / std
         model = fit_logistic(rows[fit], train[1][fit], 3, torch.tensor([0.1]))
-        right += int((model.logits(rows[heldout])[0].argmax(1) == train[1][heldout]).sum())
+        logits = model.logits(rows[heldout])[0]
+        right += int((logits.argmax(1) == train[1][heldout]).sum())
+        loss += nn.functional.cross_entropy(logits, train[1][heldout], reduction="sum").item()
     assert result.layers["last"].validation == pytest.approx(right / 25)
+    assert result.layers["last"].log_loss == pytest.approx(loss / 25, abs=2e-3)
 
 
 def test_one_label_per_class_is_enough() -> None:
@@ -365,7 +369,7 @@ def test_unknown_layers_are_refused() -> None:
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
 def test_features_of_any_scale_are_separated(scale: float) -> None:
     features, labels = clouds(60, 0)
-    plain, scaled = (linear_probe(IDENTITY, (x, labels), (x, labels)) for x in (features, scale * features))
+    plain, scaled = (linear_probe(IDENTITY, (x, labels)) for x in (features, scale * features))
     assert plain.accuracy > 0.8
     assert scaled.accuracy == pytest.approx(plain.accuracy, abs=0.05)
 
@@ -373,7 +377,7 @@ def test_features_of_any_scale_are_separated(scale: float) -> None:
 def test_features_whose_sum_overflows_are_refused() -> None:
     features, labels = torch.full((20, 3), 1e38), torch.arange(20) % 2
     with pytest.raises(DataError) as caught:
-        linear_probe(IDENTITY, (features, labels), (features, labels))
+        linear_probe(IDENTITY, (features, labels))
     assert str(caught.value) == (
         "Expected features from layer 'last' whose sum fits float32 (3.4e38), but got a feature of 1e+38. "
         "Scale the features down; the probe standardizes them anyway."

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Generator, Tensor
 
-from pretextkit.evaluation._solvers._logistic import _principal, fit_logistic
+from pretextkit.evaluation._solvers._logistic import fit_logistic, principal_directions
 
 PENALTIES = torch.tensor([1e-3, 1e-2, 0.1, 1.0])
 
@@ -65,10 +65,10 @@ def test_solutions_equal_newtons_method(n: int, d: int, k: int) -> None:
 
 
 @given(n=st.integers(2, 30), d=st.integers(1, 30), seed=st.integers(0, 10**6))
-def test_principal_directions_rebuild_the_gram_matrix(n: int, d: int, seed: int) -> None:
+def testprincipal_directions_directions_rebuild_the_gram_matrix(n: int, d: int, seed: int) -> None:
     features = torch.randn(n, d, generator=Generator().manual_seed(seed))
     features = torch.cat([features, features[:1]])  # fewer directions than rows
-    variances, directions = _principal(features)
+    variances, directions = principal_directions(features)
     assert directions.shape == (d, min(n, d)) == (d, len(variances))
     torch.testing.assert_close(directions.T @ directions, torch.eye(len(variances), dtype=torch.float64))
     rows = features.double()

@@ -112,7 +112,7 @@ def test_layers_beyond_the_budget_are_mapped_to_files(folder: Path) -> None:
 
 @pytest.mark.parametrize("few", [5000, 10])
 def test_linear_probe_is_equal_under_a_tiny_budget(folder: Path, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pretextkit.evaluation._linear_probe.FEW", few)
+    monkeypatch.setattr("pretextkit.evaluation._logistic_classifier.FEW", few)
     monkeypatch.setattr(storage, "CHUNK_ENTRIES", 300)
     torch.manual_seed(0)
     backbone, train, test = TinyBackbone(), striped(60, 0), striped(40, 1)

@@ -28,7 +28,10 @@ from pretextkit.functional import (
 from pretextkit.testing import TinyBackbone
 from tests.helpers import random_images
 
-pytestmark = pytest.mark.filterwarnings("ignore:With k=:pretextkit.errors.DataWarning")  # tiny sets
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:With k=:pretextkit.errors.DataWarning"),  # tiny sets
+    pytest.mark.filterwarnings("ignore:All .* test images are training images:pretextkit.errors.DataWarning"),
+]
 
 
 IMAGES, LABELS = random_images(16, size=16), torch.arange(16) % 2
@@ -76,7 +79,9 @@ def test_probes_and_scores_work(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("head_dtype", [torch.float32, torch.float64])
 def test_frozen_backbone_of_any_dtype_is_finetuned(dtype: torch.dtype, head_dtype: torch.dtype) -> None:
     head = nn.Linear(8, 2).to(head_dtype)
-    result = freeze_and_finetune(plain(dtype), head, DATA, DATA, epochs=1, device="cpu", progress=False)
+    result = freeze_and_finetune(
+        plain(dtype), head, DATA, DATA, trainable="none", epochs=1, device="cpu", progress=False
+    )
     assert result.accuracy is not None
     assert head.weight.dtype == head_dtype
 
@@ -109,7 +114,9 @@ def test_bfloat16_trains_with_a_warning() -> None:
 def test_frozen_bfloat16_gives_no_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        freeze_and_finetune(plain(torch.bfloat16), nn.Linear(8, 2), DATA, epochs=1, device="cpu", progress=False)
+        freeze_and_finetune(
+            plain(torch.bfloat16), nn.Linear(8, 2), DATA, trainable="none", epochs=1, device="cpu", progress=False
+        )
 
 
 def test_float64_backbone_in_a_float32_task_is_refused() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pretextkit.contracts import SpatialBackbone
-from pretextkit.errors import UnknownNameError
+from pretextkit.errors import DataWarning, UnknownNameError
 from pretextkit.evaluation._stages import stage_modules
 from pretextkit.functional import (
     extract_features,
@@ -48,9 +48,10 @@ BACKBONES: dict[str, Any] = {"small-cnn": SmallCNN, "resnet18": lambda: ResNet18
 
 @pytest.mark.parametrize("name", BACKBONES)
 @pytest.mark.parametrize("options", [{}, {"layers": "all"}, {"pool": 2}, {"layers": "all", "pool": (1, 2)}])
+@pytest.mark.filterwarnings("ignore:All .* test images are training images:pretextkit.errors.DataWarning")
 def test_every_layer_of_a_probe_goes_in_again(name: str, options: Any) -> None:
     backbone = BACKBONES[name]()
-    result = linear_probe(backbone, DATA, DATA, penalties=[1.0], **options)
+    result = linear_probe(backbone, DATA, DATA, penalties=[1.0], **{"layers": "last", **options})
     features = extract_features(backbone, IMAGES, **options).layers
     assert list(features) == list(result.layers)
     same: Any = {"pool": 2} if options == {"pool": 2} else {}  # one side for all layers is not part of their names
@@ -71,6 +72,7 @@ def test_stages_go_with_submodules_and_the_output() -> None:
     assert features["stage1 2x2"].shape == (20, 256)
 
 
+@pytest.mark.filterwarnings("ignore:All .* test images are training images:pretextkit.errors.DataWarning")
 def test_names_of_functions_go_in_again() -> None:
     result = linear_probe(lambda images: images, DATA, DATA, pool=2, penalties=[1.0])
     assert extract_features(lambda images: images, IMAGES, layers=[result.layer], pool=2).layers[
@@ -124,3 +126,17 @@ def test_stages_of_resnet_are_its_layers_and_the_stem() -> None:
         "stage3": [trunk.layer3],
         "stage4": [trunk.layer4],
     }
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_sum_of_layers_goes_in_again(name: str) -> None:
+    torch.manual_seed(0)
+    backbone, test = BACKBONES[name](), (IMAGES.flip(0), DATA[1].flip(0))
+    layer = "stage1 2x2 + stage2 1x1"
+    with pytest.warns(DataWarning, match="All 20 test images are training images"):
+        result = linear_probe(backbone, DATA, test, layers=[layer, "stage2"], penalties=[1.0])
+    assert list(result.layers) == ["stage2", layer]
+    features = extract_features(backbone, IMAGES, layers=[layer]).layers[layer]
+    parts = extract_features(backbone, IMAGES, layers=["stage1 2x2", "stage2 1x1"]).layers
+    assert torch.allclose(features, torch.cat(list(parts.values()), 1), atol=1e-5)
+    assert result.layers[layer].feature_dim == features.shape[1]

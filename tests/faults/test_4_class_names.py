@@ -242,7 +242,7 @@ def test_finetuning_never_predicts_a_class_without_images(trainable: Any, output
     train = Colors("apple", "leaf", "sky", images_of=("apple", "sky"))
     backbone = nn.Sequential(nn.Conv2d(3, 3, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     result = freeze_and_finetune(
-        backbone, head, train, train, epochs=12, trainable=trainable, learning_rate=0.5, device="cpu", progress=False
+        backbone, head, train, train, epochs=12, trainable=trainable, device="cpu", progress=False
     )
     assert result.accuracy == 1.0
     logits = result.classifier(torch.rand(50, 3, 4, 4))

@@ -93,7 +93,14 @@ def test_finetuning_keeps_frozen_modules_in_eval_mode() -> None:
     labels = torch.arange(32) % 2
     augment = lambda images, generator: (backbone.train(), images)[1]  # noqa: E731
     freeze_and_finetune(
-        backbone, nn.Linear(64, 2), (IMAGES, labels), epochs=1, augment=augment, device="cpu", progress=False
+        backbone,
+        nn.Linear(64, 2),
+        (IMAGES, labels),
+        trainable="none",
+        epochs=1,
+        augment=augment,
+        device="cpu",
+        progress=False,
     )
     assert backbone.last[0].num_batches_tracked == 0
 

@@ -21,7 +21,10 @@ from pretextkit.errors import PretextkitError
 from pretextkit.models import LinearHead
 from pretextkit.testing import TinyBackbone, toy_images
 
-pytestmark = pytest.mark.filterwarnings("ignore:With k=:pretextkit.errors.DataWarning")  # tiny sets
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:With k=:pretextkit.errors.DataWarning"),  # tiny sets
+    pytest.mark.filterwarnings("ignore:All .* test images are training images:pretextkit.errors.DataWarning"),
+]
 
 
 IMAGES = toy_images(12, generator=Generator().manual_seed(0))

@@ -23,7 +23,7 @@ def some(n: int = 4, size: int | tuple[int, int] = 32, channels: int = 3, seed: 
 def test_views_are_the_images_without_random_draws() -> None:
     images, draws = some(), Generator().manual_seed(0)
     before = draws.get_state()
-    batch = Autoencoder(TinyBackbone()).views(images, draws)
+    batch = Autoencoder(TinyBackbone(), augmentation=None).views(images, draws)
     assert torch.equal(batch.input, images)
     assert torch.equal(batch.target, images)
     assert torch.equal(draws.get_state(), before)
@@ -56,7 +56,7 @@ def test_built_in_backbones_are_decoded_at_full_resolution(
 
 
 def test_loss_is_the_mean_squared_error_of_every_pixel() -> None:
-    task = Autoencoder(TinyBackbone())
+    task = Autoencoder(TinyBackbone(), augmentation=None)
     batch = ImageToImage(some(2, 28), some(2, 28, seed=1))
     made = task.reconstruct(batch.input).detach()
     errors = [(float(a) - float(b)) ** 2 for a, b in zip(made.flatten(), batch.target.flatten(), strict=True)]
@@ -68,7 +68,7 @@ def test_loss_is_the_mean_squared_error_of_every_pixel() -> None:
 
 
 def test_gray_images_are_compared_with_decoded_luma() -> None:
-    task = Autoencoder(TinyBackbone())
+    task = Autoencoder(TinyBackbone(), augmentation=None)
     with torch.no_grad():
         task.head.layers[-1].weight.zero_()  # type: ignore[operator]
         task.head.layers[-1].bias.copy_(torch.tensor([10.0, -10.0, 0.0]))  # type: ignore[operator]
@@ -79,7 +79,7 @@ def test_gray_images_are_compared_with_decoded_luma() -> None:
 
 def test_bottleneck_limits_the_rank_of_the_code() -> None:
     """With one channel, the code at each position is one number, and varies along one direction."""
-    task = Autoencoder(TinyBackbone(), bottleneck=1)
+    task = Autoencoder(TinyBackbone(), augmentation=None, bottleneck=1)
     narrow = task.head.layers[:2](task.backbone.feature_map(some(8)))
     values = torch.linalg.svdvals(narrow.permute(0, 2, 3, 1).flatten(0, 2) - narrow.mean((0, 2, 3)))
     assert values[0] > 0.1
@@ -120,13 +120,13 @@ def test_bottleneck_below_one_is_refused(task: type[Autoencoder | Denoising]) ->
 
 def test_single_image_without_batch_axis_is_refused() -> None:
     with pytest.raises(ShapeError, match="Add the missing axis"):
-        Autoencoder(TinyBackbone()).reconstruct(some()[0])
+        Autoencoder(TinyBackbone(), augmentation=None).reconstruct(some()[0])
 
 
 def test_image_unseen_in_training_scores_higher() -> None:
     """An autoencoder overfitted to one image scores a changed image higher, at the changed pixels."""
     normal = some(1)
-    task = Autoencoder(TinyBackbone())
+    task = Autoencoder(TinyBackbone(), augmentation=None)
     torch.manual_seed(0)
     optimizer = torch.optim.Adam(task.parameters(), lr=3e-3)
     for _ in range(80):

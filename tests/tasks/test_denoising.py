@@ -18,7 +18,9 @@ def some(n: int = 4, channels: int = 3, seed: int = 0) -> Tensor:
 
 
 def views(images: Tensor, corruption: Corruption, seed: int = 0) -> Masked:
-    return Denoising(TinyBackbone(), corruption=corruption).views(images, Generator().manual_seed(seed))
+    return Denoising(TinyBackbone(), augmentation=None, corruption=corruption).views(
+        images, Generator().manual_seed(seed)
+    )
 
 
 @pytest.mark.parametrize(
@@ -42,7 +44,7 @@ def test_hidden_patches_cover_the_given_fraction(fraction: float, patch: int) ->
 
 
 def test_hidden_pixels_do_not_affect_predictions() -> None:
-    task = Denoising(TinyBackbone()).eval()
+    task = Denoising(TinyBackbone(), augmentation=None).eval()
     images = some()
     batch = task.views(images, Generator().manual_seed(0))
     other = torch.where(batch.mask, 1 - images, images)
@@ -63,7 +65,7 @@ def test_noise_has_the_given_deviation_in_every_channel() -> None:
 
 
 def test_loss_counts_all_pixels_and_metric_hidden_ones() -> None:
-    task = Denoising(TinyBackbone())
+    task = Denoising(TinyBackbone(), augmentation=None)
     batch = task.views(some(), Generator().manual_seed(0))
     errors = (task.reconstruct(batch.visible) - batch.target).square().mean(1).detach()
     hidden = [float(errors[b, row, column]) for b, row, column in batch.mask[:, 0].nonzero().tolist()]
@@ -80,7 +82,7 @@ def test_loss_counts_all_pixels_and_metric_hidden_ones() -> None:
 
 
 def test_backbone_sees_the_corrupted_images() -> None:
-    task = Denoising(TinyBackbone()).eval()
+    task = Denoising(TinyBackbone(), augmentation=None).eval()
     batch = task.views(some(), Generator().manual_seed(0))
     with torch.no_grad():
         made = task.reconstruct(batch.visible)
@@ -101,5 +103,5 @@ def test_custom_corruption_is_accepted() -> None:
     def darken(images: Tensor, generator: Generator) -> Masked:
         return Masked(images / 2, torch.ones_like(images[:, :1], dtype=torch.bool), images)
 
-    output = Denoising(TinyBackbone(), corruption=darken).step(some(), Generator())
+    output = Denoising(TinyBackbone(), augmentation=None, corruption=darken).step(some(), Generator())
     assert output.loss.isfinite()

@@ -24,7 +24,7 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def views(images: Tensor, *, seed: int = 0, orders: int = 6, **options: object) -> tuple[Jigsaw, Tiles]:
-    task = Jigsaw(TinyBackbone(), orders=orders, **options)  # type: ignore[arg-type]
+    task = Jigsaw(TinyBackbone(), augmentation=None, orders=orders, **options)  # type: ignore[arg-type]
     return task, task.views(images, Generator().manual_seed(seed))
 
 
@@ -132,14 +132,20 @@ def test_all_permutations_are_available_and_reproducible() -> None:
 
 
 def test_tasks_do_not_share_their_orders() -> None:
-    one, other = Jigsaw(TinyBackbone(), orders=6), Jigsaw(TinyBackbone(), orders=6)
+    one, other = (
+        Jigsaw(TinyBackbone(), augmentation=None, orders=6),
+        Jigsaw(TinyBackbone(), augmentation=None, orders=6),
+    )
     one.orders.zero_()
     assert torch.equal(other.orders, distant_permutations(6))
     assert other.orders.any()
 
 
 def test_orders_are_saved_in_the_state_dict() -> None:
-    one, other = Jigsaw(TinyBackbone(), orders=6), Jigsaw(TinyBackbone(), orders=6)
+    one, other = (
+        Jigsaw(TinyBackbone(), augmentation=None, orders=6),
+        Jigsaw(TinyBackbone(), augmentation=None, orders=6),
+    )
     one.orders = one.orders.flip(0)
     other.load_state_dict(one.state_dict())
     assert torch.equal(other.orders, one.orders)
@@ -154,7 +160,7 @@ class ChannelMeans(Backbone):
 
 
 def test_loss_is_the_cross_entropy_of_tiles_in_order() -> None:
-    task = Jigsaw(ChannelMeans(), orders=5)
+    task = Jigsaw(ChannelMeans(), augmentation=None, orders=5)
     draws = Generator().manual_seed(0)
     tiles = tuple(torch.rand(4, 3, 8, 8, generator=draws) for _ in range(9))
     batch = Tiles(tiles, torch.tensor([0, 4, 2, 2]))
@@ -169,7 +175,7 @@ def test_loss_is_the_cross_entropy_of_tiles_in_order() -> None:
 
 @pytest.mark.parametrize("right", range(5))
 def test_accuracy_counts_correct_predictions(right: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    task = Jigsaw(ChannelMeans(), orders=5)
+    task = Jigsaw(ChannelMeans(), augmentation=None, orders=5)
     permutation = torch.tensor([0, 4, 2, 3])
     said = torch.where(torch.arange(4) < right, permutation, (permutation + 1) % 5)
     monkeypatch.setattr(task.head, "forward", lambda _: nn.functional.one_hot(said, 5))
@@ -179,5 +185,5 @@ def test_accuracy_counts_correct_predictions(right: int, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("orders", [0, 1, 362881])
 def test_invalid_numbers_of_orders_are_refused(orders: int) -> None:
     with pytest.raises(OptionError) as caught:
-        Jigsaw(TinyBackbone(), orders=orders)
+        Jigsaw(TinyBackbone(), augmentation=None, orders=orders)
     assert str(caught.value) == f"Expected orders to be an integer from 2 to 362880, but got {orders}. For example 64."

@@ -28,7 +28,7 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> Plain:
 
 
 def views(images: Tensor, *, seed: int = 0, **options: object) -> PatchPair:
-    task = JigsawContext(TinyBackbone(), **options)  # type: ignore[arg-type]
+    task = JigsawContext(TinyBackbone(), augmentation=None, **options)  # type: ignore[arg-type]
     return task.views(images, Generator().manual_seed(seed))
 
 
@@ -121,7 +121,7 @@ def test_views_exist_for_every_size(size: int) -> None:
 @pytest.mark.parametrize("pairs", [0, -1])
 def test_fewer_than_one_pair_is_refused(pairs: int) -> None:
     with pytest.raises(OptionError) as caught:
-        JigsawContext(TinyBackbone(), pairs=pairs)
+        JigsawContext(TinyBackbone(), augmentation=None, pairs=pairs)
     assert str(caught.value) == f"Expected pairs to be an integer >= 1, but got {pairs}. The default is 4."
 
 
@@ -235,7 +235,7 @@ class ChannelMeans(Backbone):
 
 
 def test_head_sees_center_then_neighbor() -> None:
-    task = JigsawContext(ChannelMeans())
+    task = JigsawContext(ChannelMeans(), augmentation=None)
     generator = Generator().manual_seed(0)
     center, neighbor = (torch.rand(5, 3, 8, 8, generator=generator) for _ in range(2))
     batch = PatchPair(center, neighbor, torch.tensor([0, 7, 3, 3, 1]))
@@ -249,7 +249,7 @@ def test_head_sees_center_then_neighbor() -> None:
 
 @pytest.mark.parametrize("right", range(5))
 def test_accuracy_counts_correct_predictions(right: int) -> None:
-    task = JigsawContext(ChannelMeans())
+    task = JigsawContext(ChannelMeans(), augmentation=None)
     position = torch.tensor([0, 7, 3, 5])
     said = torch.where(torch.arange(4) < right, position, (position + 1) % 8)
     patches = torch.zeros(4, 3, 8, 8)
@@ -262,8 +262,8 @@ def test_single_pair_is_refused_in_training() -> None:
     """The head has BatchNorm; four pairs of one image suffice."""
     image = torch.zeros(1, 3, 32, 32)
     with pytest.raises(ShapeError, match=r"^Expected at least 2 rows, because the head uses BatchNorm, but got 1\."):
-        JigsawContext(TinyBackbone(), pairs=1).step(image, Generator())
-    assert JigsawContext(TinyBackbone()).step(image, Generator()).loss.isfinite()
+        JigsawContext(TinyBackbone(), augmentation=None, pairs=1).step(image, Generator())
+    assert JigsawContext(TinyBackbone(), augmentation=None).step(image, Generator()).loss.isfinite()
 
 
 def test_subclass_can_override_remove_shortcuts() -> None:
@@ -273,7 +273,9 @@ def test_subclass_can_override_remove_shortcuts() -> None:
 
     images = torch.rand(8, 3, 32, 32, generator=Generator().manual_seed(0))
     layout = PatchLayout(patch=8, gap=3, jitter=0)
-    batch = Inverted(TinyBackbone(), layout=layout, pairs=1).views(images, Generator().manual_seed(0))
+    batch = Inverted(TinyBackbone(), layout=layout, pairs=1, augmentation=None).views(
+        images, Generator().manual_seed(0)
+    )
     windows = (1 - images).unfold(2, 8, 1).unfold(3, 8, 1)
     for image, patch in zip(windows, batch.center, strict=True):
         assert (image == patch[:, None, None]).flatten(3).all(3).all(0).sum() == 1

@@ -24,7 +24,7 @@ class PixelFeatures(Backbone):
 
 def fixed_task() -> Rotation:
     """A task whose logits are the first four pixels."""
-    task = Rotation(PixelFeatures())
+    task = Rotation(PixelFeatures(), augmentation=None)
     with torch.no_grad():
         task.head.linear.weight.copy_(torch.eye(4))
         task.head.linear.bias.zero_()
@@ -39,7 +39,7 @@ def batch_of(logits: list[list[float]], labels: list[int]) -> Labeled:
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_views_hold_all_four_rotations_with_labels(n: int, channels: int) -> None:
     images = toy_images(n, size=9, channels=channels, generator=Generator().manual_seed(0))
-    batch = Rotation(PixelFeatures()).views(images, Generator())
+    batch = Rotation(PixelFeatures(), augmentation=None).views(images, Generator())
     assert batch.labels.dtype == torch.int64
     seen = set()
     for view, label in zip(batch.images, batch.labels.tolist(), strict=True):
@@ -53,19 +53,19 @@ def test_views_hold_all_four_rotations_with_labels(n: int, channels: int) -> Non
 def test_labels_count_counterclockwise_quarter_turns() -> None:
     corner = torch.zeros(1, 1, 4, 4)
     corner[..., 0, 3] = 1  # above right; a quarter turn counter-clockwise takes it above left
-    views = Rotation(PixelFeatures()).views(corner, Generator()).images[:, 0]
+    views = Rotation(PixelFeatures(), augmentation=None).views(corner, Generator()).images[:, 0]
     assert [divmod(int(view.argmax()), 4) for view in views] == [(0, 3), (0, 0), (3, 0), (3, 3)]
 
 
 def test_views_do_not_use_the_generator() -> None:
     generator = Generator().manual_seed(0)
     before = generator.get_state()
-    Rotation(PixelFeatures()).views(torch.rand(2, 1, 4, 4, generator=Generator()), generator)
+    Rotation(PixelFeatures(), augmentation=None).views(torch.rand(2, 1, 4, 4, generator=Generator()), generator)
     assert torch.equal(generator.get_state(), before)
 
 
 def test_non_square_images_are_refused() -> None:
-    task = Rotation(TinyBackbone())
+    task = Rotation(TinyBackbone(), augmentation=None)
     with pytest.raises(ShapeError) as caught:
         task.step(torch.zeros(2, 3, 32, 40), Generator())
     assert str(caught.value) == (

@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from pretextkit import Backbone, TaskOutput
+from pretextkit import Backbone, Recommended, TaskOutput
 from pretextkit.batches import Labeled, Masked, TwoViews
 from pretextkit.tasks import Autoencoder, Colorization
 from pretextkit.testing import TinyBackbone, pretext_task_checks
@@ -312,6 +312,11 @@ class InPlaceForward(ToyRotation):
         return super().features(images.sub_(images.mean()).add_(0.5))
 
 
+@planted("the recommended learning rate is far too high", caught_by="recommended_settings_are_usable")
+class RateTooHigh(ToyRotation):
+    recommended = Recommended(learning_rate=10.0)
+
+
 @planted("a lambda cannot be pickled", caught_by="pickle_round_trip")
 class HoldsLambda(ToyContrast):
     def __init__(self, backbone: Backbone) -> None:
@@ -333,7 +338,7 @@ class HoldsClosure(ToyRotation):
 def caught_by_kit(task: type[Any]) -> list[str]:
     """List the checks of the kit that fail for ``task``, without the exemptions of its correct parent."""
     exempted = next((names for kind, names in EXEMPTED.items() if issubclass(task, kind)), ())
-    checks = pretext_task_checks(lambda: task(TinyBackbone()))
+    checks = pretext_task_checks(lambda: unaugmented(task))
     return [check.name for check in checks if check.name not in exempted and failure(check)]
 
 
@@ -346,7 +351,15 @@ def build(task: type[Any]) -> Any:
     """Make a task with seeded weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return task(TinyBackbone())
+        return unaugmented(task)
+
+
+def unaugmented(task: type[Any]) -> Any:
+    """Make a task whose views come from the images themselves, because the bugs compare both."""
+    made = task(TinyBackbone())
+    if hasattr(made, "augmentation"):
+        made.augmentation = None
+    return made
 
 
 def page() -> str:

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from pretextkit import Recommended
 from pretextkit.testing import TinyBackbone, check_pretext_task, pretext_task_checks
 from pretextkit.testing._runner import failure
 
 from .own_tests import OWN_TESTS, fails, own_tests
 from .planted import BUGS
-from .planted_bugs import build
+from .planted_bugs import build, unaugmented
 from .toy_tasks import TOY_TASKS, ToyRotation
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "planted-bugs.md"
@@ -34,7 +35,7 @@ def test_own_tests_pass_correct_tasks(task: Any) -> None:
 @pytest.mark.parametrize("task", BUGS)
 def test_declared_check_detects_planted_bug(task: Any) -> None:
     name = BUGS[task][1]
-    checks = {check.name: check for check in pretext_task_checks(lambda: task(TinyBackbone()))}
+    checks = {check.name: check for check in pretext_task_checks(lambda: unaugmented(task))}
     if name in checks:
         assert failure(checks[name]), f"{name} passes"
     else:
@@ -45,6 +46,19 @@ def test_declared_check_detects_planted_bug(task: Any) -> None:
 def test_every_check_of_the_kit_detects_a_bug() -> None:
     names = {check.name for check in pretext_task_checks(lambda: ToyRotation(TinyBackbone()))}
     assert names - {caught_by for _, caught_by in BUGS.values()} == FACTORY_CHECKS
+
+
+@pytest.mark.parametrize("recommended", [{"learning_rate": 1e-3}, None, Recommended])
+def test_kit_detects_recommended_settings_of_another_type(recommended: Any) -> None:
+    class Wrong(ToyRotation):
+        pass
+
+    Wrong.recommended = recommended
+    checks = pretext_task_checks(lambda: Wrong(TinyBackbone()))
+    (check,) = (c for c in checks if c.name == "recommended_settings_are_usable")
+    assert failure(check) == (
+        f"recommended is a {type(recommended).__name__}; write recommended = pretextkit.Recommended(...) in the class."
+    )
 
 
 def test_kit_detects_factory_that_reuses_a_backbone() -> None:

@@ -24,10 +24,13 @@ def test_history_gives_last_row_and_columns() -> None:
 
 
 def test_save_json_keeps_numbers_exact(tmp_path: Path) -> None:
-    History(ROWS).save_json(tmp_path / "history.json")
+    settings = {"batch_size": 64, "learning_rate": 0.1 + 0.2, "augmentation": None}
+    History(ROWS, settings).save_json(tmp_path / "history.json")
     text = (tmp_path / "history.json").read_text()
-    assert json.loads(text) == list(ROWS)
-    assert text.endswith("]\n")
+    assert json.loads(text) == {"settings": settings, "rows": list(ROWS)}
+    assert text.endswith("}\n")
+    History(ROWS, settings).save_settings(tmp_path / "settings.json")
+    assert json.loads((tmp_path / "settings.json").read_text()) == settings
 
 
 def test_save_csv_has_all_columns_and_exact_numbers(tmp_path: Path) -> None:
@@ -39,7 +42,7 @@ def test_save_csv_has_all_columns_and_exact_numbers(tmp_path: Path) -> None:
     assert rows[0]["accuracy"] == ""
 
 
-@pytest.mark.parametrize("save", [History.save_csv, History.save_json])
+@pytest.mark.parametrize("save", [History.save_csv, History.save_json, History.save_settings])
 def test_save_replaces_an_existing_file(tmp_path: Path, save: object) -> None:
     assert callable(save)
     save(History(ROWS * 5), tmp_path / "file")

@@ -297,7 +297,7 @@ def test_infinite_weights_are_never_returned() -> None:
 
 def test_history_csv_lies_beside_the_checkpoint(tmp_path: Path) -> None:
     run(Toy(), checkpoint=tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt", "history.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt", "history.csv", "settings.json"]
     lines = (tmp_path / "history.csv").read_text().splitlines()
     assert lines[0] == "epoch,step,loss,noise,learning_rate,seconds"
     assert [line.split(",")[:2] for line in lines[1:]] == [["1.0", "3"], ["2.0", "6"], ["3.0", "9"]]

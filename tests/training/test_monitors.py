@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Generator, Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, TensorDataset
 
 import pretextkit as pk
 from pretextkit import PretextTask, TaskOutput
@@ -20,10 +20,11 @@ from pretextkit.batches import Labeled
 from pretextkit.data._collate import ImageBatch
 from pretextkit.data._sources import ImageSource, TensorImages
 from pretextkit.errors import DataError, DivergenceError, ShapeError, TrainingWarning
-from pretextkit.functional import PretrainResult, pretrain
+from pretextkit.functional import PretrainResult, compare, freeze_and_finetune, pretrain
 from pretextkit.testing import TinyBackbone, toy_images
 from pretextkit.training import warmup_cosine
-from pretextkit.training._monitors import Finding, TrainingMonitor, WarnOnce, detect_copied_generator
+from pretextkit.training._history import StepValues
+from pretextkit.training._monitors import Finding, ShortcutMonitor, TrainingMonitor, WarnOnce, detect_copied_generator
 
 IMAGES = toy_images(64, size=16, generator=Generator().manual_seed(0))
 
@@ -242,15 +243,48 @@ def test_perfect_early_accuracy_warns_of_a_shortcut() -> None:
 
 
 def test_resumed_run_gives_no_shortcut_warning() -> None:
-    monitor = TrainingMonitor(nn.Linear(1, 1), TensorImages(IMAGES), 32, 2)
+    monitor = ShortcutMonitor()
     for step in range(18, 40):  # its first steps are behind it
-        assert monitor.on_step(step, {"loss": 0.01, "accuracy": 1.0}, 1.0) == []
+        assert monitor.on_step(StepValues(step, {"loss": 0.01, "accuracy": 1.0}, 1.0), 32) == []
 
 
 def test_few_images_give_no_shortcut_warning() -> None:
-    monitor = TrainingMonitor(nn.Linear(1, 1), TensorImages(IMAGES), 8, 8)
+    monitor = ShortcutMonitor()
     for step in range(40):
-        assert monitor.on_step(step, {"loss": 0.01, "accuracy": 1.0}, 1.0) == []
+        assert monitor.on_step(StepValues(step, {"loss": 0.01, "accuracy": 1.0}, 1.0), 8) == []
+
+
+def two_shades() -> tuple[Tensor, Tensor]:
+    labels = torch.arange(len(IMAGES)) % 2
+    return (0.5 * IMAGES + 0.5 * labels.view(-1, 1, 1, 1)), labels
+
+
+@pytest.mark.parametrize("options", [{"trainable": "all"}, {"trainable": "none"}])
+def test_fine_tuning_on_easy_labels_gives_no_warning(options: Any) -> None:
+    """Black and white images are told apart in a few steps, which is no shortcut."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        head = pk.heads["linear"](64, 2)
+        backbone = TinyBackbone()
+    result = freeze_and_finetune(
+        backbone,
+        head,
+        two_shades(),
+        epochs=30,
+        batch_size=32,
+        learning_rate=0.01,
+        device="cpu",
+        progress=False,
+        **options,
+    )
+    assert result.history.column("accuracy")[8:] == [1.0] * 22
+
+
+def test_supervised_method_of_compare_gives_no_warning() -> None:
+    options: dict[str, Any] = {"label_fractions": [1.0], "finetune_steps": 1, "device": "cpu", "progress": False}
+    data = two_shades()
+    result = compare(["rotation"], TinyBackbone, data, data, epochs=24, batch_size=32, seeds=[0], **options)
+    assert {run.method for run in result.runs} >= {"supervised", "rotation"}
 
 
 def test_rising_loss_gives_a_warning() -> None:
@@ -264,7 +298,7 @@ def test_rising_loss_gives_a_warning() -> None:
 
 def test_loss_scale_below_one_gives_a_warning() -> None:
     monitor = TrainingMonitor(nn.Linear(1, 1), TensorImages(IMAGES), 32, 2, scaled=True)
-    assert monitor.on_step(0, {"loss": 1.0}, math.inf) == []  # the scaler skips one step
+    monitor.on_step(0, {"loss": 1.0}, math.inf)  # the scaler skips one step
     assert monitor.on_epoch(1.0, 1.0, 2.0**10) == []
     (finding,) = monitor.on_epoch(2.0, 1.0, 2.0**-3)
     assert finding.text == (
@@ -313,14 +347,14 @@ LOADERS = {
 @pytest.mark.parametrize("kind", LOADERS)
 def test_unshuffled_loader_gives_a_warning(kind: str) -> None:
     loader: Any = LOADERS[kind]()  # type: ignore[no-untyped-call]
-    assert warning_of(Plain(), loader, batch_size=loader.batch_size, epochs=3) == (
-        "Every epoch begins with the same images in the same order, so the same images always share a batch. "
+    assert warning_of(Plain(), loader, batch_size=loader.batch_size, epochs=4) == (
+        "Every epoch has the same images in the same order, so the same images always share a batch. "
         "Pass DataLoader(..., shuffle=True)."
     )
 
 
 def test_dataset_that_ignores_its_index_gives_a_warning() -> None:
-    with pytest.warns(TrainingWarning, match=r"same order: the dataset gives the same image for every index\. Check"):
+    with pytest.warns(TrainingWarning, match=r"images: the dataset gives one image for every index\. Check its"):
         run(Plain(), OneForAll(), epochs=2)
 
 
@@ -330,6 +364,59 @@ def test_shuffled_orders_give_no_warning(batch_size: int) -> None:
         run(Plain(), images, batch_size=batch_size, epochs=3)
     run(Plain(), DataLoader(TensorDataset(IMAGES), batch_size=32), epochs=1)  # no second epoch to be the same
     run(Plain(), DataLoader(TensorDataset(IMAGES[:16]), batch_size=8), batch_size=8, epochs=3)  # few could be
+
+
+class Shards(IterableDataset[Tensor]):
+    """Four shards in another order in each epoch, and their images in order: the example of the documents."""
+
+    def __init__(self, shuffle: bool = True, buffer: int = 0) -> None:
+        self.shuffle, self.buffer = shuffle, buffer
+
+    def __len__(self) -> int:
+        return len(IMAGES)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        shards = pk.data.shards_for_this_worker(IMAGES.chunk(4), shuffle=self.shuffle)
+        waiting: list[Tensor] = []
+        for image in (image for shard in shards for image in shard):
+            waiting.append(image)
+            if len(waiting) > self.buffer:
+                yield waiting.pop(int(torch.randint(len(waiting), ())))
+        yield from waiting
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_shuffled_shards_that_begin_alike_give_no_warning(seed: int) -> None:
+    run(Plain(), Shards(), batch_size=16, epochs=10, seed=seed)
+
+
+def test_shuffle_buffer_gives_no_warning() -> None:
+    run(Plain(), Shards(shuffle=False, buffer=4), batch_size=32, epochs=6)
+    run(Plain(), Shards(shuffle=False, buffer=4), batch_size=64, epochs=6)
+
+
+@pytest.mark.parametrize("batch_size", [8, 32, 64])
+def test_unshuffled_stream_gives_a_warning(batch_size: int) -> None:
+    run(Plain(), Shards(shuffle=False), batch_size=batch_size, epochs=3)  # not yet known
+    assert warning_of(Plain(), Shards(shuffle=False), batch_size=batch_size, epochs=4) == (
+        "Every epoch has the same images in the same order, so the same images always share a batch. Shuffle the "
+        "shards, or the images within a buffer."
+    )
+
+
+class Mostly(Dataset[Tensor]):
+    """Three of four images are blank."""
+
+    def __len__(self) -> int:
+        return len(IMAGES)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return IMAGES[index] if index % 4 == 0 else torch.zeros(3, 16, 16)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_many_equal_images_give_no_warning(seed: int) -> None:
+    run(Plain(), Mostly(), epochs=4, seed=seed)
 
 
 class OwnGenerator(Dataset[Tensor]):

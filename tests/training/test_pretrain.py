@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ import pretextkit as pk
 from pretextkit.errors import CheckpointError, DataError, DivergenceError, OptionError, ShapeError, UnknownNameError
 from pretextkit.functional import PretrainResult, pretrain
 from pretextkit.testing import TinyBackbone, toy_images
+from pretextkit.views import LightAugmentation
 from tests.helpers import WithDropoutAndNorm
 
 IMAGES = toy_images(16, size=16, generator=Generator().manual_seed(0))
@@ -291,17 +295,30 @@ def test_history_and_callbacks_get_one_row_per_epoch() -> None:
     assert rows == list(result.history.rows)
     assert result.history.column("epoch") == [1, 2, 3]
     assert {"loss", "accuracy", "accuracy_90", "learning_rate"} <= set(rows[0])
-    assert str(result).startswith("12 steps in ")
-    assert f"fp32 on cpu): loss {rows[-1]['loss']:.3f}, accuracy " in str(result)
+    settings = "3 epochs, batch 4, learning rate 0.001, weight decay 0.05, LightAugmentation(crop_scale=(0.5, 1.0), "
+    assert str(result).startswith(f"{settings}jitter=0.5, flip=0.0): 12 steps in ")
+    assert f"fp32 on cpu), loss {rows[-1]['loss']:.3f}, accuracy " in str(result)
 
 
 def test_checkpoint_folder_holds_checkpoint_and_history(tmp_path: Path) -> None:
     run(make(), checkpoint=str(tmp_path / "run"))
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["checkpoint.pt", "history.csv"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "checkpoint.pt",
+        "history.csv",
+        "settings.json",
+    ]
     again = make()
     assert run(again, checkpoint=tmp_path / "run").images_per_second == 0
     with pytest.raises(CheckpointError, match="task: 'Rotation' there, 'SimCLR' here"):
         run(make("simclr"), checkpoint=tmp_path / "run")
+
+
+class Few(pk.tasks.Rotation):
+    recommended = pk.Recommended(learning_rate=0.002, smallest_batch=8, largest_batch=16, images_to_read=16)
+
+
+def darken_all(images: Tensor, generator: Generator) -> Tensor:
+    return images / 2
 
 
 def test_checkpoint_of_other_options_or_images_is_refused(tmp_path: Path) -> None:
@@ -309,13 +326,80 @@ def test_checkpoint_of_other_options_or_images_is_refused(tmp_path: Path) -> Non
     other = make("simclr")
     other.temperature = 0.1  # type: ignore[assignment]
     before = snapshot(other)
-    with pytest.raises(CheckpointError, match=r"got task.temperature: '0.5' there, '0.1' here\. Repeat the call"):
+    with pytest.raises(CheckpointError, match=r"got task.temperature: '0.2' there, '0.1' here\. Repeat the call"):
         run(other, epochs=1, checkpoint=tmp_path)
     with pytest.raises(
         CheckpointError, match=r"got first images: '8x3x16x16 float32 \w+' there, '8x3x16x16 float32 \w+'"
     ):
         run(make("simclr"), IMAGES.flip(0), epochs=1, checkpoint=tmp_path)
     assert same(other, before)
+
+
+SETTINGS = {"batch_size": 16, "learning_rate": 0.001, "weight_decay": 0.05, "warmup": 0.05}
+"""The values that follow from the sixteen images, the task and the optimizer."""
+
+
+def short(task: Any, folder: Path, **options: Any) -> PretrainResult:
+    quiet: Any = {"device": "cpu", "precision": "fp32", "progress": False, "checkpoint": folder}
+    return pretrain(task, IMAGES, **{"steps": 2, **quiet, **options})
+
+
+def test_call_that_gives_the_resolved_values_resumes(tmp_path: Path) -> None:
+    result = short(make(), tmp_path)
+    assert asdict(result.settings) | SETTINGS | {"warmup": 1} == asdict(result.settings)
+    assert json.loads((tmp_path / "settings.json").read_text()) == asdict(result.settings) == result.history.settings
+    assert short(make(), tmp_path).resumed_at == 2
+    assert short(make(), tmp_path, **SETTINGS).resumed_at == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "difference"),
+    [
+        ({"batch_size": 4}, "batch_size: 16 there, 4 here"),
+        ({"learning_rate": 0.01}, "learning_rate: 0.001 there, 0.01 here"),
+        ({"weight_decay": 0.0}, "weight_decay: 0.05 there, 0.0 here"),
+        ({"warmup": 1.0}, "warmup: 1 there, 2 here"),
+        ({"steps": None, "epochs": 2}, "epochs: None there, 2 here"),
+        ({"steps": None}, "epochs: None there, 400 here"),
+    ],
+)
+def test_call_that_gives_other_values_is_refused(tmp_path: Path, options: Any, difference: str) -> None:
+    short(make(), tmp_path)
+    with pytest.raises(CheckpointError, match=difference):
+        short(make(), tmp_path, **options)
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "name"),
+    [(None, "None"), (LightAugmentation(flip=0.5), r"LightAugmentation\(.*flip=0.5\)"), (darken_all, "darken_all")],
+)
+def test_call_with_another_augmentation_is_refused(tmp_path: Path, augmentation: Any, name: str) -> None:
+    def task(augmentation: Any) -> pk.tasks.Rotation:
+        return pk.tasks.Rotation(TinyBackbone(), augmentation=augmentation)
+
+    short(task(LightAugmentation()), tmp_path / "default")
+    with pytest.raises(CheckpointError, match=rf"task.augmentation: .*flip=0.0\)' there, '{name}' here\."):
+        short(task(augmentation), tmp_path / "default")
+    result = short(task(augmentation), tmp_path / "own")
+    assert re.fullmatch(name, str(result.settings.augmentation))
+    assert short(task(augmentation), tmp_path / "own").resumed_at == 2
+
+
+def test_call_without_any_option_reads_the_recommended_images() -> None:
+    task = Few(TinyBackbone())
+    result = pretrain(task, IMAGES, device="cpu", progress=False)
+    assert (result.settings.epochs, result.settings.batch_size, result.steps) == (10, 8, 20)
+    assert result.settings.learning_rate == 0.002
+
+
+def test_invalid_recommended_settings_are_named() -> None:
+    task = Few(TinyBackbone())
+    type(task).recommended, kept = {"learning_rate": 0.1}, type(task).recommended  # type: ignore[assignment]
+    try:
+        with pytest.raises(OptionError, match=r"Expected Few.recommended to be a pretextkit.Recommended, but got dict"):
+            pretrain(task, IMAGES)
+    finally:
+        type(task).recommended = kept
 
 
 def darkened(images: Tensor, generator: Generator) -> Tensor:
@@ -437,7 +521,6 @@ def damaged(images: Tensor, index: int) -> Tensor:
         ),
         (IMAGES, {"epochs": 0}, OptionError, "Expected epochs to be an integer >= 1, but got 0."),
         (IMAGES, {"steps": 3, "epochs": 1}, OptionError, "Expected either epochs or steps, but got epochs=1, steps=3."),
-        (IMAGES, {"epochs": None}, OptionError, "Expected either epochs or steps, but got epochs=None, steps=None."),
         (IMAGES, {"learning_rate": -1.0}, OptionError, "Expected learning_rate to be a number in [0, inf), but got"),
         (IMAGES, {"optimizer": "adam"}, UnknownNameError, "Expected the name of an optimizer, but got 'adam'."),
         (IMAGES, {"precision": "fp8"}, UnknownNameError, "Expected the name of a precision, but got 'fp8'."),

@@ -12,10 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
+from pretextkit import Recommended
 from pretextkit.data._sources import LoaderImages, TensorImages
 from pretextkit.distributed import Rank
 from pretextkit.distributed._group import ProcessGroup
 from pretextkit.errors import OptionError, UnknownNameError
+from pretextkit.tasks import SimCLR
+from pretextkit.testing import TinyBackbone
 from pretextkit.training._settings import Settings, make_plan
 
 
@@ -42,9 +45,32 @@ def test_plan_keeps_steps() -> None:
     assert make_plan(Settings(steps=7, batch_size=5), of(20)).total == 7
 
 
-@pytest.mark.parametrize(("count", "batch_size"), [(10, 10), (256, 256), (1000, 256)])
-def test_default_batch_size_is_256_or_all_images(count: int, batch_size: int) -> None:
-    assert make_plan(Settings(epochs=1), of(count)).batch_size == batch_size
+@pytest.mark.parametrize(
+    ("count", "batch_size", "epochs"),
+    [(10, 10, 400), (500, 32, 400), (8_000, 32, 25), (8_192, 64, 24), (20_000, 128, 10), (60_000, 256, 10)],
+)
+def test_default_batch_size_and_epochs_follow_the_images(count: int, batch_size: int, epochs: int) -> None:
+    plan = make_plan(Settings(), of(count))
+    assert (plan.batch_size, plan.epochs, plan.total) == (batch_size, epochs, epochs * (count // batch_size))
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(100, 100), (8_000, 128), (32_768, 256), (500_000, 512)])
+def test_task_sets_the_bounds_of_the_batch_and_the_rate(count: int, batch_size: int) -> None:
+    task = SimCLR(TinyBackbone())
+    plan = make_plan(Settings(), of(count), task=task)
+    assert (plan.batch_size, plan.learning_rate) == (batch_size, 3e-3)
+    assert make_plan(Settings(optimizer="sgd", batch_size=64), of(count), task=task).learning_rate == 0.06 / 4
+
+
+@given(st.integers(1, 10**7), st.integers(1, 300), st.integers(0, 300), st.integers(1, 10**9))
+def test_recommended_values_keep_their_bounds(count: int, smallest: int, more: int, read: int) -> None:
+    recommended = Recommended(smallest_batch=smallest, largest_batch=smallest + more, images_to_read=read)
+    batch, epochs = recommended.batch_size_for(count), recommended.epochs_for(count)
+    assert min(smallest, count) <= batch <= min(smallest + more, count)
+    free = batch not in (smallest, smallest + more, count)
+    assert not free or (batch & (batch - 1) == 0 and 128 * batch <= count < 256 * batch)
+    assert 10 <= epochs <= 400
+    assert epochs in (10, 400) or abs(epochs * count - read) <= count / 2
 
 
 def test_loader_sets_the_batch_size() -> None:
@@ -66,7 +92,8 @@ def test_learning_rate_of_zero_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("processes", "accumulate", "batch_size"), [(1, 1, 100), (3, 1, 99), (3, 4, 96), (200, 1, 100)]
+    ("processes", "accumulate", "batch_size"),
+    [(1, 1, 32), (3, 1, 30), (3, 4, 24), (20, 1, 40), (90, 1, 90), (200, 1, 100)],
 )
 def test_default_batch_size_is_divisible_by_the_parts(processes: int, accumulate: int, batch_size: int) -> None:
     settings = Settings(epochs=1, accumulate=accumulate)
@@ -105,13 +132,11 @@ def test_batch_size_out_of_range_is_refused(batch_size: Any) -> None:
     assert str(caught.value) == f"Expected {wanted}, but got {batch_size}. Use batch_size=10."
 
 
-@pytest.mark.parametrize("options", [{}, {"epochs": 1, "steps": 1}])
-def test_epochs_and_steps_together_or_neither_are_refused(options: dict[str, int]) -> None:
+def test_epochs_and_steps_together_are_refused() -> None:
     with pytest.raises(OptionError) as caught:
-        make_plan(Settings(**options), of(10))  # type: ignore[arg-type]
+        make_plan(Settings(epochs=1, steps=1), of(10))
     assert str(caught.value) == (
-        f"Expected either epochs or steps, but got epochs={options.get('epochs')}, steps={options.get('steps')}. "
-        "Pass one of them, e.g. epochs=10."
+        "Expected either epochs or steps, but got epochs=1, steps=1. Pass one of them, e.g. epochs=10."
     )
 
 

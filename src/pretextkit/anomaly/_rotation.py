@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from pretextkit._evaluation_mode import evaluation_mode
 from pretextkit._modules import as_input, module_device, refuse_meta, unwrap
@@ -59,7 +59,7 @@ def _losses(task: Rotation, source: ImageSource, batch_size: int) -> Tensor:
     """Measure the mean loss of the rotations of each image, ``n``."""
     losses = []
     for inputs in image_batches(source, batch_size, module_device(task), of=rotation_anomaly_score):
-        views, labels = task.views(inputs, Generator())  # rotation by rotation; the generator is not used
+        views, labels = task.rotate(inputs)  # rotation by rotation
         logits = task.head(task.backbone(as_input(views, task))).float()
         each = nn.functional.cross_entropy(logits, labels, reduction="none")
         losses.append(each.view(-1, len(inputs)).mean(0).cpu())

@@ -68,7 +68,7 @@ def compare(
         batch_size: Images per step of pretraining and of the supervised method.
         seeds: Seeds; every method runs once for each.
         label_fractions: Fractions of the labels of train for fine-tuning, stratified; ``()`` for no fine-tuning.
-        finetune_steps: Steps of each fine-tuning, rounded up to full epochs.
+        finetune_steps: Steps of each fine-tuning.
         pool: Side of the grid over which the linear probe averages maps; several sides are compared like stages.
         pretraining: Further options of :func:`pretrain`, such as ``optimizer`` and ``learning_rate``.
         finetuning: Further options of :func:`freeze_and_finetune`, such as ``augment`` and ``layer_decay``. They also

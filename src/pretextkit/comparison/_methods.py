@@ -137,7 +137,6 @@ class Supervised(Method):
         options: FinetuneOptions = {
             **setup.finetuning,
             "trainable": "all",
-            "head_epochs": 0,
             "batch_size": setup.batch_size,
         }
         result = freeze_and_finetune(
@@ -153,7 +152,7 @@ class Supervised(Method):
         )
         last = result.history.last
         steps = round(last["step"])
-        images = steps * min(setup.batch_size, len(setup.train_set))
+        images = steps * result.settings.batch_size
         return TrainedBackbone(backbone, steps, images, float(images), result.seconds, last)
 
 

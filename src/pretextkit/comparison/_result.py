@@ -100,7 +100,7 @@ class Comparison:
     """Methods side by side; prints as a table of mean ± standard deviation over seeds.
 
     Example:
-        >>> score = LayerScore(accuracy=0.6, validation=0.6, penalty=0.1, feature_dim=4)
+        >>> score = LayerScore(accuracy=0.6, validation=0.6, penalty=0.1, feature_dim=4, log_loss=1.0)
         >>> run = ComparisonRun(
         ...     "random init", 0, 0.6, "stage1", 0.6, {"stage1": score}, 0.5, {10: 0.3}, 0, 0, 0.0, 0.0, None, {}
         ... )

@@ -176,8 +176,7 @@ def _measure(method: Method, seed: int, checkpoint: Path | None, on_progress: On
 
 def _finetune(backbone: Backbone, setup: ExperimentSetup, count: int, seed: int) -> ClassReport:
     """Fine-tune a copy of the backbone on ``count`` labels, and report its accuracy on test."""
-    options: FinetuneOptions = {"trainable": "all", "batch_size": 64, **setup.finetuning}
-    per_epoch = max(1, count // min(options["batch_size"], count))
+    options: FinetuneOptions = setup.finetuning
     with seeded(seed):
         head = LinearHead(backbone.feature_dim, setup.classes)
     result = freeze_and_finetune(
@@ -185,7 +184,7 @@ def _finetune(backbone: Backbone, setup: ExperimentSetup, count: int, seed: int)
         head,
         setup.labeled_subset(count, seed),
         setup.test_set,
-        epochs=-(-setup.finetune_steps // per_epoch),
+        steps=setup.finetune_steps,
         precision=setup.precision,
         device=setup.device,
         seed=seed,

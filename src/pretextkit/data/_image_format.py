@@ -41,7 +41,7 @@ class ImageFormat:
 
     @classmethod
     def of(cls, source: ImageSource) -> ImageFormat | None:
-        """Find the format of a source from its first images; None for features.
+        """Find the format of a source from its first images; None for features, and for a stream that has ended.
 
         Example:
             >>> from pretextkit.data._sources import TensorImages
@@ -50,10 +50,10 @@ class ImageFormat:
         """
         folder = next((each for each in inner_datasets(source) if isinstance(each, FolderImages)), None)
         with seeded(derived_seed(0, "format")):  # a loader draws from the global generator
-            images = next(iter(source.batches([torch.arange(min(SAMPLED, len(source)))]))).images
-        if images.ndim != 4:
+            first = next(iter(source.batches([torch.arange(min(SAMPLED, len(source)))])), None)
+        if first is None or first.images.ndim != 4:
             return None
-        channels, height, width = images.shape[1:]
+        channels, height, width = first.images.shape[1:]
         return cls(height, width, channels, "crop" if folder is None else folder.fit)
 
     def apply(self, images: Tensor) -> Tensor:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -19,15 +18,13 @@ from pretextkit.data._collate import join_labels
 from pretextkit.data._sources import retry_in_color
 from pretextkit.errors import DataError, OptionError, ShapeError
 from pretextkit.evaluation._labels import labeled_rows
+from pretextkit.evaluation._layer_names import Plan, affordable_parts, grid_parts, named_parts
+from pretextkit.evaluation._shared_images import image_marks
 from pretextkit.evaluation._storage import FeatureStore, row_slices
 from pretextkit.inference._capture import Layers, Model, capture_layers, last_map_layer
 from pretextkit.training._hardware import Precision, forward_context
 
-__all__ = ["Features", "Layers", "Model", "extract_features", "labeled_features", "pool_sides"]
-
-
-GRID = re.compile(r"(.+) ([1-9]\d*)x\2")
-"""Name of a layer and its grid in a result, such as ``stage3 2x2``."""
+__all__ = ["Features", "LabeledFeatures", "Layers", "Model", "extract_features", "labeled_features", "pool_sides"]
 
 
 class Features(NamedTuple):
@@ -39,10 +36,21 @@ class Features(NamedTuple):
     """``n``, int64, -1 for unlabeled."""
 
 
+class LabeledFeatures(NamedTuple):
+    """Features of labeled images."""
+
+    layers: Mapping[str, Tensor]
+    """Layer name to ``n d``."""
+    labels: Tensor
+    """``n``, from 0 up."""
+    marks: Tensor
+    """``n``, int64: equal for equal images."""
+
+
 class ExtractOptions(TypedDict, total=False):
     """Options of :func:`extract_features` that every probe passes on."""
 
-    layers: Layers
+    layers: Layers | Literal["auto"]
     pool: int | Sequence[int]
     batch_size: int
     precision: Precision
@@ -70,8 +78,8 @@ def extract_features(
         images: Images as for :func:`~pretextkit.functional.pretrain`, or a pair (images, labels). Features ``n d`` in
             place of images go to the model unchanged.
         layers: ``"last"`` for the output; ``"all"`` for every stage of a ``SpatialBackbone`` or every direct child of
-            another module; or a list of names: those in results, such as ``stage3`` or ``stage3 2x2``, and those of
-            ``dict(model.named_modules())``.
+            another module; or a list of names: those in results, such as ``stage3``, ``stage3 2x2`` or
+            ``stage3 4x4 + stage4 2x2`` (concatenated), and those of ``dict(model.named_modules())``.
         pool: Side of the grid over which maps are averaged; 1 is the global average. Several sides give several
             features, named for example ``stage3 2x2``. Each named layer must return a map larger than 1x1; with
             ``"all"``, at least one layer must, and a smaller map keeps its own grid.
@@ -99,12 +107,12 @@ def extract_features(
         {'stage1': (4, 32), 'stage2': (4, 64), 'stage3': (4, 128), 'stage4': (4, 256)}
     """
     options: ExtractOptions = {"layers": layers, "pool": pool, "batch_size": batch_size, "precision": precision}
-    return _extract_any_channels(model, images, FeatureStore(memory), **options)
+    return _extract_any_channels(model, images, FeatureStore(memory), **options)[0]
 
 
 def labeled_features(
     model: Model, data: LabeledLike, what: str, store: FeatureStore, **options: Unpack[ExtractOptions]
-) -> tuple[Mapping[str, Tensor], Tensor]:
+) -> LabeledFeatures:
     """Extract the features of labeled images.
 
     Args:
@@ -115,19 +123,20 @@ def labeled_features(
         options: Options of :func:`extract_features`.
 
     Returns:
-        Layer name to features ``n d``, and labels ``n``.
+        Features, labels and marks.
 
     Raises:
         DataError: There are no labels.
     """
-    features = _extract_any_channels(model, data, store, **options)
+    features, marks = _extract_any_channels(model, data, store, **options)
     keep = labeled_rows(features.labels, what)
     assert features.labels is not None
     if len(keep) < len(features.labels):
         for values in features.layers.values():
             for rows in row_slices(len(keep), values.shape[1]):
                 values[rows] = values[keep[rows]]  # rows only move up: no row is overwritten before it is read
-    return {name: values[: len(keep)] for name, values in features.layers.items()}, features.labels[keep]
+    layers = {name: values[: len(keep)] for name, values in features.layers.items()}
+    return LabeledFeatures(layers, features.labels[keep], marks[keep])
 
 
 def pool_sides(pool: int | Sequence[int]) -> list[int]:
@@ -147,8 +156,8 @@ def pool_sides(pool: int | Sequence[int]) -> list[int]:
 
 def _extract_any_channels(
     model: Model, images: ImagesLike, store: FeatureStore, **options: Unpack[ExtractOptions]
-) -> Features:
-    """Extract features; a model that refuses gray images beside RGB images gets all of them as RGB."""
+) -> tuple[Features, Tensor]:
+    """Extract features and marks; a model that refuses gray images beside RGB images gets all of them as RGB."""
     if isinstance(images, tuple) or hasattr(images, "ndim"):
         return _extract(model, images, store, **options)
     return retry_in_color(lambda source: _extract(model, source, store, **options), as_source(images))
@@ -159,11 +168,11 @@ def _extract(
     images: ImagesLike,
     store: FeatureStore,
     *,
-    layers: Layers = "last",
+    layers: Layers | Literal["auto"] = "last",
     pool: int | Sequence[int] = 1,
     batch_size: int = 256,
     precision: Precision = "auto",
-) -> Features:
+) -> tuple[Features, Tensor]:
     sides = pool_sides(pool)
     batch_size = check_int("batch_size", batch_size, fix="The default is 256.")
     device, autocast = forward_context(model, precision)
@@ -171,23 +180,26 @@ def _extract(
     features: dict[str, Tensor] = {}
     labels: list[Tensor | None] = []
     counts: list[int] = []
+    marks: list[Tensor] = []
     done = 0
-    grids = _grids(model, layers, sides)
-    names = layers if grids is None else list(dict.fromkeys(layer for layer, _ in grids.values()))
-    maps = max(sides) > 1 if grids is None else any(name != layer or side > 1 for name, (layer, side) in grids.items())
+    plan = None if layers == "auto" else named_parts(model, layers, sides)
+    names: Layers = "all" if layers == "auto" else layers
+    maps = layers == "auto" or max(sides) > 1
+    if plan is not None:
+        parts = [part for each in plan.values() for part in each]
+        names = list(dict.fromkeys(layer for layer, _ in parts))
+        maps = any(name != layer or side > 1 for name, each in plan.items() for layer, side in each)
     with evaluation_mode(model), capture_layers(model, names, maps=maps) as read:
         for inputs, targets in batches:
             with autocast:
                 outputs = read(inputs.to(device))
-            largest = max(sides) if grids is None else max(side for _, side in grids.values())
-            if largest > 1:
-                gridded = (
-                    outputs if grids is None else {layer: outputs[layer] for layer, side in grids.values() if side > 1}
-                )
-                _check_grid(model, inputs.to(device), gridded, layers, largest)
+            if layers == "auto":
+                plan = plan or affordable_parts(outputs, count, sides)
+            else:
+                _check_grid(model, inputs.to(device), outputs, layers, sides, plan)
             batch_features = {
-                name: check_features(outputs[layer], len(inputs), f"layer {layer!r}", pool=side).float()
-                for name, (layer, side) in (grids or _named_grids(outputs, sides)).items()
+                name: torch.cat([_pooled(outputs[layer], len(inputs), layer, side) for layer, side in parts], 1)
+                for name, parts in (plan or grid_parts(outputs, sides)).items()
             }
             _check_widths(batch_features, features)
             for name, values in batch_features.items():
@@ -197,50 +209,32 @@ def _extract(
             done += len(inputs)
             labels.append(targets)
             counts.append(len(inputs))
+            marks.append(image_marks(inputs))
     all_labels = join_labels(labels, counts)
     assert done == count, f"{done} features of {count} images"
     assert all_labels is None or len(all_labels) == count, f"{len(all_labels)} labels of {count} images"
-    return Features(features, all_labels)
+    return Features(features, all_labels), torch.cat(marks)
 
 
-def read_grid(model: Model, name: str, sides: Sequence[int]) -> tuple[str, int]:
-    """Return the layer and the side of the grid of features by their name in a result.
-
-    Example:
-        >>> read_grid(nn.Identity(), "stage3 2x2", [1]), read_grid(nn.Identity(), "stage3", [4])
-        (('stage3', 2), ('stage3', 4))
-    """
-    modules = dict(model.named_modules()) if isinstance(model, nn.Module) else {}
-    found = None if name in modules else GRID.fullmatch(name)
-    return (name, sides[0]) if found is None else (found[1], int(found[2]))
+def _pooled(output: Any, count: int, layer: str, side: int) -> Tensor:
+    return check_features(output, count, f"layer {layer!r}", pool=side).float()
 
 
-def _named_grids(layers: Iterable[str], sides: Sequence[int]) -> dict[str, tuple[str, int]]:
-    """Map the names of features to their layers and the sides of their grids."""
-    return {layer if len(sides) == 1 else f"{layer} {side}x{side}": (layer, side) for layer in layers for side in sides}
-
-
-def _grids(model: Model, layers: Layers, sides: Sequence[int]) -> dict[str, tuple[str, int]] | None:
-    """Read names with a grid, such as ``stage3 2x2``; None if no layer has such a name."""
-    if isinstance(layers, str):
-        return None
-    layers = list(layers)
-    modules = dict(model.named_modules()) if isinstance(model, nn.Module) else {}
-    grids: dict[str, tuple[str, int]] = {}
-    for name in layers:
-        found = None if name in modules or not isinstance(name, str) else GRID.fullmatch(name)
-        grids |= _named_grids([name], sides) if found is None else {name: (found[1], int(found[2]))}
-    return None if grids == _named_grids(layers, sides) else grids
-
-
-def _check_grid(model: Model, inputs: Tensor, outputs: Mapping[str, Any], layers: Layers, side: int) -> None:
+def _check_grid(
+    model: Model, inputs: Tensor, outputs: Mapping[str, Any], layers: Layers, sides: Sequence[int], plan: Plan | None
+) -> None:
     """Refuse a grid where no layer, or one that is named, has a map with more than one position."""
+    parts = [(layer, max(sides)) for layer in outputs] if plan is None else [p for each in plan.values() for p in each]
+    gridded = {layer: outputs[layer] for layer, side in parts if side > 1}
+    if not gridded:
+        return
+    side = max(side for _, side in parts)
     grids = [
-        isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1 for output in outputs.values()
+        isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1 for output in gridded.values()
     ]
     if any(grids) if layers == "all" else all(grids):
         return
-    layer, output = next((name, outputs[name]) for name, grid in zip(outputs, grids, strict=True) if not grid)
+    layer, output = next((name, gridded[name]) for name, grid in zip(gridded, grids, strict=True) if not grid)
     fix = "Use pool=1."
     if not isinstance(model, nn.Module):
         fix = "Return the map from the function, before its average, or use pool=1."

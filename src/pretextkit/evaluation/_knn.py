@@ -15,7 +15,8 @@ from pretextkit.data import LabeledLike
 from pretextkit.errors import DataWarning
 from pretextkit.evaluation._classes import find_classes, match_classes, with_class_names
 from pretextkit.evaluation._features import ExtractOptions, Model, labeled_features
-from pretextkit.evaluation._neighbor_search import QUERY_CHUNK, nearest_rows, same_images
+from pretextkit.evaluation._neighbor_search import QUERY_CHUNK, nearest_rows
+from pretextkit.evaluation._shared_images import is_same_data, warn_of_training_images
 from pretextkit.evaluation._storage import FeatureStore, row_slices
 from pretextkit.metrics._classification import ClassReport, class_report, warn_of_missed_classes
 from pretextkit.training._hardware import Precision
@@ -49,7 +50,12 @@ class KNNResult:
         return self.class_report.balanced_accuracy
 
     def __str__(self) -> str:
-        return f"{self.k}-NN probe: {self.accuracy:.1%}{self.class_report.note}".rstrip(",")
+        return f"{self.k}-NN probe: {self.class_report.accuracy_text}"
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the accuracy, from the number of test images (Wilson)."""
+        return self.class_report.interval
 
 
 def knn_probe(
@@ -57,7 +63,7 @@ def knn_probe(
     train: LabeledLike,
     test: LabeledLike | None = None,
     *,
-    k: int = 20,
+    k: int | None = None,
     temperature: float = 0.07,
     batch_size: int = 256,
     precision: Precision = "auto",
@@ -75,7 +81,8 @@ def knn_probe(
         train: Pair (images, labels), ``Dataset`` or ``DataLoader``; labels 0…k-1; images labeled -1 are left out.
         test: Test images with labels, in the same forms as ``train``. If it is None or the same object as ``train``
             (or a pair of the same two objects), every training image is classified by the other training images.
-        k: Number of neighbors that vote; at most all reference images.
+        k: Number of neighbors that vote; at most all reference images. By default half of the mean number
+            of images of a class, at least 1 and at most 20.
         temperature: Temperature of the vote; a smaller value gives the nearest neighbors more weight.
         batch_size: Images per forward pass.
         precision: Precision of the extraction.
@@ -96,24 +103,26 @@ def knn_probe(
         >>> knn_probe(torch.nn.Identity(), (features, labels), k=1).accuracy
         1.0
     """
-    k = check_int("k", k, of=knn_probe)
+    k = None if k is None else check_int("k", k, of=knn_probe)
     temperature = check_float("temperature", temperature, "(0, inf)", of=knn_probe)
     train_store, test_store = FeatureStore(memory).split(2)
     start = time.monotonic()
     options: ExtractOptions = {"batch_size": batch_size, "precision": precision}
     train_data, train_names = with_class_names(train)
-    leave_one_out = test is None or same_images(train, test)
+    leave_one_out = test is None or is_same_data(train, test)
     test_data, test_names = (train_data, train_names) if test is None or leave_one_out else with_class_names(test)
-    train_layers, labels = labeled_features(backbone, train_data, "train", train_store, **options)
+    train_layers, labels, marks = labeled_features(backbone, train_data, "train", train_store, **options)
     if leave_one_out:
         test_layers, targets = train_layers, labels
     else:
-        test_layers, targets = labeled_features(backbone, test_data, "test", test_store, **options)
+        test_layers, targets, test_marks = labeled_features(backbone, test_data, "test", test_store, **options)
+        fix = "Leave out test: every image is then classified by the others."
+        warn_of_training_images(marks, test_marks, same=False, fix=fix)
     classes = find_classes(labels, train_names)
     targets = match_classes(targets, test_names, classes)
     check_widths(train_layers, test_layers)
     (reference,), (queries,) = train_layers.values(), test_layers.values()  # n d, m d
-    k = min(k, len(reference) - leave_one_out)
+    k = min(_default_k(labels) if k is None else k, len(reference) - leave_one_out)
     for features in (reference,) if leave_one_out else (reference, queries):
         for part in row_slices(*features.shape):
             nn.functional.normalize(features[part], out=features[part])
@@ -128,6 +137,11 @@ def knn_probe(
     if not (leave_one_out and _warn_of_own_class(report, labels, k)):
         warn_of_missed_classes(report, "Lower k, because rare classes have fewer than k neighbors of their own.")
     return KNNResult(report.accuracy, k, predictions, targets, report, time.monotonic() - start)
+
+
+def _default_k(labels: Tensor) -> int:
+    """Return half of the mean number of images of a class, from 1 to 20."""
+    return max(1, min(20, len(labels) // (2 * len(torch.unique(labels)))))
 
 
 def _warn_of_own_class(report: ClassReport, labels: Tensor, k: int) -> bool:

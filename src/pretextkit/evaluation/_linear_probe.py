@@ -5,17 +5,18 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
+from pretextkit._modules import unwrap
 from pretextkit._validation import check_float, check_int, check_sequence, check_widths
+from pretextkit.contracts import SpatialBackbone
 from pretextkit.data import LabeledLike
-from pretextkit.data._splits import stratified_split
-from pretextkit.errors import DataError
 from pretextkit.evaluation._classes import (
     Classes,
     ClassWeights,
@@ -26,83 +27,36 @@ from pretextkit.evaluation._classes import (
 )
 from pretextkit.evaluation._features import (
     ExtractOptions,
+    LabeledFeatures,
     Layers,
     Model,
     labeled_features,
     pool_sides,
-    read_grid,
 )
-from pretextkit.evaluation._solvers._logistic import LogisticModel, fit_logistic
-from pretextkit.evaluation._storage import FeatureStore, Standardized, row_slices
+from pretextkit.evaluation._layer_choice import Choice, choose_layers
+from pretextkit.evaluation._layer_names import GRID, PLUS, grid_parts, named_parts
+from pretextkit.evaluation._logistic_classifier import FEW, PENALTIES, LogisticProblem, folds
+from pretextkit.evaluation._probe_result import LayerScore, ProbeResult
+from pretextkit.evaluation._shared_images import is_same_data, warn_of_training_images
+from pretextkit.evaluation._storage import FeatureStore
 from pretextkit.evaluation._trained_classifiers import trained_classifier
 from pretextkit.inference._classifier import Classifier
 from pretextkit.metrics._classification import ClassReport, class_report, warn_of_missed_classes
-from pretextkit.models.heads import LinearHead
 from pretextkit.training._hardware import Precision
 
 __all__ = ["LayerScore", "ProbeResult", "linear_probe"]
 
-PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-CHOOSING_STEPS = 60
-"""L-BFGS steps of the fits that compare penalties; their ranking settles long before their solutions."""
-
-FEW = 5000
-"""Largest number of labels for five-fold cross-validation of the penalty; above it, one fifth is held out once."""
-
-
-class LayerScore(NamedTuple):
-    """Scores of the linear classifier on one layer."""
-
-    accuracy: float
-    """Accuracy on test."""
-    validation: float
-    """Accuracy on the held-out part of train, by which layer and penalty are chosen; weighted by the class weights."""
-    penalty: float
-    """Chosen L2 penalty."""
-    feature_dim: int
-    """Width ``d`` of the features."""
-
-
-@dataclass(frozen=True)
-class ProbeResult:
-    """Result of a linear probe."""
-
-    accuracy: float
-    """Accuracy on test of the chosen layer."""
-    layer: str
-    """Layer with the best score on a held-out part of train."""
-    layers: Mapping[str, LayerScore]
-    """Layer name to scores, for every probed layer."""
-    predictions: Tensor = field(repr=False)
-    """Predicted test labels ``n`` of the chosen layer."""
-    targets: Tensor = field(repr=False)
-    """True test labels ``n``."""
-    head: LinearHead = field(repr=False)
-    """Classifier of the chosen layer, from raw features to logits; a class without training images has -inf."""
-    classifier: Classifier = field(repr=False)
-    """Backbone, chosen layer and head, to predict the classes of images, and to save. It shares the backbone."""
-    class_report: ClassReport = field(repr=False)
-    """Recall and precision of each class on test."""
-    seconds: float = field(repr=False)
-    """Wall-clock time in seconds, extraction included."""
-
-    @property
-    def balanced_accuracy(self) -> float:
-        """Mean recall of the classes on test."""
-        return self.class_report.balanced_accuracy
-
-    def __str__(self) -> str:
-        rows = ", ".join(f"{name} {score.accuracy:.1%}" for name, score in self.layers.items())
-        return f"linear probe: {self.accuracy:.1%}{self.class_report.note} at {self.layer} ({rows})"
+SIDES = (1, 2, 4)
+"""Grids over which the stages are averaged by default."""
 
 
 def linear_probe(
     backbone: Model,
     train: LabeledLike,
-    test: LabeledLike,
+    test: LabeledLike | None = None,
     *,
-    layers: Layers = "last",
-    pool: int | Sequence[int] = 1,
+    layers: Layers | Literal["auto"] = "auto",
+    pool: int | Sequence[int] | None = None,
     penalties: Sequence[float] = PENALTIES,
     class_weights: ClassWeights = None,
     batch_size: int = 256,
@@ -114,8 +68,15 @@ def linear_probe(
 
     Features are extracted once, standardized with the mean and standard deviation of train, and classified by
     multinomial logistic regression with L-BFGS (Alain & Bengio 2016, arXiv 1610.01644, for probes of inner layers). The
-    penalty, and the layer if there are several, are chosen on held-out parts of *train*. Test is used once, at the end.
-    The backbone does not change.
+    penalty, and the layers if there are several, are chosen by the log loss on held-out parts of *train*: five folds
+    for up to 5000 labels, one fifth above. Test is used once, at the end. The backbone does not change.
+
+    By default, a ``SpatialBackbone`` is probed at every stage, each averaged over grids of 1, 2 and 4 cells a side
+    where the map is that large. The classifiers of the best three candidates are averaged, or of fewer where more would
+    lose a standard error of the log loss; the average is one linear classifier of the concatenated features. The cost
+    is bounded: besides the averages over the full map, only candidates are fitted that are at most 8192 wide, have at
+    most 2**25 entries for all images, and whose width or number of images is at most 2048. For 50,000 images this is a
+    width of 671. Each candidate is fitted to every fold, with three to seven penalties, and once to all of train.
 
     If train and test both have class names, as folders and torchvision's datasets do, the classes of test are matched
     by name. Classes without training images are never predicted.
@@ -124,10 +85,15 @@ def linear_probe(
         backbone: Module or function from images to features.
         train: Pair (images, labels), ``Dataset`` or ``DataLoader``; images ``n c h w`` uint8 or float in [0, 1], or
             features ``n d``; labels 0…k-1; images labeled -1 are left out.
-        test: Test images with labels, in the same forms as ``train``.
-        layers: ``"last"``, ``"all"`` stages, or names of layers; see :func:`extract_features`.
-        pool: Side of the grid over which maps are averaged; several sides are compared like layers.
-        penalties: L2 penalties to choose from.
+        test: Test images with labels, in the same forms as ``train``. Without test, the result is cross-validated: on
+            each fold, the complete choice of layers and penalty is repeated without the fold, which is then predicted.
+            This takes six times as long, or twice above 5000 labels, where one fifth is predicted.
+        layers: ``"auto"`` for the choice above, and for the output of a model without stages; ``"last"``, ``"all"``
+            stages, or names of layers, of which one is chosen. See :func:`extract_features`.
+        pool: Side of the grid over which maps are averaged; several sides are compared like layers. By default 1, 2 and
+            4 with ``layers="auto"``, and otherwise 1.
+        penalties: L2 penalties to choose from. On the first fold they are tried from the strongest down until the log
+            loss rises; the other folds compare the best with its neighbors.
         class_weights: Weights of the classes in the loss and in the choice of layer and penalty: ``"balanced"`` gives
             every class the same weight, numbers give each class its own. By default every image has the same weight.
         batch_size: Images per forward pass.
@@ -138,7 +104,7 @@ def linear_probe(
         seed: Seed of the split of train.
 
     Returns:
-        Accuracy, the chosen layer, and every layer's scores.
+        Accuracy, probabilities, the chosen layers, and every candidate's scores.
 
     Raises:
         DataError: No labels, one class only, labels that are not 0…k-1 (unless they have names), or test classes
@@ -147,9 +113,12 @@ def linear_probe(
         ShapeError: Train and test have features of different widths.
         UnknownNameError: The model has no layer of that name.
 
+    Warns:
+        DataWarning: More than half of the test images are training images, or a class has not a single hit.
+
     Example:
         >>> features, labels = torch.eye(4).repeat(5, 1), torch.arange(4).repeat(5)
-        >>> linear_probe(torch.nn.Identity(), (features, labels), (features, labels)).accuracy
+        >>> linear_probe(torch.nn.Identity(), (features, labels)).accuracy
         1.0
     """
     fix = "For example penalties=(1e-4, 1e-2, 1.0)."
@@ -159,178 +128,184 @@ def linear_probe(
     seed = check_int("seed", seed, at_least=None, of=linear_probe)
     train_store, test_store, solver_store = FeatureStore(memory).split(3)
     start = time.monotonic()
-    options: ExtractOptions = {"layers": layers, "pool": pool, "batch_size": batch_size, "precision": precision}
-    (train_data, train_names), (test_data, test_names) = with_class_names(train), with_class_names(test)
-    train_layers, train_labels = labeled_features(backbone, train_data, "train", train_store, **options)
-    test_layers, test_labels = labeled_features(backbone, test_data, "test", test_store, **options)
-    classes = find_classes(train_labels, train_names)
-    test_labels = match_classes(test_labels, test_names, classes)
-    weights = resolve_class_weights(class_weights, train_labels, classes)
-    problem = _Problem(train_labels, classes, weights, torch.tensor(penalties, dtype=torch.float32), solver_store)
-    check_widths(train_layers, test_layers)
-    folds = list(_folds(train_labels, seed))
-    all_rows = torch.arange(len(train_labels))
-    scores: dict[str, LayerScore] = {}
-    heads: dict[str, LinearHead] = {}
-    for name, features in train_layers.items():
-        mean, std = _moments(features, name)
-        standardized = Standardized(features, all_rows, mean, std)
-        best, validation, warm_start = problem.choose_penalty(standardized, folds)
-        solution = problem.fit(standardized, all_rows, slice(best, best + 1), start=warm_start)
-        heads[name] = _fold_in(*problem.every_class(solution), mean, std)
-        predictions = _predict(heads[name], test_layers[name])
-        accuracy = (predictions == test_labels).float().mean().item()
-        scores[name] = LayerScore(accuracy, validation, penalties[best], features.shape[1])
-    chosen = max(scores, key=lambda name: scores[name].validation)
-    predictions = _predict(heads[chosen], test_layers[chosen])
-    report = class_report(predictions, test_labels, classes.shown_names)
+    sides = pool_sides(pool if pool is not None else SIDES if _has_stages(backbone, layers) else 1)
+    options: ExtractOptions = {"pool": sides, "batch_size": batch_size, "precision": precision}
+    options["layers"] = _read_layers(backbone, layers, sides)
+    train_data, train_names = with_class_names(train)
+    given = labeled_features(backbone, train_data, "train", train_store, **options)
+    classes = find_classes(given.labels, train_names)
+    setup = _Setup(
+        features=given.layers,
+        labels=given.labels,
+        classes=classes,
+        class_weights=resolve_class_weights(class_weights, given.labels, classes),
+        candidates=_candidates(list(given.layers), layers, sides),
+        combine=layers == "auto",
+        penalties=penalties,
+        seed=seed,
+        store=solver_store,
+    )
+    if test is None:
+        scored = setup.score_by_folds()
+    else:
+        if layers == "auto":
+            options["layers"] = list(given.layers)
+        asked, targets = _read_test(backbone, test, classes, test_store, **options)
+        check_widths(given.layers, asked.layers)
+        fix = "Leave out test for a cross-validated accuracy."
+        warn_of_training_images(given.marks, asked.marks, same=is_same_data(train, test), fix=fix)
+        scored = setup.score_on_test(asked.layers, targets)
+    report = class_report(scored.logits.argmax(1), scored.targets, classes.shown_names)
     warn_of_missed_classes(report, "Pass class_weights='balanced', or add training images of the class.")
+    classifier = _classifier(backbone, scored.choice, setup, train_data, sides)
+    return _result(scored, report, classifier, label_count=len(given.labels), seconds=time.monotonic() - start)
+
+
+class _Scored(NamedTuple):
+    """Chosen layers and their score, on test or on the folds of train."""
+
+    choice: Choice
+    logits: Tensor
+    """Logits ``m k`` of the scored images."""
+    targets: Tensor
+    """True labels ``m``."""
+    accuracies: Mapping[str, float]
+    """Accuracy of each candidate."""
+    cross_validated: bool
+
+
+@dataclass(frozen=True)
+class _Setup:
+    """Everything that the choice of layers depends on; nothing of test."""
+
+    features: Mapping[str, Tensor]
+    labels: Tensor
+    classes: Classes
+    class_weights: Tensor | None
+    candidates: Mapping[str, tuple[str, ...]]
+    combine: bool
+    penalties: Sequence[float]
+    seed: int
+    store: FeatureStore
+
+    def choose(self, rows: Tensor | None = None) -> Choice:
+        """Choose layers and penalties on the given rows, by default on all."""
+        labels = self.labels if rows is None else self.labels[rows]
+        classes = self.classes if rows is None else replace(self.classes, present=torch.unique(labels))
+        problem = LogisticProblem(labels, classes, self.class_weights, self.penalties, seed=self.seed, store=self.store)
+        return choose_layers(problem, self.features, self.candidates, combine=self.combine, rows=rows)
+
+    def score_on_test(self, features: Mapping[str, Tensor], targets: Tensor) -> _Scored:
+        """Choose on all rows, then score every candidate once on the features and labels of test."""
+        choice = self.choose()
+        accuracies = {
+            name: (choice.logits(features, name).argmax(1) == targets).float().mean().item() for name in choice.scores
+        }
+        return _Scored(choice, choice.logits(features), targets, accuracies, cross_validated=False)
+
+    def score_by_folds(self) -> _Scored:
+        """Choose on all rows, and score the choice that is repeated without each fold on the rows of the fold."""
+        choice = self.choose()
+        rows, logits = self._cross_validate()
+        accuracies = {name: each.plain_accuracy for name, each in choice.scores.items()}
+        return _Scored(choice, logits, self.labels[rows], accuracies, cross_validated=True)
+
+    def _cross_validate(self) -> tuple[Tensor, Tensor]:
+        """Repeat the choice without each fold, and return the held-out rows ``m`` with their logits ``m k``."""
+        logits = torch.zeros(len(self.labels), self.classes.count)
+        seen = torch.zeros(len(self.labels), dtype=torch.bool)
+        for fold in folds(self.labels, self.seed):
+            others = torch.ones(len(self.labels), dtype=torch.bool)
+            others[fold] = False
+            choice = self.choose(torch.nonzero(others)[:, 0])
+            members = choice.candidates[choice.name]
+            logits[fold] = choice.logits({name: self.features[name][fold] for name in members})
+            seen[fold] = True
+        return torch.nonzero(seen)[:, 0], logits[seen]
+
+
+def _read_test(
+    backbone: Model, test: LabeledLike, classes: Classes, store: FeatureStore, **options: Unpack[ExtractOptions]
+) -> tuple[LabeledFeatures, Tensor]:
+    """Extract the features of test, and return its labels in the numbers of train."""
+    data, names = with_class_names(test)
+    asked = labeled_features(backbone, data, "test", store, **options)
+    return asked, match_classes(asked.labels, names, classes)
+
+
+def _classifier(backbone: Model, choice: Choice, setup: _Setup, train: Any, sides: Sequence[int]) -> Classifier:
+    """Make the classifier of images from the chosen layers."""
+    named = named_parts(backbone, [choice.name], sides)  # None for the plain name of a layer
+    trained = {
+        "by": "linear_probe",
+        "images": len(setup.labels),
+        "layer": choice.name,
+        "penalty": choice.scores[choice.name].penalty,
+        "seed": setup.seed,
+    }
+    head = copy.deepcopy(choice.head())  # the result's own head stays on the CPU
+    layers = ((choice.name, sides[0]),) if named is None else named[choice.name]
+    return trained_classifier(backbone, head, setup.classes, train, trained, layers=layers)
+
+
+def _result(
+    scored: _Scored, report: ClassReport, classifier: Classifier, *, label_count: int, seconds: float
+) -> ProbeResult:
+    choice = scored.choice
     return ProbeResult(
-        accuracy=scores[chosen].accuracy,
-        layer=chosen,
-        layers=scores,
-        predictions=predictions,
-        targets=test_labels,
-        head=heads[chosen],
-        classifier=trained_classifier(
-            backbone,
-            copy.deepcopy(heads[chosen]),
-            classes,
-            train_data,
-            {"by": "linear_probe", "images": len(train_labels), "penalty": scores[chosen].penalty},
-            layers=[read_grid(backbone, chosen, pool_sides(pool))],
-        ),
+        accuracy=report.accuracy,
+        layer=choice.name,
+        layers={
+            name: LayerScore(scored.accuracies[name], each.accuracy, each.penalty, choice.width(name), each.loss)
+            for name, each in choice.scores.items()
+        },
+        last=_last(list(choice.scores)),
+        predictions=scored.logits.argmax(1),
+        probabilities=scored.logits.softmax(1),
+        targets=scored.targets,
+        head=choice.head(),
+        classifier=classifier,
         class_report=report,
-        seconds=time.monotonic() - start,
+        label_count=label_count,
+        rule="5-fold log loss" if label_count <= FEW else "log loss of a held-out fifth",
+        cross_validated=scored.cross_validated,
+        seconds=seconds,
     )
 
 
-def _moments(features: Tensor, name: str) -> tuple[Tensor, Tensor]:
-    """Return the mean and the standard deviation of features ``n d``, each ``d``; constant columns get deviation 1."""
-    mean, std = features.mean(0), features.std(0, correction=0)
-    if not (mean + std).isfinite().all():
-        raise DataError(
-            f"features from layer {name!r} whose sum fits float32 (3.4e38)",
-            got=f"a feature of {features.abs().max():.2g}",
-            fix="Scale the features down; the probe standardizes them anyway.",
-        )
-    varies = std > 1e-6 * mean.abs() + 1e-30  # treat rounding noise as a constant column
-    return mean, torch.where(varies, std, torch.ones_like(std))
+def _has_stages(backbone: Model, layers: Layers | Literal["auto"]) -> bool:
+    return layers == "auto" and isinstance(unwrap(backbone), SpatialBackbone)
 
 
-def _folds(labels: Tensor, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield pairs (rows to fit on, held-out rows): five folds for few labels, one split otherwise."""
-    if len(labels) > FEW:
-        yield stratified_split(labels, 0.8, seed=seed)
-        return
-    fold = torch.empty_like(labels)
-    generator = torch.Generator().manual_seed(seed)
-    offset = 0
-    for label in torch.unique(labels):
-        rows = torch.nonzero(labels == label)[:, 0]
-        rows = rows[torch.randperm(len(rows), generator=generator)]
-        fold[rows] = (torch.arange(len(rows)) + offset) % 5
-        offset += len(rows)
-    for number in range(5):
-        heldout = fold == number
-        if heldout.any() and not heldout.all():
-            yield torch.nonzero(~heldout)[:, 0], torch.nonzero(heldout)[:, 0]
+def _read_layers(backbone: Model, layers: Layers | Literal["auto"], sides: Sequence[int]) -> Layers | Literal["auto"]:
+    """Return the layers to extract: the members of a sum apart, and the output of a model without stages."""
+    if isinstance(layers, str):
+        return "last" if layers == "auto" and not _has_stages(backbone, layers) else layers
+    return list(dict.fromkeys(part for name in layers for part in _members(name, sides)))
 
 
-class _Problem:
-    """The logistic regression of one probe, on labels ``0…k-1`` without the absent classes.
-
-    Args:
-        labels: Training labels ``n``.
-        classes: Classes of the training labels.
-        weights: Weight of each class, or None.
-        penalties: Penalties ``g``.
-        store: Storage of the solver's copy of the features.
-    """
-
-    def __init__(
-        self, labels: Tensor, classes: Classes, weights: Tensor | None, penalties: Tensor, store: FeatureStore
-    ) -> None:
-        self.classes, self.penalties, self.store = classes, penalties, store
-        self.labels = labels if classes.complete else torch.searchsorted(classes.present, labels)
-        self.row_weights = None if weights is None else weights[labels]
-
-    def fit(
-        self,
-        features: Standardized,
-        rows: Tensor,
-        grid: slice,
-        *,
-        start: LogisticModel | None = None,
-        max_steps: int | None = None,
-    ) -> LogisticModel:
-        """Fit the penalties of ``grid`` to the features of ``rows``."""
-        weights = None if self.row_weights is None else self.row_weights[rows]
-        return fit_logistic(
-            features,
-            self.labels[rows],
-            len(self.classes.present),
-            self.penalties[grid],
-            weights=None if weights is None else weights / weights.mean(),
-            start=start,
-            store=self.store,
-            **({} if max_steps is None else {"max_steps": max_steps}),
-        )
-
-    def choose_penalty(
-        self, features: Standardized, folds: Sequence[tuple[Tensor, Tensor]]
-    ) -> tuple[int, float, LogisticModel]:
-        """Choose the penalty with the highest held-out accuracy; the lowest held-out loss breaks ties.
-
-        Returns:
-            Index of the penalty, its held-out accuracy, and the model fitted on the last fold, to warm-start the final
-            fit.
-        """
-        correct = torch.zeros(len(self.penalties), dtype=torch.float32)
-        loss = torch.zeros(len(self.penalties), dtype=torch.float32)
-        total = 0.0
-        for fit_rows, heldout_rows in folds:
-            fit, heldout = (replace(features, rows=features.rows[rows]) for rows in (fit_rows, heldout_rows))
-            model = self.fit(fit, fit_rows, slice(None), max_steps=CHOOSING_STEPS)
-            for part in row_slices(len(heldout), max(features.shape[1], model.bias.numel())):
-                logits, targets = model.logits(heldout[part]), self.labels[heldout_rows[part]]  # g n k, n
-                hits = logits.argmax(2) == targets  # g n
-                losses = logits.log_softmax(2)[:, torch.arange(len(targets)), targets]
-                if self.row_weights is None:
-                    correct += hits.sum(1)
-                    loss -= losses.sum(1)
-                    total += len(targets)
-                else:
-                    weights = self.row_weights[heldout_rows[part]]
-                    correct += hits.float() @ weights
-                    loss -= losses @ weights
-                    total += weights.sum().item()
-        best = max(range(len(self.penalties)), key=lambda i: (correct[i].item(), -loss[i].item()))
-        warm_start = LogisticModel(*(values[best : best + 1] for values in model))
-        return best, correct[best].item() / total, warm_start
-
-    def every_class(self, solution: LogisticModel) -> tuple[Tensor, Tensor]:
-        """Return weights ``d k`` and biases ``k`` of all classes; the logit of an absent class is -inf."""
-        weight, bias = solution.weight[0], solution.bias[0]
-        if self.classes.complete:
-            return weight, bias
-        all_weights = torch.zeros(len(weight), self.classes.count)
-        all_biases = torch.full((self.classes.count,), -torch.inf)
-        all_weights[:, self.classes.present], all_biases[self.classes.present] = weight, bias
-        return all_weights, all_biases
+def _members(name: str, sides: Sequence[int]) -> tuple[str, ...]:
+    """Split the name of a sum; members without a grid have the first one."""
+    if not isinstance(name, str) or PLUS not in name:
+        return (name,)
+    grid = f" {sides[0]}x{sides[0]}" if len(sides) > 1 else ""
+    return tuple(part if GRID.fullmatch(part) else part + grid for part in name.split(PLUS))
 
 
-def _fold_in(weight: Tensor, bias: Tensor, mean: Tensor, std: Tensor) -> LinearHead:
-    """Fold the standardization into the weights, to classify raw features."""
-    with torch.random.fork_rng(devices=[]):  # a new layer draws random initial weights
-        head = LinearHead(*weight.shape).to(weight.dtype).requires_grad_(False)
-    scaled = weight / std[:, None]
-    head.linear.weight.copy_(scaled.T)
-    head.linear.bias.copy_(bias - mean @ scaled)
-    return head
+def _candidates(
+    extracted: Sequence[str], layers: Layers | Literal["auto"], sides: Sequence[int]
+) -> dict[str, tuple[str, ...]]:
+    """Map the candidates to the features of their members."""
+    if isinstance(layers, str):
+        return {name: (name,) for name in extracted}
+    sums = {name: _members(name, sides) for name in layers if len(_members(name, sides)) > 1}
+    alone = [name for name in layers if name not in sums]
+    asked = {*alone, *grid_parts(alone, sides)}
+    members = {part for parts in sums.values() for part in parts}
+    return {name: (name,) for name in extracted if name in asked or name not in members} | sums
 
 
-@torch.no_grad()
-def _predict(head: LinearHead, features: Tensor) -> Tensor:
-    parts = row_slices(len(features), max(head.linear.weight.shape))
-    return torch.cat([head(features[rows]).argmax(1) for rows in parts])
+def _last(names: Sequence[str]) -> str:
+    """Return the name of the last layer over its smallest grid."""
+    layers = [found[1] if (found := GRID.fullmatch(name)) else name for name in names if PLUS not in name]
+    return names[layers.index(layers[-1])] if layers else names[-1]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["QUERY_CHUNK", "cosine_neighbors", "grouped_topk", "nearest_rows", "same_images", "similar_pairs"]
+__all__ = ["QUERY_CHUNK", "cosine_neighbors", "grouped_topk", "nearest_rows", "similar_pairs"]
 
 QUERY_CHUNK, REFERENCE_CHUNK = 1024, 2**16
 """Rows compared at once; their similarities take 256 MiB."""
@@ -131,16 +130,3 @@ def grouped_topk(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
     highest = torch.cat([candidates, values[:, rest]], 1).topk(k)  # m k
     numbers = torch.cat([numbers.flatten(1), rest.expand(count, -1)], 1)  # m 32k+r
     return highest.values, numbers.gather(1, highest.indices)  # m k, m k
-
-
-def same_images(train: Any, test: Any) -> bool:
-    """Return whether two arguments are the same object, or pairs of the same objects.
-
-    Example:
-        >>> images = torch.rand(2, 1, 8, 8)
-        >>> same_images(images, images), same_images(images, images.clone())
-        (True, False)
-    """
-    if isinstance(train, tuple) and isinstance(test, tuple):
-        return len(train) == len(test) and all(one is other for one, other in zip(train, test, strict=True))
-    return test is train

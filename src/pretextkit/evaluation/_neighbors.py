@@ -16,7 +16,8 @@ from pretextkit.data import ImagesLike, as_source
 from pretextkit.data._image_files import find_files
 from pretextkit.errors import DataError, OptionError
 from pretextkit.evaluation._features import ExtractOptions, Layers, Model, extract_features
-from pretextkit.evaluation._neighbor_search import nearest_rows, same_images, similar_pairs
+from pretextkit.evaluation._neighbor_search import nearest_rows, similar_pairs
+from pretextkit.evaluation._shared_images import is_same_data
 from pretextkit.evaluation._storage import row_slices
 from pretextkit.inference._predictions import show_table, write_csv
 from pretextkit.training._hardware import Precision
@@ -238,7 +239,7 @@ def _both_sets(
     backbone: Model, images: Any, others: Any, memory: float, options: ExtractOptions
 ) -> tuple[tuple[Tensor, tuple[str, ...]], tuple[Tensor, tuple[str, ...]], bool]:
     """Extract unit features and files of both sets, and say whether they are one set."""
-    within = others is None or same_images(images, others)
+    within = others is None or is_same_data(images, others)
     first = _unit_features(backbone, images, memory if within else memory / 2, options)
     if not within:
         second = _unit_features(backbone, others, memory / 2, options)

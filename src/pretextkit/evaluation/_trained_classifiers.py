@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from pretextkit._modules import module_device
 from pretextkit._recipes import training_of
 from pretextkit.data._image_format import ImageFormat
-from pretextkit.data._sources import ImageSource
+from pretextkit.data._sources import ImageSource, with_accepted_channels
 from pretextkit.evaluation._classes import Classes
 from pretextkit.inference._classifier import OUTPUT, Classifier
+from pretextkit.training._objectives import takes_images
 
 __all__ = ["trained_classifier"]
 
@@ -56,12 +57,15 @@ def trained_classifier(
     """
     network = backbone if isinstance(backbone, nn.Module) else FunctionModule(backbone)
     before = training_of(network)
+    source = None
+    if isinstance(train, ImageSource):  # gray images beside RGB images became RGB, if the network refuses them
+        source = with_accepted_channels(train, lambda images: takes_images(network, images))
     return Classifier(
         network,
         head.to(module_device(backbone)),
         classes.present.to(module_device(backbone)),
         layers=layers,
         class_names=classes.shown_names,
-        image_format=ImageFormat.of(train) if isinstance(train, ImageSource) else None,
+        image_format=None if source is None else ImageFormat.of(source),
         trained={**trained, "classes": len(classes.present), **({"backbone": before} if before else {})},
     )

@@ -20,12 +20,30 @@ from pretextkit.data._sources import ImageSource
 from pretextkit.errors import ShapeError
 from pretextkit.inference._capture import capture_layers
 from pretextkit.inference._predictions import Predictions
-from pretextkit.training._objectives import only_classes
 
-__all__ = ["OUTPUT", "Classifier"]
+__all__ = ["OUTPUT", "Classifier", "only_classes"]
 
 OUTPUT = (("last", 1),)
 """Output of a backbone, averaged over the full map."""
+
+
+def only_classes(logits: Tensor, classes: Tensor) -> Tensor:
+    """Set the logits of all other classes to -inf, so that they have no probability.
+
+    Args:
+        logits: ``b k``.
+        classes: Labels that stay.
+
+    Returns:
+        ``b k``.
+
+    Example:
+        >>> only_classes(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([0, 1]))
+        tensor([[1., 2., -inf]])
+    """
+    absent = torch.ones(logits.shape[1], dtype=torch.bool, device=logits.device)
+    absent[classes.to(logits.device)] = False
+    return logits.masked_fill(absent, float("-inf"))
 
 
 class Classifier(nn.Module):

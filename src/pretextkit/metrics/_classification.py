@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from pretextkit._validation import check_labels
-from pretextkit.errors import DataError, DataWarning
+from pretextkit.errors import DataError, DataWarning, TrainingWarning
 
-__all__ = ["ClassReport", "class_report", "quiet_about_missed_classes", "warn_of_missed_classes"]
+__all__ = ["ClassReport", "class_report", "quiet_about_missed_classes", "warn_of_missed_classes", "wilson_interval"]
 
 FEWEST_IMAGES = 5
 """Fewest test images of a class whose recall of 0 is reported."""
@@ -48,6 +48,18 @@ class ClassReport:
     def missed(self) -> tuple[str, ...]:
         """Names of the classes that have test images and not a single hit."""
         return tuple(name for name, recall in zip(self.class_names, self.recall, strict=True) if recall == 0)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the accuracy, from the number of test images."""
+        total = sum(self.counts)
+        return wilson_interval(round(self.accuracy * total), total)
+
+    @property
+    def accuracy_text(self) -> str:
+        """Accuracy with its 95 % interval, and the balanced accuracy where it is far from it."""
+        low, high = self.interval
+        return f"{self.accuracy:.1%} (95% interval {100 * low:.1f}-{100 * high:.1f}){self.note}".rstrip(",")
 
     @property
     def note(self) -> str:
@@ -87,6 +99,19 @@ class ClassReport:
         table = self.table()
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         return "\n".join("  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in table)
+
+
+def wilson_interval(hits: int, count: int) -> tuple[float, float]:
+    """Return the 95 % interval of a probability from ``hits`` among ``count`` trials (Wilson 1927).
+
+    Example:
+        >>> [round(bound, 3) for bound in wilson_interval(8, 10)]
+        [0.49, 0.943]
+    """
+    z = 1.959964  # two-sided 95 % quantile of the normal distribution
+    center = (hits + z**2 / 2) / (count + z**2)
+    half = z / (count + z**2) * math.sqrt(hits * (count - hits) / count + z**2 / 4)
+    return max(0.0, center - half), min(1.0, center + half)
 
 
 def class_report(predictions: Tensor, targets: Tensor, class_names: Sequence[str] = ()) -> ClassReport:
@@ -160,9 +185,10 @@ def warn_of_missed_classes(report: ClassReport, fix: str) -> None:
 
 @contextmanager
 def quiet_about_missed_classes() -> Iterator[None]:
-    """Silence the warning about classes without a hit, which is common among the runs of a comparison."""
+    """Silence warnings about classes without a hit and about guessing, common among the runs of a comparison."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "No image of class", DataWarning)
+        warnings.filterwarnings("ignore", "The accuracy of .* on val is below", TrainingWarning)
         yield
 
 

@@ -10,6 +10,7 @@ from pretextkit.losses import psnr
 from pretextkit.models.heads import ConvDecoder
 from pretextkit.models.heads._decoder import match_images
 from pretextkit.registries import register_pretext_task
+from pretextkit.views._augmentation import Augmentation, LightAugmentation, augmented, check_augmentation
 
 __all__ = ["Autoencoder"]
 
@@ -28,9 +29,11 @@ class Autoencoder(PretextTask[ImageToImage, SpatialBackboneT]):
     Args:
         backbone: Backbone to train.
         bottleneck: Number of channels to which the last feature map is reduced before decoding; None keeps all.
+        augmentation: Augmentation of each image; the augmented image is input and target. None leaves the images as
+            they are. The default mirrors no image.
 
     Raises:
-        OptionError: The backbone has no feature maps, or ``bottleneck`` is below 1.
+        OptionError: The backbone has no feature maps, ``bottleneck`` is below 1, or ``augmentation`` is no function.
 
     Example:
         >>> import torch
@@ -40,12 +43,20 @@ class Autoencoder(PretextTask[ImageToImage, SpatialBackboneT]):
         torch.Size([2, 1, 28, 28])
     """
 
-    def __init__(self, backbone: SpatialBackboneT, *, bottleneck: int | None = None) -> None:
+    def __init__(
+        self,
+        backbone: SpatialBackboneT,
+        *,
+        bottleneck: int | None = None,
+        augmentation: Augmentation | None = LightAugmentation(),  # noqa: B008 - a tuple, which cannot change
+    ) -> None:
         super().__init__(backbone)
+        self.augmentation = check_augmentation(augmentation)
         self.head = ConvDecoder.fitting(backbone, bottleneck=bottleneck)
 
     def views(self, images: Tensor, generator: Generator) -> ImageToImage:
-        """Return images ``b c h w`` as input and target; ``generator`` is not used."""
+        """Augment images ``b c h w``, and return them as input and target."""
+        images = augmented(self.augmentation, images, generator)
         return ImageToImage(images, images)
 
     def reconstruct(self, images: Tensor) -> Tensor:

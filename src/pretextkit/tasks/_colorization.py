@@ -11,9 +11,13 @@ from pretextkit.errors import ShapeError
 from pretextkit.models.heads import ConvDecoder
 from pretextkit.models.heads._decoder import match_size
 from pretextkit.registries import register_pretext_task
+from pretextkit.views._augmentation import Augmentation, LightAugmentation, augmented, check_augmentation
 from pretextkit.views._lab import lab_to_rgb, rgb_to_lab, same_lightness
 
 __all__ = ["Colorization"]
+
+CROPS = LightAugmentation(jitter=0.0)
+"""Changed colors would teach the network false ones."""
 
 LARGEST_CHROMA = 110.0
 """Upper bound on the absolute value of a* and b* in sRGB."""
@@ -33,9 +37,11 @@ class Colorization(PretextTask[ImageToImage, SpatialBackboneT]):
     Args:
         backbone: Backbone to train. It sees gray images only in pretraining.
         bottleneck: Number of channels to which the last feature map is reduced before decoding; None keeps all.
+        augmentation: Augmentation of each image; the augmented image is the target, so the default crops it and leaves
+            its colors alone. None leaves the images as they are. The default mirrors no image.
 
     Raises:
-        OptionError: The backbone has no feature maps, or ``bottleneck`` is below 1.
+        OptionError: The backbone has no feature maps, ``bottleneck`` is below 1, or ``augmentation`` is no function.
 
     Example:
         >>> from pretextkit.models import SmallCNN
@@ -47,12 +53,19 @@ class Colorization(PretextTask[ImageToImage, SpatialBackboneT]):
         torch.Size([2, 3, 32, 32])
     """
 
-    def __init__(self, backbone: SpatialBackboneT, *, bottleneck: int | None = None) -> None:
+    def __init__(
+        self,
+        backbone: SpatialBackboneT,
+        *,
+        bottleneck: int | None = None,
+        augmentation: Augmentation | None = CROPS,
+    ) -> None:
         super().__init__(backbone)
+        self.augmentation = check_augmentation(augmentation)
         self.head = ConvDecoder.fitting(backbone, out_channels=2, bottleneck=bottleneck)
 
     def views(self, images: Tensor, generator: Generator) -> ImageToImage:
-        """Convert images ``b 3 h w`` to gray ``b 1 h w`` of equal lightness; ``generator`` is not used.
+        """Augment images ``b 3 h w``, and convert them to gray ``b 1 h w`` of equal lightness.
 
         Raises:
             DataError: The images are not of a floating-point dtype.
@@ -64,6 +77,7 @@ class Colorization(PretextTask[ImageToImage, SpatialBackboneT]):
                 got="gray images",
                 fix="Gray images have no colors to predict: pretrain on color images, or with another task.",
             )
+        images = augmented(self.augmentation, images, generator)
         return ImageToImage(same_lightness(images), images)
 
     def colorize(self, images: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from pretextkit.models.heads import ConvDecoder
 from pretextkit.models.heads._decoder import match_images
 from pretextkit.registries import register_pretext_task
 from pretextkit.views import hide_pixels, mask_blocks, mask_center
+from pretextkit.views._augmentation import Augmentation, LightAugmentation, augmented, check_augmentation
 
 __all__ = ["CenterBlock", "ContextEncoder", "HoleShape", "RandomBlocks"]
 
@@ -75,9 +76,12 @@ class ContextEncoder(PretextTask[Masked, SpatialBackboneT]):
         discriminator: A head from images ``b 3 h w``, gray outside the hole, to logits, above 0 for real images, such
             as :class:`~pretextkit.models.PatchDiscriminator`. None leaves the adversarial loss out.
         adversarial_weight: Weight of the generator loss, relative to the reconstruction loss.
+        augmentation: Augmentation of each image before its hole; the augmented image is the target. None leaves the
+            images as they are. The default mirrors no image.
 
     Raises:
-        OptionError: The backbone has no feature maps, the discriminator is not a ``Head``, or a number is negative.
+        OptionError: The backbone has no feature maps, the discriminator is not a ``Head``, a number is negative, or
+            ``augmentation`` is no function.
 
     Example:
         >>> from pretextkit.models import SmallCNN
@@ -98,8 +102,10 @@ class ContextEncoder(PretextTask[Masked, SpatialBackboneT]):
         border_weight: float = 10.0,
         discriminator: Head | None = None,
         adversarial_weight: float = 0.001,
+        augmentation: Augmentation | None = LightAugmentation(),  # noqa: B008 - a tuple, which cannot change
     ) -> None:
         super().__init__(backbone)
+        self.augmentation = check_augmentation(augmentation)
         self.hole = hole
         self.overlap = check_int("overlap", overlap, at_least=0, fix="0 leaves the border out.", of=ContextEncoder)
         self.border_weight = check_float("border_weight", border_weight, "[0, inf)", of=ContextEncoder)
@@ -114,12 +120,13 @@ class ContextEncoder(PretextTask[Masked, SpatialBackboneT]):
         self.discriminator = discriminator
 
     def views(self, images: Tensor, generator: Generator) -> Masked:
-        """Hide a hole in each image ``b c h w``: its pixels get the mean color of the visible pixels.
+        """Augment images ``b c h w``, and hide a hole in each: its pixels get the mean color of the visible pixels.
 
         Raises:
             OptionError: An option of the hole is out of range.
             ShapeError: The images are too small for the hole.
         """
+        images = augmented(self.augmentation, images, generator)
         mask = self.hole(images, generator)
         return Masked(hide_pixels(images, mask), mask, images)
 

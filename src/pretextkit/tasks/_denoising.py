@@ -15,6 +15,7 @@ from pretextkit.models.heads import ConvDecoder
 from pretextkit.models.heads._decoder import match_images
 from pretextkit.registries import register_pretext_task
 from pretextkit.views import hide_pixels, mask_patches
+from pretextkit.views._augmentation import Augmentation, LightAugmentation, augmented, check_augmentation
 
 __all__ = ["Corruption", "Denoising", "GaussianNoise", "HiddenPatches"]
 
@@ -69,9 +70,11 @@ class Denoising(PretextTask[Masked, SpatialBackboneT]):
         backbone: Backbone to train.
         corruption: :class:`HiddenPatches`, :class:`GaussianNoise`, or any :class:`Corruption`.
         bottleneck: Number of channels to which the last feature map is reduced before decoding; None keeps all.
+        augmentation: Augmentation of each image before its corruption; the augmented image is the target. None leaves
+            the images as they are. The default mirrors no image.
 
     Raises:
-        OptionError: The backbone has no feature maps, or ``bottleneck`` is below 1.
+        OptionError: The backbone has no feature maps, ``bottleneck`` is below 1, or ``augmentation`` is no function.
 
     Example:
         >>> from pretextkit.models import SmallCNN
@@ -89,19 +92,21 @@ class Denoising(PretextTask[Masked, SpatialBackboneT]):
         *,
         corruption: Corruption = HiddenPatches(),  # noqa: B008 - a tuple, which cannot change
         bottleneck: int | None = None,
+        augmentation: Augmentation | None = LightAugmentation(),  # noqa: B008 - a tuple, which cannot change
     ) -> None:
         super().__init__(backbone)
+        self.augmentation = check_augmentation(augmentation)
         self.corruption = corruption
         self.head = ConvDecoder.fitting(backbone, bottleneck=bottleneck)
 
     def views(self, images: Tensor, generator: Generator) -> Masked:
-        """Corrupt images ``b c h w``, with a random draw for each image.
+        """Augment and corrupt images ``b c h w``, with random draws for each image.
 
         Raises:
             OptionError: An option of the corruption is out of range.
             ShapeError: The images are too small for the corruption.
         """
-        return self.corruption(images, generator)
+        return self.corruption(augmented(self.augmentation, images, generator), generator)
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """Reconstruct images ``b c h w``, corrupted or not, in [0, 1]."""

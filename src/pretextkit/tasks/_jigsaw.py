@@ -17,6 +17,7 @@ from pretextkit.errors import OptionError
 from pretextkit.models.heads import MLPHead
 from pretextkit.registries import register_pretext_task
 from pretextkit.tasks._patches import PatchLayout, PatchTask
+from pretextkit.views._augmentation import Augmentation, LightAugmentation
 from pretextkit.views._random import randint
 
 __all__ = ["Jigsaw", "distant_permutations"]
@@ -42,9 +43,11 @@ class Jigsaw(PatchTask[Tiles, BackboneT]):
         orders: Number of permutations, which are the classes; more make the task harder.
         layout: Patch, gap and jitter in pixels; None fits them to the shorter side of the images.
         color_drop: Probability that a tile keeps only one color channel.
+        augmentation: Augmentation of each image before it is cut, so all its tiles share a crop and colors; None
+            leaves the images as they are. The default mirrors no image.
 
     Raises:
-        OptionError: Tiles of ``layout`` overlap, or a number is out of range.
+        OptionError: Tiles of ``layout`` overlap, a number is out of range, or ``augmentation`` is no function.
 
     Example:
         >>> from pretextkit.models import SmallCNN
@@ -63,8 +66,9 @@ class Jigsaw(PatchTask[Tiles, BackboneT]):
         orders: int = 64,
         layout: PatchLayout | None = None,
         color_drop: float = 0.66,
+        augmentation: Augmentation | None = LightAugmentation(),  # noqa: B008 - a tuple, which cannot change
     ) -> None:
-        super().__init__(backbone, layout=layout, color_drop=color_drop)
+        super().__init__(backbone, layout=layout, color_drop=color_drop, augmentation=augmentation)
         self.register_buffer("orders", distant_permutations(orders))  # saved in checkpoints, because labels index it
         self.head = MLPHead(TILES * backbone.feature_dim, len(self.orders), hidden_dim=512)
 
@@ -75,6 +79,7 @@ class Jigsaw(PatchTask[Tiles, BackboneT]):
             ShapeError: The grid is larger than the images.
         """
         layout = self.layout_for(images)
+        images = self.augment(images, generator)
         permutation = randint(images, len(self.orders), generator)
         sources = self.orders.to(images.device)[permutation]
         top, left = (randint(images, side - layout.span + 1, generator) for side in images.shape[2:])

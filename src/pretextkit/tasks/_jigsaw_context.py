@@ -11,6 +11,7 @@ from pretextkit.contracts import BackboneT, TaskOutput
 from pretextkit.models.heads import MLPHead
 from pretextkit.registries import register_pretext_task
 from pretextkit.tasks._patches import PatchLayout, PatchTask
+from pretextkit.views._augmentation import Augmentation, LightAugmentation
 from pretextkit.views._random import randint
 
 __all__ = ["JigsawContext"]
@@ -36,9 +37,11 @@ class JigsawContext(PatchTask[PatchPair, BackboneT]):
         pairs: Pairs cut from each image per step, drawn independently. A patch has about a sixteenth of the pixels, so
             several pairs cost less than one full image.
         color_drop: Probability that a patch keeps only one color channel.
+        augmentation: Augmentation of each image before it is cut, so all its patches share a crop and colors; None
+            leaves the images as they are. The default mirrors no image.
 
     Raises:
-        OptionError: Patches of ``layout`` overlap, or a number is out of range.
+        OptionError: Patches of ``layout`` overlap, a number is out of range, or ``augmentation`` is no function.
 
     Example:
         >>> from pretextkit.models import SmallCNN
@@ -55,8 +58,9 @@ class JigsawContext(PatchTask[PatchPair, BackboneT]):
         layout: PatchLayout | None = None,
         pairs: int = 4,
         color_drop: float = 0.66,
+        augmentation: Augmentation | None = LightAugmentation(),  # noqa: B008 - a tuple, which cannot change
     ) -> None:
-        super().__init__(backbone, layout=layout, color_drop=color_drop)
+        super().__init__(backbone, layout=layout, color_drop=color_drop, augmentation=augmentation)
         self.pairs = check_int("pairs", pairs, of=JigsawContext)
         self.head = MLPHead(2 * backbone.feature_dim, len(OFFSETS), hidden_dim=512)
 
@@ -67,6 +71,7 @@ class JigsawContext(PatchTask[PatchPair, BackboneT]):
             ShapeError: The grid is larger than the images.
         """
         layout = self.layout_for(images)
+        images = self.augment(images, generator)
         images = images.repeat_interleave(self.pairs, 0)
         position = randint(images, len(OFFSETS), generator)
         top, left = (randint(images, side - layout.span + 1, generator) for side in images.shape[2:])

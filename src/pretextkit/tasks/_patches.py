@@ -10,6 +10,7 @@ from pretextkit._validation import check_float, check_int
 from pretextkit.contracts import BackboneT, BatchT, PretextTask
 from pretextkit.errors import ShapeError
 from pretextkit.views import cut_patches, drop_colors, standardize_patches
+from pretextkit.views._augmentation import Augmentation, augmented, check_augmentation
 from pretextkit.views._random import randint
 
 __all__ = ["PatchLayout", "PatchTask"]
@@ -62,9 +63,11 @@ class PatchTask(PretextTask[BatchT, BackboneT]):
         backbone: Backbone to train; it sees single patches.
         layout: Patch, gap and jitter in pixels; None fits them to the shorter side of the images.
         color_drop: Probability that a patch keeps only one color channel.
+        augmentation: Augmentation of each image before it is cut, so all its patches share a crop and colors; None
+            leaves the images as they are.
 
     Raises:
-        OptionError: Patches of ``layout`` overlap, or ``color_drop`` is not in [0, 1].
+        OptionError: Patches of ``layout`` overlap, ``color_drop`` is not in [0, 1], or ``augmentation`` is no function.
 
     Example:
         >>> from pretextkit.models import SmallCNN
@@ -76,8 +79,16 @@ class PatchTask(PretextTask[BatchT, BackboneT]):
         PatchLayout(patch=16, gap=6, jitter=2)
     """
 
-    def __init__(self, backbone: BackboneT, *, layout: PatchLayout | None, color_drop: float) -> None:
+    def __init__(
+        self,
+        backbone: BackboneT,
+        *,
+        layout: PatchLayout | None,
+        color_drop: float,
+        augmentation: Augmentation | None = None,
+    ) -> None:
         super().__init__(backbone)
+        self.augmentation = check_augmentation(augmentation)
         if layout is not None:
             fix = "For example PatchLayout(patch=16, gap=6, jitter=2)."
             patch, jitter = (
@@ -104,6 +115,10 @@ class PatchTask(PretextTask[BatchT, BackboneT]):
                 fix="Enlarge the images, or choose a smaller layout.",
             )
         return layout
+
+    def augment(self, images: Tensor, generator: Generator) -> Tensor:
+        """Augment images ``b c h w``, if the task has an augmentation."""
+        return augmented(self.augmentation, images, generator)
 
     def cut(self, images: Tensor, top: Tensor, left: Tensor, layout: PatchLayout, generator: Generator) -> Tensor:
         """Cut a patch ``b c p p`` out of each image, shifted at random by 0 to 2 jitters, and remove shortcuts."""

@@ -10,6 +10,7 @@ from pretextkit.contracts import BackboneT, PretextTask, TaskOutput
 from pretextkit.models.heads import LinearHead
 from pretextkit.registries import register_pretext_task
 from pretextkit.views import all_rotations
+from pretextkit.views._augmentation import Augmentation, LightAugmentation, augmented, check_augmentation
 
 __all__ = ["Rotation"]
 
@@ -24,10 +25,19 @@ class Rotation(PretextTask[Labeled, BackboneT]):
     holds all four rotations of every image, so a step costs four forward passes per image. Features of middle stages
     transfer better than features of the last stage: probe with ``layers="all"``.
 
+    All four rotations show the same crop and colors of an image, so neither gives the angle away. Without augmentation,
+    thousands of images are memorized within some epochs.
+
     Metrics: ``accuracy`` (chance is 0.25) and ``accuracy_0``, ``accuracy_90``, ``accuracy_180``, ``accuracy_270``.
 
     Args:
         backbone: Backbone to train.
+        augmentation: Augmentation of each image before its rotation; None leaves the images as they are. The default
+            mirrors no image, because digits and letters have no mirror image; ``LightAugmentation(flip=0.5)`` suits
+            photographs.
+
+    Raises:
+        OptionError: ``augmentation`` is no function of images and a generator.
 
     Example:
         >>> from pretextkit.models import SmallCNN
@@ -39,12 +49,26 @@ class Rotation(PretextTask[Labeled, BackboneT]):
         ['accuracy', 'accuracy_0', 'accuracy_180', 'accuracy_270', 'accuracy_90']
     """
 
-    def __init__(self, backbone: BackboneT) -> None:
+    def __init__(
+        self,
+        backbone: BackboneT,
+        *,
+        augmentation: Augmentation | None = LightAugmentation(),  # noqa: B008 - a tuple, which cannot change
+    ) -> None:
         super().__init__(backbone)
+        self.augmentation = check_augmentation(augmentation)
         self.head = LinearHead(backbone.feature_dim, len(ANGLES))
 
     def views(self, images: Tensor, generator: Generator) -> Labeled:
-        """Rotate images ``b c h h`` by all four angles; ``generator`` is not used.
+        """Augment images ``b c h h``, and rotate each by all four angles.
+
+        Raises:
+            ShapeError: The images are not square.
+        """
+        return self.rotate(augmented(self.augmentation, images, generator))
+
+    def rotate(self, images: Tensor) -> Labeled:
+        """Rotate images ``b c h h`` by all four angles, without augmentation.
 
         Raises:
             ShapeError: The images are not square.

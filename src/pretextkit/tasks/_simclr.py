@@ -8,7 +8,7 @@ from torch import Generator, Tensor, nn
 from pretextkit._chunks import row_chunks
 from pretextkit._validation import check_float, check_int
 from pretextkit.batches import TwoViews
-from pretextkit.contracts import BackboneT, PretextTask, TaskOutput
+from pretextkit.contracts import BackboneT, PretextTask, Recommended, TaskOutput
 from pretextkit.losses import alignment, nt_xent_loss, uniformity
 from pretextkit.models.heads import MLPHead
 from pretextkit.registries import register_pretext_task
@@ -48,12 +48,14 @@ class SimCLR(PretextTask[TwoViews, BackboneT]):
         ['alignment', 'top1', 'uniformity']
     """
 
+    recommended = Recommended(learning_rate=3e-3, smallest_batch=128, largest_batch=512)
+
     def __init__(
         self,
         backbone: BackboneT,
         *,
         projection_dim: int = 128,
-        temperature: float = 0.5,
+        temperature: float = 0.2,
         crop_scale: tuple[float, float] = (0.2, 1.0),
         flip: float = 0.5,
         jitter: float = 0.5,

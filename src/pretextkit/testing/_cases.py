@@ -143,9 +143,9 @@ class TaskCase:
         with torch.no_grad():
             return task.views(images, generator(seed))
 
-    def train(self, task: Task, steps: int = STEPS) -> Iterator[TaskOutput]:
+    def train(self, task: Task, steps: int = STEPS, learning_rate: float = 1e-3) -> Iterator[TaskOutput]:
         """Train ``task`` on new toy images at every step; yield after the backward pass, before the optimizer step."""
-        optimizer = torch.optim.AdamW([p for p in task.parameters() if p.requires_grad], lr=1e-3)
+        optimizer = torch.optim.AdamW([p for p in task.parameters() if p.requires_grad], lr=learning_rate)
         draws = generator(1)
         for step in range(steps):
             with global_seed(step):

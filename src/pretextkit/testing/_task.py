@@ -72,7 +72,7 @@ def check_pretext_task(
         >>> from pretextkit import pretext_tasks
         >>> from pretextkit.testing import TinyBackbone
         >>> check_pretext_task(
-        ...     lambda: pretext_tasks["rotation"](TinyBackbone()),
+        ...     lambda: pretext_tasks["rotation"](TinyBackbone(), augmentation=None),
         ...     expected_failures={
         ...         "views_draw_for_each_image": "all four rotations, without random draws",
         ...         "views_use_the_generator": "all four rotations, without random draws",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pretextkit.contracts import Recommended
 from pretextkit.testing._cases import TaskCase, generator, image_tensors, map_tensors, score, tensors
 from pretextkit.testing._runner import require
 from pretextkit.testing._toys import noise_images
@@ -26,6 +27,23 @@ def learns_on_unseen_images(case: TaskCase) -> None:
     gain = _standard_errors(trained.before - trained.after)
     before, after = float(trained.before.mean()), float(trained.after.mean())
     require(gain > 4, f"The loss on unseen images is {before:.4g} before training and {after:.4g} after training.")
+
+
+def recommended_settings_are_usable(case: TaskCase) -> None:
+    """The recommended settings are a Recommended, whose learning rate keeps the loss finite and bounded."""
+    task = case.task()
+    settings: Any = task.recommended
+    require(
+        isinstance(settings, Recommended),
+        f"recommended is a {type(settings).__name__}; write recommended = pretextkit.Recommended(...) in the class.",
+    )
+    losses = [float(output.loss.detach()) for output in case.train(task, 6, settings.learning_rate)]
+    limit = 10 * (1 + abs(losses[0]))
+    require(
+        all(abs(loss) < limit for loss in losses),  # also false for NaN
+        f"At the recommended learning rate {settings.learning_rate:g}, the loss goes from {losses[0]:.4g} to "
+        f"{losses[-1]:.4g} in {len(losses) - 1} steps; recommend a lower one.",
+    )
 
 
 def loss_depends_on_targets(case: TaskCase) -> None:
@@ -150,6 +168,7 @@ def _linear_accuracy(x: Tensor, y: Tensor, x_test: Tensor, y_test: Tensor) -> fl
 
 CHECKS = (
     learns_on_unseen_images,
+    recommended_settings_are_usable,
     loss_depends_on_targets,
     accuracy_rises,
     features_do_not_collapse,

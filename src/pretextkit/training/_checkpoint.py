@@ -145,7 +145,7 @@ class RunCheckpoints:
     """Checkpoints of one run: resumed once, saved when due. Only rank 0 reads and writes.
 
     Args:
-        folder: Folder of the checkpoint and of ``history.csv``; ``None`` saves nothing.
+        folder: Folder of the checkpoint, ``history.csv`` and ``settings.json``; ``None`` saves nothing.
         interval: Seconds between two checkpoints.
         identity: Identity of the run.
         strategy: How the processes train the module.
@@ -165,7 +165,7 @@ class RunCheckpoints:
         self.interval, self.identity, self.strategy, self.group = interval, identity, strategy, strategy.group
         self.writes = self.folder is not None and self.group.is_first
         self.saved = time.monotonic()
-        self.saves_together = False
+        self.saves_together = self.settings_saved = False
 
     def resume(self, train_step: TrainStep) -> tuple[int, dict[str, Any]]:
         """Load the newest checkpoint, if there is one, on every process.
@@ -208,6 +208,9 @@ class RunCheckpoints:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 # The history first: nobody would write it again after a checkpoint that says that the run is complete.
                 recorder.history.save_csv(self.folder / "history.csv")
+                if not self.settings_saved:
+                    recorder.history.save_settings(self.folder / "settings.json")
+                    self.settings_saved = True
                 state = {**weights, "step": done, **recorder.state_dict()}
                 save_checkpoint(self.folder, state, self.identity, self.about)
             except OSError as error:

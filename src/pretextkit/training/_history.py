@@ -7,7 +7,7 @@ import io
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +31,8 @@ class History:
     """
 
     rows: tuple[Mapping[str, float], ...] = ()
+    settings: Mapping[str, str | float | None] = field(default_factory=dict)
+    """Settings of the run, with the values that stood for those that the call left out."""
 
     @property
     def last(self) -> Mapping[str, float]:
@@ -42,12 +44,18 @@ class History:
         return [row[name] for row in self.rows]
 
     def save_json(self, path: str | Path) -> None:
-        """Write the rows as a list of JSON objects."""
+        """Write a JSON object with the ``settings``, and the ``rows`` as a list of objects."""
+        content = {"settings": dict(self.settings), "rows": [dict(row) for row in self.rows]}
         with atomic_write(Path(path)) as file:
-            file.write((json.dumps([dict(row) for row in self.rows], indent=1) + "\n").encode())
+            file.write((json.dumps(content, indent=1) + "\n").encode())
+
+    def save_settings(self, path: str | Path) -> None:
+        """Write the settings as a JSON object."""
+        with atomic_write(Path(path)) as file:
+            file.write((json.dumps(dict(self.settings), indent=1) + "\n").encode())
 
     def save_csv(self, path: str | Path) -> None:
-        """Write the rows as a table with a header."""
+        """Write the rows, without the settings, as a table with a header."""
         names = list(dict.fromkeys(name for row in self.rows for name in row))
         table = io.StringIO(newline="")
         writer = csv.DictWriter(table, names)
@@ -76,12 +84,18 @@ class Recorder:
         rows: Rows of finished epochs.
         open: Values of the steps of the current epoch.
         seconds: Time spent by earlier calls of the same run.
+        settings: Settings of the run.
     """
 
     def __init__(
-        self, rows: Sequence[dict[str, float]] = (), open: Sequence[dict[str, float]] = (), seconds: float = 0.0
+        self,
+        rows: Sequence[dict[str, float]] = (),
+        open: Sequence[dict[str, float]] = (),
+        seconds: float = 0.0,
+        settings: Mapping[str, str | float | None] | None = None,
     ) -> None:
         self.rows, self.open, self.seconds_before = list(rows), list(open), seconds
+        self.settings = settings or {}
         self.waiting: list[tuple[int, list[str], Tensor]] = []
         self.latest: dict[str, float] = {}
         self.begun = time.monotonic()
@@ -89,7 +103,7 @@ class Recorder:
     @property
     def history(self) -> History:
         """Rows of the finished epochs."""
-        return History(tuple(self.rows))
+        return History(tuple(self.rows), self.settings)
 
     @property
     def seconds(self) -> float:

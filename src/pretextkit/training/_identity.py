@@ -21,10 +21,12 @@ def run_identity(
 ) -> dict[str, Any]:
     """Describe a run in numbers, strings and tuples, without the device and ``compile``, which may change on resume.
 
+    Resolved settings stand for those that are left out: a call that gives the same values belongs to the same run.
+
     Example:
         >>> from pretextkit.data._sources import TensorImages
         >>> settings, source = Settings(epochs=1), TensorImages(torch.zeros(9, 1, 2, 2))
-        >>> identity = run_identity(nn.Linear(2, 3), source, settings, Plan(9, 0.1, 1, 1, 0), "fp32")
+        >>> identity = run_identity(nn.Linear(2, 3), source, settings, Plan(9, 0.1, 1, 1, 0, 1), "fp32")
         >>> identity["images"], identity["task.in_features"], identity["weight bias"]
         (9, '2', (3,))
     """

@@ -4,7 +4,7 @@ A map of this folder, in the order in which a run passes through it::
 
     _pretrain    the public call: images in, a backbone out
     _settings    options of a run, and the plan that follows from them and the data
-    _objectives  what trains: a pretext task, a classifier, a head
+    _objectives  what trains: a pretext task; fine-tuning has its own
     _loop        this file: all steps of a run
     _sampler     the images of every step
     _step        one step: views, forward pass, backward pass, optimizer (_optim), precision (_hardware)
@@ -19,7 +19,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +33,14 @@ from pretextkit.distributed._group import ALONE, ProcessGroup
 from pretextkit.distributed._strategy import Strategy, choose_strategy
 from pretextkit.training._checkpoint import RunCheckpoints, check_finite_weights
 from pretextkit.training._hardware import resolve_device
-from pretextkit.training._history import History, Recorder
+from pretextkit.training._history import History, Recorder, StepValues
 from pretextkit.training._identity import run_identity
 from pretextkit.training._interrupts import deferred_interrupts
 from pretextkit.training._monitors import Finding, TrainingMonitor, WarnOnce, detect_copied_generator
 from pretextkit.training._objectives import Objective
 from pretextkit.training._progress import progress_for
 from pretextkit.training._sampler import BatchSampler, sample_images, unmeasured_normalizations
-from pretextkit.training._settings import Plan, Settings
+from pretextkit.training._settings import Plan, RunSettings, Settings, run_settings
 from pretextkit.training._step import TrainStep
 from pretextkit.training._user_code import Callback, check_callbacks, check_trained_dtype, run_callbacks
 
@@ -52,6 +52,7 @@ class TrainingRun:
     """Result of one call of the loop."""
 
     history: History
+    settings: RunSettings
     steps: int
     """Steps of the full run."""
     resumed_at: int
@@ -130,6 +131,7 @@ def train(
     warn_once(detect_copied_generator(source) if group.is_first else [])
     own, scaled = plan.batch_size // group.world_size, precision == "fp16"
     monitor = TrainingMonitor(module, source, own, plan.per_epoch, scaled, strategy.full_tensor)
+    monitor.usual_loss = objective.usual_loss
     identity: dict[str, Any] = {}
     if checkpoint is not None or not group.is_alone:
         identity = run_identity(module, source, settings, plan, precision) | objective.identity()
@@ -141,8 +143,14 @@ def train(
     normalizations = unmeasured_normalizations(module)
     sample = sample_images(source, settings.seed) if normalizations else torch.empty(0)
     bar = progress_for(progress and group.is_first, title, plan.total, start, plan.batch_size)
-    recorder = Recorder(**recorded)
+    resolved = run_settings(settings, plan, objective.augmentation())
+    recorder = Recorder(**recorded, settings=asdict(resolved))
     sampler = BatchSampler(source, plan.batch_size, plan.per_epoch, settings.seed, BatchSlice(*group.rank))
+
+    def look_at(values: list[StepValues]) -> None:
+        monitor.on_steps(values)
+        warn_once(objective.on_steps(values))
+
     flush_every = 1 if device.type == "cpu" else 10  # reading a loss waits for the device
     forked = [device] if device.type == "cuda" else []
     with deferred_interrupts() as interrupt, torch.random.fork_rng(devices=forked), closing(bar):
@@ -159,7 +167,7 @@ def train(
             synchronized = done % flush_every == 0 or done == plan.total  # on all processes
             ends_epoch = done % plan.per_epoch == 0 or done == plan.total
             if synchronized or ends_epoch:
-                warn_once(monitor.on_steps(recorder.flush()))
+                look_at(recorder.flush())
             if synchronized:
                 bar.update(done, recorder.latest)
                 interrupt.share(group)
@@ -171,7 +179,7 @@ def train(
             stop = interrupt.signal is not None and (synchronized or group.is_alone)
             last = stop or done == plan.total
             if checkpoints.due(last, synchronized):
-                warn_once(monitor.on_steps(recorder.flush()))
+                look_at(recorder.flush())
                 checkpoints.save(done, train_step, recorder, last)
                 warn_once(monitor.on_save(identity) if checkpoints.writes else [])
             if stop:
@@ -181,7 +189,9 @@ def train(
     group.barrier()  # waits for the last checkpoint
     check_finite_weights(strategy, plan.total)  # the last step changed them, and no loss was computed since
     images_read = max(0, plan.total - start) * plan.batch_size
-    return TrainingRun(recorder.history, plan.total, start, recorder.seconds_here, images_read, device, precision)
+    return TrainingRun(
+        recorder.history, resolved, plan.total, start, recorder.seconds_here, images_read, device, precision
+    )
 
 
 def _set_up(objective: Objective, settings: Settings, group: ProcessGroup) -> tuple[torch.device, str, Strategy]:

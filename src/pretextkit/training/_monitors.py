@@ -15,7 +15,7 @@ from pretextkit.data._sources import ImageSource
 from pretextkit.errors import DivergenceError, TrainingWarning
 from pretextkit.training._history import StepValues
 
-__all__ = ["Finding", "TrainingMonitor", "WarnOnce", "detect_copied_generator", "diverged"]
+__all__ = ["Finding", "ShortcutMonitor", "TrainingMonitor", "WarnOnce", "detect_copied_generator", "diverged"]
 
 ENOUGH_STEPS = 10
 """Steps without any gradient after which a weight is reported; heads that take turns have had theirs."""
@@ -30,7 +30,13 @@ RISEN = 3.0
 """Ratio of an epoch's loss to the first step's loss above which the loss diverges; built-in tasks begin near chance."""
 
 COMPARED = 16
-"""Images at the head of an epoch; no shuffle gives the same ones twice."""
+"""Fewest images by which two epochs are compared; no shuffle of images gives the same ones twice."""
+
+REPEATS = 3
+"""Epochs in a row that repeat the one before them, until a source that decides its order is known to repeat it.
+
+A stream that shuffles four shards repeats an order by chance in one epoch of 24.
+"""
 
 GRADIENT_CAUSE = (
     "The loss was finite, but not its derivative: a square root or norm of 0, or a division by nearly 0, does that. "
@@ -91,27 +97,14 @@ class TrainingMonitor:
         self.without_gradient = {name: value for name, value in module.named_parameters() if value.requires_grad}
         self.all_zero = True
         self.first_loss: float | None = None
-        self.early: list[float] = []
+        self.usual_loss = 0.0
         self.batch: Any = None
-        self.head: list[Tensor] = []
-        self.last_head = ""
+        self.order = _RepeatedOrder(source, batch_size, per_epoch)
 
     def on_batch(self, step: int, images: Tensor, batch: Any) -> list[Finding]:
-        """Look at the images and the prepared batch of a step: does every epoch begin with the same images?"""
+        """Look at the images and the prepared batch of a step: does every epoch repeat the order of the images?"""
         self.batch = batch  # shows the cause, should the loss not be finite
-        if len(self.source) < 2 * COMPARED:  # a shuffle can give so few images twice
-            return []
-        position = step % self.per_epoch
-        if position == 0:
-            self.head = []
-        elif len(self.head) != position or position * self.batch_size >= COMPARED:
-            return []  # the run resumed within an epoch, or has seen enough of the epoch
-        self.head.append(images[:COMPARED])
-        if len(self.head) * self.batch_size < COMPARED:
-            return []
-        head, last = digest(self.head), self.last_head
-        self.last_head = head
-        return [_same_order(self.source)] if head == last or (last and self.source.fixed_order) else []
+        return self.order.on_batch(step, images)
 
     def gradient_norm(self) -> Tensor:
         """Sum the norms of all gradients, which stay on the device."""
@@ -121,12 +114,13 @@ class TrainingMonitor:
         norms = [torch.linalg.vector_norm(value.grad) for value in self.module.parameters() if value.grad is not None]
         return self.full_tensor(torch.stack(norms).sum()).float() if norms else torch.zeros(())
 
-    def on_steps(self, steps: Iterable[StepValues]) -> list[Finding]:
+    def on_steps(self, steps: Iterable[StepValues]) -> None:
         """Look at the numbers of some steps; see :meth:`on_step`."""
-        return [finding for step in steps for finding in self.on_step(*step)]
+        for step in steps:
+            self.on_step(*step)
 
-    def on_step(self, step: int, values: Mapping[str, float], gradient: float) -> list[Finding]:
-        """Look at the numbers of a step: are they finite, and is the task solved too early?
+    def on_step(self, step: int, values: Mapping[str, float], gradient: float) -> None:
+        """Look at the numbers of a step: are they finite?
 
         Raises:
             DivergenceError: The loss or a gradient is not finite.
@@ -138,20 +132,6 @@ class TrainingMonitor:
         self.all_zero = self.all_zero and gradient == 0
         if step == 0:
             self.first_loss = values["loss"]
-        if step not in EARLY or "accuracy" not in values:
-            return []
-        self.early.append(values["accuracy"])
-        many = len(EARLY) * self.batch_size >= ENOUGH_IMAGES
-        if not (len(self.early) == len(EARLY) and many and min(self.early) == 1):
-            return []
-        text = (
-            f"Perfect accuracy this early means that the task has a shortcut: steps {EARLY[0] + 1} to {EARLY[-1] + 1} "
-            "had no error. Unless the backbone was trained before, the views show the answer. Look for lines that "
-            "continue across patch borders, black corners or resampling from rotation, chromatic aberration, or rows "
-            "in a fixed order. Draw the views with pretextkit.plots.views, and run "
-            "pretextkit.testing.check_pretext_task on the task."
-        )
-        return [Finding("shortcut", text)]
 
     def on_epoch(self, epoch: float, loss: float, scale: float) -> list[Finding]:
         """Look at the numbers of an epoch: do all weights learn, and does the loss fall?
@@ -177,7 +157,7 @@ class TrainingMonitor:
                 "it. Otherwise delete it."
             )
             found.append(Finding("unreached", text))
-        if self.first_loss is not None and 0 < RISEN * self.first_loss < loss:
+        if self.first_loss is not None and 0 < RISEN * max(self.first_loss, self.usual_loss) < loss:
             text = (
                 f"The loss rises: it was {self.first_loss:.3g} at the first step and is {loss:.3g} on average in epoch "
                 f"{epoch:g}. Steps are too long: lower learning_rate, lengthen warmup, or set clip_norm=1.0."
@@ -213,6 +193,71 @@ class TrainingMonitor:
         return f" of {_some(found)}" if found else ""
 
 
+class ShortcutMonitor:
+    """Looks for a pretext task that is solved too early.
+
+    Labels are another matter: a few labeled images are learned in as few steps, without any shortcut.
+    """
+
+    def __init__(self) -> None:
+        self.early: list[float] = []
+
+    def on_step(self, step: StepValues, batch_size: int) -> list[Finding]:
+        """Look at the accuracy of a step on ``batch_size`` images."""
+        if step.step not in EARLY or "accuracy" not in step.values:
+            return []
+        self.early.append(step.values["accuracy"])
+        many = len(EARLY) * batch_size >= ENOUGH_IMAGES
+        if not (len(self.early) == len(EARLY) and many and min(self.early) == 1):
+            return []
+        text = (
+            f"Perfect accuracy this early means that the task has a shortcut: steps {EARLY[0] + 1} to {EARLY[-1] + 1} "
+            "had no error. Unless the backbone was trained before, the views show the answer. Look for lines that "
+            "continue across patch borders, black corners or resampling from rotation, chromatic aberration, or rows "
+            "in a fixed order. Draw the views with pretextkit.plots.views, and run "
+            "pretextkit.testing.check_pretext_task on the task."
+        )
+        return [Finding("shortcut", text)]
+
+
+class _RepeatedOrder:
+    """Looks for epochs that repeat the order of the images.
+
+    An order that pretextkit draws differs at once in the first images, so equal ones mean that a dataset ignores the
+    index. A source that decides the order may begin alike by chance, as a stream of a few shuffled shards does: images
+    from the full epoch are compared, and several epochs must repeat them.
+    """
+
+    def __init__(self, source: ImageSource, batch_size: int, per_epoch: int) -> None:
+        self.source, self.per_epoch = source, per_epoch
+        full = per_epoch if source.decides_order else -(-COMPARED // batch_size)
+        self.batches = min(full, per_epoch)
+        each = -(-COMPARED // per_epoch) if source.decides_order else batch_size
+        self.stride = max(1, batch_size // each)
+        self.epoch: list[str] = []
+        self.last: list[str] = []
+        self.repeats = 0
+
+    def on_batch(self, step: int, images: Tensor) -> list[Finding]:
+        """Look at the images of a step."""
+        if len(self.source) < 2 * COMPARED:  # a shuffle can give so few images twice
+            return []
+        if self.source.fixed_order:  # the source says so itself
+            return [_same_order(self.source)] if step >= self.per_epoch else []
+        position = step % self.per_epoch
+        if position == 0:
+            self.epoch = []
+        if len(self.epoch) != position or position >= self.batches:
+            return []  # the run resumed within an epoch, or has seen enough of the epoch
+        self.epoch.append(digest([images[:: self.stride]]))
+        if len(self.epoch) < self.batches:
+            return []
+        self.repeats = self.repeats + 1 if self.epoch == self.last else 0
+        self.last = self.epoch
+        enough = REPEATS if self.source.decides_order else 1
+        return [_same_order(self.source)] if self.repeats >= enough else []
+
+
 def detect_copied_generator(source: ImageSource) -> list[Finding]:
     """Look for a dataset that keeps its own generator: workers copy it, so augmentations repeat every epoch."""
     name = source.copied_generator
@@ -235,13 +280,13 @@ def diverged(what: str, value: object, step: int, cause: str = "") -> Divergence
 
 
 def _same_order(source: ImageSource) -> Finding:
-    if source.splits_itself:
-        fix = ", so the same images always share a batch. Shuffle the shards, or the images within a buffer."
-    elif source.decides_order:
-        fix = ", so the same images always share a batch. Pass DataLoader(..., shuffle=True)."
-    else:
-        fix = ": the dataset gives the same image for every index. Check its __getitem__."
-    return Finding("order", f"Every epoch begins with the same images in the same order{fix}")
+    if not source.decides_order:
+        text = "Every epoch begins with the same images: the dataset gives one image for every index. Check its "
+        return Finding("order", f"{text}__getitem__.")
+    shuffled = "Shuffle the shards, or the images within a buffer."
+    fix = shuffled if source.splits_itself else "Pass DataLoader(..., shuffle=True)."
+    text = f"Every epoch has the same images in the same order, so the same images always share a batch. {fix}"
+    return Finding("order", text)
 
 
 def _some(names: list[str]) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -13,33 +14,26 @@ from torch import Generator, Tensor, nn
 from pretextkit._color import as_float
 from pretextkit._evaluation_mode import evaluation_mode
 from pretextkit._modules import as_input, explain_complex_weights, module_device, module_dtype, unwrap
-from pretextkit._validation import check_image_batch, check_tensor, described
+from pretextkit._validation import described
 from pretextkit.contracts import PretextTask, TaskOutput
 from pretextkit.distributed._sharding import has_sharded_part
-from pretextkit.errors import DataError, OptionError, PretextkitError, ShapeError, TrainingWarning
+from pretextkit.errors import OptionError, PretextkitError, ShapeError, TrainingWarning
 from pretextkit.training._collapse import batch_norm_warmed_up, detect_collapse, feature_quality
 from pretextkit.training._hardware import Precision, resolve_precision
-from pretextkit.training._monitors import Finding
+from pretextkit.training._history import StepValues
+from pretextkit.training._monitors import Finding, ShortcutMonitor
 from pretextkit.training._optim import parameter_groups
+from pretextkit.views._augmentation import Augmentation, augmented
 
-__all__ = [
-    "Augmentation",
-    "ClassifierObjective",
-    "HeadObjective",
-    "Objective",
-    "TaskObjective",
-    "only_classes",
-    "takes_images",
-]
-
-Augmentation = Callable[[Tensor, Generator], Tensor]
-"""From images ``b c h w`` and a generator to augmented images."""
+__all__ = ["Objective", "TaskObjective", "function_name", "takes_images", "warn_of_range"]
 
 
 class Objective(ABC):
     """A module and its loss on a batch."""
 
     module: nn.Module
+    usual_loss: float = 0.0
+    """Loss from which a rise is measured where training begins below it, as from a solution."""
 
     @abstractmethod
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -65,6 +59,14 @@ class Objective(ABC):
         """Return options, beside those of the module, that a resumed run must share."""
         return {}
 
+    def augmentation(self) -> str | None:
+        """Name the augmentation of the images; ``None`` without."""
+        return None
+
+    def on_steps(self, steps: Iterable[StepValues]) -> list[Finding]:
+        """Look at the numbers of some steps; return failures that only this kind of training can have."""
+        return []
+
     def on_epoch(self) -> tuple[dict[str, float], list[Finding]]:
         """Measure the module at the end of an epoch; return metrics and failures."""
         return {}, []
@@ -86,6 +88,7 @@ class TaskObjective(Objective):
         self.module: PretextTask[Any, Any] = task
         self.augment, self.monitor_batch_size = augment, monitor_batch_size
         self.collapsed = self.explained = self.checked = False
+        self.shortcut = ShortcutMonitor()
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return parameter_groups(self.module)
@@ -133,7 +136,17 @@ class TaskObjective(Objective):
         check_backbone_output(backbone, output, len(self.latest[:2]), error)
 
     def identity(self) -> dict[str, Any]:
-        return {"augment": None if self.augment is None else getattr(self.augment, "__qualname__", repr(self.augment))}
+        own = getattr(self.module, "augmentation", None)  # functions are no plain attributes
+        return {"augment": function_name(self.augment), "task.augmentation": function_name(own) or "None"}
+
+    def augmentation(self) -> str | None:
+        """Name the augmentation of the call and that of the task, in the order in which they are applied."""
+        both = (self.augment, getattr(self.module, "augmentation", None))
+        return " and ".join(name for name in map(function_name, both) if name is not None) or None
+
+    def on_steps(self, steps: Iterable[StepValues]) -> list[Finding]:
+        """Look for an accuracy that is perfect too early: the views then show the answer."""
+        return [finding for step in steps for finding in self.shortcut.on_step(step, len(self.latest))]
 
     def after_step(self) -> None:
         self.module.after_step()
@@ -149,120 +162,16 @@ class TaskObjective(Objective):
         return quality, found
 
 
-class ClassifierObjective(Objective):
-    """A classifier whose head trains, with some modules of its backbone.
-
-    Args:
-        classifier: Module with a ``backbone`` and a ``head``.
-        trained: Modules of the backbone that train.
-        augment: Augmentation of the images, if any.
-        classes: Labels with training images, in ascending order; no other class is predicted.
-        layer_decay: Factor on the learning rate for each layer further from the head.
-        class_weights: Weight of each class in the loss; equal weights by default.
-    """
-
-    def __init__(
-        self,
-        classifier: nn.Module,
-        trained: Sequence[nn.Module],
-        augment: Augmentation | None,
-        classes: Tensor,
-        layer_decay: float,
-        class_weights: Tensor | None = None,
-    ) -> None:
-        self.module: Any = classifier
-        self.class_weights = class_weights
-        self.trained, self.augment, self.classes, self.layer_decay = trained, augment, classes, layer_decay
-        self.checked = False
-        backbone: nn.Module = classifier.get_submodule("backbone")
-        for weight in backbone.parameters():  # TorchScript has no requires_grad_ of modules
-            weight.requires_grad_(False)
-        for module in trained:
-            for weight in module.parameters():
-                weight.requires_grad_(True)
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        groups = parameter_groups(self.module.head)
-        for depth, layer in enumerate(reversed(_layers(self.module.backbone)), 1):
-            scale = self.layer_decay**depth
-            groups += [{**group, "scale": scale} for group in parameter_groups(layer)]
-        return groups
-
-    def train_mode(self) -> None:
-        self.module.eval()
-        self.module.head.train()
-        for module in self.trained:
-            module.train()
-
-    def precision(self, precision: Precision, device: torch.device) -> str:
-        """Resolve the precision; a backbone and a head of two dtypes run without autocast, each in its own."""
-        parts = {module_dtype(part) for part in (self.module.backbone, self.module.head)}
-        if len(parts) == 1:
-            return resolve_precision(precision, device, *parts)
-        return resolve_precision("fp32" if precision == "auto" else precision, device)
-
-    def prepare_batch(self, images: Tensor, labels: Tensor | None, generator: Generator) -> Any:
-        assert labels is not None
-        if self.augment is not None:
-            images = augmented(self.augment, images, generator)
-            if not self.checked:
-                self.checked = True
-                warn_of_range(images)
-        return images, labels
-
-    def loss(self, batch: Any) -> TaskOutput:
-        images, labels = batch
-        return _cross_entropy(self.module(images), labels, self.classes, self.class_weights)
-
-    def head_loss(self, features: Tensor, labels: Tensor) -> TaskOutput:
-        """Compute the loss of the features that the head gets."""
-        return _cross_entropy(self.module.head(features), labels, self.classes, self.class_weights)
-
-
-class HeadObjective(Objective):
-    """A head on precomputed features.
-
-    Args:
-        head: From features ``b d`` to logits ``b k``.
-        classes: Labels with training images, in ascending order; no other class is predicted.
-        class_weights: Weight of each class in the loss; equal weights by default.
-    """
-
-    def __init__(self, head: nn.Module, classes: Tensor, class_weights: Tensor | None = None) -> None:
-        self.module, self.classes, self.class_weights = head, classes, class_weights
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        return parameter_groups(self.module)
-
-    def prepare_batch(self, images: Tensor, labels: Tensor | None, generator: Generator) -> Any:
-        return images, labels
-
-    def loss(self, batch: Any) -> TaskOutput:
-        features, labels = batch
-        features = as_input(features, self.module)
-        return _cross_entropy(self.module(features), labels, self.classes, self.class_weights)
-
-
-def augmented(augment: Augmentation, images: Tensor, generator: Generator) -> Tensor:
-    """Augment images, and check that as many images ``b c h w`` come back.
-
-    Raises:
-        ShapeError: ``augment`` returned something other than a tensor ``b c h w`` of as many images.
-        DataError: The images are neither uint8 nor floating-point.
+def function_name(function: Any) -> str | None:
+    """Name a function, without its address in memory; ``None`` for no function.
 
     Example:
-        >>> augmented(lambda images, generator: images.flip(3), torch.rand(2, 3, 4, 4), Generator()).shape
-        torch.Size([2, 3, 4, 4])
+        >>> function_name(nn.functional.relu), function_name(nn.Flatten()), function_name(None)
+        ('relu', 'Flatten(start_dim=1, end_dim=-1)', None)
     """
-    output: Any = augment(images, generator)
-    if not isinstance(output, Tensor) or output.ndim != 4 or len(output) != len(images):
-        raise ShapeError(
-            f"{len(images)} images b c h w from augment",
-            got=described(output),
-            fix="Return one augmented image for each image, as one tensor.",
-        )
-    check_image_batch(output)
-    return as_float(output)
+    if function is None:
+        return None
+    return str(getattr(function, "__qualname__", None) or re.sub(r" at 0x[0-9a-f]+", "", repr(function)))
 
 
 def warn_of_range(images: Tensor) -> None:
@@ -313,55 +222,3 @@ def check_backbone_output(backbone: nn.Module, output: Any, count: int, cause: E
         got=described(output),
         fix="Return one vector for each image, for example maps.mean((2, 3)), and set feature_dim to its length.",
     ) from cause
-
-
-def only_classes(logits: Tensor, classes: Tensor) -> Tensor:
-    """Set the logits of all other classes to -inf, so that they have no probability.
-
-    Args:
-        logits: ``b k``.
-        classes: Labels that stay.
-
-    Returns:
-        ``b k``.
-
-    Example:
-        >>> only_classes(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([0, 1]))
-        tensor([[1., 2., -inf]])
-    """
-    absent = torch.ones(logits.shape[1], dtype=torch.bool, device=logits.device)
-    absent[classes.to(logits.device)] = False
-    return logits.masked_fill(absent, float("-inf"))
-
-
-def _cross_entropy(outputs: Tensor, labels: Tensor, classes: Tensor, class_weights: Tensor | None) -> TaskOutput:
-    logits = check_tensor(outputs, "logits b k from the head", "Return one tensor from its forward.").float()
-    if logits.ndim != 2 or len(logits) != len(labels):
-        raise ShapeError(
-            f"logits b k of {len(labels)} images from the head",
-            got=f"shape {tuple(logits.shape)}",
-            fix="Let the head return one row of logits for each row of features.",
-        )
-    count = int(classes[-1]) + 1
-    if logits.shape[1] < count:
-        raise DataError(
-            f"at most {logits.shape[1]} classes, because the head has {logits.shape[1]} outputs",
-            got=f"{count} classes",
-            fix="Give the head one output for each class.",
-        )
-    logits = only_classes(logits, classes)
-    if class_weights is None:
-        loss = nn.functional.cross_entropy(logits, labels)
-    else:  # a mean over images, equal for any division of the batch; torch divides by the weights of the batch
-        losses = nn.functional.cross_entropy(logits, labels, reduction="none")
-        loss = (losses * class_weights.to(losses.device)[labels]).mean()
-    return TaskOutput(loss, {"accuracy": (logits.detach().argmax(1) == labels).float().mean()})
-
-
-def _layers(backbone: nn.Module) -> list[nn.Module]:
-    """List the layers of a backbone from input to output: the children of the first module that branches."""
-    children = [child for child in backbone.children() if next(child.parameters(), None) is not None]
-    direct = next(backbone.parameters(recurse=False), None) is not None
-    if direct or not children:
-        return [backbone]
-    return _layers(children[0]) if len(children) == 1 else children

@@ -11,7 +11,15 @@ from torch import Tensor, nn
 
 from pretextkit.errors import OptionError, unknown_name
 
-__all__ = ["LARS", "OptimizerName", "build_optimizer", "default_learning_rate", "parameter_groups", "warmup_cosine"]
+__all__ = [
+    "LARS",
+    "OptimizerName",
+    "build_optimizer",
+    "default_learning_rate",
+    "default_weight_decay",
+    "parameter_groups",
+    "warmup_cosine",
+]
 
 OptimizerName = Literal["adamw", "sgd", "lars"]
 
@@ -112,6 +120,20 @@ def default_learning_rate(name: OptimizerName, batch_size: int) -> float:
     """
     rate, _ = _defaults(name)
     return rate if name == "adamw" else rate * batch_size / 256
+
+
+def default_weight_decay(name: OptimizerName) -> float:
+    """Return the weight decay of an optimizer.
+
+    Raises:
+        UnknownNameError: There is no optimizer of that name.
+
+    Example:
+        >>> default_weight_decay("adamw")
+        0.05
+    """
+    _, decay = _defaults(name)
+    return decay
 
 
 def build_optimizer(

@@ -27,10 +27,11 @@ from pretextkit.training._collapse import monitor_batch_size
 from pretextkit.training._hardware import Precision
 from pretextkit.training._history import History
 from pretextkit.training._loop import train
-from pretextkit.training._objectives import Augmentation, TaskObjective, takes_images
+from pretextkit.training._objectives import TaskObjective, takes_images
 from pretextkit.training._optim import OptimizerName
-from pretextkit.training._settings import Plan, Settings, make_plan
+from pretextkit.training._settings import Plan, RunSettings, Settings, make_plan
 from pretextkit.training._user_code import Callback, check_callbacks
+from pretextkit.views import Augmentation
 
 __all__ = ["PretrainOptions", "PretrainResult", "pretrain"]
 
@@ -54,6 +55,8 @@ class PretrainResult:
 
     history: History
     """One row for each epoch."""
+    settings: RunSettings
+    """Settings of the run, with the values that stood for those that the call left out."""
     steps: int
     """Steps of the full run."""
     resumed_at: int
@@ -74,8 +77,8 @@ class PretrainResult:
             if name not in ("epoch", "step", "learning_rate", "seconds")
         )
         return (
-            f"{self.steps} steps in {self.seconds:.1f} s ({self.images_per_second:,.0f} images/s, "
-            f"{self.precision} on {self.device}): {values}"
+            f"{self.settings}: {self.steps} steps in {self.seconds:.1f} s ({self.images_per_second:,.0f} images/s, "
+            f"{self.precision} on {self.device}), {values}"
         )
 
 
@@ -105,6 +108,10 @@ def pretrain(
 ) -> PretrainResult:
     """Train a pretext task's backbone and head on images, in place.
 
+    Settings that are left out follow from the number of images and from what the task recommends
+    (:class:`~pretextkit.Recommended`). The result's ``settings`` hold the values, and ``settings.json`` beside a
+    checkpoint does, too.
+
     The task moves to ``device`` and stays there, in its previous mode (training or evaluation). Random numbers of a
     step depend only on ``seed`` and the step's number: a run that was stopped, and resumed by the same call, ends with
     the same weights as an uninterrupted run. The caller sets the initial weights: seed them with ``torch.manual_seed``.
@@ -126,14 +133,17 @@ def pretrain(
         task: Pretext task to train.
         images: Tensor ``n c h w`` (uint8, or float in [0, 1]), numpy array, ``Dataset``, ``DataLoader`` or the path of
             a folder; labels are ignored.
-        epochs: Passes over the images; pass either ``epochs`` or ``steps``.
+        epochs: Passes over the images; pass at most one of ``epochs`` and ``steps``. By default as many as read the
+            number of images that the task recommends, 200,000 in general, but from 10 to 400.
         steps: Optimizer steps.
-        batch_size: Images in a step, on all processes together; by default that of a ``DataLoader``, else 256. A last
-            partial batch is left out; the next epoch has another order.
+        batch_size: Images in a step, on all processes together; by default that of a ``DataLoader``, else a power of
+            two that leaves 128 steps an epoch, within the bounds of the task, in general from 32 to 256. A last partial
+            batch is left out; the next epoch has another order.
         accumulate: Parts in which each process computes its rows of a batch, one after the other, to save memory. A
             loss that compares images, such as NT-Xent, then compares the images of one part.
         optimizer: ``"adamw"``, ``"sgd"`` (momentum 0.9) or ``"lars"``, for batches of thousands.
-        learning_rate: Highest learning rate; by default 0.001 for AdamW, and proportional to the batch for the others.
+        learning_rate: Highest learning rate; by default that of the task for AdamW, in general 0.001, and proportional
+            to the batch for the others.
         weight_decay: Weight decay of matrices and filters; BatchNorm and biases never decay. The default depends on
             the optimizer.
         warmup: Fraction of the steps in which the learning rate rises, before it falls to zero on a cosine.
@@ -143,18 +153,18 @@ def pretrain(
         device: ``"auto"`` is a GPU if there is one.
         channels_last: Store filters in the memory format in which convolutions are fastest.
         compile: Compile the task with ``torch.compile``, which pays off in long runs.
-        augment: Function from a batch and a generator to the batch from which the task makes its views. A task with
-            few random choices, such as rotation, needs it: otherwise it memorizes thousands of images soon.
+        augment: Function from a batch and a generator to the batch from which the task makes its views, before the
+            ``augmentation`` that many tasks have of their own; pass ``augmentation=None`` to the task to replace it.
         workers: Processes that read a ``Dataset`` or folder.
         seed: Seed of the order of the images, the views and the layers' random numbers.
-        checkpoint: Folder of a checkpoint and ``history.csv``, written every half minute, on Ctrl-C or SIGTERM, and at
-            the end. If the folder holds a checkpoint of the same call, training resumes from it.
+        checkpoint: Folder of a checkpoint, ``history.csv`` and ``settings.json``, written every half minute, on Ctrl-C
+            or SIGTERM, and at the end. If the folder holds a checkpoint of the same call, training resumes from it.
         progress: Show a bar on a terminal (extra ``progress``), or a line every ten seconds.
         callbacks: Called with the newest row of the history after each epoch. A callback may set modes, which are put
             back; weights that it freezes are reported, and weights that it moves are refused.
 
     Returns:
-        The history and the speed of the run.
+        The history, the settings and the speed of the run.
 
     Raises:
         OptionError: ``task`` is no pretext task, or a callback is no function of a row; an option is out of range or
@@ -218,6 +228,7 @@ def pretrain(
     remember_training(backbone, trained)
     return PretrainResult(
         history=run.history,
+        settings=run.settings,
         steps=run.steps,
         resumed_at=run.resumed_at,
         seconds=run.seconds,

@@ -10,19 +10,21 @@ from typing import Any
 import torch
 from torch import nn
 
+from pretextkit._modules import unwrap
 from pretextkit._validation import check_float, check_int
+from pretextkit.contracts import PretextTask, Recommended
 from pretextkit.data._sources import ImageSource
 from pretextkit.distributed._group import ALONE, ProcessGroup
 from pretextkit.errors import OptionError
 from pretextkit.training._hardware import Precision
-from pretextkit.training._optim import OptimizerName, default_learning_rate
+from pretextkit.training._optim import OptimizerName, default_learning_rate, default_weight_decay
 
-__all__ = ["Plan", "Settings", "check_batch_norm", "make_plan"]
+__all__ = ["Plan", "RunSettings", "Settings", "check_batch_norm", "make_plan", "run_settings"]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Options of a run; ``None`` is a default that depends on the data or the optimizer."""
+    """Options of a run; ``None`` is a default that depends on the task, the data or the optimizer."""
 
     epochs: int | None = None
     steps: int | None = None
@@ -58,18 +60,77 @@ class Plan:
     """Steps of the run."""
     warmup: int
     """Steps in which the learning rate rises."""
+    epochs: int | None = None
+    """Passes over the images; ``None`` if the run has a number of steps."""
+    weight_decay: float = 0.0
+    """Weight decay of matrices and filters."""
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Settings of a run, with the values that stood for those that the call left out.
+
+    Example:
+        >>> print(RunSettings(20.0, 2500, 64, "adamw", 0.001, 0.05, 125, None))
+        20 epochs, batch 64, learning rate 0.001, weight decay 0.05
+    """
+
+    epochs: float
+    """Passes over the images."""
+    steps: int
+    """Optimizer steps."""
+    batch_size: int
+    """Images in a step, on all processes together."""
+    optimizer: str
+    """Name of the optimizer."""
+    learning_rate: float
+    """Highest learning rate."""
+    weight_decay: float
+    """Weight decay of matrices and filters."""
+    warmup: int
+    """Steps in which the learning rate rises."""
+    augmentation: str | None
+    """Augmentation before the views of the task: that of the task, and ``augment`` of the call; ``None`` without."""
+
+    def __str__(self) -> str:
+        epochs = f"{self.epochs:.3g} epoch{'' if self.epochs == 1 else 's'}"
+        optimizer = "" if self.optimizer == "adamw" else f"{self.optimizer}, "
+        augmentation = "" if self.augmentation is None else f", {self.augmentation}"
+        return (
+            f"{epochs}, batch {self.batch_size}, {optimizer}learning rate {self.learning_rate:g}, "
+            f"weight decay {self.weight_decay:g}{augmentation}"
+        )
+
+
+def run_settings(settings: Settings, plan: Plan, augmentation: str | None) -> RunSettings:
+    """Collect the resolved settings of a run.
+
+    Example:
+        >>> print(run_settings(Settings(optimizer="sgd"), Plan(50, 0.1, 2, 3, 1), None))
+        1.5 epochs, batch 50, sgd, learning rate 0.1, weight decay 0
+    """
+    return RunSettings(
+        epochs=plan.total / plan.per_epoch,
+        steps=plan.total,
+        batch_size=plan.batch_size,
+        optimizer=settings.optimizer,
+        learning_rate=plan.learning_rate,
+        weight_decay=plan.weight_decay,
+        warmup=plan.warmup,
+        augmentation=augmentation,
+    )
 
 
 def make_plan(
     settings: Settings, source: ImageSource, group: ProcessGroup = ALONE, task: nn.Module | None = None
 ) -> Plan:
-    """Check the settings and compute the defaults that depend on the data.
+    """Check the settings, and resolve those that are left out from the task, the data and the optimizer.
 
     Args:
         settings: Options of the run.
         source: Images to train on.
         group: Processes that share each batch.
-        task: Module that trains as a whole, if its layers are to be checked.
+        task: Module that trains as a whole, if its layers are to be checked; a pretext task recommends settings.
 
     Raises:
         OptionError: A setting is out of range, or does not fit the images, the processes or the task.
@@ -78,14 +139,21 @@ def make_plan(
     Example:
         >>> from pretextkit.data._sources import TensorImages
         >>> make_plan(Settings(epochs=10, batch_size=32), TensorImages(torch.rand(100, 1, 28, 28)))
-        Plan(batch_size=32, learning_rate=0.001, per_epoch=3, total=30, warmup=2)
+        Plan(batch_size=32, learning_rate=0.001, per_epoch=3, total=30, warmup=2, epochs=10, weight_decay=0.05)
     """
     source.check_unsplit()
-    batch_size = _batch_size(settings, source, group.world_size)
+    recommended = _recommended(task)
+    batch_size = _batch_size(settings, source, group.world_size, recommended)
     _check_schedule(settings)
     default_rate = default_learning_rate(settings.optimizer, batch_size)  # also checks the optimizer's name
+    if settings.optimizer == "adamw":  # its rate depends on the task, and not on the batch
+        default_rate = recommended.learning_rate
+    epochs = settings.epochs
+    if epochs is None and settings.steps is None:
+        epochs = recommended.epochs_for(len(source))
     per_epoch = len(source) // batch_size
-    total = settings.steps if settings.steps is not None else (settings.epochs or 0) * per_epoch
+    total = settings.steps if epochs is None else epochs * per_epoch
+    assert total is not None
     if task is not None:
         check_batch_norm(batch_size // (group.world_size * settings.accumulate), [task], "task")
         _check_synchronized(task, group)
@@ -95,18 +163,39 @@ def make_plan(
         per_epoch=per_epoch,
         total=total,
         warmup=math.ceil(settings.warmup * total),
+        epochs=epochs,
+        weight_decay=default_weight_decay(settings.optimizer)
+        if settings.weight_decay is None
+        else settings.weight_decay,
     )
 
 
-def _batch_size(settings: Settings, source: ImageSource, processes: int) -> int:
+def _recommended(task: nn.Module | None) -> Recommended:
+    """Return the settings that a pretext task recommends; the general ones for other modules."""
+    task = unwrap(task)
+    if not isinstance(task, PretextTask):
+        return Recommended()
+    if not isinstance(task.recommended, Recommended):
+        raise OptionError(
+            f"{type(task).__name__}.recommended to be a pretextkit.Recommended",
+            got=type(task.recommended).__name__,
+            fix="Write recommended = pretextkit.Recommended(learning_rate=1e-3) in the class.",
+        )
+    return task.recommended
+
+
+def _batch_size(settings: Settings, source: ImageSource, processes: int, recommended: Recommended) -> int:
     count, batch_size = len(source), settings.batch_size
     fix = "It is the number of parts that a batch is computed in."
     parts = processes * check_int("accumulate", settings.accumulate, fix=fix)
+    suitable = min(max(recommended.batch_size_for(count), 2 * parts), count)  # one image has no variance in BatchNorm
+    suitable -= suitable % parts if suitable >= parts else 0
     if batch_size is None:
-        batch_size = min(source.preferred_batch_size or 256, count)
-        batch_size -= batch_size % parts if batch_size >= parts else 0
-    most = min(256, count)
-    fix = f"Use batch_size={most - most % parts if most >= parts else most}."
+        batch_size = suitable
+        if source.preferred_batch_size is not None:
+            batch_size = min(source.preferred_batch_size, count)
+            batch_size -= batch_size % parts if batch_size >= parts else 0
+    fix = f"Use batch_size={suitable}."
     if not 1 <= check_int("batch_size", batch_size, at_least=None, fix=fix) <= count:
         raise OptionError(f"batch_size to be between 1 and {count}, the number of images", got=batch_size, fix=fix)
     if batch_size % parts:
@@ -121,7 +210,7 @@ def _batch_size(settings: Settings, source: ImageSource, processes: int) -> int:
 
 
 def _check_schedule(settings: Settings) -> None:
-    if (settings.epochs is None) == (settings.steps is None):
+    if settings.epochs is not None and settings.steps is not None:
         raise OptionError(
             "either epochs or steps",
             got=f"epochs={settings.epochs}, steps={settings.steps}",

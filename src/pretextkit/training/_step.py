@@ -53,7 +53,7 @@ class TrainStep:
         self.device, self.precision = device, precision
         self.strategy = choose_strategy(objective.module) if strategy is None else strategy
         self.optimizer = build_optimizer(
-            settings.optimizer, objective.parameter_groups(), plan.learning_rate, settings.weight_decay
+            settings.optimizer, objective.parameter_groups(), plan.learning_rate, plan.weight_decay
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self.state = TrainedState(objective.module)

@@ -8,8 +8,9 @@ import torch
 from torch import Generator, Tensor, nn
 from torchvision.models import resnet18
 
-from pretextkit.errors import OptionError
+from pretextkit.errors import OptionError, TrainingWarning
 from pretextkit.models.backbones._resnet18 import ResNet18, Stem
+from pretextkit.tasks import JigsawContext
 from tests.helpers import random_images
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -117,11 +118,41 @@ def test_stem_is_initialized_as_in_torchvision(stem: Stem) -> None:
     assert weight.std().item() == pytest.approx(expected, rel=0.1)
 
 
-@pytest.mark.parametrize("stem", ["large", None, 7])
+def test_default_stem_warns_once_of_large_images() -> None:
+    backbone = ResNet18().eval()
+    with torch.no_grad():
+        backbone(some_images(111, 300)[:1])  # warnings are errors here
+        with pytest.warns(TrainingWarning) as caught:
+            backbone(some_images(112, 120)[:1])
+        backbone(some_images(112, 120)[:1])  # no second warning
+    (warning,) = caught
+    assert str(warning.message) == (
+        "ResNet18 computes on images of 112x120 pixels with its default stem for small images, which is many times "
+        'slower than the other. Build ResNet18(stem="imagenet"), or ResNet18(stem="small") to keep it.'
+    )
+
+
+@pytest.mark.parametrize("stem", get_args(Stem))
+def test_explicit_stem_never_warns(stem: Stem) -> None:
+    with torch.no_grad():
+        ResNet18(stem=stem).eval()(some_images(112, 112)[:1])
+
+
+def test_patches_of_large_images_never_warn() -> None:
+    task = JigsawContext(ResNet18(), pairs=1)
+    with torch.no_grad():
+        assert task.step(some_images(128, 128), Generator().manual_seed(0)).loss.isfinite()
+
+
+def test_default_stem_is_the_small_one() -> None:
+    assert ResNet18().trunk.conv1.weight.shape == ResNet18(stem="small").trunk.conv1.weight.shape
+
+
+@pytest.mark.parametrize("stem", ["large", "", 7])
 def test_unknown_stems_are_refused(stem: Any) -> None:
     with pytest.raises(OptionError) as caught:
         ResNet18(stem=stem)
     assert str(caught.value) == (
-        f"Expected stem to be 'small' or 'imagenet', but got {stem!r}. "
+        f"Expected stem to be 'small', 'imagenet' or None, but got {stem!r}. "
         "Use 'small' for images up to about 96x96 pixels, 'imagenet' for larger ones."
     )

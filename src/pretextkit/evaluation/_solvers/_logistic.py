@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from pretextkit.evaluation._solvers._lbfgs import minimize_each
 from pretextkit.evaluation._storage import FeatureStore, Rows, row_slices
 
-__all__ = ["LogisticModel", "fit_logistic"]
+__all__ = ["LogisticModel", "fit_logistic", "fit_rotated", "principal_directions", "rotate"]
 
 
 class LogisticModel(NamedTuple):
@@ -62,18 +63,61 @@ def fit_logistic(
         >>> model.logits(features).argmax(2)
         tensor([[0, 1]])
     """
-    count, width = features.shape
-    variances, directions = _principal(features, weights)
-    rank = len(variances)
+    variances, directions = principal_directions(features, weights)
+    rotated = rotate(features, directions, (store or FeatureStore()).scratch(len(features), len(variances)))
+    start = None if start is None else LogisticModel(directions.float().T @ start.weight, start.bias)
+    model = fit_rotated(
+        rotated, variances, labels, classes, penalties, weights=weights, start=start, max_steps=max_steps
+    )
+    return LogisticModel(directions.float() @ model.weight, model.bias)
+
+
+def rotate(features: Rows, directions: Tensor, out: Tensor) -> Tensor:
+    """Write the coordinates of features ``n d`` along directions ``d r`` into ``out`` ``n r``, and return it."""
+    for rows in row_slices(*features.shape):
+        torch.mm(features[rows], directions.float(), out=out[rows])
+    return out
+
+
+def fit_rotated(
+    rotated: Tensor,
+    variances: Tensor,
+    labels: Tensor,
+    classes: int,
+    penalties: Tensor,
+    *,
+    weights: Tensor | None = None,
+    parts: Sequence[slice] = (slice(None),),
+    start: LogisticModel | None = None,
+    max_steps: int = 200,
+    least_gain: float = 1e-6,
+) -> LogisticModel:
+    """Fit features that are already rotated to their principal directions.
+
+    Args:
+        rotated: ``n r``, float32.
+        variances: ``r``: upper bounds of the (weighted) variances of the rows in ``parts``.
+        labels: ``n``, 0…k-1.
+        classes: ``k``.
+        penalties: ``g``, each above 0.
+        weights: Weight ``n`` of each row, of mean 1 over ``parts``; equal weights by default.
+        parts: Slices of the rows to fit, such as all but one fold.
+        start: Initial solution for each penalty; zero weights by default.
+        max_steps: Maximum number of steps.
+        least_gain: A penalty has converged when a step gains less.
+
+    Returns:
+        Weights and biases of the rotated features for every penalty.
+    """
+    rank = rotated.shape[1]
+    ranges = [range(*part.indices(len(rotated))) for part in parts]
+    count = sum(map(len, ranges))
     # 1/2 bounds the curvature of the softmax (Boehning 1992): in these units no direction has a curvature above 1.
     scales = (
         torch.cat([variances.expand(len(penalties), -1), torch.ones(len(penalties), 1, dtype=variances.dtype)], 1) / 2
     )
     scales[:, :rank] += penalties[:, None]
     scales = scales.rsqrt().float()[:, :, None]  # g r+1 1, the last for the bias
-    rotated = (store or FeatureStore()).scratch(count, rank)
-    for rows in row_slices(count, width):
-        torch.mm(features[rows], directions.float(), out=rotated[rows])
 
     def objective(points: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
         grid = len(which)
@@ -81,7 +125,12 @@ def fit_logistic(
         weight, bias = scaled[:, :rank], scaled[:, rank]
         columns = weight.transpose(0, 1).flatten(1)
         losses, gradient = scales.new_zeros(grid), scales.new_zeros(grid, rank + 1, classes)
-        for rows in row_slices(count, max(rank, columns.shape[1])):
+        slices = (
+            slice(rows.start + part.start, rows.start + part.stop)
+            for rows in ranges
+            for part in row_slices(len(rows), max(rank, columns.shape[1]))
+        )
+        for rows in slices:
             logits = torch.addmm(bias.flatten(), rotated[rows], columns).view(-1, grid, classes)
             target = labels[rows, None, None].expand(-1, grid, 1)
             normalizer = logits.logsumexp(2, keepdim=True)
@@ -102,15 +151,14 @@ def fit_logistic(
 
     points = scales.new_zeros(len(penalties), rank + 1, classes)
     if start is not None:
-        points[:, :rank] = directions.float().T @ start.weight
-        points[:, rank] = start.bias
+        points[:, :rank], points[:, rank] = start.weight, start.bias
         points /= scales
-    points = minimize_each(objective, points.flatten(1), max_steps=max_steps, least_gain=1e-6, least_slope=1e-5)
+    points = minimize_each(objective, points.flatten(1), max_steps=max_steps, least_gain=least_gain, least_slope=1e-5)
     solution = points.view(len(penalties), rank + 1, classes) * scales
-    return LogisticModel(directions.float() @ solution[:, :rank], solution[:, rank])
+    return LogisticModel(solution[:, :rank], solution[:, rank])
 
 
-def _principal(features: Rows, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def principal_directions(features: Rows, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return the (weighted) variances ``r`` and directions ``d r`` of features ``n d``, in double precision.
 
     The solution lies in the span of the rows, because |W| is penalized. With fewer rows than columns, the Gram matrix

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Literal
 
 from torch import Tensor, nn
 
 from pretextkit.contracts import SpatialBackbone
-from pretextkit.errors import OptionError
+from pretextkit.errors import OptionError, TrainingWarning
 from pretextkit.registries import register_backbone
 
 __all__ = ["ResNet18"]
 
 Stem = Literal["small", "imagenet"]
+
+LARGE = 112
+"""Side in pixels from which images are large: the small stem then computes maps as large as the images."""
 
 
 @register_backbone("resnet18")
@@ -37,7 +41,8 @@ class ResNet18(SpatialBackbone):
         backbone.normalization.set(torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225]))
 
     Args:
-        stem: ``"small"`` for images up to about 96x96, ``"imagenet"`` for larger ones.
+        stem: ``"small"`` for images up to about 96x96, ``"imagenet"`` for larger ones. None is ``"small"``, with a
+            warning at the first images of 112 pixels or more; an explicit stem never warns.
         in_channels: Channels of the first convolution, 1 or 3; images with the other number of channels are converted.
 
     Raises:
@@ -53,11 +58,11 @@ class ResNet18(SpatialBackbone):
 
     feature_dim = 512
 
-    def __init__(self, *, stem: Stem = "small", in_channels: int = 3) -> None:
+    def __init__(self, *, stem: Stem | None = None, in_channels: int = 3) -> None:
         super().__init__(in_channels=in_channels)
-        if stem not in ("small", "imagenet"):
+        if stem not in ("small", "imagenet", None):
             raise OptionError(
-                "stem to be 'small' or 'imagenet'",
+                "stem to be 'small', 'imagenet' or None",
                 got=repr(stem),
                 fix="Use 'small' for images up to about 96x96 pixels, 'imagenet' for larger ones.",
             )
@@ -65,7 +70,8 @@ class ResNet18(SpatialBackbone):
 
         self.trunk = resnet18(weights=None)
         self.trunk.fc = nn.Identity()
-        if stem == "small":
+        self._stem_is_chosen = stem is not None
+        if stem != "imagenet":
             self.trunk.conv1 = nn.Conv2d(in_channels, 64, 3, 1, 1, bias=False)
             self.trunk.maxpool = nn.Identity()
         else:
@@ -73,6 +79,7 @@ class ResNet18(SpatialBackbone):
         nn.init.kaiming_normal_(self.trunk.conv1.weight, mode="fan_out", nonlinearity="relu")  # as in torchvision
 
     def stages(self, images: Tensor) -> tuple[Tensor, ...]:
+        self._warn_of_large_images(images)
         trunk = self.trunk
         features = trunk.maxpool(trunk.relu(trunk.bn1(trunk.conv1(self.normalization(images)))))
         maps = []
@@ -80,3 +87,16 @@ class ResNet18(SpatialBackbone):
             features = layer(features)
             maps.append(features)
         return tuple(maps)
+
+    def _warn_of_large_images(self, images: Tensor) -> None:
+        """Warn once if nobody chose the stem, and it does not suit the images."""
+        if self._stem_is_chosen or images.ndim != 4 or min(images.shape[2:]) < LARGE:
+            return
+        self._stem_is_chosen = True
+        height, width = images.shape[2:]
+        warnings.warn(
+            f"ResNet18 computes on images of {height}x{width} pixels with its default stem for small images, which is "
+            'many times slower than the other. Build ResNet18(stem="imagenet"), or ResNet18(stem="small") to keep it.',
+            TrainingWarning,
+            stacklevel=2,
+        )

@@ -1,0 +1,127 @@
+"""Settings of a fine-tuning, which follow from the number of labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from torch import nn
+
+from pretextkit._validation import check_callable, check_int
+from pretextkit.errors import OptionError
+from pretextkit.training._settings import Settings
+from pretextkit.views import Augmentation, LightAugmentation
+
+__all__ = [
+    "AugmentationChoice",
+    "FinetuneSettings",
+    "default_steps",
+    "divide_evenly",
+    "resolve_augmentation",
+    "resolve_settings",
+]
+
+AugmentationChoice = Augmentation | Literal["auto"] | None
+"""Function from a batch and a generator to the augmented batch, ``"auto"`` for light crops and colors, or None."""
+
+FEWEST_STEPS, MOST_STEPS = 600, 4000
+PASSES = 20
+"""Passes over the labels, where these are more than the fewest steps and fewer than the most."""
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """Settings of a fine-tuning, with the values that stood for those that the call left out.
+
+    Example:
+        >>> print(FinetuneSettings("all weights", 600, 61, "adamw", 0.001, "light", "logistic regression"))
+        all weights, 600 steps of 61, learning rate 0.001, head from logistic regression
+    """
+
+    trained: str
+    """What trained: all weights, the head, or the head and named modules."""
+    steps: int
+    """Optimizer steps, without those of the head alone."""
+    batch_size: int
+    """Images in a step."""
+    optimizer: str
+    """Name of the optimizer."""
+    learning_rate: float
+    """Highest learning rate."""
+    augmentation: str | None
+    """Name of the augmentation; None without."""
+    head_start: str
+    """Begin of the head: logistic regression, a number of steps on features, or its own weights."""
+
+    def __str__(self) -> str:
+        steps = f"{self.steps} step{'' if self.steps == 1 else 's'} of {self.batch_size}, "
+        optimizer = "" if self.optimizer == "adamw" else f"{self.optimizer}, "
+        run = f"{steps}{optimizer}learning rate {self.learning_rate:g}, " if self.steps else ""
+        return f"{self.trained}, {run}head from {self.head_start}"
+
+
+def resolve_augmentation(augment: AugmentationChoice, trained: Sequence[nn.Module]) -> Augmentation | None:
+    """Return the augmentation; ``"auto"`` is light where images train, and none where only a head trains.
+
+    Raises:
+        OptionError: It is something else.
+
+    Example:
+        >>> resolve_augmentation("auto", []) is None
+        True
+    """
+    if augment is None or augment == "auto":
+        return LightAugmentation() if augment and trained else None
+    if isinstance(augment, str):
+        fix = "Pass a function of images and a generator, or None for no augmentation."
+        raise OptionError("augment to be a function, 'auto' or None", got=repr(augment), fix=fix)
+    check_callable("augment", augment, "images", "generator")
+    return augment
+
+
+def divide_evenly(count: int, batch_size: int | None) -> int:
+    """Return the largest batch, up to ``batch_size``, that leaves the fewest images over.
+
+    Images left over are fewer than the batches; another order in the next epoch reaches them.
+
+    Args:
+        count: Number of images.
+        batch_size: Most images in a batch; by default 64, and more for many images.
+
+    Example:
+        >>> divide_evenly(100, 64), divide_evenly(732, None), divide_evenly(3, 2)
+        (50, 61, 2)
+    """
+    if batch_size is None:
+        batch_size = 64 if count < 10_000 else 128 if count < 40_000 else 256
+    most = min(batch_size, count)
+    batches = -(-count // most)
+    return max(min(2, most), count // batches)
+
+
+def default_steps(count: int, batch_size: int) -> int:
+    """Return twenty passes over ``count`` images, but at least 600 and at most 4,000 steps.
+
+    Example:
+        >>> default_steps(100, 50), default_steps(5000, 63), default_steps(10**6, 256)
+        (600, 1580, 4000)
+    """
+    return min(max(FEWEST_STEPS, PASSES * (count // batch_size)), MOST_STEPS)
+
+
+def resolve_settings(settings: Settings, count: int) -> Settings:
+    """Fill in the batch and the steps that a call left out, from the number of labeled images.
+
+    Raises:
+        OptionError: The batch size is no integer >= 1, or both epochs and steps are given.
+    """
+    if settings.batch_size is not None:
+        check_int("batch_size", settings.batch_size, fix="Leave it out for the default.")
+    if settings.epochs is not None and settings.steps is not None:
+        got = f"epochs={settings.epochs}, steps={settings.steps}"
+        raise OptionError("at most one of epochs and steps", got=got, fix="Leave one of them out, or both.")
+    batch_size = divide_evenly(count, settings.batch_size)
+    given = settings.epochs is not None or settings.steps is not None
+    steps = settings.steps if given else default_steps(count, batch_size)
+    return replace(settings, batch_size=batch_size, steps=steps)
