@@ -28,12 +28,22 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # the tests use small tensors: more threa
 # Two workers, for two cores. Tests in the group "serial" start processes of their own and share one worker.
 TWO_WORKERS = ("-n", "2", "--dist", "loadgroup")
 SHORT_FORMS = {  # the arguments that make each script finish in seconds; quickstart.py runs in the package session
+    "examples/accelerate_loop.py": ("--steps=2",),
     "examples/anomaly_detection.py": ("--epochs=1", "--images=300"),
     "examples/distributed_pretrain.py": ("--epochs=1", "--images=512", "--batch-size=128"),
     "examples/few_labels.py": ("--epochs=1", "--images=512", "--labels=50", "--steps=1"),
     "examples/fsdp_pretrain.py": ("--epochs=1", "--images=512", "--batch-size=128"),
+    "examples/lightning_loop.py": ("--steps=2",),
+    "examples/plain_loop.py": ("--steps=2",),
     "examples/segmentation.py": ("--epochs=1", "--images=256", "--labels=50", "--steps=5"),
     "examples/shards_stream.py": ("--epochs=1", "--images=512", "--shards=2", "--workers=2"),
+    "experiments/backbones_table.py": (
+        "--backbones",
+        "vit-tiny",
+        "torchvision/resnet18",
+        "timm/convnext_atto",
+        "--sizes=32",
+    ),
     "experiments/camvid_segmentation.py": (
         *("--data=synthetic", "--tasks=rotation", "--views=4", "--crops=1", "--crop-size=48"),
         *("--steps=20", "--supervised-steps=10"),
@@ -82,7 +92,7 @@ def install(session: nox.Session, *groups: str) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests and the examples in docstrings; the conformance session runs tests/conformance."""
-    install(session, "test")
+    install(session, "test", "backbones")
     session.run(
         *("pytest", *TWO_WORKERS, "--durations=15", "--ignore=tests/conformance"), *session.posargs, env=ONE_THREAD
     )
@@ -130,7 +140,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def conformance(session: nox.Session) -> None:
     """Run the conformance kit on every registered class and on an installed third-party plug-in."""
-    install(session, "test")
+    install(session, "test", "backbones")
     session.run("pytest", *TWO_WORKERS, "tests/conformance", *session.posargs, env=ONE_THREAD)
     session.install("--no-deps", "./examples/plugin_package")  # its only dependency is installed already
     session.run("pytest", "examples/plugin_package/tests", *session.posargs, env=ONE_THREAD)
@@ -140,7 +150,7 @@ def conformance(session: nox.Session) -> None:
 def examples(session: nox.Session) -> None:
     """Run every example and every experiment in its short form."""
     install(session)
-    session.install("matplotlib", "tqdm")
+    session.install("--group", "backbones", "matplotlib", "tqdm", "lightning", "accelerate")
     folders = (ROOT / "examples", ROOT / "experiments")
     scripts = {path.relative_to(ROOT).as_posix(): path for folder in folders for path in folder.glob("*.py")}
     programs = {name for name, path in scripts.items() if "__main__" in path.read_text()} - {"examples/quickstart.py"}

@@ -14,6 +14,7 @@ from pretextkit.contracts import (
     Recommended,
     SpatialBackbone,
     TaskOutput,
+    TokenBackbone,
 )
 from pretextkit.errors import PretextkitError
 from pretextkit.inference import load_backbone, load_classifier, save_backbone
@@ -47,6 +48,7 @@ __all__ = [
     "SpatialBackbone",
     "TaskOutput",
     "Tiles",
+    "TokenBackbone",
     "TwoViews",
     "backbones",
     "data",

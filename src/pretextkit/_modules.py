@@ -17,6 +17,7 @@ from pretextkit.errors import DataError, OptionError, PretextkitError
 
 __all__ = [
     "as_input",
+    "check_model",
     "eager_execution",
     "explain_complex_weights",
     "is_parallel_wrapper",
@@ -112,6 +113,24 @@ def as_input(values: Tensor, module: nn.Module) -> Tensor:
     if not values.is_floating_point() or first == values.dtype or torch.is_autocast_enabled(values.device.type):
         return values
     return values.to(module_dtype(module))
+
+
+def check_model(model: Any) -> None:
+    """Check that a model is a module or a function, and neither a name nor a class.
+
+    Raises:
+        OptionError: It is something else.
+
+    Example:
+        >>> check_model(nn.Linear(2, 2))
+    """
+    if isinstance(model, type) or not callable(model):
+        got, fix = type(model).__name__, "Pass a backbone, for example pretextkit.backbones['resnet18']()."
+        if isinstance(model, type):
+            got, fix = f"the class {model.__name__}", f"Build it: {model.__name__}()."
+        elif isinstance(model, str):
+            got, fix = f"the name {model!r}", f"Build it: pretextkit.backbones[{model!r}]()."
+        raise OptionError("a module or a function from images to features", got=got, fix=fix)
 
 
 def refuse_meta(model: Any, what: str = "the model") -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-__all__ = ["ImageToImage", "Labeled", "Masked", "PatchPair", "Tiles", "TwoViews"]
+__all__ = ["ImageToImage", "Labeled", "Masked", "MultiViews", "PatchPair", "Tiles", "TwoViews"]
 
 
 class Labeled(NamedTuple):
@@ -37,6 +37,15 @@ class TwoViews(NamedTuple):
     """``b c h w``, float in [0, 1]."""
     b: Tensor
     """``b c h w``, float in [0, 1]."""
+
+
+class MultiViews(NamedTuple):
+    """Several random views of each image, large and small; row ``i`` of every view shows the same image."""
+
+    global_views: tuple[Tensor, ...]
+    """Each ``b c h w``, float in [0, 1]: most of the image."""
+    local_views: tuple[Tensor, ...]
+    """Each ``b c h' w'``, float in [0, 1]: a small part of the image; there may be none."""
 
 
 class PatchPair(NamedTuple):

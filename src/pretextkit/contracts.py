@@ -14,7 +14,7 @@ from typing_extensions import TypeVar
 from pretextkit._arguments import RecordsArguments
 from pretextkit._color import as_float, luma
 from pretextkit._modules import is_parallel_wrapper
-from pretextkit._validation import check_float, check_image_batch, check_int
+from pretextkit._validation import check_float, check_image_batch, check_image_tensor, check_int
 from pretextkit.errors import OptionError, ShapeError
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Recommended",
     "SpatialBackbone",
     "TaskOutput",
+    "TokenBackbone",
 ]
 
 
@@ -73,6 +74,7 @@ class InputNormalization(nn.Module):
     @torch.no_grad()
     def measure(self, images: Tensor) -> InputNormalization:
         """Set mean and std to the statistics of ``images`` (``b c h w``, uint8 or float in [0, 1])."""
+        check_image_tensor(images)
         if images.numel() == 0:
             raise ShapeError("at least one image", got=f"shape {tuple(images.shape)}", fix="Pass the training images.")
         sums = squares = torch.zeros((), dtype=torch.float64, device=images.device)
@@ -121,6 +123,12 @@ class Backbone(RecordsArguments, nn.Module, ABC):
     """
 
     feature_dim: int
+    smallest_image: int = 1
+    """Smallest side in pixels of images that the network takes."""
+    starts_from: str = "random weights"
+    """Origin of the weights before pretraining; results print it if the weights were trained with labels."""
+    built_by: tuple[str, Mapping[str, Any]] | None = None
+    """Registered name and options that build the network of a library again; None for other backbones."""
 
     def __init__(self, *, in_channels: int = 3) -> None:
         super().__init__()
@@ -148,6 +156,50 @@ class SpatialBackbone(Backbone):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.feature_map(images).mean((2, 3))
+
+
+class TokenBackbone(SpatialBackbone):
+    """Backbone that computes on tokens, one for each patch of an image: a task may show it some of them only.
+
+    ``tokens`` embeds the patches with their positions, ``encode`` runs the network on any subset of them. A masked
+    autoencoder drops tokens in between::
+
+        tokens = backbone.tokens(images)  # b n d
+        seen = backbone.encode(tokens[:, ::4])  # b n/4 d: the masked ones cost nothing
+
+    The maps of the stages are the tokens of all patches. A subclass sets ``feature_dim``, which is also the width of
+    the tokens, and ``patch``.
+    """
+
+    patch: int
+    """Side of a patch in pixels."""
+
+    @abstractmethod
+    def tokens(self, images: Tensor) -> Tensor:
+        """Map ``b c h w`` to embedded patches with their positions, ``b n d``, row by row.
+
+        Images are padded at the bottom and on the right to a multiple of the patch; ``n`` is the product of
+        :meth:`grid`.
+        """
+
+    @abstractmethod
+    def encode_stages(self, tokens: Tensor) -> tuple[Tensor, ...]:
+        """Map any subset of an image's tokens, ``b k d``, to encoded tokens ``b k d``, one per stage."""
+
+    def encode(self, tokens: Tensor) -> Tensor:
+        """Map any subset of an image's tokens, ``b k d``, to the encoded tokens ``b k d`` of the last stage."""
+        return self.encode_stages(tokens)[-1]
+
+    def grid(self, images: Tensor) -> tuple[int, int]:
+        """Return the number of rows and columns of patches in images ``b c h w``."""
+        height, width = images.shape[2:]
+        return -(-height // self.patch), -(-width // self.patch)
+
+    def stages(self, images: Tensor) -> tuple[Tensor, ...]:
+        check_image_batch(images)
+        grid = self.grid(images)
+        encoded = self.encode_stages(self.tokens(images))
+        return tuple(tokens.transpose(1, 2).reshape(len(tokens), -1, *grid) for tokens in encoded)
 
 
 class Head(RecordsArguments, nn.Module, ABC):
@@ -182,7 +234,8 @@ def check_backbone(backbone: Any) -> None:
     """
     name = type(backbone).__name__
     if isinstance(backbone, type):
-        got, fix = f"the class {backbone.__name__}", f"Build it: {backbone.__name__}()."
+        call = f"pretextkit.backbones[{backbone.__name__!r}]" if "/" in backbone.__name__ else backbone.__name__
+        got, fix = f"the class {backbone.__name__}", f"Build it: {call}()."
     elif isinstance(backbone, str):
         got, fix = f"the name {backbone!r}", f"Build it: pretextkit.backbones[{backbone!r}]()."
     elif isinstance(backbone, PretextTask):
@@ -194,19 +247,18 @@ def check_backbone(backbone: Any) -> None:
         got, fix = f"a {name}", _SUBCLASS
     elif not isinstance(dim := getattr(backbone, "feature_dim", ...), int) or dim < 1:
         got = f"a {name} {'without feature_dim' if dim is ... else f'with feature_dim={dim!r}'}"
-        fix = "Set feature_dim to the number of features, an integer." if isinstance(backbone, Backbone) else _SUBCLASS
+        fix = "Set feature_dim to the number of features, an integer." if isinstance(backbone, Backbone) else _WRAP
     else:
         return
     raise OptionError("a pretextkit.Backbone", got=got, fix=fix)
 
 
+_WRAP = "Make it a backbone in one line: pretextkit.models.wrap(module)."
 _SUBCLASS = (
-    "Make a network of torchvision, timm or your own a backbone with a short subclass: class "
-    "Network(pretextkit.Backbone) with feature_dim = 512, say; an __init__ that calls super().__init__() and sets "
-    "self.network to the network without its classifier; and a forward(self, images) that returns "
-    "self.network(self.normalization(images))."
+    "Pass a network: pretextkit.models.wrap(module) makes a backbone of any network of torchvision, timm or your own, "
+    "and pretextkit.backbones['torchvision/resnet50']() builds one by name."
 )
-"""How to keep the contract of a backbone."""
+"""How to get a backbone."""
 
 
 BATCHES_AN_EPOCH = 128

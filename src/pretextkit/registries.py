@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pretextkit.contracts import Backbone, Head, PretextTask
-from pretextkit.errors import DuplicateNameError, OptionError, PluginError, reason, unknown_name
+from pretextkit.errors import DuplicateNameError, OptionError, PluginError, UnknownNameError, reason, unknown_name
 
 __all__ = [
     "Registry",
@@ -29,8 +30,10 @@ NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 class Registry(Mapping[str, type[T]]):
     """Mapping from names to classes of one kind.
 
-    Listing the names imports no plug-in; ``registry[name]`` does. Type checkers know the class and the options of
-    each built-in name; for any other name they accept all options.
+    Listing the names imports no plug-in; ``registry[name]`` does. Models of torchvision and timm are backbones by the
+    names ``"torchvision/resnet50"`` and ``"timm/convnext_atto"``, which are looked up and not listed.
+
+    Type checkers know the class and the options of each built-in name; for any other name they accept all options.
 
     Args:
         kind: Noun for the classes in error messages, such as ``"backbone"``.
@@ -50,6 +53,7 @@ class Registry(Mapping[str, type[T]]):
     def __init__(self, kind: str, base: type[Any], group: str) -> None:
         self.kind, self.base, self.group = kind, base, group
         self._classes: dict[str, type[T]] = {}
+        self._libraries: dict[str, Callable[[str], type[T]]] = {}
 
     def register(self, name: str, cls: type[T]) -> None:
         """Register ``cls`` as ``name``.
@@ -62,6 +66,10 @@ class Registry(Mapping[str, type[T]]):
             DuplicateNameError: Another class has this name.
         """
         self._register(name, cls, _path(cls))
+
+    def add_library(self, library: str, find: Callable[[str], type[T]]) -> None:
+        """Let ``find`` look up the names ``"library/model"``, which are not listed: ``find("model")`` is the class."""
+        self._libraries[library] = find
 
     def create(self, name: str, *args: Any, **options: Any) -> T:
         """Build ``self[name](*args, **options)``, for a name from a configuration or a command line."""
@@ -86,6 +94,9 @@ class Registry(Mapping[str, type[T]]):
         return None
 
     def __getitem__(self, name: str) -> type[T]:
+        library, _, model = name.partition("/") if isinstance(name, str) else ("", "", "")
+        if model and library in self._libraries:
+            return self._libraries[library](model)
         points = [point for point in entry_points(group=self.group) if point.name == name]
         if len(points) > 1:
             raise DuplicateNameError(
@@ -96,10 +107,15 @@ class Registry(Mapping[str, type[T]]):
         for point in points:
             self._register(name, self._load(point), _source(point))
         if name not in self._classes:
-            raise unknown_name(self.kind, name, self, f"Plug-ins use the entry-point group {self.group!r}.")
+            libraries = " and ".join(f"{each}/..." for each in sorted(self._libraries))
+            others = f"Models of libraries: {libraries}. " if libraries else ""
+            raise unknown_name(self.kind, name, self, f"{others}Plug-ins use the entry-point group {self.group!r}.")
         return self._classes[name]
 
     def __contains__(self, name: object) -> bool:
+        if isinstance(name, str) and name.partition("/")[0] in self._libraries:
+            with suppress(PluginError, UnknownNameError):
+                return bool(self[name])
         return name in set(self)
 
     def __iter__(self) -> Iterator[str]:

@@ -21,9 +21,23 @@ from pretextkit.testing import (
 )
 
 NO_COLORS = "refuses gray images, which have no colors to predict"
+COMPARES = {"parts_have_the_gradient_of_the_batch": "compares the images of a batch"}
 EXPECTED_FAILURES: Mapping[str, Mapping[str, str]] = {
+    "barlow-twins": COMPARES,
     "colorization": {"accepts_gray_and_color": NO_COLORS},
+    "context-encoder": {
+        "parts_have_the_gradient_of_the_batch": "a mean over hidden pixels, which are more in one part"
+    },
+    "dcl": COMPARES,  # of examples/plugin_package, if it is installed
+    "lejepa": COMPARES,
+    "moco-v3": COMPARES,
+    "nnclr": COMPARES,
+    "simclr": COMPARES,
+    "swav": COMPARES,
+    "vicreg": COMPARES,
 }
+LIBRARIES = ("torchvision/mobilenet_v3_small", "timm/resnet18", "timm/convnext_atto", "timm/vit_tiny_patch16_224")
+"""Networks that are not listed, because a library has them; those of timm need the group ``backbones``."""
 HEADS: Mapping[str, tuple[tuple[Any, ...], tuple[int, ...]]] = {
     "linear": ((16, 5), (16,)),
     "mlp": ((16, 5), (16,)),
@@ -53,6 +67,14 @@ def backbones() -> dict[str, list[Check]]:
     }
 
 
+def libraries() -> dict[str, list[Check]]:
+    return {
+        name: backbone_checks(lambda name=name: pk.backbones.create(name))  # type: ignore[misc]
+        for name in LIBRARIES
+        if name in pk.backbones
+    }
+
+
 def heads() -> dict[str, list[Check]]:
     return {
         name: head_checks(lambda name=name: pk.heads.create(name, *HEADS[name][0]), feature_shape=HEADS[name][1])  # type: ignore[misc]
@@ -68,6 +90,11 @@ def test_pretext_task(check: Check) -> None:
 
 @parametrize_checks(backbones())
 def test_backbone(check: Check) -> None:
+    check.run()
+
+
+@parametrize_checks(libraries())
+def test_backbone_of_another_library(check: Check) -> None:
     check.run()
 
 

@@ -232,13 +232,27 @@ def test_folder_reads_linked_folder_once(tmp_path: Path) -> None:
     assert (images.classes, len(images)) == (("cat",), 1)
 
 
-def test_folder_mixed_with_class_folders_raises_error(tmp_path: Path) -> None:
-    save(tmp_path / "cover.png")
-    save(tmp_path / "cat" / "a.png")
-    with pytest.raises(
-        DataError, match=r"directly in .*, or in one folder for each class, but got both \(cover.png beside cat\)"
-    ):
-        FolderImages(tmp_path)
+def test_images_beside_folders_are_unlabeled(tmp_path: Path) -> None:
+    for name in ("cover.png", "cat/a.png", "cat/deep/b.png", "__MACOSX/x.png", ".trash/y.png", "cat/._a.png"):
+        save(tmp_path / name)
+    (tmp_path / ".DS_Store").write_bytes(b"x")
+    (tmp_path / "lost.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "linked.PNG").symlink_to(tmp_path / "cover.png")
+    images = FolderImages(tmp_path)
+    names = [path.relative_to(tmp_path).as_posix() for path in images.paths]
+    assert names == ["cat/a.png", "cat/deep/b.png", "cover.png", "linked.PNG"]
+    assert (images.classes, images.labels) == ((), (-1,) * 4)
+    assert images.skipped == ((tmp_path / "lost.png", "a link to a file that does not exist"),)
+    assert FolderImages(tmp_path, labels="folders").labels == (0, 0, -1, -1)
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.tif", "a.png"])
+def test_first_image_of_several_is_read(tmp_path: Path, name: str) -> None:
+    pages = [Image.new("RGB", (8, 8), color) for color in ("red", "lime", "blue")]
+    pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])
+    red, green, blue = only(tmp_path)[:, 4, 4].tolist()
+    assert red > 240
+    assert max(green, blue) < 16
 
 
 def test_folder_default_size_is_median(tmp_path: Path) -> None:

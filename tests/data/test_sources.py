@@ -172,7 +172,7 @@ def test_dataset_items_may_be_tensors_arrays_or_pil() -> None:
         (
             ({"image": 1},),
             DataError,
-            "Expected an image as a tensor c h w, an array h w c or h w, or a PIL image, but got dict. Let the data",
+            "Expected an image as a tensor c h w, an array h w c or h w, or a PIL image, but got int. Let the data",
         ),
         ((torch.zeros(4, 4),), ShapeError, r"with 1 or 3 channels, but got shape \(4, 4\). Add the channel"),
         ((np.zeros((3, 4, 4), np.uint8),), ShapeError, r"but got shape \(3, 4, 4\)"),
@@ -240,8 +240,8 @@ def test_unusable_loader_raises_data_error() -> None:
         DataError, match=r"Expected at least one batch, but got a DataLoader without any. Check its sampler"
     ):
         next(LoaderImages(DataLoader(Items(torch.zeros(3, 4, 4)), batch_sampler=[])).batches([torch.arange(1)]))
-    items: Any = Items({"image": torch.zeros(3, 4, 4)})
-    with pytest.raises(DataError, match=r"Expected an image as a tensor c h w, .* but got dict"):
+    items: Any = Items({"image": "text"})
+    with pytest.raises(DataError, match=r"Expected an image as a tensor c h w, .* but got str"):
         next(LoaderImages(DataLoader(items)).batches([torch.arange(1)]))
 
 

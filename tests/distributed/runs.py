@@ -40,7 +40,10 @@ def without_batch_norm(module: nn.Module) -> None:
     """Replace BatchNorm by GroupNorm, because torch synchronizes BatchNorm on GPUs only."""
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
-            setattr(module, name, nn.GroupNorm(1, child.num_features))
+            norm = nn.GroupNorm(1, child.num_features, affine=child.affine)
+            if child.affine and not child.weight.requires_grad:
+                norm.requires_grad_(False)  # a momentum copy
+            setattr(module, name, norm)
         without_batch_norm(child)
 
 

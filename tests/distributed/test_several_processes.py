@@ -14,9 +14,10 @@ import pytest
 import torch
 from torch import Tensor
 
+import pretextkit as pk
 from pretextkit.errors import OptionError
 from pretextkit.functional import pretrain
-from pretextkit.tasks import Rotation
+from pretextkit.tasks import Rotation, TwoViewTask
 from pretextkit.testing import TinyBackbone
 
 from . import runs
@@ -69,6 +70,11 @@ def farthest(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
     return max((value.double() - other[name].double()).abs().max().item() for name, value in one.items())
 
 
+def tolerance(name: str) -> float:
+    """Choose the largest difference of weights; division by deviations over eight images magnifies rounding."""
+    return 1e-5 if name in ("barlow-twins", "vicreg") else 1e-6
+
+
 @pytest.mark.parametrize("name", runs.RUNS)
 def test_weights_and_buffers_match_one_process(name: str, outcomes: list[runs.Outcome]) -> None:
     alone = runs.RUNS[name]()
@@ -76,22 +82,27 @@ def test_weights_and_buffers_match_one_process(name: str, outcomes: list[runs.Ou
     if start is not None:
         assert farthest(start, alone["weights"]) > 1e-3  # the run has learned something
     for found in outcomes:
-        assert farthest(alone["weights"], found[name]["weights"]) < 1e-6
+        assert farthest(alone["weights"], found[name]["weights"]) < tolerance(name)
         assert found[name]["rows"] == outcomes[0][name]["rows"]
 
 
-@pytest.mark.parametrize("name", sorted({*runs.NAMES, "momentum and queue"} - {"simclr"}))
+TWO_VIEWS = [name for name in runs.NAMES if issubclass(pk.pretext_tasks[name], TwoViewTask)]
+"""Tasks with metrics that compare images of a process: ``top1`` and ``uniformity``."""
+
+
+@pytest.mark.parametrize("name", sorted({*runs.NAMES, "momentum and queue"} - {*TWO_VIEWS}))
 def test_losses_and_metrics_match_the_full_batch(name: str, outcomes: list[runs.Outcome]) -> None:
     """Except decibels, whose mean is not that of the batch, and measures between images."""
     alone, row = runs.RUNS[name]()["rows"][-1], outcomes[0][name]["rows"][-1]
     assert alone.keys() == row.keys()
     for metric, value in alone.items():
-        if not metric.startswith(("psnr", "spread", "rankme")):
+        if not metric.startswith(("psnr", "spread", "rankme", "outputs_used", "prototypes_used")):
             assert row[metric] == pytest.approx(value, rel=1e-5, abs=1e-6), metric
 
 
-def test_contrastive_loss_matches_the_full_batch(outcomes: list[runs.Outcome]) -> None:
-    alone, row = runs.RUNS["simclr"]()["rows"][-1], outcomes[0]["simclr"]["rows"][-1]
+@pytest.mark.parametrize("name", TWO_VIEWS)
+def test_two_view_loss_matches_the_full_batch(name: str, outcomes: list[runs.Outcome]) -> None:
+    alone, row = runs.RUNS[name]()["rows"][-1], outcomes[0][name]["rows"][-1]
     assert row["loss"] == pytest.approx(alone["loss"], rel=1e-5)
     assert row["alignment"] == pytest.approx(alone["alignment"], rel=1e-5)
 
@@ -161,7 +172,7 @@ def test_sharded_weights_match_one_process(name: str, outcomes: list[runs.Outcom
     alone = runs.RUNS[name]()
     for found in outcomes:
         sharded = found["sharded"][name]
-        assert farthest(alone["weights"], sharded["weights"]) < 1e-6
+        assert farthest(alone["weights"], sharded["weights"]) < tolerance(name)
         for row, full in zip(sharded["rows"], found[name]["rows"], strict=True):
             assert row == pytest.approx(full, rel=1e-4, abs=1e-5)
 
@@ -217,9 +228,10 @@ def test_torchrun_without_process_group_is_refused(monkeypatch: pytest.MonkeyPat
 
 FAILING = """
 import sys, torch
+import pretextkit as pk
 from pretextkit.errors import OptionError
 from pretextkit.functional import pretrain
-from pretextkit.tasks import Rotation
+from pretextkit.tasks import Rotation, TwoViewTask
 from pretextkit.testing import TinyBackbone
 torch.distributed.init_process_group("gloo")
 task = Rotation(TinyBackbone())

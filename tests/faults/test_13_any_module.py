@@ -37,10 +37,10 @@ class TextWidth(NoWidth):
 @pytest.mark.parametrize(
     ("backbone", "text"),
     [
-        (resnet18(), "a ResNet without feature_dim. Make a network of torchvision, timm or your own a backbone"),
-        (nn.Sequential(nn.Flatten()), "short subclass: class Network"),
-        (lambda images: images, "short subclass: class Network"),
-        (None, "short subclass: class Network"),
+        (resnet18(), "a ResNet without feature_dim. Make it a backbone in one line: pretextkit.models.wrap(module)."),
+        (nn.Sequential(nn.Flatten()), "pretextkit.models.wrap(module)"),
+        (lambda images: images, "pretextkit.models.wrap(module) makes a backbone"),
+        (None, "pretextkit.models.wrap(module) makes a backbone"),
         (NoWidth(), "a NoWidth without feature_dim. Set feature_dim to the number of features"),
         (TextWidth(), "with feature_dim='3072'"),
         (TinyBackbone, "the class TinyBackbone. Build it: TinyBackbone()."),
@@ -55,22 +55,10 @@ def test_task_refuses_what_is_no_backbone(task: Any, backbone: Any, text: str) -
     assert text in str(caught.value)
 
 
-def test_short_subclass_of_the_advice_trains_a_torchvision_network() -> None:
-    class Network(pk.Backbone):
-        feature_dim = 512
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = resnet18()
-            self.network.fc = nn.Identity()
-
-        def forward(self, images: Tensor) -> Tensor:
-            features: Tensor = self.network(self.normalization(images))
-            return features
-
-    backbone = Network()
+def test_wrap_of_the_advice_trains_a_torchvision_network() -> None:
+    backbone = pk.models.wrap(resnet18())
     pretrain(pk.tasks.SimCLR(backbone), IMAGES, steps=1, batch_size=8, device="cpu", progress=False)
-    result = linear_probe(backbone, (IMAGES, LABELS), (IMAGES, LABELS))
+    result = linear_probe(backbone, (IMAGES, LABELS), (IMAGES, LABELS), layers="last")
     assert result.layers["last"].feature_dim == 512
 
 

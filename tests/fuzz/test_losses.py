@@ -17,7 +17,14 @@ from .strategies import answer, any_tensors, images, matrices
 
 PAIRS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "alignment": losses.alignment,
+    "barlow_twins_loss": losses.barlow_twins_loss,
+    "dino_loss": lambda one, other: losses.dino_loss([one, other], [other, one], one.new_zeros(one.shape[1:])),
+    "info_nce_loss": losses.info_nce_loss,
+    "negative_cosine_similarity": losses.negative_cosine_similarity,
     "nt_xent_loss": losses.nt_xent_loss,
+    "sigreg_loss": lambda one, other: losses.sigreg_loss(one, other.mT if other.ndim == 2 else other),
+    "swav_loss": lambda one, other: losses.swav_loss([one, other]),
+    "vicreg_loss": losses.vicreg_loss,
 }
 LOGITS: dict[str, Callable[..., Tensor]] = {
     "discriminator_loss": losses.discriminator_loss,
@@ -32,7 +39,7 @@ SINGLES: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def test_every_public_loss_is_tested() -> None:
-    assert {*PAIRS, *SINGLES, *LOGITS, "weighted_mse"} == set(losses.__all__)
+    assert {*PAIRS, *SINGLES, *LOGITS, "masked_mse", "sinkhorn", "weighted_mse"} == set(losses.__all__)
 
 
 def unit(z: Tensor) -> list[list[float]]:
@@ -83,10 +90,32 @@ def slow_spread(z: Tensor) -> float:
 def test_nt_xent_any_pair_gives_loss_or_error(name: str, one: Tensor, other: Tensor, same: bool) -> None:
     result = answer(PAIRS[name], one, one if same else other)
     if result is not None:
-        assert same or one.shape == other.shape
+        assert same or one.shape == other.shape or name == "sigreg_loss"
         assert one.ndim == 2
         assert one.numel()
         assert one.is_floating_point()
+        assert result.shape == ()
+
+
+@given(scores=any_tensors())
+def test_sinkhorn_any_scores_give_assignments_or_error(scores: Tensor) -> None:
+    result = answer(losses.sinkhorn, scores)
+    if result is not None:
+        assert scores.is_floating_point()
+        assert result.shape == scores.shape
+        assert not scores.isfinite().all() or result.isnan().any() or (result.sum(1) - 1).abs().max() < 1e-4
+
+
+@given(one=any_tensors(4), other=any_tensors(4), mask=any_tensors(4), same=st.booleans())
+def test_masked_patches_any_input_gives_loss_or_error(one: Tensor, other: Tensor, mask: Tensor, same: bool) -> None:
+    one, other, mask = (
+        (one, one / 2, one[..., 0] > 0) if same and one.ndim == 3 and one.shape[2] else (one, other, mask)
+    )
+    result = answer(losses.masked_mse, one, other, mask)
+    if result is not None:
+        assert one.shape == other.shape
+        assert one.ndim == 3
+        assert mask.dtype == torch.bool
         assert result.shape == ()
 
 

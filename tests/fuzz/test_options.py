@@ -85,6 +85,13 @@ CALLS: dict[Any, Callable[..., Any]] = {
     functional.neighbor_anomaly_score: lambda **options: functional.neighbor_anomaly_score(
         tiny(), IMAGES, IMAGES, **options
     ),
+    losses.barlow_twins_loss: lambda **options: losses.barlow_twins_loss(EYE, EYE, **options),
+    losses.dino_loss: lambda **options: losses.dino_loss([EYE, EYE], [EYE, EYE], EYE[0], **options),
+    losses.info_nce_loss: lambda **options: losses.info_nce_loss(EYE, EYE, **options),
+    losses.sigreg_loss: lambda **options: losses.sigreg_loss(EYE, EYE, **options),
+    losses.sinkhorn: lambda **options: losses.sinkhorn(EYE, **options),
+    losses.swav_loss: lambda **options: losses.swav_loss([EYE, EYE], **options),
+    losses.vicreg_loss: lambda **options: losses.vicreg_loss(EYE, EYE, **options),
     functional.nt_xent_loss: lambda **options: functional.nt_xent_loss(EYE, EYE, **options),
     functional.patch_anomaly_score: lambda **options: functional.patch_anomaly_score(tiny(), IMAGES, IMAGES, **options),
     functional.pretrain: lambda **options: training(

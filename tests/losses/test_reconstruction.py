@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pretextkit.losses import weighted_mse
+from pretextkit.errors import DataError, ShapeError
+from pretextkit.losses import masked_mse, weighted_mse
 from tests.helpers import uniform
 
 
@@ -44,3 +45,41 @@ def test_half_precision_is_summed_in_float32(dtype: torch.dtype) -> None:
     loss = weighted_mse(predictions, targets, torch.ones(64, 1, 64, 64, dtype=dtype))
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(predictions[0, 0, 0, 0].item() ** 2)
+
+
+def test_masked_error_equals_a_loop() -> None:
+    predictions, targets = uniform(2, 4, 3), uniform(2, 4, 3, seed=1)
+    mask = uniform(2, 4, seed=2) < 0.5
+    errors = [
+        sum((float(predictions[b, n, d]) - float(targets[b, n, d])) ** 2 for d in range(3)) / 3
+        for b in range(2)
+        for n in range(4)
+        if mask[b, n]
+    ]
+    assert 0 < len(errors) < 8
+    assert masked_mse(predictions, targets, mask).item() == pytest.approx(sum(errors) / len(errors), rel=1e-5)
+
+
+def test_visible_patches_get_no_gradient() -> None:
+    predictions = torch.ones(1, 3, 2, requires_grad=True)
+    mask = torch.tensor([[True, False, True]])
+    (gradient,) = torch.autograd.grad(masked_mse(predictions, torch.zeros(1, 3, 2), mask), predictions)
+    torch.testing.assert_close(gradient[0], torch.tensor([[0.5, 0.5], [0.0, 0.0], [0.5, 0.5]]))
+
+
+def test_masked_error_without_a_masked_patch_is_zero() -> None:
+    assert masked_mse(uniform(1, 2, 3), uniform(1, 2, 3, seed=1), torch.zeros(1, 2, dtype=torch.bool)) == 0
+
+
+def test_masked_error_refuses_other_masks() -> None:
+    with pytest.raises(ShapeError, match=r"^Expected predictions and targets b n d, and a mask b n, but got"):
+        masked_mse(uniform(1, 2, 3), uniform(1, 2, 3), torch.ones(1, 3, dtype=torch.bool))
+    with pytest.raises(DataError, match=r"^Expected a bool mask, but got torch.float32\. Mark masked patches"):
+        masked_mse(uniform(1, 2, 3), uniform(1, 2, 3), torch.ones(1, 2))
+
+
+def test_masked_error_is_computed_in_float32() -> None:
+    predictions, mask = torch.full((64, 64, 192), 0.7, dtype=torch.float16), torch.ones(64, 64, dtype=torch.bool)
+    loss = masked_mse(predictions, torch.zeros_like(predictions), mask)
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(predictions[0, 0, 0].item() ** 2)

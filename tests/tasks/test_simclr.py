@@ -14,8 +14,8 @@ from pretextkit.contracts import Backbone
 from pretextkit.errors import ShapeError
 from pretextkit.losses import alignment, uniformity
 from pretextkit.tasks import SimCLR
-from pretextkit.tasks import _simclr as simclr
 from pretextkit.testing import TinyBackbone, toy_images
+from pretextkit.views import _crop_and_recolor
 from tests.helpers import LargestTensor
 
 STILL: dict[str, Any] = {"crop_scale": (1.0, 1.0), "flip": 0.0, "jitter": 0.0, "grayscale": 0.0}
@@ -238,7 +238,7 @@ def test_jitter_keeps_the_papers_proportions(monkeypatch: pytest.MonkeyPatch) ->
         calls.append(strengths)
         return images
 
-    monkeypatch.setattr(simclr, "color_jitter", spy)
+    monkeypatch.setattr(_crop_and_recolor, "color_jitter", spy)
     views(some_images(), jitter=0.5)
     assert calls == [pytest.approx({"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1})] * 2
 

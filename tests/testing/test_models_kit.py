@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import Tensor, nn
 
 from pretextkit.testing import TinyBackbone, backbone_checks, check_backbone, check_head, head_checks
 from pretextkit.testing._runner import failure
@@ -31,6 +33,42 @@ def test_check_detects_broken_head(name: str) -> None:
     checks = head_checks(BROKEN_HEADS[name], feature_shape=(8,))
     (check,) = (check for check in checks if check.name == name)
     assert failure(check)
+
+
+class StartsAtZero(TinyBackbone):
+    """A branch that starts at zero, as in timm's ResNets: its weights have no gradient before the first step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.branch, self.scale = nn.Conv2d(64, 64, 3, padding=1), nn.Parameter(torch.zeros(64, 1, 1))
+
+    def stages(self, images: Tensor) -> tuple[Tensor, ...]:
+        *before, last = super().stages(images)
+        return *before, last + self.scale * self.branch(last)
+
+
+class ScaleOfNothing(StartsAtZero):
+    def stages(self, images: Tensor) -> tuple[Tensor, ...]:
+        return TinyBackbone.stages(self, images)
+
+
+def test_branch_that_starts_at_zero_passes() -> None:
+    check_backbone(StartsAtZero)
+    (check,) = (each for each in backbone_checks(ScaleOfNothing) if each.name == "every_parameter_gets_gradient")
+    assert "branch.weight" in (failure(check) or "")
+
+
+class LargeImages(TinyBackbone):
+    smallest_image = 40
+
+    def stages(self, images: Tensor) -> tuple[Tensor, ...]:
+        assert min(images.shape[2:]) >= 40
+        return super().stages(images)
+
+
+def test_kit_shows_no_image_below_the_smallest() -> None:
+    names = ("features_are_b_d", "stages_end_in_the_feature_map")
+    assert not any(failure(check) for check in backbone_checks(LargeImages) if check.name in names)
 
 
 def test_factory_of_another_kind_is_reported() -> None:

@@ -62,7 +62,7 @@ def test_gray_images_change_in_brightness_and_contrast_only() -> None:
 
 def test_equal_images_are_augmented_differently() -> None:
     made = LightAugmentation()(random_images(1).expand(8, -1, -1, -1), generator())
-    assert len(made.unique(dim=0)) == 8
+    assert len(torch.unique(made, dim=0)) == 8
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pretextkit._validation._arrays import (
 from pretextkit._validation._images import (
     check_float_images,
     check_image_batch,
+    check_image_tensor,
     check_images,
     check_masks,
     check_view_images,
@@ -28,6 +29,7 @@ __all__ = [
     "check_float_images",
     "check_floats",
     "check_image_batch",
+    "check_image_tensor",
     "check_images",
     "check_int",
     "check_integer_tensor",

@@ -34,6 +34,7 @@ __all__ = [
     "rows_fix",
     "shape_fix",
     "sizes_fix",
+    "tensor_fix",
 ]
 
 WHITES = (255, 1023, 4095, 16383, 65535)
@@ -153,6 +154,21 @@ def _channel_fix(shape: tuple[int, ...]) -> str:
     return channels_fix(shape[1])
 
 
+def tensor_fix(images: Any) -> str:
+    """Advise how to get a tensor from a value where only a tensor of images is taken.
+
+    Example:
+        >>> tensor_fix("photos")
+        "Read them into a tensor: pretextkit.data.as_source('photos').in_memory().images."
+    """
+    if isinstance(images, str | Path):
+        return f"Read them into a tensor: pretextkit.data.as_source({str(images)!r}).in_memory().images."
+    listed = isinstance(images, tuple | list | Mapping) or hasattr(images, "dtype")
+    if not listed and (hasattr(images, "__getitem__") or hasattr(images, "__iter__")):
+        return "Read them into a tensor: pretextkit.data.as_source(images).in_memory().images."
+    return images_fix(images)
+
+
 def images_fix(images: Any) -> str:
     """Advise what to pass instead of a value that is no set of images.
 
@@ -162,6 +178,8 @@ def images_fix(images: Any) -> str:
     """
     import numpy
 
+    if isinstance(images, Mapping) and images and all(hasattr(part, "__getitems__") for part in images.values()):
+        return f"Pass one of its parts: images[{next(iter(images))!r}]."
     if isinstance(images, Mapping):
         return "Pass the images of the mapping themselves, or a pair (images, labels)."
     if isinstance(images, numpy.ndarray):
@@ -246,6 +264,8 @@ def path_fix(path: Path) -> str:
     """
     if not path.exists():
         return "Check the path."
+    if path.suffix.lower() in (".csv", ".tsv"):
+        return f"Pass the folder of the images, with pretextkit.data.FolderImages(folder, labels={str(path)!r})."
     if path.suffix == ".npy":
         return "Pass its array: numpy.load(path)."
     if path.suffix in (".pt", ".pth"):

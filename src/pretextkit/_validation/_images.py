@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from pretextkit._validation._advice import dtype_fix, images_fix, masks_fix, range_fix, shape_fix
+from pretextkit._validation._advice import dtype_fix, masks_fix, range_fix, shape_fix, tensor_fix
 from pretextkit.errors import DataError, ShapeError
 
-__all__ = ["check_float_images", "check_image_batch", "check_images", "check_masks", "check_view_images"]
+__all__ = [
+    "check_float_images",
+    "check_image_batch",
+    "check_image_tensor",
+    "check_images",
+    "check_masks",
+    "check_view_images",
+]
 
 ROUNDING = 1e-4
 """Distance from [0, 1] that float images may have: the rounding of interpolation, and no more."""
@@ -37,8 +46,7 @@ def check_images(images: Tensor) -> None:
             ...
         pretextkit.errors.DataError: Expected float images in [0, 1], but got values from 0 to 255. Divide by ...
     """
-    if not isinstance(images, Tensor):
-        raise DataError("a tensor of images b c h w", got=type(images).__name__, fix=images_fix(images))
+    check_image_tensor(images)
     _check_channels(images)
     if images.numel() == 0:
         raise DataError(
@@ -64,6 +72,7 @@ def check_image_batch(images: Tensor) -> None:
     Example:
         >>> check_image_batch(torch.zeros(0, 3, 8, 8))
     """
+    check_image_tensor(images)
     _check_channels(images)
     _check_pixels(images)
     _check_dtype(images)
@@ -82,6 +91,7 @@ def check_view_images(images: Tensor) -> None:
     Example:
         >>> check_view_images(torch.zeros(2, 4, 8, 8))
     """
+    check_image_tensor(images)
     if images.ndim != 4:
         raise ShapeError("images b c h w", got=f"shape {tuple(images.shape)}", fix=shape_fix(tuple(images.shape)))
     _check_pixels(images)
@@ -132,6 +142,19 @@ def check_masks(images: Tensor, masks: Tensor, what: str) -> None:
             got=f"shape {tuple(masks.shape)}",
             fix=masks_fix(masks, images),
         )
+
+
+def check_image_tensor(images: Any) -> None:
+    """Check that images are a tensor, where neither a dataset nor a path is taken.
+
+    Raises:
+        DataError: They are something else.
+
+    Example:
+        >>> check_image_tensor(torch.zeros(2, 3, 8, 8))
+    """
+    if not isinstance(images, Tensor):
+        raise DataError("a tensor of images b c h w", got=type(images).__name__, fix=tensor_fix(images))
 
 
 def _check_channels(images: Tensor) -> None:

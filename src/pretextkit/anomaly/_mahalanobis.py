@@ -8,6 +8,7 @@ from torch import Tensor
 from pretextkit.anomaly._neighbors import join_layers
 from pretextkit.anomaly._scores import AnomalyScores, full_images
 from pretextkit.data import ImagesLike
+from pretextkit.data._types import OnError
 from pretextkit.errors import DataError
 from pretextkit.evaluation._features import Layers, Model, extract_features
 from pretextkit.training._hardware import Precision
@@ -24,6 +25,8 @@ def mahalanobis_anomaly_score(
     pool: int = 1,
     batch_size: int = 256,
     precision: Precision = "auto",
+    size: int | None = None,
+    on_error: OnError = "raise",
 ) -> AnomalyScores:
     """Score images by the Mahalanobis distance of their features to those of normal images.
 
@@ -42,6 +45,9 @@ def mahalanobis_anomaly_score(
         pool: Side of the grid to which feature maps are averaged.
         batch_size: Images per forward pass.
         precision: Precision of the forward passes.
+        size: Side of the images of a folder, a pattern or a list of paths, as for
+            :class:`~pretextkit.data.FolderImages`.
+        on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 
     Returns:
         A score for each image.
@@ -61,7 +67,7 @@ def mahalanobis_anomaly_score(
     """
     pair = (
         extract_features(backbone, data, layers=layers, pool=pool, batch_size=batch_size, precision=precision).layers
-        for data in (full_images(normal), full_images(images))
+        for data in full_images(normal, images, size=size, on_error=on_error)
     )
     reference, queries = join_layers(*pair)
     factor = torch.linalg.cholesky(shrunk_covariance(reference))

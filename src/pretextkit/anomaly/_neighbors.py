@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pretextkit._validation import check_int
 from pretextkit.anomaly._scores import AnomalyScores, full_images
 from pretextkit.data import ImagesLike
+from pretextkit.data._types import OnError
 from pretextkit.errors import ShapeError, unknown_name
 from pretextkit.evaluation._features import Layers, Model, extract_features
 from pretextkit.training._hardware import Precision
@@ -34,6 +35,8 @@ def neighbor_anomaly_score(
     pool: int = 1,
     batch_size: int = 256,
     precision: Precision = "auto",
+    size: int | None = None,
+    on_error: OnError = "raise",
 ) -> AnomalyScores:
     """Score images by the mean distance of their features to those of the ``k`` nearest normal images.
 
@@ -53,6 +56,9 @@ def neighbor_anomaly_score(
         pool: Side of the grid to which feature maps are averaged.
         batch_size: Images per forward pass.
         precision: Precision of the forward passes.
+        size: Side of the images of a folder, a pattern or a list of paths, as for
+            :class:`~pretextkit.data.FolderImages`.
+        on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 
     Returns:
         A score for each image.
@@ -73,7 +79,7 @@ def neighbor_anomaly_score(
     k = check_int("k", k, of=neighbor_anomaly_score)
     reference, queries = (
         extract_features(backbone, data, layers=layers, pool=pool, batch_size=batch_size, precision=precision).layers
-        for data in (full_images(normal), full_images(images))
+        for data in full_images(normal, images, size=size, on_error=on_error)
     )
     if metric == "euclidean":
         return AnomalyScores(nearest_distances(*join_layers(reference, queries), k))

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from pretextkit._evaluation_mode import evaluation_mode
-from pretextkit._modules import module_device, refuse_meta
+from pretextkit._modules import check_model, module_device, refuse_meta
 from pretextkit._validation import check_finite, check_int
 from pretextkit.anomaly._error_maps import Reduction, resize_maps, resolve_reduction
 from pretextkit.anomaly._neighbors import nearest_distances
@@ -16,6 +16,7 @@ from pretextkit.anomaly._scores import AnomalyScores, full_images, image_batches
 from pretextkit.data import ImagesLike, as_source
 from pretextkit.data._collate import join_maps
 from pretextkit.data._sources import ImageSource, retry_in_color
+from pretextkit.data._types import OnError
 from pretextkit.errors import ShapeError
 from pretextkit.evaluation._features import Layers, Model
 from pretextkit.inference._capture import capture_maps
@@ -36,6 +37,8 @@ def patch_anomaly_score(
     reduction: Reduction = "max",
     batch_size: int = BATCH_SIZE,
     seed: int = 0,
+    size: int | None = None,
+    on_error: OnError = "raise",
 ) -> AnomalyScores:
     """Score each patch of an image by the distance of its features to the nearest normal patches.
 
@@ -54,6 +57,9 @@ def patch_anomaly_score(
         reduction: Reduction of a map to a score, as for :func:`reconstruction_anomaly_score`.
         batch_size: Images per forward pass.
         seed: Seed of the random sample of patches.
+        size: Side of the images of a folder, a pattern or a list of paths, as for
+            :class:`~pretextkit.data.FolderImages`.
+        on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 
     Returns:
         A score and a map ``h w`` for each image.
@@ -79,6 +85,8 @@ def patch_anomaly_score(
         check_int("seed", seed, at_least=None, of=patch_anomaly_score),
         check_int("batch_size", batch_size, of=patch_anomaly_score),
     )
+    normal, images = full_images(normal, images, size=size, on_error=on_error)
+    check_model(backbone)
     refuse_meta(backbone)
     device = module_device(backbone)
 
@@ -91,11 +99,11 @@ def patch_anomaly_score(
             generator, per_image = Generator().manual_seed(seed), max(1, memory_bank_size // len(source))
             return torch.cat([_sample_patches(_join_maps(read(x)), per_image, generator) for x in batches(source)])
 
-        memory_bank = retry_in_color(fill_memory, as_source(full_images(normal)))
+        memory_bank = retry_in_color(fill_memory, as_source(normal))
         check_finite(memory_bank, "features of normal images")
         maps = retry_in_color(
             lambda source: join_maps([_distance_maps(memory_bank, read(x), x, k).cpu() for x in batches(source)]),
-            as_source(full_images(images)),
+            as_source(images),
         )
     return AnomalyScores(reduce(maps), maps)
 

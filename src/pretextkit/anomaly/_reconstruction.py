@@ -15,6 +15,7 @@ from pretextkit.anomaly._scores import AnomalyScores, full_images, image_batches
 from pretextkit.data import ImagesLike, as_source
 from pretextkit.data._collate import join_maps
 from pretextkit.data._sources import ImageSource, retry_in_color
+from pretextkit.data._types import OnError
 from pretextkit.errors import ShapeError
 
 __all__ = ["reconstruction_anomaly_score"]
@@ -27,6 +28,8 @@ def reconstruction_anomaly_score(
     error: ErrorMaps = "l2",
     reduction: Reduction = "mean",
     batch_size: int = 256,
+    size: int | None = None,
+    on_error: OnError = "raise",
 ) -> AnomalyScores:
     """Score images by their reconstruction error.
 
@@ -44,6 +47,9 @@ def reconstruction_anomaly_score(
         reduction: Reduction of a map to a score: ``"mean"``, ``"max"``, or a function such as ``TopFraction(0.01)``,
             the mean of the highest 1 % of the pixels.
         batch_size: Images per forward pass.
+        size: Side of the images of a folder, a pattern or a list of paths, as for
+            :class:`~pretextkit.data.FolderImages`.
+        on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 
     Returns:
         A score and an error map ``h w`` for each image.
@@ -63,11 +69,10 @@ def reconstruction_anomaly_score(
         (tensor([0.0000, 0.0156]), torch.Size([2, 8, 8]))
     """
     measure, reduce = resolve_error(error), resolve_reduction(reduction)
+    (images,) = full_images(images, size=size, on_error=on_error)
     refuse_meta(reconstruct, "the model of reconstruct")
     with evaluation_mode(reconstruct), evaluation_mode(error):
-        errors = retry_in_color(
-            lambda source: _error_maps(reconstruct, measure, source, batch_size), as_source(full_images(images))
-        )
+        errors = retry_in_color(lambda source: _error_maps(reconstruct, measure, source, batch_size), as_source(images))
     return AnomalyScores(reduce(errors), errors)
 
 

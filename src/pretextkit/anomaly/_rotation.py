@@ -10,13 +10,21 @@ from pretextkit._modules import as_input, module_device, refuse_meta, unwrap
 from pretextkit.anomaly._scores import AnomalyScores, full_images, image_batches
 from pretextkit.data import ImagesLike, as_source
 from pretextkit.data._sources import ImageSource, retry_in_color
+from pretextkit.data._types import OnError
 from pretextkit.errors import OptionError
 from pretextkit.tasks import Rotation
 
 __all__ = ["rotation_anomaly_score"]
 
 
-def rotation_anomaly_score(task: Rotation, images: ImagesLike, *, batch_size: int = 256) -> AnomalyScores:
+def rotation_anomaly_score(
+    task: Rotation,
+    images: ImagesLike,
+    *,
+    batch_size: int = 256,
+    size: int | None = None,
+    on_error: OnError = "raise",
+) -> AnomalyScores:
     """Score images by the loss of a rotation task trained on normal images.
 
     The score is the negative log-probability of the true rotation, averaged over all four rotations (Golan & El-Yaniv
@@ -28,6 +36,9 @@ def rotation_anomaly_score(task: Rotation, images: ImagesLike, *, batch_size: in
         task: A rotation task, pretrained on normal images only.
         images: Square images to score, from any source accepted by :func:`reconstruction_anomaly_score`.
         batch_size: Images per forward pass, before rotation; each is shown in four rotations.
+        size: Side of the images of a folder, a pattern or a list of paths, as for
+            :class:`~pretextkit.data.FolderImages`.
+        on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 
     Returns:
         A score for each image.
@@ -50,8 +61,9 @@ def rotation_anomaly_score(task: Rotation, images: ImagesLike, *, batch_size: in
         )
     task = network
     refuse_meta(task, "the task")
+    (images,) = full_images(images, size=size, on_error=on_error)
     with evaluation_mode(task):
-        scores = retry_in_color(lambda source: _losses(task, source, batch_size), as_source(full_images(images)))
+        scores = retry_in_color(lambda source: _losses(task, source, batch_size), as_source(images))
     return AnomalyScores(scores)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +11,8 @@ from torch import Tensor
 
 from pretextkit._validation import check_int
 from pretextkit.data import ImagesLike, as_source
+from pretextkit.data._as_source import read_files
+from pretextkit.data._types import OnError
 from pretextkit.metrics._detection import check_scores
 
 __all__ = ["AnomalyScores", "check_scores", "full_images", "image_batches"]
@@ -31,14 +32,14 @@ class AnomalyScores:
         return f"{len(self.scores)} anomaly scores from {low:.4g} to {high:.4g}, median {middle:.4g}"
 
 
-def full_images(images: ImagesLike) -> ImagesLike:
-    """Read a path with ``fit="pad"``, because an anomaly may lie near an edge; return other images as they are.
+def full_images(*many: ImagesLike, size: int | None = None, on_error: OnError = "raise") -> list[ImagesLike]:
+    """Read paths with ``fit="pad"``, because an anomaly may lie near an edge; give other images as they are.
 
     Example:
-        >>> full_images(torch.rand(5, 1, 8, 8)).shape
-        torch.Size([5, 1, 8, 8])
+        >>> [images.shape for images in full_images(torch.rand(5, 1, 8, 8))]
+        [torch.Size([5, 1, 8, 8])]
     """
-    return as_source(images, fit="pad") if isinstance(images, str | Path) else images
+    return read_files(many, size, on_error, fit="pad")
 
 
 def image_batches(
@@ -62,7 +63,7 @@ def image_batches(
         [2, 2, 1]
     """
     batch_size = check_int("batch_size", batch_size, of=of)
-    source = as_source(full_images(images)).without_labels()
+    source = as_source(images).without_labels()
     for batch in source.in_order(batch_size):
         inputs = batch.images.to(device)
         yield inputs if inputs.is_floating_point() else inputs.float() / 255

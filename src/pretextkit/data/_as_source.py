@@ -12,40 +12,53 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from pretextkit._validation import check_images, check_int, tensor_from_array
 from pretextkit._validation._advice import images_fix, path_fix
 from pretextkit.data._brightness import warn_of_dark_images
+from pretextkit.data._file_options import describes_files, is_pattern, refuse_file_options
 from pretextkit.data._image_conversion import Fit, channels_second, check_fit
 from pretextkit.data._listed import ListedImages, WithLabels, is_list_of_images, named_labels
 from pretextkit.data._sources import DatasetImages, ImageSource, LoaderImages, TensorImages
 from pretextkit.data._stream import StreamImages
-from pretextkit.data._types import ImagesLike
+from pretextkit.data._types import ImagesLike, OnError
 from pretextkit.errors import DataError, ShapeError
 
-__all__ = ["as_source"]
+__all__ = ["as_source", "read_files"]
 
 KINDS = (
     "a tensor n c h w, an array n h w c, n h w or n c h w, a list of images, (images, labels), a Dataset, "
-    "a DataLoader, a folder, an image file, an .npz file or an ImageSource"
+    "a DataLoader, a folder, a pattern of paths, an image file, an .npz file or an ImageSource"
 )
 
 
-def as_source(images: ImagesLike, labels: Any = None, *, workers: int = 0, fit: Fit | None = None) -> ImageSource:
+def as_source(
+    images: ImagesLike,
+    labels: Any = None,
+    *,
+    workers: int = 0,
+    fit: Fit | None = None,
+    size: int | None = None,
+    on_error: OnError = "raise",
+) -> ImageSource:
     """Convert images to an :class:`ImageSource`, which reads them in batches.
 
     Args:
         images: A tensor ``n c h w``; an array ``n h w c``, ``n h w`` or ``n c h w``; a list of PIL images, paths of
             files, tensors ``c h w`` or arrays ``h w c``, all of one size; a ``Dataset``, map-style or iterable with a
-            length; a ``DataLoader``; the path of a folder of images, of an image file, or of an ``.npz`` file; one PIL
-            image; an :class:`ImageSource`, which is returned; or a pair (images, labels) of one of these. Of a folder
-            or file with several splits, the training split is read.
+            length; a ``DataLoader``; the path of a folder of images, of an image file, or of an ``.npz`` file, or a
+            pattern of paths; one PIL image; an :class:`ImageSource`, which is returned; or a pair (images, labels) of
+            one of these. Of a folder or file with several splits, the training split is read. Items of a dataset may be
+            dictionaries with keys such as ``image`` and ``label``, which :func:`select_keys` chooses.
         labels: ``n`` integers, -1 for unlabeled images, or ``n`` class names; not with a ``DataLoader`` or a stream.
-            ``False`` ignores everything beside the images: labels, boxes, masks, texts. By default the labels of
-            ``images`` are kept.
+            Beside the path of a folder, also what :class:`FolderImages` takes. ``False`` ignores everything beside the
+            images: labels, boxes, masks, texts. By default the labels of ``images`` are kept.
         workers: Number of processes that read a ``Dataset`` or folder; 0 reads in the calling process.
         fit: How the images of a folder become square, as for :class:`FolderImages`.
+        size: Side of the images of a folder, a pattern or a list of paths, as for :class:`FolderImages`.
+        on_error: What happens with files that cannot be decoded, as for :class:`FolderImages`.
 
     Raises:
         ShapeError: The images have another shape.
         DataError: ``images`` has another type, or :func:`check_images` refuses them.
-        OptionError: ``workers`` is not an integer >= 0, or ``fit`` has another value.
+        OptionError: ``workers`` is not an integer >= 0, ``fit`` has another value, or ``images`` are no paths beside
+            ``size`` or ``on_error``.
 
     Warns:
         DataWarning: The brightest pixel of a tensor or array is below a tenth of its range.
@@ -61,22 +74,96 @@ def as_source(images: ImagesLike, labels: Any = None, *, workers: int = 0, fit: 
         ('cat', 'dog')
     """
     check_fit(fit)
+    options: dict[str, Any] = {"fit": fit, "size": size, "on_error": on_error}
     if labels is False:
         if isinstance(images, tuple | list) and len(images) == 2 and getattr(images[1], "ndim", 0) < 3:
             # Two batches of images are not a pair; the check below rejects them.
-            images = images if is_list_of_images(images) else images[0]
-        return as_source(images, workers=workers, fit=fit).without_labels()
+            images = images[0] if _is_folder_with_labels(images) or not is_list_of_images(images) else images
+        return as_source(images, workers=workers, **options).without_labels()
     workers = check_int("workers", workers, at_least=0, fix="0 reads in this process.")
+    if labels is None and _is_folder_with_labels(images):
+        images, labels = cast("tuple[Any, Any]", images)
+    if _is_many_files(images) and describes_files(labels):
+        return _files_source(cast("str", images), workers, labels, options)
     if is_list_of_images(images):
-        return _labeled(DatasetImages(ListedImages(cast("list[Any]", images)), workers), labels)
+        return _list_source(cast("list[Any]", images), labels, workers, options)
     names = getattr(images, "class_names", None) if isinstance(images, tuple) else None
     if isinstance(images, tuple | list) and len(images) == 2 and labels is None:
         images, labels = images
         if isinstance(images, list) and is_list_of_images(images):
-            return as_source(cast("Any", images), labels, workers=workers)
+            return _list_source(images, labels, workers, options)
+    if not isinstance(images, str | Path):
+        refuse_file_options(images, size, on_error)
     if (tensor := _as_tensor(images, labels)) is not None:
         return _tensor_source(tensor, labels, names)
-    return _labeled(_source(images, workers, fit), labels)
+    return _labeled(_source(images, workers, options), labels)
+
+
+def read_files(many: Sequence[Any], size: int | None, on_error: OnError, fit: Fit | None = None) -> list[Any]:
+    """Give paths, patterns and lists of paths as sources with these options; everything else as it is.
+
+    Functions with ``size`` and ``on_error`` call it first.
+
+    Raises:
+        OptionError: ``size`` or ``on_error`` is given, and nothing consists of files.
+
+    Example:
+        >>> read_files([1, None], None, "raise")
+        [1, None]
+    """
+    asked = size is not None or on_error != "raise"
+    of_files = [_is_of_files(each) for each in many]
+    if not any(of_files):
+        refuse_file_options(many[0], size, on_error)
+    wanted = [asked or (fit is not None and isinstance(each, str | Path)) for each in many]
+    return [
+        as_source(each, size=size, on_error=on_error, fit=fit) if found and needed else each
+        for each, found, needed in zip(many, of_files, wanted, strict=True)
+    ]
+
+
+def _is_of_files(images: Any) -> bool:
+    """Whether images are a path or a list of paths, perhaps in a pair with labels."""
+    if isinstance(images, tuple | list) and len(images) == 2 and not isinstance(images[1], str | Path):
+        images = images[0]
+    elif _is_folder_with_labels(images):
+        return True
+    if isinstance(images, list | tuple):
+        return bool(images) and all(isinstance(each, str | Path) for each in images)
+    return isinstance(images, str | Path) and Path(images).suffix != ".npz"
+
+
+def _is_many_files(images: Any) -> bool:
+    """Whether a path is a folder or a pattern."""
+    return isinstance(images, str | Path) and images != "" and (Path(images).is_dir() or is_pattern(images))
+
+
+def _is_folder_with_labels(images: Any) -> bool:
+    """Whether a pair is a folder and a CSV file, a mapping or a function that describe its files."""
+    if not isinstance(images, tuple | list) or len(images) != 2 or not _is_many_files(images[0]):
+        return False
+    return images[1] is not None and describes_files(images[1])
+
+
+def _files_source(images: str | Path, workers: int, labels: Any, options: dict[str, Any]) -> DatasetImages:
+    """Give the source of a folder or a pattern with the labels that :class:`FolderImages` takes."""
+    from pretextkit.data._folder import FolderImages
+
+    root = images if is_pattern(images) else _training_split(Path(images))
+    return DatasetImages(FolderImages(root, labels=labels, **options), workers)
+
+
+def _list_source(images: list[Any], labels: Any, workers: int, options: dict[str, Any]) -> ImageSource:
+    """Give the source of a list of images; paths are read like a folder if there are options for them."""
+    from pretextkit.data._folder import FolderImages
+
+    if options["fit"] is None:
+        refuse_file_options(images, options["size"], options["on_error"])
+    asked = options["size"] is not None or options["on_error"] != "raise" or options["fit"] is not None
+    if asked and all(isinstance(image, str | Path) for image in images):
+        given: Any = False if labels is None else labels
+        return DatasetImages(FolderImages(images, labels=given, **options), workers)
+    return _labeled(DatasetImages(ListedImages(images), workers), labels)
 
 
 def _as_tensor(images: Any, labels: Any) -> Tensor | None:
@@ -120,7 +207,7 @@ def _labeled(source: ImageSource, labels: Any) -> ImageSource:
     return DatasetImages(WithLabels(source.dataset, labels), source.workers)
 
 
-def _source(images: Any, workers: int, fit: Fit | None) -> ImageSource:
+def _source(images: Any, workers: int, options: dict[str, Any]) -> ImageSource:
     """Give the source of what is neither a tensor nor an array nor a list of images."""
     from PIL.Image import Image
 
@@ -131,7 +218,7 @@ def _source(images: Any, workers: int, fit: Fit | None) -> ImageSource:
     if isinstance(images, DataLoader):
         return LoaderImages(images)
     if isinstance(images, str | Path) and images != "":  # Path("") is the current folder
-        return _path_source(Path(images), workers, fit)
+        return _path_source(Path(images), workers, options)
     if isinstance(images, Image):
         return DatasetImages(ListedImages([images]))
     listed = isinstance(images, tuple | list | dict | str)
@@ -140,22 +227,19 @@ def _source(images: Any, workers: int, fit: Fit | None) -> ImageSource:
     raise DataError(f"images as {KINDS}", got=type(images).__name__, fix=images_fix(images))
 
 
-def _path_source(path: Path, workers: int, fit: Fit | None) -> ImageSource:
-    from pretextkit.data._file_listing import find_splits, image_suffixes
-    from pretextkit.data._folder import FolderImages
+def _path_source(path: Path, workers: int, options: dict[str, Any]) -> ImageSource:
+    from pretextkit.data._file_listing import image_suffixes
     from pretextkit.data._npz import read_npz
 
     if path.is_file() and path.suffix == ".npz":
+        refuse_file_options(path, options["size"], options["on_error"])
         splits = read_npz(path)
         return _tensor_source(splits.train.images, splits.train.labels, splits.class_names or None)
-    if path.is_dir():
-        parts = find_splits(path)
-        if len(parts) > 1 and "train" not in parts:
-            listed = " and ".join(part.name for part in parts.values())
-            fix = f"Pass the folder to read, such as {str(next(iter(parts.values())))!r}."
-            raise DataError(f"a training split in {path}", got=f"{listed} only", fix=fix)
-        return DatasetImages(FolderImages(parts.get("train", path) if len(parts) > 1 else path, fit=fit), workers)
+    if _is_many_files(path):
+        return _files_source(path, workers, None, options)
     if path.is_file() and path.suffix.lower() in image_suffixes():
+        if options["size"] is not None:
+            return _list_source([path], None, 0, options)
         one = ListedImages([path])
         one[0]  # a damaged file is an error at once
         return DatasetImages(one)
@@ -164,3 +248,15 @@ def _path_source(path: Path, workers: int, fit: Fit | None) -> ImageSource:
         got=f"{str(path)!r}",
         fix=path_fix(path),
     )
+
+
+def _training_split(path: Path) -> Path:
+    """Give the training split of a folder with several splits, or the folder."""
+    from pretextkit.data._split_folders import find_splits
+
+    parts = find_splits(path)
+    if len(parts) > 1 and "train" not in parts:
+        listed = " and ".join(part.name for part in parts.values())
+        fix = f"Pass the folder to read, such as {str(next(iter(parts.values())))!r}."
+        raise DataError(f"a training split in {path}", got=f"{listed} only", fix=fix)
+    return parts.get("train", path) if len(parts) > 1 else path

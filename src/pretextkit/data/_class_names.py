@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset
 
+from pretextkit.data._items import class_names_of_features
 from pretextkit.errors import DataError
 
 __all__ = ["named_classes", "number_texts", "texts_of"]
@@ -20,7 +21,8 @@ def named_classes(dataset: Any) -> tuple[str, ...] | None:
     Names say nothing about labels that a ``target_transform`` has changed.
 
     Args:
-        dataset: Has ``classes``, as torchvision's datasets do, or a ``dataset`` that has.
+        dataset: Has ``classes``, as torchvision's datasets do, ``features`` of Hugging Face ``datasets``, or a
+            ``dataset`` that has one of them.
 
     Returns:
         The names in the order of the labels; None if there are none.
@@ -35,7 +37,7 @@ def named_classes(dataset: Any) -> tuple[str, ...] | None:
         ('cat', 'dog')
     """
     if isinstance(dataset, ConcatDataset):
-        return _shared_names([named_classes(part) for part in dataset.datasets])
+        return _shared_names([named_classes(part) for part in dataset.datasets if not _is_unlabeled(part)])
     if getattr(dataset, "target_transform", None) is not None:
         return None
     classes = getattr(dataset, "classes", None)
@@ -44,8 +46,15 @@ def named_classes(dataset: Any) -> tuple[str, ...] | None:
         joined = [", ".join(name) if isinstance(name, tuple) and _all_texts(name) else name for name in classes]
         if _all_texts(joined):
             return tuple(joined)
+    if (names := class_names_of_features(getattr(dataset, "features", None))) is not None:
+        return names
     inner = getattr(dataset, "dataset", getattr(dataset, "loader", None))
     return None if inner is None else named_classes(inner)
+
+
+def _is_unlabeled(dataset: Any) -> bool:
+    """Whether a folder has no labels, so that the names of other parts are those of all."""
+    return isinstance(labels := getattr(dataset, "labels", None), tuple) and all(label == -1 for label in labels)
 
 
 def _shared_names(parts: Sequence[tuple[str, ...] | None]) -> tuple[str, ...] | None:

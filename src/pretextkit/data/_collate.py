@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -12,15 +12,13 @@ from pretextkit._color import as_float
 from pretextkit._validation import check_images, check_labels
 from pretextkit._validation._advice import sizes_fix
 from pretextkit.data._image_conversion import image_tensor
+from pretextkit.data._items import Split
 from pretextkit.errors import ShapeError
 
 __all__ = [
     "ImageBatch",
-    "Split",
     "collate",
     "concat",
-    "image_and_label",
-    "image_only",
     "in_color",
     "join_labels",
     "join_maps",
@@ -28,9 +26,6 @@ __all__ = [
     "rebatch",
     "uint8_or_float32",
 ]
-
-Split = Callable[[Any], tuple[Any, Any]]
-"""Function from an item to an image (or a batch of images) and its label (or None)."""
 
 
 class ImageBatch(NamedTuple):
@@ -42,18 +37,6 @@ class ImageBatch(NamedTuple):
     """``b``, int64, -1 for unlabeled images; None if no image of the batch has a label."""
 
 
-def image_and_label(item: Any) -> tuple[Any, Any]:
-    """Split an item, an image or a tuple (image, label, ...), into image and label."""
-    if isinstance(item, tuple | list):
-        return item[0], item[1] if len(item) > 1 else None
-    return item, None
-
-
-def image_only(item: Any) -> tuple[Any, Any]:
-    """Split an item into its image and None; the other parts of the item are not read."""
-    return item[0] if isinstance(item, tuple | list) else item, None
-
-
 def collate(split: Split, items: list[Any]) -> ImageBatch:
     """Collate items to a batch. An item without a label reads as -1, beside items that have one.
 
@@ -62,6 +45,7 @@ def collate(split: Split, items: list[Any]) -> ImageBatch:
         DataError: An image or a label has a wrong type or value.
 
     Example:
+        >>> from pretextkit.data._items import image_and_label
         >>> collate(image_and_label, [(torch.zeros(1, 2, 2), 4), torch.zeros(1, 2, 2)]).labels
         tensor([ 4, -1])
     """

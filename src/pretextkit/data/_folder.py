@@ -5,44 +5,28 @@ from __future__ import annotations
 import math
 import statistics
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from pretextkit._validation import check_int
 from pretextkit.data._brightness import DARK
-from pretextkit.data._file_listing import (
-    count_suffixes,
-    find_splits,
-    list_images,
-    warn_of_lost_files,
-    warn_of_splits_in_classes,
-)
-from pretextkit.data._image_conversion import (
-    Fit,
-    brightest_pixel,
-    check_fit,
-    lost_area,
-    map_to_pixels,
-    pil_tensor,
-    resize,
-)
-from pretextkit.errors import DataError, DataWarning, OptionError, ShapeError, reason
+from pretextkit.data._decoding import MAX_PIXELS, decode, decode_square, opened, stored_shape
+from pretextkit.data._file_labels import LabelsOfFiles, label_files
+from pretextkit.data._file_listing import Listing, count_suffixes, warn_of_lost_files
+from pretextkit.data._file_options import check_on_error, is_pattern
+from pretextkit.data._files import find_images
+from pretextkit.data._image_cache import ImageCache, open_cache
+from pretextkit.data._image_conversion import Fit, brightest_pixel, check_fit, lost_area, map_to_pixels
+from pretextkit.data._split_folders import warn_of_splits_in_classes
+from pretextkit.errors import DataError, DataWarning, ShapeError
 
-if TYPE_CHECKING:
-    from PIL.Image import Image as PilImage
-
-__all__ = ["FolderImages", "opened"]
-
-ORIENTATION = 0x0112
-"""Exif tag of the camera orientation."""
+__all__ = ["DEFAULT_LIMIT", "FolderImages"]
 
 DEFAULT_LIMIT = 224
-MAX_PIXELS = 100_000_000
 
 SAMPLE = 16
 """Files whose headers are read if a size is given."""
@@ -57,32 +41,46 @@ DIVIDE = (
     "If their highest value is {top}, let a Dataset of your own return floats: "
     "torch.from_numpy(numpy.array(PIL.Image.open(path)) / {top}).float()[None]."
 )
-OR_SKIP = (
-    'Repair or remove it, or leave such files out with on_error="skip". '
-    'To functions without this option, pass pretextkit.data.FolderImages(root, on_error="skip").'
-)
 
 
 class FolderImages(Dataset[tuple[Tensor, int]]):
-    """Read the images below a folder, each as ``3 size size`` uint8 with a label.
+    """Read image files, each as ``3 size size`` uint8 with a label.
 
-    The sub-folders of ``root`` are classes, numbered in alphabetical order; images may lie deeper in a class folder. A
-    class keeps its number if none of its files can be read. If ``root`` contains images directly, there are no classes:
-    all labels are -1. A lone split folder, such as ``train``, is read as if it were ``root``; several are an error that
-    names them. Images are sorted by path; only the first frame of an animation is read.
-
-    Every suffix that Pillow reads is read. Other files are listed in :attr:`skipped`, and a :class:`DataWarning` is
-    given if they are many or if a class has no image. Hidden files and folders are ignored.
+    Images may lie at any depth, and are sorted by path. Every suffix that Pillow reads is read, in upper or lower case.
+    Other files are listed in :attr:`skipped`, and a :class:`DataWarning` is given if they are many or if a class folder
+    has no image. Hidden files and those of the operating system (``.DS_Store``, ``Thumbs.db``, ``__MACOSX``) are
+    ignored. A link to a file is read like the file; a linked folder is read once. Of an animation or a file of several
+    pages the first is read.
 
     Gray images become RGB, 16-bit images are scaled to 8 bit, transparent pixels become white, and the orientation of
-    the camera (Exif) is applied. Then each image is made square as ``fit`` says.
+    the camera (Exif) is applied. Then each image is made square as ``fit`` says. JPEG files at least four times as
+    large as needed are decoded at a half, a quarter or an eighth of their size, but never below twice ``size``, and
+    only where rounding the sides moves no edge by more than a twentieth of a pixel of the result. Pixels of photos then
+    differ from those of a full decoding by less than one level of 255 on average.
 
     With a ``size``, construction lists the files and looks at a few of them. Without one, it reads every header. With
     ``on_error="skip"``, it decodes every file once, which takes as long as one epoch of reading, because the length
     must be final.
 
     Args:
-        root: Path of the folder.
+        root: Path of a folder; a pattern such as ``"photos/**/*.jpg"``, in which ``**`` stands for folders of any
+            depth; or a list of paths of files, which keeps its order. A lone split in a folder, such as ``train``, is
+            read as if it were ``root``; several are an error that names them.
+        labels: Where the labels come from; -1 where there is none.
+
+            - None: the folders directly in a folder ``root`` are classes if all images lie in them; otherwise, and for
+              patterns and lists, there are no labels.
+            - ``"folders"``: the folders directly in ``root`` are classes, and images beside them have no label. For a
+              pattern or a list, ``root`` is the folder that all files have in common.
+            - the path of a CSV file, or a :class:`CsvLabels`, which names its columns;
+            - a mapping from file names to classes. Names in it and in a CSV file may have a folder and a suffix or not.
+              Names that fit no image are reported in a :class:`DataWarning`;
+            - a function of the ``Path`` that returns a class;
+            - beside a list of files, a list of classes;
+            - False: there are no labels.
+
+            A class is a name or a number. Names are numbered in alphabetical order (all digits: by number); numbers
+            stay as they are. An empty name, -1 and None mean unlabeled. Cells of a CSV file are names, also ``"7"``.
         size: Side of the images in pixels; by default the median shorter side of the files, at most 224.
         on_error: ``"raise"`` an error for a file that cannot be decoded, or ``"skip"`` the file and list it in
             :attr:`skipped`.
@@ -91,11 +89,14 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         fit: ``"crop"`` scales the shorter side to ``size`` and crops the center; ``"pad"`` keeps the full image, scales
             its longer side and repeats the pixels of the border; ``"stretch"`` scales each side by itself. By default
             crop, with a :class:`DataWarning` if that removes more than a third of the images.
+        cache: Folder that keeps the decoded, resized images, ``3 * size ** 2`` bytes each, in one file. Each image is
+            written when it is first read, by any process, and is read from there afterwards. If one of the files, the
+            size or ``fit`` changes, the cache is built again; damaged parts are decoded again.
 
     Raises:
-        DataError: The folder does not exist, has no images or several splits, or (with ``on_error="raise"``) a file
-            cannot be decoded. A damaged header is found at construction if headers are read, other damage when the
-            image is read.
+        DataError: The folder does not exist, has no images or several splits, the labels fit no image, or (with
+            ``on_error="raise"``) a file cannot be decoded. A damaged header is found at construction if headers are
+            read, other damage when the image is read. There is no space for the cache.
         OptionError: ``size``, ``max_pixels``, ``on_error`` or ``fit`` has another value.
 
     Example:
@@ -108,34 +109,43 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         >>> images = FolderImages(root)
         >>> images.classes, images[1][0].shape, images[1][1]
         (('cat', 'dog'), torch.Size([3, 30, 30]), 1)
+        >>> FolderImages(root, labels={"dog/1.png": "poodle"}).labels
+        (-1, 0)
     """
 
     def __init__(
         self,
-        root: str | Path,
+        root: str | Path | Sequence[str | Path],
         *,
+        labels: LabelsOfFiles = None,
         size: int | None = None,
         on_error: Literal["raise", "skip"] = "raise",
         max_pixels: int = MAX_PIXELS,
         fit: Fit | None = None,
+        cache: str | Path | None = None,
     ) -> None:
         check_on_error(on_error)
         check_fit(fit)
         if size is not None:
             size = check_int("size", size, fix="Leave size out to take the files' median.")
         self.max_pixels = check_int("max_pixels", max_pixels, of=FolderImages)
-        self.root = _lone_split(Path(root))
         self.fit: Fit = fit or "crop"
         """How images are made square."""
-        listing = list_images(self.root)
+        listed = not isinstance(root, str | Path)
+        listing = find_images(root)
+        self.root = listing.root
+        if labels is None:
+            labels = "folders" if listing.classes and not listed and not is_pattern(root) else False
+        numbers, self.classes = label_files(labels, listing, listed)
+        """Class names; the index of a name is its label. Empty if there are no labels or if they are numbers."""
         shapes, damaged = self._read_shapes(listing.paths, size, on_error)
         lost = {path for path, _ in damaged}
-        kept = [(path, part) for path, part in zip(listing.paths, listing.parts(), strict=True) if path not in lost]
-        self.paths = tuple(path for path, _ in kept)
-        """Files of the images, sorted."""
+        rows = [row for row, path in enumerate(listing.paths) if path not in lost]
+        self.paths = tuple(listing.paths[row] for row in rows)
+        """Files of the images."""
         self.skipped = (*damaged, *listing.passed_over)
         """Files that are not read with their reasons; damaged files come first, then files of other kinds."""
-        if not kept:
+        if not rows:
             raise DataError(
                 f"an image in {self.root} that can be decoded",
                 got=f"{len(damaged)} that cannot",
@@ -143,30 +153,56 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
             )
         self.size = size or min(DEFAULT_LIMIT, statistics.median_low(map(min, shapes)))
         """Side of the images."""
-        self.classes = listing.classes
-        """Class names; the index of a name is its label."""
-        numbers = {name: label for label, name in enumerate(self.classes)}
-        self.labels = tuple(numbers.get(part, -1) for _, part in kept)
-        """Label of each image."""
+        self.labels = tuple(numbers[row] for row in rows)
+        """Label of each image, -1 where unlabeled."""
         self._damaged = len(damaged)
-        warn_of_lost_files(listing, {part for _, part in kept}, len(kept), sorted(lost))
-        warn_of_splits_in_classes(listing)
+        by_folder = isinstance(labels, str) and labels == "folders"
+        self._warn_of_files(listing, rows if by_folder else None, sorted(lost))
         if fit is None:
             self._warn_of_crop(shapes)
         self._warn_of_darkness()
+        self._cache = None if cache is None else self._open_cache(cache, listed, root, on_error)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image = resize(self._decode(self.paths[index])[None], self.size, self.fit)[0]
-        return image.expand(3, -1, -1), self.labels[index]
+        if self._cache is None:
+            return self._square(index), self.labels[index]
+        index = range(len(self))[index]
+        image = self._cache.read(index)
+        if image is None:
+            image = self._square(index)
+            self._cache.write(index, image)
+        return image, self.labels[index]
 
     def __repr__(self) -> str:
         kind = f"{len(self)} images of 3x{self.size}x{self.size}"
+        labeled = sum(label >= 0 for label in self.labels)
+        some = f", {labeled} labeled" if 0 < labeled < len(self) else ""
         others = [path for path, _ in self.skipped[self._damaged :] if path.is_file()]
         passed_over = f", not read: {count_suffixes(others)}" if others else ""
-        return f"FolderImages({self.root}: {kind}, {len(self.classes)} classes, {self._damaged} skipped{passed_over})"
+        counts = f"{kind}, {len(self.classes)} classes{some}, {self._damaged} skipped{passed_over}"
+        return f"FolderImages({self.root}: {counts})"
+
+    def _square(self, index: int) -> Tensor:
+        image, _ = decode_square(self.paths[index], self.max_pixels, self.size, self.fit)
+        return image.expand(3, -1, -1)
+
+    def _open_cache(self, folder: str | Path, listed: bool, root: object, on_error: str) -> ImageCache:
+        source = (
+            [str(path.absolute()) for path in self.paths] if listed else [str(Path(str(root)).absolute()), on_error]
+        )
+        return open_cache(Path(folder), source, self.paths, self.size, [self.fit, self.max_pixels])
+
+    def _warn_of_files(self, listing: Listing, rows: list[int] | None, damaged: list[Path]) -> None:
+        """Warn of folders and files that are not read; ``rows`` are those read, None if folders are no classes."""
+        parts = listing.parts()
+        read = None if rows is None else {parts[row] for row in rows}
+        lost = [] if read is None else [name for name in listing.folders if name not in read]
+        warn_of_lost_files(listing, lost, len(self.paths), damaged)
+        if read is not None:
+            warn_of_splits_in_classes(listing)
 
     def to_file_pixels(self, values: Tensor, index: int) -> Tensor:
         """Resize a map of an image, for example of its anomaly scores, to the pixels of its file.
@@ -193,7 +229,7 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         if values.ndim != 2 or values.shape[0] != values.shape[1]:
             fix = "Pass the map of one image, such as result.maps[index]."
             raise ShapeError("a square map h w", got=f"shape {tuple(values.shape)}", fix=fix)
-        height, width = self._decoded_shape(self.paths[index])
+        height, width = decode(self.paths[index], self.max_pixels).shape[1:]
         return map_to_pixels(values, height, width, self.size, self.fit)
 
     def _read_shapes(
@@ -205,7 +241,10 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         sampled = size is not None and on_error == "raise"
         for path in _spread(paths, SAMPLE) if sampled else paths:
             try:
-                shapes.append(self._decoded_shape(path) if on_error == "skip" else self._shape(path))
+                if on_error == "skip":
+                    shapes.append(decode_square(path, self.max_pixels, size or DEFAULT_LIMIT, self.fit)[1])
+                else:
+                    shapes.append(stored_shape(path, self.max_pixels))
             except DataError as error:  # noqa: PERF203 - the file to blame is the point
                 if on_error == "raise" and not sampled:
                     raise
@@ -245,70 +284,8 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
             text = f"{what[0].upper()}{what[1:]} is {brightest}, below a tenth of the range 0 to {depth}. {cause}"
             warnings.warn(text, DataWarning, stacklevel=3)
 
-    def _decoded_shape(self, path: Path) -> tuple[int, int]:
-        height, width = self._decode(path).shape[1:]
-        return height, width
-
-    def _shape(self, path: Path) -> tuple[int, int]:
-        with opened(path, self.max_pixels) as image:
-            return image.height, image.width  # as stored: the orientation of a PNG file follows its pixels
-
-    def _decode(self, path: Path) -> Tensor:
-        from PIL import ImageOps
-
-        with opened(path, self.max_pixels) as image:
-            turned = image.getexif().get(ORIENTATION, 1) != 1  # otherwise Pillow would copy the image
-            return pil_tensor(ImageOps.exif_transpose(image) if turned else image)
-
-
-def _lone_split(root: Path) -> Path:
-    """Give the folder of a lone split in ``root``, or ``root`` if it has no splits."""
-    splits = find_splits(root)
-    if len(splits) > 1:
-        listed = ", ".join(path.name for path in splits.values())
-        first = splits.get("train", next(iter(splits.values())))
-        raise DataError(
-            f"one set of images in {root}",
-            got=f"the splits {listed}",
-            fix=f"Read one with FolderImages({str(first)!r}), or all with pretextkit.data.load({str(root)!r}).",
-        )
-    return next(iter(splits.values()), root)
-
 
 def _spread(paths: Sequence[Path], count: int) -> list[Path]:
     """Choose up to ``count`` files, evenly spread."""
     step = max(1, math.ceil(len(paths) / count))
     return list(paths[::step])
-
-
-def check_on_error(on_error: str) -> None:
-    """Check the option ``on_error``."""
-    if on_error not in ("raise", "skip"):
-        raise OptionError('on_error "raise" or "skip"', got=repr(on_error), fix="Choose one of them.")
-
-
-@contextmanager
-def opened(path: Path, max_pixels: int, *, fix: str = OR_SKIP) -> Iterator[PilImage]:
-    """Open an image without decoding its pixels; errors name the file and end with ``fix``."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with path.open("rb") as file:  # opened by name, Pillow 13 decodes rotated TIFF files wrongly
-            with warnings.catch_warnings():
-                # max_pixels replaces the limit of Pillow, which warns at 89 million pixels.
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-                image = Image.open(file)
-            if image.width * image.height > max_pixels:
-                raise DataError(f"{image.width} x {image.height} pixels, above max_pixels={max_pixels}")
-            yield image
-    except Exception as error:  # decoders raise almost any type of error for a damaged file
-        if isinstance(error, DataError) and error.got is not ...:  # the image is intact, but of another kind
-            raise DataError(f"{error.expected} at {path}", got=error.got, fix=error.fix) from None
-        got = reason(error)
-        if isinstance(error, UnidentifiedImageError):
-            got = "an empty file" if path.stat().st_size == 0 else "no kind of image that Pillow knows"
-        raise DataError(
-            f"an image file that can be decoded at {path}",
-            got=got,
-            fix=fix,
-        ) from error

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
 
 __all__ = [
+    "LONGEST",
     "Fit",
     "brightest_pixel",
     "channels_second",
@@ -151,8 +152,13 @@ def channels_second(images: Tensor) -> Tensor:
     return images.permute(0, 3, 1, 2) if images.ndim == 4 and images.shape[3] in (1, 3) else images
 
 
-def resize_and_crop(images: Tensor, size: int) -> Tensor:
+def resize_and_crop(images: Tensor, size: int, full: tuple[int, int] | None = None) -> Tensor:
     """Scale the shorter side of uint8 ``b c h w`` to ``size`` with antialiasing, and crop the center ``b c size size``.
+
+    Args:
+        images: ``b c h w``, uint8.
+        size: Side of the result in pixels.
+        full: Height and width before a reduction while decoding, which may round them; by default those of ``images``.
 
     Example:
         >>> resize_and_crop(torch.zeros(2, 3, 40, 60, dtype=torch.uint8), 32).shape
@@ -161,8 +167,10 @@ def resize_and_crop(images: Tensor, size: int) -> Tensor:
     short = min(images.shape[-2:])
     if max(images.shape[-2:]) > LONGEST * short:  # scaling a line of a million pixels would fill the memory
         images = _middle(images, *(min(side, LONGEST * short) for side in images.shape[-2:]))
+        full = None
     if short != size:
-        images = scale(images, [max(size, round(side * size / short)) for side in images.shape[-2:]])
+        height, width = full or images.shape[-2:]
+        images = scale(images, [max(size, round(side * size / min(height, width))) for side in (height, width)])
     return _middle(images, size, size)
 
 
@@ -172,7 +180,7 @@ def check_fit(fit: str | None) -> None:
         raise OptionError('fit "crop", "pad" or "stretch"', got=repr(fit), fix='"pad" keeps the full image.')
 
 
-def resize(images: Tensor, size: int, fit: Fit) -> Tensor:
+def resize(images: Tensor, size: int, fit: Fit, full: tuple[int, int] | None = None) -> Tensor:
     """Make uint8 images ``b c h w`` square: ``b c size size``. Square images are the same with each ``fit``.
 
     Args:
@@ -180,15 +188,16 @@ def resize(images: Tensor, size: int, fit: Fit) -> Tensor:
         size: Side of the result in pixels.
         fit: ``"crop"`` scales the shorter side and crops the center; ``"pad"`` scales the longer side and repeats the
             pixels of the border; ``"stretch"`` scales each side by itself.
+        full: Height and width before a reduction while decoding, which may round them; by default those of ``images``.
 
     Example:
         >>> images = torch.arange(4, dtype=torch.uint8).view(1, 1, 2, 2).repeat_interleave(2, 3)
         >>> resize(images, 4, "pad")[0, 0].tolist()
         [[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3]]
     """
-    height, width = images.shape[-2:]
+    height, width = full or images.shape[-2:]
     if fit == "crop" or height == width:
-        return resize_and_crop(images, size)
+        return resize_and_crop(images, size, full)
     if fit == "stretch":
         return scale(images, [size, size])
     target, (top, left) = padded_box(height, width, size)

@@ -13,10 +13,11 @@ from torch.utils.data import Dataset
 
 from pretextkit._color import as_float, luma
 from pretextkit._seeding import derived_seed, seeded
-from pretextkit.data._collate import ImageBatch, Split, image_only
+from pretextkit.data._collate import ImageBatch
 from pretextkit.data._folder import FolderImages
 from pretextkit.data._image_conversion import Fit, image_tensor, resize, scale
 from pretextkit.data._image_files import inner_datasets
+from pretextkit.data._items import Split, image_only
 from pretextkit.data._listed import ListedImages
 from pretextkit.data._sources import DatasetImages, ImageSource, WrappedSource
 

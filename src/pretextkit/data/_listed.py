@@ -11,12 +11,11 @@ from torch.utils.data import Dataset
 
 from pretextkit._validation import check_labels
 from pretextkit.data._class_names import named_classes, number_texts, texts_of
-from pretextkit.data._image_conversion import pil_tensor
+from pretextkit.data._decoding import MAX_PIXELS, decode
+from pretextkit.data._items import image_only
 from pretextkit.errors import DataError, ShapeError
 
 __all__ = ["ListedImages", "WithLabels", "is_image", "is_list_of_images", "named_labels"]
-
-MAX_PIXELS = 100_000_000
 
 
 class ListedImages(Dataset[Any]):
@@ -35,22 +34,17 @@ class ListedImages(Dataset[Any]):
         return len(self.items)
 
     def __getitem__(self, index: int) -> Any:
-        from PIL import ImageOps
-
-        from pretextkit.data._folder import opened
-
         item = self.items[index]
         if not isinstance(item, str | Path):
             return item
-        with opened(Path(item), MAX_PIXELS, fix="Repair it, or remove it from the list.") as image:
-            return pil_tensor(ImageOps.exif_transpose(image))
+        return decode(Path(item), MAX_PIXELS, fix="Repair it, or remove it from the list.")
 
 
 class WithLabels(Dataset[Any]):
     """A dataset with other labels.
 
     Args:
-        dataset: Items are images, or tuples that begin with an image.
+        dataset: Items are images, tuples that begin with an image, or dictionaries.
         labels: ``n`` integers or texts.
 
     Example:
@@ -70,8 +64,8 @@ class WithLabels(Dataset[Any]):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
-        item = self.dataset[index]
-        return item[0] if isinstance(item, tuple | list) else item, self.labels[index]
+        image, _ = image_only(self.dataset[index])
+        return image, self.labels[index]
 
 
 def named_labels(

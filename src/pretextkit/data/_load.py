@@ -12,13 +12,16 @@ import torch
 from torch import Tensor
 
 from pretextkit._validation import check_images, check_int, check_labels
+from pretextkit._validation._advice import path_fix
 from pretextkit.batches import Labeled
 from pretextkit.data import _sample as sample
 from pretextkit.data._brightness import warn_of_dark_images
-from pretextkit.data._file_listing import Part, find_splits, list_images
-from pretextkit.data._folder import FolderImages, check_on_error
+from pretextkit.data._file_listing import list_images
+from pretextkit.data._file_options import check_on_error
+from pretextkit.data._folder import FolderImages
 from pretextkit.data._image_conversion import Fit, check_fit, resize
 from pretextkit.data._npz import read_npz
+from pretextkit.data._split_folders import Part, find_splits
 from pretextkit.data._splits import stratified_split
 from pretextkit.data._torchvision_sets import CATALOG, read_dataset, torchvision_class
 from pretextkit.errors import DataError, UnknownNameError, unknown_name
@@ -156,6 +159,9 @@ def load(
     elif (path := Path(source)).is_dir():
         return _from_folder(path, size, on_error, fit)
     elif path.exists():
+        if path.suffix.lower() != ".npz":
+            fix = path_fix(path)
+            raise DataError("the path of an .npz file or of a folder of images", got=repr(name), fix=fix)
         data = _from_npz(path)
     elif isinstance(source, Path) or os.sep in name or "/" in name or path.suffix:
         raise DataError("the path of an .npz file or of a folder of images", got=repr(name), fix="Check the path.")

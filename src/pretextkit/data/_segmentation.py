@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from pretextkit._validation import check_int, check_masks, tensor_from_array
-from pretextkit.data._folder import DEFAULT_LIMIT, MAX_PIXELS, opened
+from pretextkit.data._decoding import MAX_PIXELS, opened
+from pretextkit.data._folder import DEFAULT_LIMIT
 from pretextkit.data._image_conversion import Fit, channels_second, check_fit, padded_box, pil_tensor, resize
 from pretextkit.data._npz import as_uint8, read_arrays
 from pretextkit.errors import DataError

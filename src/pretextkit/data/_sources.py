@@ -28,16 +28,14 @@ from pretextkit.data._brightness import watch_brightness
 from pretextkit.data._class_names import named_classes
 from pretextkit.data._collate import (
     ImageBatch,
-    Split,
     collate,
     concat,
-    image_and_label,
-    image_only,
     in_color,
     read_labels,
     rebatch,
     uint8_or_float32,
 )
+from pretextkit.data._items import Split, image_and_label, image_only
 from pretextkit.data._seeded_dataset import SeededDataset
 from pretextkit.errors import DataError, OptionError, PretextkitError, ShapeError
 

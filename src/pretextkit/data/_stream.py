@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from pretextkit._validation import check_int
 from pretextkit.data._class_names import named_classes
-from pretextkit.data._collate import ImageBatch, Split, collate, image_and_label, image_only, rebatch
+from pretextkit.data._collate import ImageBatch, collate, rebatch
+from pretextkit.data._items import Split, image_and_label, image_only
 from pretextkit.data._sources import ImageSource
 from pretextkit.errors import DataError
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
     from pretextkit.data._sources import ImageSource
 
-__all__ = ["BatchReadable", "ImagesLike", "LabeledLike"]
+__all__ = ["BatchReadable", "ImagesLike", "LabeledLike", "OnError"]
+
+OnError: TypeAlias = Literal["raise", "skip"]
+"""What happens with image files that cannot be decoded."""
 
 
 class BatchReadable(Protocol):

@@ -14,8 +14,10 @@ from pretextkit._color import as_float
 from pretextkit._evaluation_mode import evaluation_mode
 from pretextkit._validation import check_features, check_int, check_labels, check_sequence, described
 from pretextkit.data import ImagesLike, LabeledLike, as_source
+from pretextkit.data._as_source import read_files
 from pretextkit.data._collate import join_labels
 from pretextkit.data._sources import retry_in_color
+from pretextkit.data._types import OnError
 from pretextkit.errors import DataError, OptionError, ShapeError
 from pretextkit.evaluation._labels import labeled_rows
 from pretextkit.evaluation._layer_names import Plan, affordable_parts, grid_parts, named_parts
@@ -65,6 +67,8 @@ def extract_features(
     batch_size: int = 256,
     precision: Precision = "auto",
     memory: float = math.inf,
+    size: int | None = None,
+    on_error: OnError = "raise",
 ) -> Features:
     """Run a model over images once and collect the features of the chosen layers.
 
@@ -89,6 +93,9 @@ def extract_features(
         memory: Memory budget of the features of all layers, in bytes; no limit by default. Layers beyond it are
             memory-mapped from temporary files in the folder of the environment variable ``TMPDIR``. The files disappear
             with the tensors.
+        size: Side of the images of a folder, a pattern or a list of paths, as for
+            :class:`~pretextkit.data.FolderImages`.
+        on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 
     Returns:
         Features, and labels where the images have labels.
@@ -107,6 +114,7 @@ def extract_features(
         {'stage1': (4, 32), 'stage2': (4, 64), 'stage3': (4, 128), 'stage4': (4, 256)}
     """
     options: ExtractOptions = {"layers": layers, "pool": pool, "batch_size": batch_size, "precision": precision}
+    (images,) = read_files([images], size, on_error)
     return _extract_any_channels(model, images, FeatureStore(memory), **options)[0]
 
 

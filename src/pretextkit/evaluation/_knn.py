@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from pretextkit._validation import check_float, check_int, check_widths
 from pretextkit.data import LabeledLike
+from pretextkit.data._as_source import read_files
+from pretextkit.data._types import OnError
 from pretextkit.errors import DataWarning
 from pretextkit.evaluation._classes import find_classes, match_classes, with_class_names
 from pretextkit.evaluation._features import ExtractOptions, Model, labeled_features
@@ -68,6 +70,8 @@ def knn_probe(
     batch_size: int = 256,
     precision: Precision = "auto",
     memory: float = math.inf,
+    size: int | None = None,
+    on_error: OnError = "raise",
 ) -> KNNResult:
     """Classify each test image by its most similar training images.
 
@@ -88,6 +92,9 @@ def knn_probe(
         precision: Precision of the extraction.
         memory: Memory budget of the features in bytes, half each for train and test; no limit by default. Features
             beyond it lie in temporary files, and the result is the same. See :func:`extract_features`.
+        size: Side of the images of a folder, a pattern or a list of paths, as for
+            :class:`~pretextkit.data.FolderImages`.
+        on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 
     Returns:
         Accuracy and predictions.
@@ -103,13 +110,14 @@ def knn_probe(
         >>> knn_probe(torch.nn.Identity(), (features, labels), k=1).accuracy
         1.0
     """
-    k = None if k is None else check_int("k", k, of=knn_probe)
+    k = None if k is None else check_int("k", k, fix="Leave k out to choose it from the size of the classes.")
     temperature = check_float("temperature", temperature, "(0, inf)", of=knn_probe)
     train_store, test_store = FeatureStore(memory).split(2)
     start = time.monotonic()
     options: ExtractOptions = {"batch_size": batch_size, "precision": precision}
-    train_data, train_names = with_class_names(train)
     leave_one_out = test is None or is_same_data(train, test)
+    train, test = read_files([train, None if leave_one_out else test], size, on_error)
+    train_data, train_names = with_class_names(train)
     test_data, test_names = (train_data, train_names) if test is None or leave_one_out else with_class_names(test)
     train_layers, labels, marks = labeled_features(backbone, train_data, "train", train_store, **options)
     if leave_one_out:

@@ -14,6 +14,7 @@ from pretextkit._evaluation_mode import evaluation_mode
 from pretextkit._modules import as_input, module_device, refuse_meta
 from pretextkit._validation import check_features, check_int
 from pretextkit.data import FolderImages, ImagesLike, as_source
+from pretextkit.data._file_options import is_pattern
 from pretextkit.data._image_files import find_files
 from pretextkit.data._image_format import ImageFormat, in_format
 from pretextkit.data._sources import ImageSource
@@ -246,11 +247,11 @@ class Classifier(nn.Module):
 
     def _open(self, images: ImagesLike, workers: int, on_error: Literal["raise", "skip"]) -> ImageSource:
         wanted = self.image_format
-        if isinstance(images, str | Path) and Path(images).is_dir():
+        if isinstance(images, str | Path) and (Path(images).is_dir() or is_pattern(images)):
             square = wanted is not None and wanted.height == wanted.width
             size, fit = (wanted.height, wanted.fit) if wanted is not None and square else (None, None)
-            images = FolderImages(images, size=size, fit=fit, on_error=on_error)
-        return in_format(as_source(images, labels=False, workers=workers), wanted)
+            images, on_error = FolderImages(images, size=size, fit=fit, on_error=on_error), "raise"
+        return in_format(as_source(images, labels=False, workers=workers, on_error=on_error), wanted)
 
     def _probabilities(self, source: ImageSource, batch_size: int) -> Iterator[Tensor]:
         """Yield the probabilities of the classes, one batch after the other, on the CPU."""

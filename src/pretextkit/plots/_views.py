@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pretextkit._validation import check_int
-from pretextkit.batches import Labeled, PatchPair, Tiles, TwoViews
+from pretextkit.batches import Labeled, MultiViews, PatchPair, Tiles, TwoViews
 from pretextkit.errors import DataError, OptionError
 from pretextkit.plots._figures import draw_image, grid_of_tiles, new_figure, stretch
 
@@ -31,9 +31,9 @@ def views(batch: Any, *, count: int = 8, label_names: Sequence[str] = ()) -> Fig
     """Draw the first images of a batch of views, with their labels.
 
     Check views before training: most mistakes in a pretext task are visible. The layout depends on the type of batch:
-    ``Labeled`` images have one row per label; ``TwoViews`` are drawn below each other; the patches of a ``PatchPair``
-    are drawn at their positions in the image, and ``Tiles`` in shuffled order; other named tuples have one row for each
-    field ``b c h w``. Images outside [0, 1] are rescaled one by one.
+    ``Labeled`` images have one row per label; ``TwoViews`` and ``MultiViews`` are drawn below each other; the patches
+    of a ``PatchPair`` are drawn at their positions in the image, and ``Tiles`` in shuffled order; other named tuples
+    have one row for each field ``b c h w``. Images outside [0, 1] are rescaled one by one.
 
     Args:
         batch: Batch from ``views`` of a task.
@@ -77,6 +77,10 @@ def _rows(batch: Any, count: int, label_names: Sequence[str]) -> tuple[list[_Row
         return _by_label(batch, count, label_names), []
     if isinstance(batch, TwoViews):
         return [_Row("view a", batch.a[:count]), _Row("view b", batch.b[:count])], []
+    if isinstance(batch, MultiViews):
+        kinds = (("global", batch.global_views), ("local", batch.local_views))
+        named = [(f"{kind} {number}", view) for kind, views in kinds for number, view in enumerate(views, 1)]
+        return [_Row(name, view[:count]) for name, view in named], []
     if isinstance(batch, Tiles):
         return [_Row("", grid_of_tiles([tile[:count] for tile in batch.tiles]))], [
             f"order {k}" for k in batch.permutation[:count].tolist()

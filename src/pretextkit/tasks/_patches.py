@@ -42,8 +42,7 @@ class PatchLayout(NamedTuple):
             (PatchLayout(patch=16, gap=6, jitter=2), PatchLayout(patch=8, gap=3, jitter=1))
         """
         size = check_int("size", size, fix="Pass the shorter side of the images.")
-        jitter = max(1, size // 32)
-        patch = (size - 8 * jitter) // 3
+        jitter, patch = jitter_of(size), fitted_patch(size)
         if patch < SMALLEST_PATCH:
             raise ShapeError(
                 f"images of at least {3 * SMALLEST_PATCH + 8} pixels, for a 3x3 grid of {SMALLEST_PATCH}-pixel patches",
@@ -51,6 +50,15 @@ class PatchLayout(NamedTuple):
                 fix="Enlarge the images, or pass layout=PatchLayout(patch, gap, jitter).",
             )
         return cls(patch, 3 * jitter, jitter)
+
+
+def fitted_patch(size: int) -> int:
+    """Return the side of the patches that fit images of ``size`` pixels; at most 0 in small images."""
+    return (size - 8 * jitter_of(size)) // 3
+
+
+def jitter_of(size: int) -> int:
+    return max(1, size // 32)
 
 
 class PatchTask(PretextTask[BatchT, BackboneT]):
@@ -113,6 +121,15 @@ class PatchTask(PretextTask[BatchT, BackboneT]):
                 f"images of at least {layout.span} pixels a side, for {layout}",
                 got=f"{height}x{width}",
                 fix="Enlarge the images, or choose a smaller layout.",
+            )
+        smallest: int = getattr(self.backbone, "smallest_image", 1)  # other modules with a feature_dim have none
+        if layout.patch < smallest:
+            name = type(getattr(self.backbone, "network", self.backbone)).__name__  # of torchvision or timm, if wrapped
+            size = next(size for size in range(smallest, 100 * smallest) if fitted_patch(size) >= smallest)
+            raise ShapeError(
+                f"patches of at least {smallest}x{smallest} pixels, the smallest that {name} takes",
+                got=f"patches of {layout.patch}x{layout.patch}, in images of {height}x{width}",
+                fix=f"Enlarge the images to at least {size} pixels a side, or take another backbone.",
             )
         return layout
 

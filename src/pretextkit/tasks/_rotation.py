@@ -73,8 +73,9 @@ class Rotation(PretextTask[Labeled, BackboneT]):
         Raises:
             ShapeError: The images are not square.
         """
+        rotated = all_rotations(images)
         labels = torch.arange(len(ANGLES), device=images.device).repeat_interleave(len(images))
-        return Labeled(all_rotations(images), labels)
+        return Labeled(rotated, labels)
 
     def forward(self, batch: Labeled) -> TaskOutput:
         logits = self.head(self.backbone(batch.images)).float()

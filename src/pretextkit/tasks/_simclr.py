@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import torch
-from torch import Generator, Tensor, nn
 
-from pretextkit._chunks import row_chunks
 from pretextkit._validation import check_float, check_int
 from pretextkit.batches import TwoViews
-from pretextkit.contracts import BackboneT, PretextTask, Recommended, TaskOutput
-from pretextkit.losses import alignment, nt_xent_loss, uniformity
+from pretextkit.contracts import BackboneT, Recommended, TaskOutput
+from pretextkit.losses import nt_xent_loss
 from pretextkit.models.heads import MLPHead
 from pretextkit.registries import register_pretext_task
-from pretextkit.views import color_jitter, random_grayscale, random_horizontal_flip, random_resized_crop
+from pretextkit.tasks._two_views import TwoViewTask, two_view_metrics
+from pretextkit.views import CropAndRecolor
 
 __all__ = ["SimCLR"]
 
 
 @register_pretext_task("simclr")
-class SimCLR(PretextTask[TwoViews, BackboneT]):
+class SimCLR(TwoViewTask[BackboneT]):
     """Attract the features of two random views of an image and repel the features of other images.
 
     Features that are invariant to cropping and recoloring describe the content of an image (Chen et al. 2020,
@@ -61,57 +60,12 @@ class SimCLR(PretextTask[TwoViews, BackboneT]):
         jitter: float = 0.5,
         grayscale: float = 0.2,
     ) -> None:
-        super().__init__(backbone)
+        super().__init__(backbone, CropAndRecolor(crop_scale=crop_scale, flip=flip, jitter=jitter, grayscale=grayscale))
         projection_dim = check_int("projection_dim", projection_dim, of=SimCLR)
         self.head = MLPHead(backbone.feature_dim, projection_dim)
         self.temperature = check_float("temperature", temperature, "(0, inf)", of=SimCLR)
-        self.crop_scale = crop_scale
-        self.flip = check_float("flip", flip, "[0, 1]", fix="0 is never, 1 is always.")
-        self.jitter = check_float("jitter", jitter, "[0, 2.5]", fix="0 leaves colors alone.")
-        self.grayscale = check_float("grayscale", grayscale, "[0, 1]", fix="0 is never, 1 is always.")
-
-    def views(self, images: Tensor, generator: Generator) -> TwoViews:
-        """Make two views ``b c h w`` of each image ``b c h w``."""
-        return TwoViews(self._view(images, generator), self._view(images, generator))
-
-    def _view(self, images: Tensor, generator: Generator) -> Tensor:
-        view = random_resized_crop(images, scale=self.crop_scale, generator=generator)
-        view = random_horizontal_flip(view, self.flip, generator=generator)
-        strength = 0.8 * self.jitter
-        view = color_jitter(
-            view,
-            brightness=strength,
-            contrast=strength,
-            saturation=strength,
-            hue=0.2 * self.jitter,
-            generator=generator,
-        )
-        return random_grayscale(view, self.grayscale, generator=generator)
 
     def forward(self, batch: TwoViews) -> TaskOutput:
         z_a, z_b = self.head(self.backbone(torch.cat(batch))).float().chunk(2)
         loss = nt_xent_loss(z_a, z_b, temperature=self.temperature)
-        return TaskOutput(
-            loss,
-            {
-                "top1": _top1(z_a.detach(), z_b.detach()),
-                "alignment": alignment(z_a, z_b),
-                "uniformity": uniformity(z_a),
-            },
-        )
-
-
-@torch.no_grad()
-def _top1(z_a: Tensor, z_b: Tensor) -> Tensor:
-    """Compute the fraction of rows of ``z_a`` whose most similar row of both views is their partner in ``z_b``."""
-    a, b = nn.functional.normalize(z_a), nn.functional.normalize(z_b)
-    to_partner = (a * b).sum(1)
-    correct = a.new_zeros(())
-    for chunk in row_chunks(len(a), 2 * len(a), a.device):
-        with torch.autocast(a.device.type, enabled=False):  # half precision makes ties of similar neighbors
-            to_others = torch.cat([a[chunk] @ a.T, a[chunk] @ b.T], 1)
-        rows = torch.arange(len(chunk), device=a.device)
-        to_others[rows, chunk] = -torch.inf
-        to_others[rows, chunk + len(a)] = -torch.inf
-        correct += (to_partner[chunk] > to_others.amax(1)).sum()
-    return correct / len(a)
+        return TaskOutput(loss, two_view_metrics(z_a, z_b))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pretextkit.contracts import Backbone, SpatialBackbone
 from pretextkit.errors import PretextkitError
@@ -37,19 +39,36 @@ class BackboneCase:
                 f"Expected the factory to build a Backbone, but got a {type(backbone).__name__}.",
             )
             backbone.normalization.measure(self.images(16))
-            with torch.no_grad():
+            with torch.no_grad(), _fast_norms(backbone):
                 backbone.train()(self.images(16))
         return backbone.eval()
+
+    def sizes(self, backbone: Backbone) -> list[tuple[int, int]]:
+        """List sizes of images, none smaller than the backbone takes."""
+        smallest = backbone.smallest_image
+        return sorted({(max(height, smallest), max(width, smallest)) for height, width in SIZES})
 
     def images(self, n: int = 6, *, size: tuple[int, int] = (32, 32), channels: int = 3, seed: int = 0) -> Tensor:
         """Draw toy images."""
         return toy_images(n, size=size, channels=channels, generator=generator(seed))
 
 
+@contextmanager
+def _fast_norms(backbone: Backbone) -> Iterator[None]:
+    """Let slow BatchNorm learn faster: at momentum 0.01, features of a new network vanish in eval mode."""
+    norms = [(module, module.momentum) for module in backbone.modules() if isinstance(module, _BatchNorm)]
+    for norm, momentum in norms:
+        if momentum is not None and momentum < 0.1:
+            norm.momentum = 0.5
+    yield
+    for norm, momentum in norms:
+        norm.momentum = momentum
+
+
 def features_are_b_d(case: BackboneCase) -> None:
     """Features are ``b d`` with d = ``feature_dim``, for gray and color images of several sizes."""
     backbone = case.backbone()
-    for size in SIZES:
+    for size in case.sizes(backbone):
         for channels in (1, 3):
             shape = tuple(_features(backbone, case.images(2, size=size, channels=channels)).shape)
             wanted = (2, backbone.feature_dim)
@@ -64,7 +83,7 @@ def stages_end_in_the_feature_map(case: BackboneCase) -> None:
     backbone = case.backbone()
     if not isinstance(backbone, SpatialBackbone):
         return
-    for size in SIZES:
+    for size in case.sizes(backbone):
         images = case.images(2, size=size)
         with torch.no_grad():
             stages, last = backbone.stages(images), backbone.feature_map(images)
@@ -128,6 +147,10 @@ def features_differ_between_images(case: BackboneCase) -> None:
 def every_parameter_gets_gradient(case: BackboneCase) -> None:
     """Every trainable parameter of the backbone has a gradient from the features."""
     backbone = case.backbone().train()
+    with torch.no_grad():
+        for parameter in backbone.parameters():
+            if not parameter.any():  # a branch that starts at zero, as in timm's ResNets, passes no gradient
+                parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator(1)))
     weights = torch.randn(backbone.feature_dim, generator=generator(0))
     torch.autograd.backward((backbone(case.images()) * weights).square().sum())
     idle = [

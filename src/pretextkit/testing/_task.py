@@ -9,6 +9,7 @@ from pretextkit.contracts import PretextTask
 from pretextkit.testing import _task_copies as task_copies
 from pretextkit.testing import _task_inputs as task_inputs
 from pretextkit.testing import _task_learning as task_learning
+from pretextkit.testing import _task_state as task_state
 from pretextkit.testing import _task_steps as task_steps
 from pretextkit.testing import _task_views as task_views
 from pretextkit.testing._cases import TaskCase
@@ -43,7 +44,7 @@ def pretext_task_checks(
         >>> [check.promise for check in checks if check.name == "views_leave_images_unchanged"]
         ['Making views does not change the images.']
     """
-    modules = (task_views, task_steps, task_copies, task_inputs, task_learning)
+    modules = (task_views, task_steps, task_copies, task_state, task_inputs, task_learning)
     functions = [function for module in modules for function in module.CHECKS]
     return bind(functions, TaskCase(make, image_size, channels), expected_failures)
 

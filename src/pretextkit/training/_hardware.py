@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from pretextkit._modules import module_device, module_dtype, refuse_meta
+from pretextkit._modules import check_model, module_device, module_dtype, refuse_meta
 from pretextkit.errors import DataError, OptionError, unknown_name
 
 __all__ = ["Precision", "autocast_for", "forward_context", "resolve_device", "resolve_precision"]
@@ -110,13 +110,14 @@ def forward_context(model: Any, precision: Precision) -> tuple[torch.device, tor
 
     Raises:
         UnknownNameError: There is no precision of that name.
-        OptionError: The precision does not fit the device or the weights.
+        OptionError: ``model`` is a name, a class or no function, or the precision does not fit the device or weights.
         DataError: The weights have no values.
 
     Example:
         >>> forward_context(torch.nn.Linear(2, 2), "fp32")[0]
         device(type='cpu')
     """
+    check_model(model)
     refuse_meta(model)
     device, weights = module_device(model), module_dtype(model)
     found = resolve_precision(precision, device, weights)

@@ -19,6 +19,7 @@ from pretextkit.contracts import PretextTask
 from pretextkit.data import ImagesLike, as_source
 from pretextkit.data._image_format import ImageFormat
 from pretextkit.data._sources import ImageSource, with_accepted_channels
+from pretextkit.data._types import OnError
 from pretextkit.distributed._group import current_group
 from pretextkit.distributed._sharding import class_name
 from pretextkit.errors import OptionError
@@ -101,6 +102,8 @@ def pretrain(
     compile: bool = False,
     augment: Augmentation | None = None,
     workers: int = 0,
+    size: int | None = None,
+    on_error: OnError = "raise",
     seed: int = 0,
     checkpoint: str | Path | None = None,
     progress: bool = True,
@@ -156,6 +159,9 @@ def pretrain(
         augment: Function from a batch and a generator to the batch from which the task makes its views, before the
             ``augmentation`` that many tasks have of their own; pass ``augmentation=None`` to the task to replace it.
         workers: Processes that read a ``Dataset`` or folder.
+        size: Side of the images of a folder, a pattern or a list of paths, as for
+            :class:`~pretextkit.data.FolderImages`.
+        on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
         seed: Seed of the order of the images, the views and the layers' random numbers.
         checkpoint: Folder of a checkpoint, ``history.csv`` and ``settings.json``, written every half minute, on Ctrl-C
             or SIGTERM, and at the end. If the folder holds a checkpoint of the same call, training resumes from it.
@@ -187,7 +193,7 @@ def pretrain(
         check_callable("augment", augment, "images", "generator")
     callbacks = check_callbacks(callbacks)
     group, device = current_group(device)
-    source = as_source(images, labels=False, workers=workers)
+    source = as_source(images, labels=False, workers=workers, size=size, on_error=on_error)
     settings = Settings(
         epochs=epochs,
         steps=steps,

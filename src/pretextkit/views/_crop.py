@@ -13,7 +13,7 @@ from pretextkit._validation import check_float, check_float_images, check_int, c
 from pretextkit.errors import OptionError
 from pretextkit.views._random import bernoulli, select, uniform
 
-__all__ = ["random_horizontal_flip", "random_resized_crop"]
+__all__ = ["check_ends", "random_horizontal_flip", "random_resized_crop"]
 
 
 def random_resized_crop(
@@ -51,8 +51,8 @@ def random_resized_crop(
         >>> random_resized_crop(torch.rand(4, 3, 40, 40), 32, generator=generator).shape
         torch.Size([4, 3, 32, 32])
     """
-    scale = _ends("scale", scale, "(0, 1]", fix="For example scale=(0.2, 1.0).")
-    ratio = _ends("ratio", ratio, "(0, inf)", fix="For example ratio=(3 / 4, 4 / 3).")
+    scale = check_ends("scale", scale, "(0, 1]", fix="For example scale=(0.2, 1.0).")
+    ratio = check_ends("ratio", ratio, "(0, inf)", fix="For example ratio=(3 / 4, 4 / 3).")
     check_float_images(images)
     height, width = images.shape[2:]
     fix = "Pass one number, or height and width."
@@ -71,7 +71,16 @@ def random_resized_crop(
     return rows[:, None] @ across.view(*images.shape[:3], out_width)
 
 
-def _ends(name: str, ends: Any, within: str, *, fix: str) -> tuple[float, float]:
+def check_ends(name: str, ends: Any, within: str, *, fix: str) -> tuple[float, float]:
+    """Check an option that is an ordered pair of numbers.
+
+    Raises:
+        OptionError: It is no such pair, or a number is out of range.
+
+    Example:
+        >>> check_ends("scale", (0.2, 1), "(0, 1]", fix="For example (0.2, 1.0).")
+        (0.2, 1.0)
+    """
     two = check_sequence(name, ends, at_least=2, at_most=2, fix=fix)
     low, high = (check_float(name, end, within, fix=fix) for end in two)
     if low > high:

@@ -1,4 +1,4 @@
-"""Pretext task of a plug-in package: detect vertical flips."""
+"""Pretext tasks of a plug-in package: detect vertical flips; and DCL, a method of joint embedding, in its own file."""
 
 import torch
 from torch import Generator, Tensor
@@ -7,7 +7,9 @@ from torch.nn.functional import cross_entropy
 from pretextkit import Backbone, Labeled, PretextTask, TaskOutput
 from pretextkit.models import LinearHead
 
-__all__ = ["UpsideDown"]
+from ._dcl import DCL, dcl_loss
+
+__all__ = ["DCL", "UpsideDown", "dcl_loss"]
 
 
 class UpsideDown(PretextTask[Labeled]):

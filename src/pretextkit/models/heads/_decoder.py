@@ -19,7 +19,7 @@ from pretextkit.views import to_grayscale
 __all__ = ["ConvDecoder", "match_images", "match_size"]
 
 TRIAL_SIZE = 32
-"""Side in pixels of the trial image on which the halvings of a backbone are counted."""
+"""Smallest side in pixels of the trial image on which the halvings of a backbone are counted."""
 
 
 @register_head("conv-decoder")
@@ -90,10 +90,11 @@ class ConvDecoder(Head):
                 got=type(backbone).__name__,
                 fix="Derive it from pretextkit.SpatialBackbone and define stages().",
             )
-        trial = next(network.parameters()).new_zeros(1, network.normalization.channels, TRIAL_SIZE, TRIAL_SIZE)
+        size = max(TRIAL_SIZE, network.smallest_image)
+        trial = next(network.parameters()).new_zeros(1, network.normalization.channels, size, size)
         with torch.no_grad():
             side = min(copy.deepcopy(network).eval().feature_map(trial).shape[2:])
-        doublings = max(0, math.ceil(math.log2(TRIAL_SIZE / side)))
+        doublings = max(0, math.ceil(math.log2(size / side)))
         return cls(network.feature_dim, out_channels, doublings=doublings, bottleneck=bottleneck)
 
     def forward(self, features: Tensor) -> Tensor:

@@ -1,0 +1,133 @@
+"""Image files to tensors; large JPEG files are scaled while they are decoded."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from pretextkit.data._image_conversion import LONGEST, Fit, pil_tensor, resize
+from pretextkit.errors import DataError, reason
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PilImage
+
+__all__ = ["MAX_PIXELS", "decode", "decode_square", "opened", "stored_shape"]
+
+ORIENTATION = 0x0112
+"""Exif tag of the camera orientation."""
+
+MAX_PIXELS = 100_000_000
+
+REDUCTIONS = (8, 4, 2)
+"""Divisors of the sides with which JPEG files can be decoded: by an inverse cosine transform of fewer coefficients."""
+
+MARGIN = 2
+"""Size after such a decoding, as a multiple of the final size at least: the antialiased resizing does the rest."""
+
+SHIFT = 0.05
+"""Largest shift of the last pixels, in pixels of the result, where a side is no multiple of the divisor."""
+
+OR_SKIP = (
+    'Repair or remove it, or leave such files out with on_error="skip". '
+    'To functions without this option, pass pretextkit.data.FolderImages(root, on_error="skip").'
+)
+
+
+def decode_square(path: Path, max_pixels: int, size: int, fit: Fit) -> tuple[Tensor, tuple[int, int]]:
+    """Decode a file and make it square.
+
+    A JPEG file at least four times as large as needed is decoded at a half, a quarter or an eighth of its size, which
+    remains at least twice the final size. The resizing to ``size`` is the same.
+
+    Args:
+        path: An image file.
+        max_pixels: Largest number of pixels that is decoded.
+        size: Side of the result.
+        fit: How the image becomes square.
+
+    Returns:
+        ``c size size``, uint8; and the height and width of the full upright image.
+
+    Raises:
+        DataError: The file cannot be decoded.
+    """
+    with opened(path, max_pixels) as image:
+        shape = (image.height, image.width)
+        reduced = _reduce(image, size, fit)
+        turns = image.getexif().get(ORIENTATION, 1)
+        pixels = _upright(image)
+    if not reduced:
+        shape = (pixels.shape[1], pixels.shape[2])
+    elif turns in (5, 6, 7, 8):
+        shape = shape[::-1]
+    return resize(pixels[None], size, fit, shape)[0], shape
+
+
+def decode(path: Path, max_pixels: int, *, fix: str = OR_SKIP) -> Tensor:
+    """Decode a file in full, upright: ``c h w``, uint8; errors end with ``fix``.
+
+    Raises:
+        DataError: The file cannot be decoded.
+    """
+    with opened(path, max_pixels, fix=fix) as image:
+        return _upright(image)
+
+
+def stored_shape(path: Path, max_pixels: int) -> tuple[int, int]:
+    """Read height and width in the header, as stored: the orientation of a PNG file follows its pixels."""
+    with opened(path, max_pixels) as image:
+        return image.height, image.width
+
+
+def _upright(image: PilImage) -> Tensor:
+    from PIL import ImageOps
+
+    turned = image.getexif().get(ORIENTATION, 1) != 1  # otherwise Pillow would copy the image
+    return pil_tensor(ImageOps.exif_transpose(image) if turned else image)
+
+
+def _reduce(image: PilImage, size: int, fit: Fit) -> bool:
+    """Let a JPEG file be decoded at a part of its size, if it remains large enough."""
+    if image.format not in ("JPEG", "MPO"):
+        return False
+    short, long = sorted(image.size)
+    governing = long if fit == "pad" else short
+    if long > LONGEST * short:
+        return False
+    for divisor in REDUCTIONS:
+        excess = max(-side % divisor for side in image.size)  # decoding rounds the sides up
+        if governing >= divisor * MARGIN * size and excess * size <= SHIFT * governing:
+            return image.draft(None, (image.width // divisor, image.height // divisor)) is not None
+    return False
+
+
+@contextmanager
+def opened(path: Path, max_pixels: int, *, fix: str = OR_SKIP) -> Iterator[PilImage]:
+    """Open an image without decoding its pixels; errors name the file and end with ``fix``."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with path.open("rb") as file:  # opened by name, Pillow 13 decodes rotated TIFF files wrongly
+            with warnings.catch_warnings():
+                # max_pixels replaces the limit of Pillow, which warns at 89 million pixels.
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                image = Image.open(file)
+            if image.width * image.height > max_pixels:
+                raise DataError(f"{image.width} x {image.height} pixels, above max_pixels={max_pixels}")
+            yield image
+    except Exception as error:  # decoders raise almost any type of error for a damaged file
+        if isinstance(error, DataError) and error.got is not ...:  # the image is intact, but of another kind
+            raise DataError(f"{error.expected} at {path}", got=error.got, fix=error.fix) from None
+        got = reason(error)
+        if isinstance(error, UnidentifiedImageError):
+            got = "an empty file" if path.stat().st_size == 0 else "no kind of image that Pillow knows"
+        raise DataError(
+            f"an image file that can be decoded at {path}",
+            got=got,
+            fix=fix,
+        ) from error

@@ -1,0 +1,109 @@
+"""ViTTiny: a vision transformer for small images."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pretextkit._validation import check_int
+from pretextkit.contracts import TokenBackbone
+from pretextkit.registries import register_backbone
+
+__all__ = ["ViTTiny"]
+
+WIDTH, DEPTH, HEADS, STAGES = 192, 8, 3, 4
+
+
+@register_backbone("vit-tiny")
+class ViTTiny(TokenBackbone):
+    """A vision transformer with 3.6 M parameters and 192 features, for images from 32 pixels on.
+
+    It has the width and the heads of ViT-Ti (Touvron et al. 2021, arXiv 2012.12877), and eight blocks. Patches of 4
+    pixels make 8x8 tokens of a 32x32 image. Positions are sines and cosines of the row and the column (Chen et al.
+    2021, arXiv 2104.02057), so that images of any size and shape go in. There is no class token: the features are
+    the average of the tokens. The stages are the tokens after every second block.
+
+    Transformers need more images and epochs than convolutional networks of the same cost.
+
+    Args:
+        in_channels: Channels of the patches, 1 or 3; images with the other number of channels are converted.
+        patch: Side of a patch in pixels.
+
+    Raises:
+        OptionError: ``patch`` is not an integer >= 1.
+
+    Example:
+        >>> backbone = ViTTiny()
+        >>> [tuple(stage.shape[1:]) for stage in backbone.stages(torch.rand(2, 3, 32, 32))]
+        [(192, 8, 8), (192, 8, 8), (192, 8, 8), (192, 8, 8)]
+        >>> tokens = backbone.tokens(torch.rand(2, 3, 32, 32))
+        >>> tokens.shape, backbone.encode(tokens[:, ::4]).shape
+        (torch.Size([2, 64, 192]), torch.Size([2, 16, 192]))
+    """
+
+    feature_dim = WIDTH
+
+    def __init__(self, *, in_channels: int = 3, patch: int = 4) -> None:
+        super().__init__(in_channels=in_channels)
+        self.patch = check_int("patch", patch, of=type(self))
+        self.embedding = nn.Conv2d(in_channels, WIDTH, self.patch, self.patch)
+        self.blocks = nn.ModuleList(Block(WIDTH, HEADS) for _ in range(DEPTH))
+        self.norm = nn.LayerNorm(WIDTH)
+        for module in self.modules():  # as in MAE (He et al. 2022, arXiv 2111.06377)
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        nn.init.xavier_uniform_(self.embedding.weight.data.flatten(1))
+
+    def tokens(self, images: Tensor) -> Tensor:
+        images = self.normalization(images)
+        rows, columns = self.grid(images)
+        bottom, right = rows * self.patch - images.shape[2], columns * self.patch - images.shape[3]
+        tokens: Tensor = self.embedding(nn.functional.pad(images, (0, right, 0, bottom))).flatten(2).transpose(1, 2)
+        return tokens + sincos_positions(rows, columns, WIDTH, tokens)
+
+    def encode_stages(self, tokens: Tensor) -> tuple[Tensor, ...]:
+        stages = []
+        for number, block in enumerate(self.blocks, 1):
+            tokens = block(tokens)
+            if number % (DEPTH // STAGES) == 0:
+                stages.append(tokens)
+        return (*stages[:-1], self.norm(tokens))
+
+
+class Block(nn.Module):
+    """Self-attention and a perceptron, each after a norm and added to its input."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.projection = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.perceptron = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        tokens = tokens + self.attention(self.norm1(tokens))
+        return tokens + self.perceptron(self.norm2(tokens))  # type: ignore[no-any-return]
+
+    def attention(self, tokens: Tensor) -> Tensor:
+        """Mix tokens ``b n d`` by their similarity."""
+        queries, keys, values = self.qkv(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed = nn.functional.scaled_dot_product_attention(queries, keys, values)  # b heads n d/heads
+        return self.projection(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+
+def sincos_positions(rows: int, columns: int, width: int, like: Tensor) -> Tensor:
+    """Describe the positions of a grid, row by row, by sines and cosines of rows and columns.
+
+    Returns:
+        ``n d`` with n = ``rows * columns`` and d = ``width``, on the device and in the dtype of ``like``.
+
+    Example:
+        >>> sincos_positions(2, 2, 4, torch.zeros(1))[0]  # row 0, column 0
+        tensor([0., 1., 0., 1.])
+    """
+    frequencies = 10_000 ** -(torch.arange(width // 4, device=like.device) / (width // 4))
+    row, column = (torch.arange(count, device=like.device)[:, None] * frequencies for count in (rows, columns))
+    row, column = torch.cat([row.sin(), row.cos()], 1), torch.cat([column.sin(), column.cos()], 1)
+    grid = torch.cat([row[:, None].expand(-1, columns, -1), column[None].expand(rows, -1, -1)], 2)
+    return grid.flatten(0, 1).to(like.dtype)

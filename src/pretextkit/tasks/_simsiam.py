@@ -1,0 +1,70 @@
+"""SimSiam: predict the embedding of another view, without negatives and without a momentum copy."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from pretextkit._validation import check_int
+from pretextkit.batches import TwoViews
+from pretextkit.contracts import BackboneT, Recommended, TaskOutput
+from pretextkit.losses import negative_cosine_similarity
+from pretextkit.models.heads import MLPHead
+from pretextkit.registries import register_pretext_task
+from pretextkit.tasks._projection import ProjectionHead
+from pretextkit.tasks._two_views import TwoViewTask, two_view_metrics
+from pretextkit.views import Augmentation, CropAndRecolor
+
+__all__ = ["SimSiam"]
+
+
+@register_pretext_task("simsiam")
+class SimSiam(TwoViewTask[BackboneT]):
+    """Predict the embedding of another view, which gets no gradient.
+
+    A predictor and a stop-gradient keep the features from collapsing (Chen & He 2020, arXiv 2011.10566). BatchNorm ends
+    the projector; in the predictor it is in the hidden layer only, which is narrow.
+
+    Metrics: ``top1``, the fraction of views whose nearest view shows the same image; ``alignment`` and ``uniformity``
+    of the projections.
+
+    Args:
+        backbone: Backbone to train.
+        projection_dim: Width of the embeddings, and of the projector's hidden layers.
+        predictor_dim: Width of the predictor's hidden layer.
+        augmentation: From images and a generator to one view of each image.
+
+    Raises:
+        OptionError: A number is out of range.
+
+    Example:
+        >>> from pretextkit.models import SmallCNN
+        >>> task = SimSiam(SmallCNN())
+        >>> -1 <= task.step(torch.rand(4, 3, 32, 32), torch.Generator().manual_seed(0)).loss <= 1
+        tensor(True)
+    """
+
+    recommended = Recommended(learning_rate=1e-3, smallest_batch=64, largest_batch=256)
+
+    def __init__(
+        self,
+        backbone: BackboneT,
+        *,
+        projection_dim: int = 512,
+        predictor_dim: int = 128,
+        augmentation: Augmentation = CropAndRecolor(),  # noqa: B008 - cannot change
+    ) -> None:
+        super().__init__(backbone, augmentation)
+        width = check_int("projection_dim", projection_dim, of=SimSiam)
+        narrow = check_int("predictor_dim", predictor_dim, of=SimSiam)
+        self.projector = nn.Sequential(
+            ProjectionHead(backbone.feature_dim, width, width, width), nn.BatchNorm1d(width, affine=False)
+        )
+        self.predictor = MLPHead(width, width, narrow)
+
+    def forward(self, batch: TwoViews) -> TaskOutput:
+        z = self.projector(self.backbone(torch.cat(batch)))
+        p_a, p_b = self.predictor(z).chunk(2)
+        z_a, z_b = z.detach().chunk(2)
+        loss = (negative_cosine_similarity(p_a, z_b) + negative_cosine_similarity(p_b, z_a)) / 2
+        return TaskOutput(loss, two_view_metrics(z_a, z_b))

@@ -1,0 +1,64 @@
+"""What the tasks that compare two views share: their views and metrics."""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from torch import Generator, Tensor, nn
+
+from pretextkit._chunks import row_chunks
+from pretextkit._validation import check_callable
+from pretextkit.batches import TwoViews
+from pretextkit.contracts import BackboneT, PretextTask
+from pretextkit.metrics import alignment, uniformity
+from pretextkit.views import Augmentation
+
+__all__ = ["TwoViewTask", "two_view_metrics"]
+
+
+class TwoViewTask(PretextTask[TwoViews, BackboneT]):
+    """Base of tasks that compare two random views of each image.
+
+    Args:
+        backbone: Backbone to train.
+        augmentation: From images ``b c h w`` and a generator to one view of each image, such as
+            :class:`~pretextkit.views.CropAndRecolor`.
+    """
+
+    def __init__(self, backbone: BackboneT, augmentation: Augmentation) -> None:
+        super().__init__(backbone)
+        check_callable("augmentation", augmentation, "images", "generator")
+        self.augmentation = augmentation
+
+    @final
+    def views(self, images: Tensor, generator: Generator) -> TwoViews:
+        """Make two views of each image ``b c h w``, one after the other."""
+        return TwoViews(self.augmentation(images, generator), self.augmentation(images, generator))
+
+
+@torch.no_grad()
+def two_view_metrics(z_a: Tensor, z_b: Tensor) -> dict[str, Tensor]:
+    """Measure embeddings ``n d`` of two views: ``top1``, ``alignment`` and ``uniformity``.
+
+    Example:
+        >>> {name: round(value.item()) for name, value in two_view_metrics(torch.eye(4), torch.eye(4)).items()}
+        {'top1': 1, 'alignment': 0, 'uniformity': -4}
+    """
+    z_a, z_b = z_a.detach().float(), z_b.detach().float()
+    return {"top1": _top1(z_a, z_b), "alignment": alignment(z_a, z_b), "uniformity": uniformity(z_a)}
+
+
+def _top1(z_a: Tensor, z_b: Tensor) -> Tensor:
+    """Compute the fraction of rows of ``z_a`` whose most similar row of both views is their partner in ``z_b``."""
+    a, b = nn.functional.normalize(z_a), nn.functional.normalize(z_b)
+    to_partner = (a * b).sum(1)
+    correct = a.new_zeros(())
+    for chunk in row_chunks(len(a), 2 * len(a), a.device):
+        with torch.autocast(a.device.type, enabled=False):  # half precision makes ties of similar neighbors
+            to_others = torch.cat([a[chunk] @ a.T, a[chunk] @ b.T], 1)
+        rows = torch.arange(len(chunk), device=a.device)
+        to_others[rows, chunk] = -torch.inf
+        to_others[rows, chunk + len(a)] = -torch.inf
+        correct += (to_partner[chunk] > to_others.amax(1)).sum()
+    return correct / len(a)
