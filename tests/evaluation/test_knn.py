@@ -155,11 +155,11 @@ def test_zero_features_give_finite_predictions() -> None:
     [
         (
             {"k": 0},
-            "Expected k to be an integer >= 1, but got 0. Leave k out to choose it from the size of the classes.",
+            "Expected k to be an integer >= 1, but got 0. Leave k out to choose it by the size of classes.",
         ),
         (
             {"k": -1},
-            "Expected k to be an integer >= 1, but got -1. Leave k out to choose it from the size of the classes.",
+            "Expected k to be an integer >= 1, but got -1. Leave k out to choose it by the size of classes.",
         ),
         ({"temperature": 0.0}, "Expected temperature to be a number in (0, inf), but got 0.0. The default is 0.07."),
         (

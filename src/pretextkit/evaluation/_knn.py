@@ -110,7 +110,7 @@ def knn_probe(
         >>> knn_probe(torch.nn.Identity(), (features, labels), k=1).accuracy
         1.0
     """
-    k = None if k is None else check_int("k", k, fix="Leave k out to choose it from the size of the classes.")
+    k = None if k is None else check_int("k", k, fix="Leave k out to choose it by the size of classes.")
     temperature = check_float("temperature", temperature, "(0, inf)", of=knn_probe)
     train_store, test_store = FeatureStore(memory).split(2)
     start = time.monotonic()
