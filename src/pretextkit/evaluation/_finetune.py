@@ -129,7 +129,8 @@ def freeze_and_finetune(
 
     Frozen modules stay in evaluation mode, BatchNorm statistics included, and are bit-identical afterwards. Backbone
     and head are returned in evaluation mode. After an error, their modes are restored. Classes without training images
-    are never predicted: their logits are -inf, also those of a head with more outputs than classes.
+    are never predicted: their logits are -inf, and outputs of the head beyond the
+    classes are left out.
 
     Args:
         backbone: Module from images ``b c h w`` in [0, 1] to features ``b d``, maps or tokens; the latter are averaged.
@@ -211,12 +212,6 @@ def freeze_and_finetune(
 def _result(work: FinetuneWork, done: Trained, seconds: float) -> FinetuneResult:
     """Score the trained classifier, and warn if the score shows a failure."""
     data, report, predictions, probabilities = work.data, None, None, None
-    if data.heldout is not None:
-        predictions, probabilities = classify(work.classifier, data.heldout.images)
-        report = class_report(predictions, data.heldout.labels, data.classes.shown_names)
-        warn_of_missed_classes(report, "Pass class_weights='balanced', or add training images of the class.")
-        if data.class_weights is None:  # weights trade the accuracy for that of rare classes
-            warn_below_majority(report)
     network, head = work.classifier.backbone, work.classifier.head
     trained = {
         "by": "freeze_and_finetune",
@@ -224,8 +219,15 @@ def _result(work: FinetuneWork, done: Trained, seconds: float) -> FinetuneResult
         **asdict(done.settings),
         "seed": work.settings.seed,
     }
+    classifier = trained_classifier(network, head, data.classes, data.source, trained).eval()
+    if data.heldout is not None:
+        predictions, probabilities = classify(classifier, data.heldout.images)
+        report = class_report(predictions, data.heldout.labels, data.classes.shown_names)
+        warn_of_missed_classes(report, "Pass class_weights='balanced', or add training images of the class.")
+        if data.class_weights is None:  # weights trade the accuracy for that of rare classes
+            warn_below_majority(report)
     return FinetuneResult(
-        classifier=trained_classifier(network, head, data.classes, data.source, trained).eval(),
+        classifier=classifier,
         accuracy=None if report is None else report.accuracy,
         predictions=predictions,
         probabilities=probabilities,

@@ -212,7 +212,7 @@ class _Setup:
 
     def _cross_validate(self) -> tuple[Tensor, Tensor]:
         """Repeat the choice without each fold, and return the held-out rows ``m`` with their logits ``m k``."""
-        logits = torch.zeros(len(self.labels), self.classes.count)
+        logits = torch.zeros(len(self.labels), self.classes.count, dtype=torch.float32)
         seen = torch.zeros(len(self.labels), dtype=torch.bool)
         for fold in folds(self.labels, self.seed):
             others = torch.ones(len(self.labels), dtype=torch.bool)

@@ -132,7 +132,11 @@ class LogisticProblem:
     @cached_property
     def judged(self) -> Tensor:
         """Weights ``m`` of the held-out rows in scores; 0 for a class that all other rows of a fit lack."""
-        weights = torch.ones(len(self.heldout)) if self.weights is None else self.weights[: len(self.heldout)].clone()
+        weights = (
+            torch.ones(len(self.heldout), dtype=torch.float32)
+            if self.weights is None
+            else self.weights[: len(self.heldout)].clone()
+        )
         for fold in self.folds:
             seen = torch.cat([self.labels[part] for part in self._others(fold)])
             weights[fold] *= torch.isin(self.labels[fold], seen)
@@ -145,7 +149,7 @@ class LogisticProblem:
         variances, directions = principal_directions(features, weights)
         rotated = rotate(features, directions, self.store.scratch(len(features), len(variances)))
         best, models = self._cross_validate(rotated, variances)
-        logits = torch.zeros(len(self.heldout), len(self.classes.present))
+        logits = torch.zeros(len(self.heldout), len(self.classes.present), dtype=torch.float32)
         for fold, model in zip(self.folds, models, strict=True):
             logits[fold] = _logits(rotated[fold], model)[0]
         start = models[-1] if models else None
@@ -205,7 +209,7 @@ class LogisticProblem:
         start: LogisticModel | None = None,
         max_steps: int,
     ) -> LogisticModel:
-        weights = torch.ones(len(rotated)) if self.weights is None else self.weights
+        weights = torch.ones(len(rotated), dtype=torch.float32) if self.weights is None else self.weights
         fitted = torch.cat([weights[part] for part in parts])
         return fit_rotated(
             rotated,
@@ -244,8 +248,8 @@ class LogisticProblem:
         """Return weights ``d k`` and biases ``k`` of all classes; the logit of an absent class is -inf."""
         if self.classes.complete:
             return weight, bias
-        all_weights = torch.zeros(len(weight), self.classes.count)
-        all_biases = torch.full((self.classes.count,), -torch.inf)
+        all_weights = torch.zeros(len(weight), self.classes.count, dtype=torch.float32)
+        all_biases = torch.full((self.classes.count,), -torch.inf, dtype=torch.float32)
         all_weights[:, self.classes.present], all_biases[self.classes.present] = weight, bias
         return all_weights, all_biases
 
@@ -305,7 +309,7 @@ def _five_folds(labels: Tensor, seed: int) -> Iterator[Tensor]:
 def _fold_in(weight: Tensor, bias: Tensor, mean: Tensor, std: Tensor) -> LinearHead:
     """Fold the standardization into the weights, to classify raw features."""
     with torch.random.fork_rng(devices=[]):  # a new layer draws random initial weights
-        head = LinearHead(*weight.shape).to(weight.dtype).requires_grad_(False)
+        head = LinearHead(*weight.shape).to(weight.dtype).float().requires_grad_(False)
     scaled = weight / std[:, None]
     head.linear.weight.copy_(scaled.T)
     head.linear.bias.copy_(bias - mean @ scaled)
