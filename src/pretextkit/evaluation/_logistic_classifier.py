@@ -309,7 +309,7 @@ def _five_folds(labels: Tensor, seed: int) -> Iterator[Tensor]:
 def _fold_in(weight: Tensor, bias: Tensor, mean: Tensor, std: Tensor) -> LinearHead:
     """Fold the standardization into the weights, to classify raw features."""
     with torch.random.fork_rng(devices=[]):  # a new layer draws random initial weights
-        head = LinearHead(*weight.shape).to(weight.dtype).float().requires_grad_(False)
+        head = LinearHead(*weight.shape).to(weight.dtype).requires_grad_(False)
     scaled = weight / std[:, None]
     head.linear.weight.copy_(scaled.T)
     head.linear.bias.copy_(bias - mean @ scaled)
