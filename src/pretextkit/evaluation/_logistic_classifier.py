@@ -153,7 +153,7 @@ class LogisticProblem:
         for fold, model in zip(self.folds, models, strict=True):
             logits[fold] = _logits(rotated[fold], model)[0]
         start = models[-1] if models else None
-        penalty = torch.tensor([self.penalties[best]])
+        penalty = torch.tensor([self.penalties[best]], dtype=torch.float32)
         final = self._fit(rotated, variances, penalty, [slice(None)], start=start, max_steps=200)
         weight = directions.float() @ final.weight[0]
         head = _fold_in(*self._every_class(weight, final.bias[0]), features.mean, features.std)
@@ -170,7 +170,7 @@ class LogisticProblem:
         found = []
         for fold in self.folds:
             if fold != self.folds[0]:
-                penalties = torch.tensor([self.penalties[i] for i in grid])
+                penalties = torch.tensor([self.penalties[i] for i in grid], dtype=torch.float32)
                 models = self._fit(rotated, variances, penalties, self._others(fold), max_steps=CHOOSING_STEPS)
             assert models is not None
             losses += self._losses(rotated, fold, models)
@@ -196,7 +196,7 @@ class LogisticProblem:
         return grid, models
 
     def _fit_first(self, rotated: Tensor, variances: Tensor, indices: Sequence[int]) -> LogisticModel:
-        penalties = torch.tensor([self.penalties[i] for i in indices])
+        penalties = torch.tensor([self.penalties[i] for i in indices], dtype=torch.float32)
         return self._fit(rotated, variances, penalties, self._others(self.folds[0]), max_steps=CHOOSING_STEPS)
 
     def _fit(
