@@ -18,6 +18,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -71,6 +72,12 @@ def read(images: Any) -> torch.Tensor:
     return torch.stack([images[index][0] for index in range(len(images))])
 
 
+def read_often(images: Any, times: int) -> None:
+    """Read all images of a dataset several times."""
+    for _ in range(times):
+        read(images)
+
+
 def timed(run: Callable[[], Any]) -> float:
     begun = time.perf_counter()
     run()
@@ -107,8 +114,8 @@ def measure(root: Path, count: int, size: int, rounds: int) -> dict[str, dict[st
         first.append(timed(lambda: read(plain)))
         peer.append(timed(lambda: read(theirs)))
         with_cache = FolderImages(root, size=size, cache=cache)
-        four.append(timed(lambda images=with_cache: [read(images) for _ in range(4)]))
-        cached.append(timed(lambda images=with_cache: read(images)))
+        four.append(timed(partial(read_often, with_cache, 4)))
+        cached.append(timed(partial(read, with_cache)))
     return {
         f"{size} pixels, an epoch without a cache": row(first, peer, count, distance),
         f"{size} pixels, four epochs with a cache, the first of which fills it": row(

@@ -39,6 +39,7 @@ nitpick_ignore_regex = [
         r"TaskFactory|PretrainOptions|FinetuneOptions|Augmentation|CallbackLike|Best|ErrorMaps|Reduction|Metric",
     ),
     ("py:class", r"Model|MapHead|Layers|Trainable|Fit|ClassWeights|pretextkit\.metrics\._detection\.HasScores"),
+    ("py:class", r"pretextkit\._arguments\.RecordsArguments"),  # a base without public names
     ("py:attr", r"trunk|normalization"),  # set in __init__, and described by their classes
     ("py:.*", r"pretextkit\.(contracts|registries)\.\w*T"),  # type variables
 ]

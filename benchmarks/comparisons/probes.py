@@ -168,7 +168,7 @@ def neighbors(peer: str, effort: Effort) -> Row:
 
 def highest_similarities(columns: int, effort: Effort) -> Row:
     """Find the highest similarities of 256 queries, by groups and by ``topk`` alone."""
-    from pretextkit.evaluation._knn import grouped_topk
+    from pretextkit.evaluation._neighbor_search import grouped_topk
 
     values = torch.randn(effort.of(256, 8), columns, generator=torch.Generator().manual_seed(0))
 

@@ -17,6 +17,7 @@ from pretextkit.contracts import (
     TokenBackbone,
 )
 from pretextkit.errors import PretextkitError
+from pretextkit.inference import load_backbone, load_classifier, save_backbone
 from pretextkit.registries import (
     Registry,
     backbones,
@@ -55,6 +56,8 @@ __all__ = [
     "distributed",
     "functional",
     "heads",
+    "load_backbone",
+    "load_classifier",
     "losses",
     "metrics",
     "models",
@@ -63,6 +66,7 @@ __all__ = [
     "register_backbone",
     "register_head",
     "register_pretext_task",
+    "save_backbone",
     "tasks",
     "testing",
     "views",

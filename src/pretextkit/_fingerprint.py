@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import numbers
 from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
@@ -42,7 +43,7 @@ def describe_images(images: Tensor) -> str:
 
 
 def plain_attributes(module: nn.Module, prefix: str) -> dict[str, str]:
-    """List the public attributes of a module that are numbers, strings, ``None`` or tuples of them.
+    """List the public attributes of a module that are numbers, strings, ``None``, or tuples and dataclasses of them.
 
     Example:
         >>> plain_attributes(nn.Dropout(0.5), "layer")
@@ -72,4 +73,6 @@ def _is_plain(value: Any) -> bool:
     """Whether ``repr`` shows the complete value, and no address in memory."""
     if isinstance(value, tuple):
         return all(map(_is_plain, value))
+    if is_dataclass(value) and not isinstance(value, type):
+        return all(_is_plain(getattr(value, each.name)) for each in fields(value))
     return value is None or isinstance(value, numbers.Number | str)

@@ -11,6 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 from typing_extensions import TypeVar
 
+from pretextkit._arguments import RecordsArguments
 from pretextkit._color import as_float, luma
 from pretextkit._modules import is_parallel_wrapper
 from pretextkit._validation import check_float, check_image_batch, check_image_tensor, check_int
@@ -112,7 +113,7 @@ class InputNormalization(nn.Module):
         return f"channels={self.channels}, mean={mean}, std={std}"
 
 
-class Backbone(nn.Module, ABC):
+class Backbone(RecordsArguments, nn.Module, ABC):
     """Network from images ``b c h w`` in [0, 1] to features ``b d``: the product of pretraining.
 
     A subclass sets ``feature_dim`` and calls :attr:`normalization` on its input.
@@ -201,7 +202,7 @@ class TokenBackbone(SpatialBackbone):
         return tuple(tokens.transpose(1, 2).reshape(len(tokens), -1, *grid) for tokens in encoded)
 
 
-class Head(nn.Module, ABC):
+class Head(RecordsArguments, nn.Module, ABC):
     """Network from features ``b d`` (or maps ``b d h' w'``, for a decoder) to the input of a loss."""
 
     @abstractmethod

@@ -75,6 +75,24 @@ class Registry(Mapping[str, type[T]]):
         """Build ``self[name](*args, **options)``, for a name from a configuration or a command line."""
         return self[name](*args, **options)
 
+    def name_of(self, cls: type) -> str | None:
+        """Return the name of a registered class, also of one that its plug-in has not registered yet; or None.
+
+        Example:
+            >>> from pretextkit import backbones
+            >>> from pretextkit.models import SmallCNN
+            >>> backbones.name_of(SmallCNN)
+            'small-cnn'
+        """
+        for name, registered in self._classes.items():
+            if registered is cls:
+                return name
+        package = cls.__module__.partition(".")[0]  # of other packages, no plug-in is loaded to look for the class
+        for point in entry_points(group=self.group):
+            if point.module.partition(".")[0] == package and self[point.name] is cls:
+                return point.name
+        return None
+
     def __getitem__(self, name: str) -> type[T]:
         library, _, model = name.partition("/") if isinstance(name, str) else ("", "", "")
         if model and library in self._libraries:

@@ -230,7 +230,7 @@ def test_folders_as_labels_without_folders_raise_error(root: Path) -> None:
 
 
 def test_list_of_paths_keeps_its_order_and_labels(root: Path) -> None:
-    paths = [root / "dog/1.png", str(root / "a.png"), root / "dog/1.png"]
+    paths: list[Path | str] = [root / "dog/1.png", str(root / "a.png"), root / "dog/1.png"]
     images = FolderImages(paths, labels=["dog", "", "dog"])
     assert [path.name for path in images.paths] == ["1.png", "a.png", "1.png"]
     assert images.labels == (0, -1, 0)

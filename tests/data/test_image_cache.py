@@ -17,8 +17,8 @@ from PIL import Image
 from torch import Tensor
 
 from pretextkit.data import FolderImages, as_source
+from pretextkit.data import _decoding as decoding_module
 from pretextkit.data import _folder as folder_module
-from pretextkit.data import _image_cache as cache_module
 from pretextkit.errors import DataError
 
 COUNT, SIZE = 5, 8
@@ -38,7 +38,7 @@ def make_root(tmp_path: Path) -> Path:
 def count_decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Count how often each file is decoded to be read."""
     counts: Counter[str] = Counter()
-    original = folder_module.decode_square
+    original = decoding_module.decode_square
 
     def counted(path: Path, *arguments: Any) -> Any:
         counts[path.name] += 1
@@ -168,7 +168,7 @@ def test_cache_is_pickled_by_name(root: Path) -> None:
 
 def test_full_disk_raises_clear_error(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(root)
-    monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda path: usage._replace(free=100))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=100))
     with pytest.raises(DataError, match=r"0 MB for a cache of images in .*cache, but got 0 MB free. Choose a smaller"):
         open_folder(root)
     monkeypatch.undo()
@@ -177,7 +177,7 @@ def test_full_disk_raises_clear_error(root: Path, monkeypatch: pytest.MonkeyPatc
     def full(*arguments: Any) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(cache_module.os, "pwrite", full)
+    monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(DataError, match=r"for a cache of images in .*, but got .* MB free"):
         images[0]
     monkeypatch.undo()
@@ -188,7 +188,7 @@ def test_failed_allocation_leaves_no_file(root: Path, monkeypatch: pytest.Monkey
     def full(*arguments: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(cache_module.os, "posix_fallocate", full)
+    monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(DataError, match="MB free"):
         open_folder(root)
     assert not list((root.parent / "cache").iterdir())

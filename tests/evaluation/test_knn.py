@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from pretextkit.errors import DataError, OptionError, ShapeError
-from pretextkit.evaluation import _knn as knn
+from pretextkit.evaluation import _neighbor_search as knn
 from pretextkit.functional import knn_probe
 
 IDENTITY = nn.Identity()
@@ -128,18 +128,18 @@ def test_large_temperature_equals_majority_vote() -> None:
     features = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
     train = (features, torch.tensor([0, 1, 1]))
     query = (torch.tensor([[1.0, 0.1]]), torch.tensor([0]))
-    assert knn_probe(IDENTITY, train, query, temperature=0.07).predictions.tolist() == [0]
-    assert knn_probe(IDENTITY, train, query, temperature=1e6).predictions.tolist() == [1]
+    assert knn_probe(IDENTITY, train, query, k=3, temperature=0.07).predictions.tolist() == [0]
+    assert knn_probe(IDENTITY, train, query, k=3, temperature=1e6).predictions.tolist() == [1]
 
 
 def test_unlabeled_images_neither_vote_nor_score() -> None:
-    features, labels = clouds(30, 0)
+    (features, labels), (others, _) = clouds(30, 0), clouds(30, 1)
     some = labels.clone()
     some[::3] = -1  # two labeled classes remain
     some = torch.where(some > 0, some - 1, some)
     keep = some >= 0
-    one = knn_probe(IDENTITY, (features, some), (features, some.clone()), k=5)
-    other = knn_probe(IDENTITY, (features[keep], some[keep]), (features[keep].clone(), some[keep]), k=5)
+    one = knn_probe(IDENTITY, (features, some), (others, some), k=5)
+    other = knn_probe(IDENTITY, (features[keep], some[keep]), (others[keep], some[keep]), k=5)
     assert len(one.predictions) == 20
     assert torch.equal(one.predictions, other.predictions)
 
@@ -153,8 +153,14 @@ def test_zero_features_give_finite_predictions() -> None:
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"k": 0}, "Expected k to be an integer >= 1, but got 0. The default is 20."),
-        ({"k": -1}, "Expected k to be an integer >= 1, but got -1. The default is 20."),
+        (
+            {"k": 0},
+            "Expected k to be an integer >= 1, but got 0. Leave k out to choose it by the size of classes.",
+        ),
+        (
+            {"k": -1},
+            "Expected k to be an integer >= 1, but got -1. Leave k out to choose it by the size of classes.",
+        ),
         ({"temperature": 0.0}, "Expected temperature to be a number in (0, inf), but got 0.0. The default is 0.07."),
         (
             {"temperature": math.nan},
@@ -176,7 +182,7 @@ def test_invalid_labels_are_refused() -> None:
         ((features, labels * 2), None, "Expected labels 0 to 2 for 3 classes, but got labels up to 4 without 1, 3."),
         (
             (features, labels % 2),
-            (features, labels),
+            clouds(8, 1),
             "Expected test labels 0 to 1, the classes of train, but got label 2.",
         ),
     ]

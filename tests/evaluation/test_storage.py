@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from torch import Generator, Tensor, nn
 
 from pretextkit.errors import OptionError
-from pretextkit.evaluation import _knn as knn
+from pretextkit.evaluation import _neighbor_search as knn
 from pretextkit.evaluation import _storage as storage
 from pretextkit.evaluation._solvers._logistic import fit_logistic
 from pretextkit.evaluation._storage import FeatureStore, Standardized, row_slices

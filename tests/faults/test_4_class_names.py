@@ -172,6 +172,7 @@ def test_gap_without_names_stays_an_error() -> None:
         linear_probe(nn.Identity(), (features, labels), (features, labels))
 
 
+@pytest.mark.filterwarnings("ignore:All .* test images are training images")
 def test_equal_and_missing_names_change_nothing() -> None:
     for train, test in ((TRAIN, TRAIN_PAIR), (TRAIN_PAIR, TRAIN), (TRAIN_PAIR, TRAIN_PAIR), (TRAIN, TRAIN)):
         assert linear_probe(mean, train, test).accuracy == 1
@@ -185,12 +186,14 @@ def test_names_that_do_not_describe_the_labels_are_ignored() -> None:
     assert linear_probe(mean, train, test).accuracy == 1
 
 
+@pytest.mark.filterwarnings("ignore:All .* test images are training images")
 def test_folder_of_arrays_stays_matched_by_label() -> None:
     images = np.stack([np.full((8, 8, 3), value, np.uint8) for value in (0, 200) * 6])
     labels = np.array([0, 1] * 6)
     assert linear_probe(mean, (images, labels), (images, labels)).class_report.class_names == ("0", "1")
 
 
+@pytest.mark.filterwarnings("ignore:All .* test images are training images")
 def test_unlabeled_images_beside_names_are_left_out() -> None:
     features, labels = torch.eye(3).repeat(4, 1), torch.tensor([0, 1, -1] * 4)
     assert linear_probe(nn.Identity(), (features, labels), (features, labels)).accuracy == 1
@@ -248,6 +251,7 @@ def test_finetuning_never_predicts_a_class_without_images(trainable: Any, output
     logits = result.classifier(torch.rand(50, 3, 4, 4))
     assert set(logits.argmax(1).tolist()) <= {0, 2}
     assert logits[:, [0, 2]].isfinite().all()
-    assert (logits.softmax(1)[:, [1, *range(3, outputs)]] == 0).all()
+    assert logits.shape == (50, 3)
+    assert (logits.softmax(1)[:, 1] == 0).all()
     assert head(torch.rand(1, 3)).isfinite().all()
     assert math.isfinite(result.history.rows[0]["loss"])

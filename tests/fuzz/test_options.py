@@ -135,6 +135,7 @@ CALLS: dict[Any, Callable[..., Any]] = {
     tasks.Denoising: calling(tasks.Denoising),
     tasks.GaussianNoise: with_shape(tasks.GaussianNoise),
     tasks.HiddenPatches: with_shape(tasks.HiddenPatches),
+    views.LightAugmentation: with_shape(views.LightAugmentation),
     tasks.Jigsaw: calling(tasks.Jigsaw, orders=8),
     tasks.JigsawContext: calling(tasks.JigsawContext),
     tasks.PatchLayout: lambda **options: calling(

@@ -40,7 +40,8 @@ def names(backbone: Any) -> list[str]:
 
 @pytest.fixture(scope="module")
 def resnet() -> nn.Module:
-    return torchvision.models.resnet18()
+    network: nn.Module = torchvision.models.resnet18()
+    return network
 
 
 def test_wrap_finds_last_layer_at_each_resolution(resnet: nn.Module) -> None:
@@ -97,7 +98,7 @@ def test_copies_have_hooks_of_their_own(resnet: nn.Module) -> None:
     features = backbone(images)
     for twin in (copy.deepcopy(backbone), pickle.loads(pickle.dumps(backbone))):
         with torch.no_grad():
-            twin.network.conv1.weight.zero_()
+            twin.get_parameter("network.conv1.weight").zero_()
         assert not torch.equal(twin(images), features)
         assert torch.equal(backbone(images), features)
 
@@ -110,7 +111,7 @@ def test_tokens_become_maps_without_the_class_token() -> None:
     images = random_images(2, size=(32, 32))
     with torch.no_grad():
         tokens: list[Tensor] = []
-        backbone.network.encoder.ln.register_forward_hook(lambda m, i, o: tokens.append(o))
+        backbone.get_submodule("network.encoder.ln").register_forward_hook(lambda m, i, o: tokens.append(o))
         last = backbone.feature_map(images)
     assert torch.equal(last[:, :, 1, 2], tokens[0][:, 1 + 1 * 4 + 2])
 

@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
@@ -18,9 +18,11 @@ import pytest
 import torch
 from PIL import Image
 from torch import Generator, Tensor, nn
-from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDataset, TensorDataset
 
 import pretextkit as pk
+from pretextkit.data import StreamImages
+from pretextkit.data._image_format import ImageFormat
 from pretextkit.errors import CheckpointError, DataError, DivergenceError, OptionError, ShapeError, UnknownNameError
 from pretextkit.functional import PretrainResult, pretrain
 from pretextkit.testing import TinyBackbone, toy_images
@@ -255,6 +257,42 @@ def test_dataset_and_tensor_give_the_same_result() -> None:
     run(one)
     run(other, TensorDataset(IMAGES, torch.arange(16)))
     assert same(one, other)
+
+
+class Noisy(Dataset[Tensor]):
+    """Images with noise from the global generators."""
+
+    def __len__(self) -> int:
+        return len(IMAGES)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return (IMAGES[index] + 0.1 * torch.rand_like(IMAGES[index]) + 0.1 * random.random()).clamp(0, 1)
+
+
+class Stream(IterableDataset[Tensor]):
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(IMAGES)
+
+
+def test_record_of_the_image_format_changes_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = make(), make()
+    states = []
+    for task in (one, other):
+        torch.manual_seed(0)
+        random.seed(0)
+        run(task, Noisy())
+        states.append((torch.rand(3).tolist(), random.random()))
+        monkeypatch.setattr(ImageFormat, "of", lambda source: None)  # the other run reads no image for its record
+    assert same(one, other)
+    assert states[0] == states[1]
+
+
+@pytest.mark.parametrize("images", [DataLoader(TensorDataset(IMAGES), batch_size=4), StreamImages(Stream(), length=16)])
+def test_record_of_the_image_format_reads_no_loader_or_stream(images: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ImageFormat, "of", lambda source: pytest.fail("read"))
+    run(make(), images, epochs=1)
+    with pytest.raises(pytest.fail.Exception, match="read"):
+        run(make(), IMAGES, epochs=1)
 
 
 def test_loader_sets_the_batch_size() -> None:

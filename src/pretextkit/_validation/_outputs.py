@@ -126,7 +126,7 @@ def check_features(output: Any, count: int, what: str, *, pool: int = 1, finite:
         raise ShapeError(
             f"at least one feature from {what}", got=f"shape {tuple(features.shape)}", fix="Choose another layer."
         )
-    if len(features) != count:
+    if features.shape[0] != count:  # len() would fix the batch of an exported network
         raise ShapeError(
             f"features of {count} images from {what}",
             got=f"shape {tuple(features.shape)}",

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from pretextkit._validation import check_finite, check_float, check_tensor
 from pretextkit.errors import ShapeError, unknown_name
-from pretextkit.evaluation._capture import capture_maps
 from pretextkit.evaluation._features import Layers, Model
+from pretextkit.inference._capture import capture_maps
 
 __all__ = [
     "ErrorMaps",

@@ -18,8 +18,8 @@ from pretextkit.data._collate import join_maps
 from pretextkit.data._sources import ImageSource, retry_in_color
 from pretextkit.data._types import OnError
 from pretextkit.errors import ShapeError
-from pretextkit.evaluation._capture import capture_maps
 from pretextkit.evaluation._features import Layers, Model
+from pretextkit.inference._capture import capture_maps
 
 __all__ = ["patch_anomaly_score"]
 

@@ -5,6 +5,7 @@ from pretextkit.data._as_source import as_source
 from pretextkit.data._collate import ImageBatch
 from pretextkit.data._csv_labels import CsvLabels
 from pretextkit.data._folder import FolderImages
+from pretextkit.data._image_format import ImageFormat
 from pretextkit.data._items import select_keys
 from pretextkit.data._load import ImageData, load
 from pretextkit.data._segmentation import SegmentationData, Segmented, load_segmentation
@@ -19,6 +20,7 @@ __all__ = [
     "FolderImages",
     "ImageBatch",
     "ImageData",
+    "ImageFormat",
     "ImageSource",
     "ImagesLike",
     "LabeledLike",

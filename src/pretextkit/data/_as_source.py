@@ -161,7 +161,7 @@ def _list_source(images: list[Any], labels: Any, workers: int, options: dict[str
         refuse_file_options(images, options["size"], options["on_error"])
     asked = options["size"] is not None or options["on_error"] != "raise" or options["fit"] is not None
     if asked and all(isinstance(image, str | Path) for image in images):
-        given = False if labels is None else labels
+        given: Any = False if labels is None else labels
         return DatasetImages(FolderImages(images, labels=given, **options), workers)
     return _labeled(DatasetImages(ListedImages(images), workers), labels)
 

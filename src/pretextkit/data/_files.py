@@ -6,6 +6,7 @@ import glob
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pretextkit.data._file_listing import Listing, count_suffixes, image_suffixes, is_hidden, list_images, why_not_read
 from pretextkit.data._file_options import is_pattern
@@ -23,7 +24,8 @@ def find_images(source: str | Path | Sequence[str | Path]) -> Listing:
     """
     if isinstance(source, str | Path):
         return _of_pattern(str(source)) if is_pattern(source) else list_images(_lone_split(Path(source)))
-    if not isinstance(source, Sequence):
+    paths: Any = source
+    if not isinstance(paths, Sequence):
         got = type(source).__name__
         raise DataError("the path of a folder, a pattern or a list of paths", got=got, fix="For example 'photos'.")
     return _of_list(source)

@@ -28,6 +28,7 @@ __all__ = [
     "pil_tensor",
     "resize",
     "resize_and_crop",
+    "scale",
 ]
 
 Fit: TypeAlias = Literal["crop", "pad", "stretch"]
@@ -169,7 +170,7 @@ def resize_and_crop(images: Tensor, size: int, full: tuple[int, int] | None = No
         full = None
     if short != size:
         height, width = full or images.shape[-2:]
-        images = _scaled(images, [max(size, round(side * size / min(height, width))) for side in (height, width)])
+        images = scale(images, [max(size, round(side * size / min(height, width))) for side in (height, width)])
     return _middle(images, size, size)
 
 
@@ -198,11 +199,11 @@ def resize(images: Tensor, size: int, fit: Fit, full: tuple[int, int] | None = N
     if fit == "crop" or height == width:
         return resize_and_crop(images, size, full)
     if fit == "stretch":
-        return _scaled(images, [size, size])
+        return scale(images, [size, size])
     target, (top, left) = padded_box(height, width, size)
     rows = (torch.arange(size) - top).clamp(0, target[0] - 1)
     columns = (torch.arange(size) - left).clamp(0, target[1] - 1)
-    return _scaled(images, target)[..., rows[:, None], columns]
+    return scale(images, target)[..., rows[:, None], columns]
 
 
 def padded_box(height: int, width: int, size: int) -> tuple[list[int], tuple[int, int]]:
@@ -257,7 +258,13 @@ def _interpolated(values: Tensor, target: list[int]) -> Tensor:
     return interpolate(values[None, None], target, mode="bilinear", align_corners=False)[0, 0]
 
 
-def _scaled(images: Tensor, target: list[int]) -> Tensor:
+def scale(images: Tensor, target: list[int]) -> Tensor:
+    """Scale each side of images ``b c h w`` by itself, with antialiasing.
+
+    Example:
+        >>> scale(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), [4, 6]).shape
+        torch.Size([2, 3, 4, 6])
+    """
     if list(images.shape[-2:]) == target:
         return images
     if target[1] == 1:  # torch 2.15 scales uint8 to a width of 1 wrongly, or fails an internal assertion

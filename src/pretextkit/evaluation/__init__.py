@@ -1,21 +1,22 @@
-"""Measure a backbone: features, probes, fine-tuning, segmentation."""
+"""Measure a backbone: features, probes, fine-tuning, segmentation, neighbors."""
 
-from pretextkit.evaluation._classifier import Classifier
 from pretextkit.evaluation._features import Features, extract_features
 from pretextkit.evaluation._finetune import FinetuneResult, freeze_and_finetune
 from pretextkit.evaluation._knn import KNNResult, knn_probe
 from pretextkit.evaluation._linear_probe import LayerScore, ProbeResult, linear_probe
+from pretextkit.evaluation._neighbors import Duplicates, Neighbors, near_duplicates, nearest_neighbors
 from pretextkit.evaluation._segmentation import SegmentationResult, SegmentationScore, segmentation_probe
 from pretextkit.evaluation._segmentation_heads import ConvMapHead, LinearMapHead, PixelHead
 
 __all__ = [
-    "Classifier",
     "ConvMapHead",
+    "Duplicates",
     "Features",
     "FinetuneResult",
     "KNNResult",
     "LayerScore",
     "LinearMapHead",
+    "Neighbors",
     "PixelHead",
     "ProbeResult",
     "SegmentationResult",
@@ -24,5 +25,7 @@ __all__ = [
     "freeze_and_finetune",
     "knn_probe",
     "linear_probe",
+    "near_duplicates",
+    "nearest_neighbors",
     "segmentation_probe",
 ]

@@ -19,11 +19,11 @@ from pretextkit.data._collate import join_labels
 from pretextkit.data._sources import retry_in_color
 from pretextkit.data._types import OnError
 from pretextkit.errors import DataError, OptionError, ShapeError
-from pretextkit.evaluation._capture import Layers, Model, capture_layers, last_map_layer
 from pretextkit.evaluation._labels import labeled_rows
 from pretextkit.evaluation._layer_names import Plan, affordable_parts, grid_parts, named_parts
 from pretextkit.evaluation._shared_images import image_marks
 from pretextkit.evaluation._storage import FeatureStore, row_slices
+from pretextkit.inference._capture import Layers, Model, capture_layers, last_map_layer
 from pretextkit.training._hardware import Precision, forward_context
 
 __all__ = ["Features", "LabeledFeatures", "Layers", "Model", "extract_features", "labeled_features", "pool_sides"]

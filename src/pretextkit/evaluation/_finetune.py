@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TypedDict
 
 import torch
@@ -26,7 +26,6 @@ from pretextkit._display import Displayed
 from pretextkit._validation import check_float
 from pretextkit.data import LabeledLike
 from pretextkit.evaluation._classes import ClassWeights
-from pretextkit.evaluation._classifier import Classifier
 from pretextkit.evaluation._finetune_data import read_data
 from pretextkit.evaluation._finetune_modules import Trainable, restored
 from pretextkit.evaluation._finetune_recipe import AugmentationChoice, FinetuneSettings
@@ -39,6 +38,8 @@ from pretextkit.evaluation._finetune_work import (
     prepare_work,
     train_classifier,
 )
+from pretextkit.evaluation._trained_classifiers import trained_classifier
+from pretextkit.inference._classifier import Classifier
 from pretextkit.metrics._classification import ClassReport, class_report, warn_of_missed_classes
 from pretextkit.training._callbacks import CallbackLike, check_callbacks
 from pretextkit.training._hardware import Precision
@@ -138,7 +139,8 @@ def freeze_and_finetune(
 
     Frozen modules stay in evaluation mode, BatchNorm statistics included, and are bit-identical afterwards. Backbone
     and head are returned in evaluation mode. After an error, their modes are restored. Classes without training images
-    are never predicted: their logits are -inf, also those of a head with more outputs than classes.
+    are never predicted: their logits are -inf, and outputs of the head beyond the
+    classes are left out.
 
     Args:
         backbone: Module from images ``b c h w`` in [0, 1] to features ``b d``, maps or tokens; the latter are averaged.
@@ -223,14 +225,22 @@ def freeze_and_finetune(
 def _result(work: FinetuneWork, done: Trained, seconds: float) -> FinetuneResult:
     """Score the trained classifier, and warn if the score shows a failure."""
     data, report, predictions, probabilities = work.data, None, None, None
+    network, head = work.classifier.backbone, work.classifier.head
+    trained = {
+        "by": "freeze_and_finetune",
+        "images": len(data.labels),
+        **asdict(done.settings),
+        "seed": work.settings.seed,
+    }
+    classifier = trained_classifier(network, head, data.classes, data.source, trained).eval()
     if data.heldout is not None:
-        predictions, probabilities = classify(work.classifier, data.heldout.images)
+        predictions, probabilities = classify(classifier, data.heldout.images)
         report = class_report(predictions, data.heldout.labels, data.classes.shown_names)
         warn_of_missed_classes(report, "Pass class_weights='balanced', or add training images of the class.")
         if data.class_weights is None:  # weights trade the accuracy for that of rare classes
             warn_below_majority(report)
     return FinetuneResult(
-        classifier=work.classifier,
+        classifier=classifier,
         accuracy=None if report is None else report.accuracy,
         predictions=predictions,
         probabilities=probabilities,

@@ -12,7 +12,7 @@ from pretextkit._seeding import derived_seed, seeded
 from pretextkit._validation import check_features
 from pretextkit.data._sources import ImageSource
 from pretextkit.errors import OptionError
-from pretextkit.evaluation._classifier import FeatureRows
+from pretextkit.evaluation._feature_rows import FeatureRows
 from pretextkit.evaluation._features import extract_features
 from pretextkit.evaluation._finetune_data import FinetuneData
 from pretextkit.evaluation._labeled_source import LabeledSource, cached_features

@@ -13,7 +13,7 @@ from pretextkit._modules import as_input, module_dtype
 from pretextkit._validation import check_tensor
 from pretextkit.contracts import TaskOutput
 from pretextkit.errors import DataError, ShapeError
-from pretextkit.evaluation._classifier import only_classes
+from pretextkit.inference._classifier import only_classes
 from pretextkit.training._hardware import Precision, resolve_precision
 from pretextkit.training._objectives import Objective, warn_of_range
 from pretextkit.training._optim import parameter_groups

@@ -13,7 +13,7 @@ from pretextkit._evaluation_mode import evaluation_mode
 from pretextkit._modules import module_device
 from pretextkit.data._sources import TensorImages
 from pretextkit.errors import TrainingWarning
-from pretextkit.evaluation._classifier import Classifier
+from pretextkit.inference._classifier import Classifier
 from pretextkit.metrics._classification import ClassReport, class_report  # noqa: F401 - in the example
 
 __all__ = ["classify", "warn_below_majority"]

@@ -16,7 +16,7 @@ from pretextkit._modules import explain_complex_weights, module_device, module_d
 from pretextkit._seeding import derived_generator, derived_seed, seeded
 from pretextkit.data._sources import ImageSource
 from pretextkit.errors import ShapeError
-from pretextkit.evaluation._classifier import Classifier, FeatureRows
+from pretextkit.evaluation._feature_rows import FeatureRows
 from pretextkit.evaluation._finetune_data import FinetuneData
 from pretextkit.evaluation._finetune_head import (
     build_head,
@@ -32,6 +32,7 @@ from pretextkit.evaluation._finetune_recipe import (
     resolve_augmentation,
     resolve_settings,
 )
+from pretextkit.inference._classifier import Classifier
 from pretextkit.training._callbacks import CallbackLike
 from pretextkit.training._hardware import resolve_device, resolve_precision
 from pretextkit.training._history import History

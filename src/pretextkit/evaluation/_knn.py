@@ -18,23 +18,16 @@ from pretextkit.data._types import OnError
 from pretextkit.errors import DataWarning
 from pretextkit.evaluation._classes import find_classes, match_classes, with_class_names
 from pretextkit.evaluation._features import ExtractOptions, Model, labeled_features
+from pretextkit.evaluation._neighbor_search import QUERY_CHUNK, nearest_rows
 from pretextkit.evaluation._shared_images import is_same_data, warn_of_training_images
 from pretextkit.evaluation._storage import FeatureStore, row_slices
 from pretextkit.metrics._classification import ClassReport, class_report, warn_of_missed_classes
 from pretextkit.training._hardware import Precision
 
-__all__ = ["KNNResult", "cosine_neighbors", "knn_probe"]
+__all__ = ["KNNResult", "knn_probe"]
 
 FEWEST_IMAGES = 10
 """Fewest images whose accuracy below chance is no accident."""
-
-QUERY_CHUNK, REFERENCE_CHUNK = 1024, 2**16
-"""Rows compared at once; their similarities take 256 MiB."""
-FEWEST_COLUMNS = 1 << 14
-"""Columns from which groups pay: below some 10,000, ``topk`` alone is faster (benchmarks/comparisons/probes.py)."""
-
-GROUP_SIZE = 32
-"""Similarities per group in :func:`grouped_topk`."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -122,7 +115,7 @@ def knn_probe(
         >>> knn_probe(torch.nn.Identity(), (features, labels), k=1).accuracy
         1.0
     """
-    k = None if k is None else check_int("k", k, of=knn_probe)
+    k = None if k is None else check_int("k", k, fix="Leave k out to choose it by the size of classes.")
     temperature = check_float("temperature", temperature, "(0, inf)", of=knn_probe)
     train_store, test_store = FeatureStore(memory).split(2)
     start = time.monotonic()
@@ -146,7 +139,7 @@ def knn_probe(
     for features in (reference,) if leave_one_out else (reference, queries):
         for part in row_slices(*features.shape):
             nn.functional.normalize(features[part], out=features[part])
-    similarities, neighbors = _nearest(queries, reference, k, leave_one_out=leave_one_out)  # m k, m k
+    similarities, neighbors = nearest_rows(queries, reference, k, leave_one_out=leave_one_out)  # m k, m k
     predictions = torch.cat(
         [
             _vote(chunk, labels[rows], classes.count, temperature)
@@ -185,91 +178,9 @@ def _warn_of_own_class(report: ClassReport, labels: Tensor, k: int) -> bool:
     return True
 
 
-def cosine_neighbors(queries: Tensor, reference: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Find the ``k`` reference rows of highest cosine similarity to each query.
-
-    Args:
-        queries: ``m d``.
-        reference: ``n d``.
-        k: Number of neighbors, at most ``n``.
-
-    Returns:
-        Cosine similarities ``m k`` in descending order, and row numbers ``m k``.
-
-    Example:
-        >>> cosine_neighbors(torch.tensor([[3.0, 4.0]]), torch.eye(2), 2)
-        (tensor([[0.8000, 0.6000]]), tensor([[1, 0]]))
-    """
-    normalized = nn.functional.normalize(queries), nn.functional.normalize(reference)
-    return _nearest(*normalized, k, leave_one_out=False)
-
-
 def _vote(similarities: Tensor, labels: Tensor, classes: int, temperature: float) -> Tensor:
     """Predict labels ``m`` from the similarities ``m k`` and the labels ``m k`` of neighbors."""
     # Relative to the nearest neighbor, no weight overflows; the common factor does not change the vote.
     weights = ((similarities - similarities[:, :1]) / temperature).exp()  # m k
     votes = weights.new_zeros(len(labels), classes).scatter_add_(1, labels, weights)  # m classes
     return votes.argmax(1)  # m
-
-
-def _nearest(queries: Tensor, reference: Tensor, k: int, *, leave_one_out: bool) -> tuple[Tensor, Tensor]:
-    """Find the ``k`` rows of ``reference`` ``n d`` with the highest dot product with each of ``queries`` ``m d``.
-
-    All queries are compared with one chunk of ``reference`` before the next chunk, to read ``reference`` only once.
-
-    Args:
-        queries: ``m d``.
-        reference: ``n d``.
-        k: Number of neighbors.
-        leave_one_out: ``queries`` are ``reference``, and no row is its own neighbor.
-
-    Returns:
-        Dot products ``m k`` in descending order, and row numbers ``m k``.
-    """
-    similarities, neighbors = queries.new_empty(len(queries), 0), torch.empty(len(queries), 0, dtype=torch.int64)
-    for begin in range(0, len(reference), REFERENCE_CHUNK):
-        end = min(begin + REFERENCE_CHUNK, len(reference))  # c = end - begin reference rows
-        merged = []
-        for rows in torch.split(torch.arange(len(queries)), QUERY_CHUNK):  # q query rows
-            products = queries[rows] @ reference[begin:end].T  # q c
-            if leave_one_out:
-                own = rows[(begin <= rows) & (rows < end)]
-                products[own - rows[0], own - begin] = -torch.inf
-            values, columns = grouped_topk(products, min(k, end - begin))  # q k, q k
-            ranked = torch.cat([similarities[rows], values], 1).sort(stable=True, descending=True)  # q 2k
-            candidates = torch.cat([neighbors[rows], columns + begin], 1).gather(1, ranked.indices)  # q 2k
-            merged.append((ranked.values[:, :k], candidates[:, :k]))  # q k, q k
-        similarities, neighbors = (torch.cat(each) for each in zip(*merged, strict=True))  # m k, m k
-    return similarities, neighbors
-
-
-def grouped_topk(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Find the ``k`` highest values of each row, faster than ``topk`` on long rows.
-
-    The columns are divided into groups of 32. The ``k`` highest values lie in the ``k`` groups with the highest maxima,
-    and most of the work is a maximum.
-
-    Args:
-        values: ``m n``.
-        k: At most ``n``.
-
-    Returns:
-        Values ``m k`` in descending order, and column numbers ``m k``.
-
-    Example:
-        >>> grouped_topk(torch.tensor([[1.0, 3.0, 2.0]]), 2)
-        (tensor([[3., 2.]]), tensor([[1, 2]]))
-    """
-    count, columns = values.shape
-    groups = columns // GROUP_SIZE
-    if columns < FEWEST_COLUMNS or groups < 2 * k:
-        highest = values.topk(k)
-        return highest.values, highest.indices
-    grouped = values[:, : groups * GROUP_SIZE].view(count, GROUP_SIZE, groups)  # m 32 g; a group is a column
-    best = grouped.amax(1).topk(k).indices[:, None]  # m 1 k
-    candidates = grouped.gather(2, best.expand(-1, GROUP_SIZE, -1)).flatten(1)  # m 32k
-    numbers = best + groups * torch.arange(GROUP_SIZE, device=values.device)[:, None]  # m 32 k
-    rest = torch.arange(groups * GROUP_SIZE, columns, device=values.device)  # r < 32
-    highest = torch.cat([candidates, values[:, rest]], 1).topk(k)  # m k
-    numbers = torch.cat([numbers.flatten(1), rest.expand(count, -1)], 1)  # m 32k+r
-    return highest.values, numbers.gather(1, highest.indices)  # m k, m k

@@ -13,7 +13,7 @@ from pretextkit.data import LabeledLike, as_source
 from pretextkit.data._collate import ImageBatch, concat, in_color, join_labels, rebatch
 from pretextkit.data._sources import ImageSource, TensorImages, WrappedSource
 from pretextkit.errors import DataError
-from pretextkit.evaluation._classifier import FeatureRows
+from pretextkit.evaluation._feature_rows import FeatureRows
 from pretextkit.evaluation._features import Model, extract_features
 from pretextkit.evaluation._labels import labeled_images, labeled_part, labeled_rows
 from pretextkit.training._hardware import Precision

@@ -53,7 +53,7 @@ class Choice:
             return self.heads[self.candidates[self.name][0]]
         weight = torch.cat([member.weight for member in members], 1) / len(members)
         with torch.random.fork_rng(devices=[]):  # a new layer draws random initial weights
-            head = LinearHead(weight.shape[1], weight.shape[0]).requires_grad_(False)
+            head = LinearHead(weight.shape[1], weight.shape[0]).float().requires_grad_(False)
         head.linear.weight.copy_(weight)
         head.linear.bias.copy_(torch.stack([member.bias for member in members]).mean(0))
         return head

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from pretextkit.evaluation._capture import Layers, Model
+from pretextkit.inference._capture import Layers, Model
 
 __all__ = ["GRID", "PLUS", "Part", "Plan", "affordable_parts", "grid_parts", "named_parts"]
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from pretextkit._modules import unwrap
 from pretextkit._validation import check_float, check_int, check_sequence, check_widths
@@ -23,14 +25,23 @@ from pretextkit.evaluation._classes import (
     resolve_class_weights,
     with_class_names,
 )
-from pretextkit.evaluation._features import ExtractOptions, Layers, Model, labeled_features, pool_sides
+from pretextkit.evaluation._features import (
+    ExtractOptions,
+    LabeledFeatures,
+    Layers,
+    Model,
+    labeled_features,
+    pool_sides,
+)
 from pretextkit.evaluation._layer_choice import Choice, choose_layers
-from pretextkit.evaluation._layer_names import GRID, PLUS, grid_parts
+from pretextkit.evaluation._layer_names import GRID, PLUS, grid_parts, named_parts
 from pretextkit.evaluation._logistic_classifier import FEW, PENALTIES, LogisticProblem, folds
 from pretextkit.evaluation._probe_result import LayerScore, ProbeResult
 from pretextkit.evaluation._shared_images import is_same_data, warn_of_training_images
 from pretextkit.evaluation._storage import FeatureStore
-from pretextkit.metrics._classification import class_report, warn_of_missed_classes
+from pretextkit.evaluation._trained_classifiers import trained_classifier
+from pretextkit.inference._classifier import Classifier
+from pretextkit.metrics._classification import ClassReport, class_report, warn_of_missed_classes
 from pretextkit.training._hardware import Precision
 
 __all__ = ["LayerScore", "ProbeResult", "linear_probe"]
@@ -119,8 +130,8 @@ def linear_probe(
     start = time.monotonic()
     sides = pool_sides(pool if pool is not None else SIDES if _has_stages(backbone, layers) else 1)
     options: ExtractOptions = {"pool": sides, "batch_size": batch_size, "precision": precision}
-    (train_data, train_names), (test_data, test_names) = with_class_names(train), (None, None)
     options["layers"] = _read_layers(backbone, layers, sides)
+    train_data, train_names = with_class_names(train)
     given = labeled_features(backbone, train_data, "train", train_store, **options)
     classes = find_classes(given.labels, train_names)
     setup = _Setup(
@@ -135,48 +146,32 @@ def linear_probe(
         store=solver_store,
     )
     if test is None:
-        choice = setup.choose()
-        rows, logits = setup.cross_validate()
-        targets, accuracies = given.labels[rows], {name: each.plain_accuracy for name, each in choice.scores.items()}
+        scored = setup.score_by_folds()
     else:
-        test_data, test_names = with_class_names(test)
         if layers == "auto":
             options["layers"] = list(given.layers)
-        asked = labeled_features(backbone, test_data, "test", test_store, **options)
-        targets = match_classes(asked.labels, test_names, classes)
+        asked, targets = _read_test(backbone, test, classes, test_store, **options)
         check_widths(given.layers, asked.layers)
-        warn_of_training_images(
-            given.marks,
-            asked.marks,
-            same=is_same_data(train, test),
-            fix="Leave out test for a cross-validated accuracy.",
-        )
-        choice = setup.choose()
-        logits = choice.logits(asked.layers)
-        accuracies = {
-            name: (choice.logits(asked.layers, name).argmax(1) == targets).float().mean().item()
-            for name in choice.scores
-        }
-    report = class_report(logits.argmax(1), targets, classes.shown_names)
+        fix = "Leave out test for a cross-validated accuracy."
+        warn_of_training_images(given.marks, asked.marks, same=is_same_data(train, test), fix=fix)
+        scored = setup.score_on_test(asked.layers, targets)
+    report = class_report(scored.logits.argmax(1), scored.targets, classes.shown_names)
     warn_of_missed_classes(report, "Pass class_weights='balanced', or add training images of the class.")
-    return ProbeResult(
-        accuracy=report.accuracy,
-        layer=choice.name,
-        layers={
-            name: LayerScore(accuracies[name], each.accuracy, each.penalty, choice.width(name), each.loss)
-            for name, each in choice.scores.items()
-        },
-        last=_last(list(choice.scores)),
-        predictions=logits.argmax(1),
-        probabilities=logits.softmax(1),
-        targets=targets,
-        head=choice.head(),
-        class_report=report,
-        label_count=len(given.labels),
-        rule="5-fold log loss" if len(given.labels) <= FEW else "log loss of a held-out fifth",
-        cross_validated=test is None,
-        seconds=time.monotonic() - start,
-    )
+    classifier = _classifier(backbone, scored.choice, setup, train_data, sides)
+    return _result(scored, report, classifier, label_count=len(given.labels), seconds=time.monotonic() - start)
+
+
+class _Scored(NamedTuple):
+    """Chosen layers and their score, on test or on the folds of train."""
+
+    choice: Choice
+    logits: Tensor
+    """Logits ``m k`` of the scored images."""
+    targets: Tensor
+    """True labels ``m``."""
+    accuracies: Mapping[str, float]
+    """Accuracy of each candidate."""
+    cross_validated: bool
 
 
 @dataclass(frozen=True)
@@ -200,9 +195,24 @@ class _Setup:
         problem = LogisticProblem(labels, classes, self.class_weights, self.penalties, seed=self.seed, store=self.store)
         return choose_layers(problem, self.features, self.candidates, combine=self.combine, rows=rows)
 
-    def cross_validate(self) -> tuple[Tensor, Tensor]:
+    def score_on_test(self, features: Mapping[str, Tensor], targets: Tensor) -> _Scored:
+        """Choose on all rows, then score every candidate once on the features and labels of test."""
+        choice = self.choose()
+        accuracies = {
+            name: (choice.logits(features, name).argmax(1) == targets).float().mean().item() for name in choice.scores
+        }
+        return _Scored(choice, choice.logits(features), targets, accuracies, cross_validated=False)
+
+    def score_by_folds(self) -> _Scored:
+        """Choose on all rows, and score the choice that is repeated without each fold on the rows of the fold."""
+        choice = self.choose()
+        rows, logits = self._cross_validate()
+        accuracies = {name: each.plain_accuracy for name, each in choice.scores.items()}
+        return _Scored(choice, logits, self.labels[rows], accuracies, cross_validated=True)
+
+    def _cross_validate(self) -> tuple[Tensor, Tensor]:
         """Repeat the choice without each fold, and return the held-out rows ``m`` with their logits ``m k``."""
-        logits = torch.zeros(len(self.labels), self.classes.count)
+        logits = torch.zeros(len(self.labels), self.classes.count, dtype=torch.float32)
         seen = torch.zeros(len(self.labels), dtype=torch.bool)
         for fold in folds(self.labels, self.seed):
             others = torch.ones(len(self.labels), dtype=torch.bool)
@@ -212,6 +222,55 @@ class _Setup:
             logits[fold] = choice.logits({name: self.features[name][fold] for name in members})
             seen[fold] = True
         return torch.nonzero(seen)[:, 0], logits[seen]
+
+
+def _read_test(
+    backbone: Model, test: LabeledLike, classes: Classes, store: FeatureStore, **options: Unpack[ExtractOptions]
+) -> tuple[LabeledFeatures, Tensor]:
+    """Extract the features of test, and return its labels in the numbers of train."""
+    data, names = with_class_names(test)
+    asked = labeled_features(backbone, data, "test", store, **options)
+    return asked, match_classes(asked.labels, names, classes)
+
+
+def _classifier(backbone: Model, choice: Choice, setup: _Setup, train: Any, sides: Sequence[int]) -> Classifier:
+    """Make the classifier of images from the chosen layers."""
+    named = named_parts(backbone, [choice.name], sides)  # None for the plain name of a layer
+    trained = {
+        "by": "linear_probe",
+        "images": len(setup.labels),
+        "layer": choice.name,
+        "penalty": choice.scores[choice.name].penalty,
+        "seed": setup.seed,
+    }
+    head = copy.deepcopy(choice.head())  # the result's own head stays on the CPU
+    layers = ((choice.name, sides[0]),) if named is None else named[choice.name]
+    return trained_classifier(backbone, head, setup.classes, train, trained, layers=layers)
+
+
+def _result(
+    scored: _Scored, report: ClassReport, classifier: Classifier, *, label_count: int, seconds: float
+) -> ProbeResult:
+    choice = scored.choice
+    return ProbeResult(
+        accuracy=report.accuracy,
+        layer=choice.name,
+        layers={
+            name: LayerScore(scored.accuracies[name], each.accuracy, each.penalty, choice.width(name), each.loss)
+            for name, each in choice.scores.items()
+        },
+        last=_last(list(choice.scores)),
+        predictions=scored.logits.argmax(1),
+        probabilities=scored.logits.softmax(1),
+        targets=scored.targets,
+        head=choice.head(),
+        classifier=classifier,
+        class_report=report,
+        label_count=label_count,
+        rule="5-fold log loss" if label_count <= FEW else "log loss of a held-out fifth",
+        cross_validated=scored.cross_validated,
+        seconds=seconds,
+    )
 
 
 def _has_stages(backbone: Model, layers: Layers | Literal["auto"]) -> bool:

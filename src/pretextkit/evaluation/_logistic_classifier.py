@@ -132,7 +132,11 @@ class LogisticProblem:
     @cached_property
     def judged(self) -> Tensor:
         """Weights ``m`` of the held-out rows in scores; 0 for a class that all other rows of a fit lack."""
-        weights = torch.ones(len(self.heldout)) if self.weights is None else self.weights[: len(self.heldout)].clone()
+        weights = (
+            torch.ones(len(self.heldout), dtype=torch.float32)
+            if self.weights is None
+            else self.weights[: len(self.heldout)].clone()
+        )
         for fold in self.folds:
             seen = torch.cat([self.labels[part] for part in self._others(fold)])
             weights[fold] *= torch.isin(self.labels[fold], seen)
@@ -145,11 +149,11 @@ class LogisticProblem:
         variances, directions = principal_directions(features, weights)
         rotated = rotate(features, directions, self.store.scratch(len(features), len(variances)))
         best, models = self._cross_validate(rotated, variances)
-        logits = torch.zeros(len(self.heldout), len(self.classes.present))
+        logits = torch.zeros(len(self.heldout), len(self.classes.present), dtype=torch.float32)
         for fold, model in zip(self.folds, models, strict=True):
             logits[fold] = _logits(rotated[fold], model)[0]
         start = models[-1] if models else None
-        penalty = torch.tensor([self.penalties[best]])
+        penalty = torch.tensor([self.penalties[best]], dtype=torch.float32)
         final = self._fit(rotated, variances, penalty, [slice(None)], start=start, max_steps=200)
         weight = directions.float() @ final.weight[0]
         head = _fold_in(*self._every_class(weight, final.bias[0]), features.mean, features.std)
@@ -166,7 +170,7 @@ class LogisticProblem:
         found = []
         for fold in self.folds:
             if fold != self.folds[0]:
-                penalties = torch.tensor([self.penalties[i] for i in grid])
+                penalties = torch.tensor([self.penalties[i] for i in grid], dtype=torch.float32)
                 models = self._fit(rotated, variances, penalties, self._others(fold), max_steps=CHOOSING_STEPS)
             assert models is not None
             losses += self._losses(rotated, fold, models)
@@ -192,7 +196,7 @@ class LogisticProblem:
         return grid, models
 
     def _fit_first(self, rotated: Tensor, variances: Tensor, indices: Sequence[int]) -> LogisticModel:
-        penalties = torch.tensor([self.penalties[i] for i in indices])
+        penalties = torch.tensor([self.penalties[i] for i in indices], dtype=torch.float32)
         return self._fit(rotated, variances, penalties, self._others(self.folds[0]), max_steps=CHOOSING_STEPS)
 
     def _fit(
@@ -205,7 +209,7 @@ class LogisticProblem:
         start: LogisticModel | None = None,
         max_steps: int,
     ) -> LogisticModel:
-        weights = torch.ones(len(rotated)) if self.weights is None else self.weights
+        weights = torch.ones(len(rotated), dtype=torch.float32) if self.weights is None else self.weights
         fitted = torch.cat([weights[part] for part in parts])
         return fit_rotated(
             rotated,
@@ -244,8 +248,8 @@ class LogisticProblem:
         """Return weights ``d k`` and biases ``k`` of all classes; the logit of an absent class is -inf."""
         if self.classes.complete:
             return weight, bias
-        all_weights = torch.zeros(len(weight), self.classes.count)
-        all_biases = torch.full((self.classes.count,), -torch.inf)
+        all_weights = torch.zeros(len(weight), self.classes.count, dtype=torch.float32)
+        all_biases = torch.full((self.classes.count,), -torch.inf, dtype=torch.float32)
         all_weights[:, self.classes.present], all_biases[self.classes.present] = weight, bias
         return all_weights, all_biases
 

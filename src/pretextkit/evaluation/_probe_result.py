@@ -9,6 +9,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from pretextkit._display import Displayed
+from pretextkit.inference._classifier import Classifier
 from pretextkit.metrics._classification import ClassReport, wilson_interval
 from pretextkit.models.heads import LinearHead
 
@@ -50,6 +51,8 @@ class ProbeResult(Displayed):
     """True labels ``n`` of the same images."""
     head: LinearHead = field(repr=False)
     """Classifier from raw features of ``layer`` to logits; a class without training images has -inf."""
+    classifier: Classifier = field(repr=False)
+    """Backbone, chosen layers and head, to predict the classes of images, and to save. It shares the backbone."""
     class_report: ClassReport = field(repr=False)
     """Recall and precision of each class."""
     label_count: int

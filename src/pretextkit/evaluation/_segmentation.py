@@ -19,9 +19,9 @@ from pretextkit._validation import check_float, check_int, check_sequence, descr
 from pretextkit.data import LabeledLike
 from pretextkit.data._segmentation import Segmented, as_segmented
 from pretextkit.errors import DataError, OptionError, ShapeError
-from pretextkit.evaluation._capture import Layers, Model, Reader, capture_maps
 from pretextkit.evaluation._classes import match_masks
 from pretextkit.evaluation._segmentation_heads import LinearMapHead, MapHead, fit_map_head, upsampled
+from pretextkit.inference._capture import Layers, Model, Reader, capture_maps
 from pretextkit.metrics._segmentation import segmentation_metrics
 from pretextkit.training._hardware import Precision, forward_context
 

@@ -1,7 +1,7 @@
 """Functions for use in any code, without a framework: pretraining, probes, fine-tuning, anomaly scores, comparison.
 
-This module only re-exports. The code is in :mod:`pretextkit.training`, ``evaluation``, ``anomaly``, ``comparison``,
-``metrics`` and ``losses``.
+This module only re-exports. The code is in :mod:`pretextkit.training`, ``evaluation``, ``inference``, ``anomaly``,
+``comparison``, ``metrics`` and ``losses``.
 """
 
 from pretextkit.anomaly import (
@@ -18,13 +18,14 @@ from pretextkit.anomaly import (
 )
 from pretextkit.comparison import Comparison, ComparisonRun, compare, views_per_image
 from pretextkit.evaluation import (
-    Classifier,
     ConvMapHead,
+    Duplicates,
     Features,
     FinetuneResult,
     KNNResult,
     LayerScore,
     LinearMapHead,
+    Neighbors,
     PixelHead,
     ProbeResult,
     SegmentationResult,
@@ -33,8 +34,11 @@ from pretextkit.evaluation import (
     freeze_and_finetune,
     knn_probe,
     linear_probe,
+    near_duplicates,
+    nearest_neighbors,
     segmentation_probe,
 )
+from pretextkit.inference import Classifier, Predictions
 from pretextkit.losses import nt_xent_loss
 from pretextkit.metrics import DetectionMetrics, SegmentationMetrics, detection_metrics, segmentation_metrics
 from pretextkit.training._pretrain import PretrainResult, pretrain
@@ -47,12 +51,15 @@ __all__ = [
     "ComparisonRun",
     "ConvMapHead",
     "DetectionMetrics",
+    "Duplicates",
     "Features",
     "FinetuneResult",
     "KNNResult",
     "LayerScore",
     "LinearMapHead",
+    "Neighbors",
     "PixelHead",
+    "Predictions",
     "PretrainResult",
     "ProbeResult",
     "SegmentationMetrics",
@@ -68,6 +75,8 @@ __all__ = [
     "knn_probe",
     "linear_probe",
     "mahalanobis_anomaly_score",
+    "near_duplicates",
+    "nearest_neighbors",
     "neighbor_anomaly_score",
     "nt_xent_loss",
     "patch_anomaly_score",

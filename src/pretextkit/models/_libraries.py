@@ -6,7 +6,7 @@ import difflib
 import functools
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -107,7 +107,7 @@ class TimmBackbone(LibraryBackbone):
             tags = [each.partition(".")[2] for each in timm.list_pretrained(f"{name}.*")]
             if weights not in tags:
                 raise no_such_weights(cls.__name__, weights, ["DEFAULT", *tags])
-            tag = cast(str, weights)
+            tag = weights
         full = f"{name}.{tag}" if tag else name
         create = functools.partial(timm.create_model, full, pretrained=weights is not None, in_chans=in_channels)
         any_size = {"dynamic_img_size": True, "dynamic_img_pad": True}

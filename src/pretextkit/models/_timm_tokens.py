@@ -27,6 +27,10 @@ class TimmTokens(TokenBackbone):
     """timm's ``VisionTransformer`` as a backbone, which :func:`wrap` makes.
 
     Class and register tokens stay in the network; the features are the average of the tokens of patches.
+
+    Example:
+        >>> import timm  # doctest: +SKIP
+        >>> wrap(timm.create_model("vit_tiny_patch16_224", img_size=32, patch_size=4))  # doctest: +SKIP
     """
 
     def __init__(self, network: Any) -> None:

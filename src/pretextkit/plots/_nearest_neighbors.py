@@ -11,7 +11,7 @@ from torch import Tensor
 from pretextkit._color import as_float
 from pretextkit._validation import check_int, check_labels
 from pretextkit.errors import OptionError, ShapeError
-from pretextkit.evaluation._knn import cosine_neighbors
+from pretextkit.evaluation._neighbor_search import cosine_neighbors
 from pretextkit.plots._figures import ORANGE, SKY, check_names, class_name, draw_image, new_figure
 
 if TYPE_CHECKING:

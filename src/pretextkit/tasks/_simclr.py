@@ -22,7 +22,7 @@ class SimCLR(TwoViewTask[BackboneT]):
 
     Features that are invariant to cropping and recoloring describe the content of an image (Chen et al. 2020,
     arXiv 2002.05709). The defaults suit images of 28 to 96 pixels: crops of at least 20 % of the area, color jitter of
-    half the ImageNet strength, and no blur, as in the paper's CIFAR-10 experiments (appendix B.9).
+    half the ImageNet strength, and no blur, as in the paper's CIFAR-10 experiments (appendix B.9), but no flips.
 
     Metrics: ``top1``, the fraction of views whose nearest view shows the same image; ``alignment`` and ``uniformity``
     of the projections.
@@ -32,7 +32,8 @@ class SimCLR(TwoViewTask[BackboneT]):
         projection_dim: Width of the projections in the loss.
         temperature: Temperature of the NT-Xent loss.
         crop_scale: Smallest and largest area of a crop, as fractions of the image.
-        flip: Probability of a horizontal flip; use 0 for digits and letters.
+        flip: Probability of a horizontal flip. Raise it to 0.5 for photographs whose left and right mean the same; it
+            spoils the features of digits, letters, and everything else that a mirror changes.
         jitter: Strength of the color jitter, relative to the paper's on ImageNet.
         grayscale: Probability of conversion to grayscale.
 
@@ -56,7 +57,7 @@ class SimCLR(TwoViewTask[BackboneT]):
         projection_dim: int = 128,
         temperature: float = 0.2,
         crop_scale: tuple[float, float] = (0.2, 1.0),
-        flip: float = 0.5,
+        flip: float = 0.0,
         jitter: float = 0.5,
         grayscale: float = 0.2,
     ) -> None:

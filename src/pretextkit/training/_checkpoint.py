@@ -27,6 +27,7 @@ __all__ = [
     "RunCheckpoints",
     "check_finite_weights",
     "load_checkpoint",
+    "read_checkpoint",
     "require_writable",
     "save_checkpoint",
 ]
@@ -39,7 +40,7 @@ MARK = b"pretextkit sha256 "
 TRAILER = len(MARK) + hashlib.sha256().digest_size
 
 
-def save_checkpoint(folder: Path, state: Mapping[str, Any], identity: Mapping[str, Any]) -> Path:
+def save_checkpoint(folder: Path, state: Mapping[str, Any], identity: Mapping[str, Any], about: str = "") -> Path:
     """Write ``folder/checkpoint.pt``, and keep the previous checkpoint as ``checkpoint.previous.pt``.
 
     The file is complete on the disk before it takes its name: a crash leaves the old checkpoint or the new one.
@@ -48,6 +49,7 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any], identity: Mapping[st
         folder: Folder, made if it does not exist.
         state: Tensors, numbers, strings, lists and dicts.
         identity: Identity of the run; only a run with an equal identity can resume.
+        about: Description of the backbone, as in the header of a saved backbone; empty without one.
 
     Raises:
         OSError: The system could not write the file, for example to a full disk; existing checkpoints stay.
@@ -57,7 +59,8 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any], identity: Mapping[st
     with atomic_write(target, keep=folder / PREVIOUS) as file:
         hashed = _HashedFile(file)
         try:
-            torch.save({"format": FORMAT, "identity": dict(identity), "state": dict(state)}, cast(BinaryIO, hashed))
+            content = {"format": FORMAT, "identity": dict(identity), "state": dict(state), "about": about}
+            torch.save(content, cast(BinaryIO, hashed))
         except RuntimeError as error:  # torch hides the OSError when it closes its archive
             raise hashed.failure or error from None
         file.write(MARK + hashed.hash.digest())
@@ -70,30 +73,57 @@ def load_checkpoint(folder: Path) -> SavedRun | None:
     Raises:
         CheckpointError: No checkpoint is intact, or the newest has a later format.
     """
-    found = [path for path in (folder / NAME, folder / PREVIOUS) if path.exists()]
+    path, content, problems = _newest_intact(folder)
+    if content is None:
+        return None
+    if problems:
+        warnings.warn(f"The checkpoint {problems[0]} is damaged; training resumes from {path}.", stacklevel=2)
+        os.replace(folder / NAME, folder / DAMAGED)  # else the next checkpoint would replace the intact one
+    _require_known(path, content["format"])
+    return SavedRun(path, content["identity"], dict(content["state"]))
+
+
+def read_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """Read the newest intact checkpoint of any run, without a change on the disk; ``None`` if there is no checkpoint.
+
+    Returns:
+        ``format``, ``identity``, ``state`` and ``about``.
+
+    Raises:
+        CheckpointError: No checkpoint is intact, or the newest has a later format.
+
+    Example:
+        >>> read_checkpoint(Path("no run")) is None
+        True
+    """
+    path, content, problems = _newest_intact(folder)
+    if content is not None:
+        _require_known(path, content["format"])
+    if problems and content is not None:
+        warnings.warn(f"The checkpoint {problems[0]} is damaged; {path} is read.", stacklevel=3)
+    return content
+
+
+def _newest_intact(folder: Path) -> tuple[Path, dict[str, Any] | None, list[str]]:
+    """Return the newest intact checkpoint of a folder with its path, and the damaged ones before it."""
     problems = []
-    for path in found:
+    for path in (folder / NAME, folder / PREVIOUS):
+        if not path.exists():
+            continue
         try:
             content = _read_intact(path)
-            version, saved = content["format"], SavedRun(path, content["identity"], dict(content["state"]))
+            _ = content["format"], content["identity"], content["state"]
         except Exception as error:  # a damaged file can raise any error: zip, pickle, struct, key
             problems.append(f"{path} ({type(error).__name__})")
-            continue
-        if problems:
-            warnings.warn(f"The checkpoint {problems[0]} is damaged; training resumes from {path}.", stacklevel=2)
-            os.replace(folder / NAME, folder / DAMAGED)  # else the next checkpoint would replace the intact one
-        if version > FORMAT:
-            raise CheckpointError(
-                f"a checkpoint of format {FORMAT} or older in {path}", got=f"format {version}", fix="Update pretextkit."
-            )
-        return saved
+        else:
+            return path, content, problems
     if problems:
         raise CheckpointError(
             "an intact checkpoint",
             got=f"damaged files only: {', '.join(problems)}",
             fix="Restore a file from a copy, or remove the files to start again.",
         )
-    return None
+    return folder, None, []
 
 
 def require_writable(folder: Path) -> None:
@@ -123,6 +153,7 @@ class RunCheckpoints:
         identity: Identity of the run.
         strategy: How the processes train the module.
         start: What to make of another run.
+        about: Description of the backbone; empty without one.
     """
 
     def __init__(
@@ -132,7 +163,9 @@ class RunCheckpoints:
         identity: Mapping[str, Any],
         strategy: Strategy,
         start: Start = Start(),  # noqa: B008 - an immutable tuple
+        about: str = "",
     ) -> None:
+        self.about = about
         self.folder = None if folder is None else Path(folder)
         self.interval, self.identity, self.strategy, self.group = interval, identity, strategy, strategy.group
         self.start = start
@@ -204,7 +237,8 @@ class RunCheckpoints:
                 if not self.settings_saved:
                     recorder.history.save_settings(self.folder / "settings.json")
                     self.settings_saved = True
-                save_checkpoint(self.folder, {**weights, "step": done, **recorder.state_dict()}, self.identity)
+                state = {**weights, "step": done, **recorder.state_dict()}
+                save_checkpoint(self.folder, state, self.identity, self.about)
             except OSError as error:
                 self._report(error, done, last)
         self.saved = time.monotonic()
@@ -226,15 +260,15 @@ class RunCheckpoints:
         Raises:
             CheckpointError: There is no checkpoint, or its weights have other names or shapes.
         """
-        saved = load_checkpoint(folder)
-        if saved is None:
+        content = read_checkpoint(folder)  # without a change on the disk
+        if content is None:
             fix = "Pass the folder that was the checkpoint of a run."
             raise CheckpointError(f"a checkpoint in init={str(folder)!r}", got="none", fix=fix)
-        weights: dict[str, Any] = saved.state["module"]
+        weights: dict[str, Any] = content["state"]["module"]
         shapes = {name: tuple(value.shape) for name, value in train_step.objective.module.state_dict().items()}
         if found := differences({name: tuple(value.shape) for name, value in weights.items()}, shapes):
             fix = "Build the task and its backbone as in that run."
-            raise CheckpointError(f"weights of the shapes of {saved.path}", got=found, fix=fix)
+            raise CheckpointError(f"weights of the shapes of those in {folder}", got=found, fix=fix)
         return weights
 
     def _report(self, error: OSError, done: int, last: bool) -> None:
@@ -302,3 +336,10 @@ def _read_intact(path: Path) -> dict[str, Any]:
     if loaded["format"] == FORMAT and not marked:
         raise _ChecksumError
     return loaded
+
+
+def _require_known(path: Path, version: int) -> None:
+    if version > FORMAT:
+        raise CheckpointError(
+            f"a checkpoint of format {FORMAT} or older in {path}", got=f"format {version}", fix="Update pretextkit."
+        )

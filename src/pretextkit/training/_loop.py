@@ -89,6 +89,7 @@ def train(
     checkpoint_seconds: float = 30.0,
     start_from: Start = Start(),  # noqa: B008 - an immutable tuple
     group: ProcessGroup = ALONE,
+    about: str = "",
 ) -> TrainingRun:
     """Train an objective in place, or resume from the checkpoint of an equal call.
 
@@ -105,6 +106,7 @@ def train(
         start_from: What to take over from another run.
         group: Processes that train together; each makes this call. Only rank 0 shows progress, runs callbacks and
             touches the disk.
+        about: Description of the backbone for its checkpoints; empty without one.
 
     Raises:
         OptionError: The settings differ between the processes, a callback is of another kind, or user code moved
@@ -139,7 +141,7 @@ def train(
         identity = run_identity(module, source, settings, plan, precision) | objective.identity()
     group.check_same_run(identity)
 
-    checkpoints = RunCheckpoints(checkpoint, checkpoint_seconds, identity, strategy, start_from)
+    checkpoints = RunCheckpoints(checkpoint, checkpoint_seconds, identity, strategy, start_from, about)
     plan = checkpoints.resume_plan(plan, settings)
     train_step = TrainStep(objective, settings, plan, device, precision, strategy)
     done, recorded = checkpoints.resume(train_step)

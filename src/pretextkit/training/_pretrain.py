@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,17 @@ from typing_extensions import TypedDict
 
 from pretextkit._display import Displayed
 from pretextkit._modules import is_parallel_wrapper, unwrap
+from pretextkit._recipes import backbone_header, remember_training, training_of
 from pretextkit._validation import check_callable
 from pretextkit.contracts import PretextTask
 from pretextkit.data import ImagesLike, as_source
-from pretextkit.data._sources import with_accepted_channels
+from pretextkit.data._image_format import ImageFormat
+from pretextkit.data._sources import ImageSource, with_accepted_channels
 from pretextkit.data._types import OnError
 from pretextkit.distributed._group import current_group
 from pretextkit.distributed._sharding import class_name
 from pretextkit.errors import OptionError
+from pretextkit.registries import pretext_tasks
 from pretextkit.training._callbacks import CallbackLike, check_callbacks
 from pretextkit.training._collapse import monitor_batch_size
 from pretextkit.training._extension import Start
@@ -29,7 +33,7 @@ from pretextkit.training._history import History
 from pretextkit.training._loop import train
 from pretextkit.training._objectives import TaskObjective, takes_images
 from pretextkit.training._optim import OptimizerName
-from pretextkit.training._settings import RunSettings, Settings, make_plan
+from pretextkit.training._settings import Plan, RunSettings, Settings, make_plan
 from pretextkit.views import Augmentation
 
 __all__ = ["PretrainOptions", "PretrainResult", "pretrain"]
@@ -235,6 +239,8 @@ def pretrain(
     source = with_accepted_channels(source, lambda images: takes_images(task.backbone, images))
     plan = make_plan(settings, source, group, task)
     modes = {module: module.training for module in task.modules()}
+    backbone = unwrap(task).backbone
+    trained = _describe_training(task, source, settings, plan, training_of(backbone))
     try:
         run = train(
             TaskObjective(task, augment, monitor_batch_size(len(source))),
@@ -247,10 +253,12 @@ def pretrain(
             callbacks=callbacks,
             start_from=Start(extend, init),
             group=group,
+            about=json.dumps(backbone_header(backbone, trained)),
         )
     finally:
         for module, mode in modes.items():
             module.training = mode
+    remember_training(backbone, {**trained, "steps": run.steps})
     return PretrainResult(
         history=run.history,
         settings=run.settings,
@@ -262,6 +270,25 @@ def pretrain(
         precision=run.precision,
         stopped=run.stopped,
     )
+
+
+def _describe_training(
+    task: nn.Module, source: ImageSource, settings: Settings, plan: Plan, before: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Describe the training of a backbone in plain data, for the files in which the backbone is saved."""
+    wanted = None if source.decides_order else ImageFormat.of(source)  # a stream may give its first images once only
+    return {
+        "by": "pretrain",
+        "task": pretext_tasks.name_of(type(unwrap(task))) or class_name(unwrap(task)),
+        "images": len(source),
+        "image format": None if wanted is None else asdict(wanted),
+        "steps": plan.total,
+        "batch size": plan.batch_size,
+        "optimizer": settings.optimizer,
+        "learning rate": plan.learning_rate,
+        "seed": settings.seed,
+        **({"before": dict(before)} if before else {}),
+    }
 
 
 def _check_task(task: Any) -> None:

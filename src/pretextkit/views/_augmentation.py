@@ -10,7 +10,7 @@ from pretextkit._color import as_float
 from pretextkit._validation import check_callable, check_float, check_image_batch, described
 from pretextkit.errors import OptionError, ShapeError
 from pretextkit.views._color import color_jitter
-from pretextkit.views._crop import random_horizontal_flip, random_resized_crop
+from pretextkit.views._crop import check_ends, random_horizontal_flip, random_resized_crop
 
 __all__ = ["Augmentation", "LightAugmentation", "augmented", "check_augmentation"]
 
@@ -54,14 +54,16 @@ class LightAugmentation(NamedTuple):
             DataError: The images are not of a floating-point dtype.
         """
         jitter = check_float("jitter", self.jitter, "[0, 2.5]", fix="0 leaves colors alone.")
-        if tuple(self.crop_scale) != (1.0, 1.0):
-            images = random_resized_crop(images, scale=self.crop_scale, generator=generator)
+        flip = check_float("flip", self.flip, "[0, 1]", fix="0 is never, 1 is always.")
+        crop_scale = check_ends("crop_scale", self.crop_scale, "(0, 1]", fix="For example (0.5, 1.0).")
+        if crop_scale != (1.0, 1.0):
+            images = random_resized_crop(images, scale=crop_scale, generator=generator)
         if jitter:
             strength, hue = 0.8 * jitter, 0.2 * jitter
             images = color_jitter(
                 images, brightness=strength, contrast=strength, saturation=strength, hue=hue, generator=generator
             )
-        return random_horizontal_flip(images, self.flip, generator=generator) if self.flip else images
+        return random_horizontal_flip(images, flip, generator=generator) if flip else images
 
 
 def check_augmentation(augmentation: Any) -> Augmentation | None:

@@ -19,12 +19,13 @@ class CropAndRecolor:
     """Crop, flip and recolor each image at random: the view of SimCLR.
 
     The defaults suit images of 28 to 96 pixels: crops of at least 20 % of the area, color jitter of half the ImageNet
-    strength, and no blur (Chen et al. 2020, arXiv 2002.05709, appendix B.9). The same draw is never used for two
-    images.
+    strength, and no blur (Chen et al. 2020, arXiv 2002.05709, appendix B.9), but no flips. The same draw is never used
+    for two images.
 
     Args:
         crop_scale: Smallest and largest area of a crop, as fractions of the image.
-        flip: Probability of a horizontal flip; use 0 for digits and letters.
+        flip: Probability of a horizontal flip. Raise it to 0.5 for photographs whose left and right mean the same; it
+            spoils the features of digits, letters, and everything else that a mirror changes.
         jitter: Strength of the color jitter, relative to the paper's on ImageNet.
         grayscale: Probability of conversion to grayscale.
         side: Sides of the view, as a fraction of the sides of the image.
@@ -33,13 +34,13 @@ class CropAndRecolor:
         OptionError: A number is out of range.
 
     Example:
-        >>> view = CropAndRecolor(flip=0, side=0.5)
+        >>> view = CropAndRecolor(flip=0.5, side=0.5)
         >>> view(torch.rand(2, 3, 32, 32), torch.Generator().manual_seed(0)).shape
         torch.Size([2, 3, 16, 16])
     """
 
     crop_scale: tuple[float, float] = (0.2, 1.0)
-    flip: float = 0.5
+    flip: float = 0.0
     jitter: float = 0.5
     grayscale: float = 0.2
     side: float = 1.0

@@ -59,7 +59,7 @@ class ViTTiny(TokenBackbone):
         images = self.normalization(images)
         rows, columns = self.grid(images)
         bottom, right = rows * self.patch - images.shape[2], columns * self.patch - images.shape[3]
-        tokens = self.embedding(nn.functional.pad(images, (0, right, 0, bottom))).flatten(2).transpose(1, 2)
+        tokens: Tensor = self.embedding(nn.functional.pad(images, (0, right, 0, bottom))).flatten(2).transpose(1, 2)
         return tokens + sincos_positions(rows, columns, WIDTH, tokens)
 
     def encode_stages(self, tokens: Tensor) -> tuple[Tensor, ...]:

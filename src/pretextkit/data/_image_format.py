@@ -1,0 +1,126 @@
+"""Size and channels of the images of a source, and how other images get them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from copy import copy
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from pretextkit._color import as_float, luma
+from pretextkit._seeding import derived_seed, seeded
+from pretextkit.data._collate import ImageBatch
+from pretextkit.data._folder import FolderImages
+from pretextkit.data._image_conversion import Fit, image_tensor, resize, scale
+from pretextkit.data._image_files import inner_datasets
+from pretextkit.data._items import Split, image_only
+from pretextkit.data._listed import ListedImages
+from pretextkit.data._sources import DatasetImages, ImageSource, WrappedSource
+
+__all__ = ["ImageFormat", "in_format"]
+
+SAMPLED = 16
+"""Images that are read to find the format."""
+
+
+@dataclass(frozen=True)
+class ImageFormat:
+    """Size and channels of the images of a training, and how its images were made square."""
+
+    height: int
+    """Pixels."""
+    width: int
+    """Pixels."""
+    channels: int
+    """1 for gray images, 3 for RGB images."""
+    fit: Fit = "crop"
+    """How images become square, as for :class:`FolderImages`; images that are not square are stretched."""
+
+    @classmethod
+    def of(cls, source: ImageSource) -> ImageFormat | None:
+        """Find the format of a source from its first images; None for features, and for a stream that has ended.
+
+        Example:
+            >>> from pretextkit.data._sources import TensorImages
+            >>> ImageFormat.of(TensorImages(torch.rand(2, 1, 28, 28)))
+            ImageFormat(height=28, width=28, channels=1, fit='crop')
+        """
+        folder = next((each for each in inner_datasets(source) if isinstance(each, FolderImages)), None)
+        with seeded(derived_seed(0, "format")):  # a loader draws from the global generator
+            first = next(iter(source.batches([torch.arange(min(SAMPLED, len(source)))])), None)
+        if first is None or first.images.ndim != 4:
+            return None
+        channels, height, width = first.images.shape[1:]
+        return cls(height, width, channels, "crop" if folder is None else folder.fit)
+
+    def apply(self, images: Tensor) -> Tensor:
+        """Resize images ``b c h w``, and convert their channels.
+
+        Example:
+            >>> ImageFormat(8, 8, 1).apply(torch.rand(2, 3, 20, 30)).shape
+            torch.Size([2, 1, 8, 8])
+        """
+        if images.shape[2:] != (self.height, self.width):
+            square = self.height == self.width
+            images = resize(images, self.height, self.fit) if square else scale(images, [self.height, self.width])
+        if images.shape[1] == self.channels:
+            return images
+        return images.expand(-1, 3, -1, -1) if self.channels == 3 else luma(as_float(images))
+
+
+def in_format(source: ImageSource, wanted: ImageFormat | None) -> ImageSource:
+    """Give the images of a source another format, without labels; None leaves them as they are.
+
+    Images of a folder are resized once, from the pixels of their files.
+
+    Example:
+        >>> from pretextkit.data._sources import TensorImages
+        >>> source = in_format(TensorImages(torch.rand(2, 3, 20, 30)), ImageFormat(8, 8, 3))
+        >>> next(source.in_order(2)).images.shape
+        torch.Size([2, 3, 8, 8])
+    """
+    if wanted is None:
+        return source
+    if not isinstance(source, DatasetImages):
+        return _Formatted(source, wanted)
+    items: Any = source.dataset
+    if isinstance(items, FolderImages) and wanted.height == wanted.width:
+        if (items.size, items.fit) != (wanted.height, wanted.fit):
+            items = copy(items)
+            items.size, items.fit = wanted.height, wanted.fit
+            vars(items)["_cache"] = None  # a cache holds images of the former size
+    elif isinstance(items, FolderImages):
+        items = ListedImages(items.paths)
+    formatted: Any = copy(source)
+    formatted.dataset, formatted._split = _FormattedItems(items, wanted, source._split), image_only
+    return cast(ImageSource, formatted)
+
+
+class _Formatted(WrappedSource):
+    """A source whose batches have another format."""
+
+    def __init__(self, source: ImageSource, wanted: ImageFormat) -> None:
+        super().__init__(source)
+        self.wanted = wanted
+
+    def batches(self, order: Sequence[Tensor]) -> Iterator[ImageBatch]:
+        for batch in self.source.batches(order):
+            yield ImageBatch(self.wanted.apply(batch.images), None)
+
+
+class _FormattedItems(Dataset[Tensor]):
+    """Images of a dataset in another format, one by one: they may have different sizes."""
+
+    def __init__(self, dataset: Any, wanted: ImageFormat, split: Split) -> None:
+        self.dataset, self.wanted, self.split = dataset, wanted, split
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Tensor:
+        image, _ = self.split(self.dataset[index])
+        return self.wanted.apply(image_tensor(image)[None])[0]
