@@ -339,9 +339,24 @@ def test_finetuning_calls_callbacks_with_its_classifier_and_stops() -> None:
     data = (IMAGES, LABELS)
     result = freeze_and_finetune(TinyBackbone(), "linear", data, data, callbacks=[record, StopAt(7)], **options)
     assert record.calls == ["start", *["step"] * 4, "epoch", *["step"] * 3, "end"]
-    assert all(status.module is result.classifier for status in record.seen)
+    module: Any = record.seen[0].module
+    assert all(status.module is module for status in record.seen)
+    assert (module.backbone, module.head) == (result.classifier.backbone, result.classifier.head)
     assert (result.stopped, result.settings.steps) == ("enough", 7)
     assert result.accuracy is not None
+
+
+def test_keep_best_returns_the_best_weights_of_a_finetuning() -> None:
+    options: dict[str, Any] = {"epochs": 3, "batch_size": 4, "device": "cpu", "progress": False}
+    torch.manual_seed(0)
+    backbones = [TinyBackbone()]
+    backbones.append(copy.deepcopy(backbones[0]))
+    kept = freeze_and_finetune(
+        backbones[0], "linear", (IMAGES, LABELS),
+        callbacks=[Script(1, 3, 2), KeepBest("score", best="highest")], **options,
+    )  # fmt: skip
+    twin = freeze_and_finetune(backbones[1], "linear", (IMAGES, LABELS), callbacks=[StopAt(8)], **options)
+    assert equal(kept.classifier, twin.classifier)
 
 
 def test_finetuning_of_the_head_alone_calls_callbacks() -> None:

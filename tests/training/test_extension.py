@@ -207,9 +207,7 @@ def test_init_of_another_task_is_refused_and_leaves_the_weights(tmp_path: Path) 
     run(make(), tmp_path)
     task: Task = pk.pretext_tasks["simclr"](WithDropoutAndNorm())
     before = weights(task)
-    with pytest.raises(
-        CheckpointError, match=r"weights of the shapes of those in .* Build the task and its backbone as in"
-    ):
+    with pytest.raises(CheckpointError, match=r"weights of the shapes of those in .* Build the task"):
         run(task, init=tmp_path)
     assert all(torch.equal(value, before[name]) for name, value in task.state_dict().items())
 
