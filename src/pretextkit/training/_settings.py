@@ -102,7 +102,7 @@ class RunSettings:
     warmup: int
     """Steps in which the learning rate rises."""
     augmentation: str | None
-    """Augmentation before the views of the task: that of the task, and ``augment`` of the call; ``None`` without."""
+    """Augmentation before the views, by the task and by ``augment`` of the call; ``None`` without."""
     extends: int = 0
     """Steps of the finished run that this run extends; 0 without."""
 
