@@ -65,7 +65,7 @@ class KeepBest(Callback):
             raise OptionError("KeepBest in one process", got="a process group", fix=fix)
         self.kept = None
         path = _file(status)
-        if status.step and path is not None and path.exists():
+        if path is not None and path.exists():
             content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             if content["column"] == self.column and content["best"] == self.best and content["step"] <= status.step:
                 self.kept = _Kept(content["step"], content["value"], content["weights"])
