@@ -90,7 +90,7 @@ class RunSettings:
     warmup: int
     """Steps in which the learning rate rises."""
     augmentation: str | None
-    """Augmentation before the views of the task: that of the task, and ``augment`` of the call; ``None`` without."""
+    """Augmentation before the views, both that of the task and ``augment`` of the call; ``None`` without."""
 
     def __str__(self) -> str:
         epochs = f"{self.epochs:.3g} epoch{'' if self.epochs == 1 else 's'}"
