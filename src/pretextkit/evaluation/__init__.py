@@ -2,6 +2,7 @@
 
 from pretextkit.evaluation._features import Features, extract_features
 from pretextkit.evaluation._finetune import FinetuneResult, freeze_and_finetune
+from pretextkit.evaluation._finetune_recipe import FinetuneSettings
 from pretextkit.evaluation._knn import KNNResult, knn_probe
 from pretextkit.evaluation._linear_probe import LayerScore, ProbeResult, linear_probe
 from pretextkit.evaluation._neighbors import Duplicates, Neighbors, near_duplicates, nearest_neighbors
@@ -13,6 +14,7 @@ __all__ = [
     "Duplicates",
     "Features",
     "FinetuneResult",
+    "FinetuneSettings",
     "KNNResult",
     "LayerScore",
     "LinearMapHead",

@@ -40,7 +40,7 @@ class FinetuneSettings:
     """
 
     trained: str
-    """What trained: all weights, the head, or the head and named modules."""
+    """Parts that train, such as all weights, the head, or the head and named modules."""
     steps: int
     """Optimizer steps, without those of the head alone."""
     batch_size: int
@@ -52,7 +52,7 @@ class FinetuneSettings:
     augmentation: str | None
     """Name of the augmentation; None without."""
     head_start: str
-    """Begin of the head: logistic regression, a number of steps on features, or its own weights."""
+    """Where the head begins, such as logistic regression, a number of steps on features, or its own weights."""
 
     def __str__(self) -> str:
         steps = f"{self.steps} step{'' if self.steps == 1 else 's'} of {self.batch_size}, "
