@@ -53,6 +53,10 @@ SHORT_FORMS = {  # the arguments that make each script finish in seconds; quicks
         *("--images=128", "--seeds=0", "--finetune-steps=2"),
     ),
     "experiments/context_prediction.py": ("--data=sample", "--images=100", "--pairs=2", "--steps=2", "--measured=100"),
+    "experiments/defaults.py": (
+        *("--data", "sample=sample", "--images=300", "--tasks", "rotation", "--variants", "batch x 2"),
+        *("--labels", "50", "--read=300", "--no-finetune"),
+    ),
     "experiments/defects.py": ("--data=synthetic", "--steps=2", "--tasks", "rotation", "CutPaste, segmentation"),
     "experiments/faces_anomaly.py": ("--data=sample", "--images=200", "--epochs=1", "--seeds=0"),
     "experiments/fashion_mnist_transfer.py": (
