@@ -15,6 +15,7 @@ from pretextkit.contracts import Backbone
 from pretextkit.data import ImagesLike, LabeledLike
 from pretextkit.evaluation._finetune import FinetuneOptions
 from pretextkit.training import PretrainOptions
+from pretextkit.training._callbacks import CallbackLike
 from pretextkit.training._hardware import Precision
 
 __all__ = ["compare"]
@@ -41,6 +42,7 @@ def compare(
     save: str | Path | None = None,
     checkpoints: str | Path | None = None,
     progress: bool = True,
+    callbacks: Callable[[str, int], Sequence[CallbackLike]] | None = None,
 ) -> Comparison:
     """Pretrain a backbone with each task on one budget, and evaluate it beside a random and a supervised backbone.
 
@@ -80,6 +82,8 @@ def compare(
         checkpoints: Folder of the pretraining checkpoints; ``save``/checkpoints by default. Comparisons with equal
             pretraining can share it and pretrain once.
         progress: Show one progress bar for all runs.
+        callbacks: Function from the name of a method and a seed to the callbacks of that training, as for
+            :func:`pretrain`. Random initialization and the fine-tunings have none.
 
     Returns:
         All runs, printable as a table.
@@ -115,6 +119,7 @@ def compare(
         finetuning=finetuning or {},
         precision=precision,
         device=device,
+        callbacks=callbacks,
     )
     methods = build_methods(tasks, backbone, setup)
     runs = run_all(methods, setup, RunFiles(save, checkpoints), progress=progress)
