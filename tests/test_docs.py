@@ -30,6 +30,7 @@ PAGES = sorted(
     if "_build" not in path.parts and BLOCK.search(path.read_text("utf-8"))
 )
 PROCESSES = re.compile(r"\b((?:num_)?workers)=[1-9]\d*")
+PHOTOS = {"docs/how-to/own-images.md", "docs/how-to/troubleshooting.md"}  # read a folder of images
 SLOW = {"docs/how-to/own-task.md"}  # runs the conformance kit
 
 
@@ -95,7 +96,7 @@ def test_code_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(tmp_path)
     for registry in (pk.pretext_tasks, pk.backbones, pk.heads):  # undo a page's registrations
         monkeypatch.setattr(registry, "_classes", dict(registry._classes))
-    if "own-images" in page:
+    if page in PHOTOS:
         write_photos(tmp_path / "photos")
     module = ModuleType("page")  # in sys.modules, like a script, because pickle looks classes up there
     module.__dict__["small_sample"] = small_sample

@@ -32,7 +32,7 @@ def test_rate_table_matches_default_learning_rates() -> None:
         assert f"| {images:,} | {default_learning_rate('lars', images):g} |" in load_script(SCRIPT).rate_table()
 
 
-@pytest.mark.parametrize(("name", "numbers"), [("simclr", 22), ("jigsaw-context", 44), ("denoising", 64)])
+@pytest.mark.parametrize(("name", "numbers"), [("simclr", 22), ("jigsaw-context", 53), ("denoising", 73)])
 def test_views_draw_the_documented_count_of_numbers(name: str, numbers: int) -> None:
     drawn = [0]
 

@@ -38,7 +38,9 @@ SHARED = backbone()
 WORK: dict[str, Callable[[int], Tensor]] = {
     "views": lambda seed: pk.tasks.SimCLR(SHARED).views(IMAGES, Generator().manual_seed(seed)).a,
     "features": lambda seed: functional.extract_features(SHARED, IMAGES[seed:]).layers["last"],
-    "knn": lambda seed: functional.knn_probe(SHARED, (IMAGES, LABELS), (IMAGES[seed:], LABELS[seed:])).predictions,
+    "knn": lambda seed: (
+        functional.knn_probe(SHARED, (IMAGES[:20], LABELS[:20]), (IMAGES[20 + seed :], LABELS[20 + seed :])).predictions
+    ),
     "all layers": lambda seed: functional.extract_features(SHARED, IMAGES[seed:], layers="all").layers["stage2"],
     "neighbors": lambda seed: functional.neighbor_anomaly_score(SHARED, IMAGES[:20], IMAGES[seed:]).scores,
 }

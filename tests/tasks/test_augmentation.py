@@ -50,12 +50,15 @@ def test_views_are_those_of_augmented_images(kind: Any, augmentation: Any) -> No
     assert not same(plain.views(images, generator(3)), expected)
 
 
+@pytest.mark.parametrize("kind", AUGMENTED)
+def test_default_augmentation_is_light(kind: Any) -> None:
+    default = LightAugmentation(jitter=0.0) if kind is pk.tasks.Colorization else LightAugmentation()
+    assert make(kind).augmentation == default
+
+
 @pytest.mark.parametrize("kind", [*AUGMENTED, pk.tasks.SimCLR])
 def test_default_augmentation_never_flips(kind: Any) -> None:
-    task = make(kind)
-    default = LightAugmentation(jitter=0.0) if kind is pk.tasks.Colorization else LightAugmentation()
-    assert getattr(task, "augmentation", default) == default
-    assert default.flip == 0
+    assert make(kind).augmentation.flip == 0
 
 
 def test_rotations_of_an_image_share_crop_and_colors() -> None:

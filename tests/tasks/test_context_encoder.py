@@ -263,7 +263,10 @@ def test_discriminator_that_is_no_head_is_refused() -> None:
 @parametrize_checks(
     {
         "with a discriminator": pretext_task_checks(
-            lambda: ContextEncoder(TinyBackbone(), augmentation=None, discriminator=PatchDiscriminator())
+            lambda: ContextEncoder(TinyBackbone(), augmentation=None, discriminator=PatchDiscriminator()),
+            expected_failures={
+                "parts_have_the_gradient_of_the_batch": "a mean over hidden pixels, which are more in one part"
+            },
         )
     }
 )

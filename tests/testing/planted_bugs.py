@@ -16,18 +16,25 @@ from torch.nn import functional as F
 
 from pretextkit import Backbone, Recommended, TaskOutput
 from pretextkit.batches import Labeled, Masked, TwoViews
-from pretextkit.tasks import Autoencoder, Colorization
+from pretextkit.tasks import Autoencoder, Colorization, ContextEncoder
 from pretextkit.testing import TinyBackbone, pretext_task_checks
 from pretextkit.testing._runner import failure
 
 from . import planted_in_built_in  # noqa: F401 - registers its bugs
 from .own_tests import fails, own_tests
 from .planted import BUGS, planted
-from .toy_tasks import OFFSETS, ToyContext, ToyContrast, ToyInpainting, ToyMomentum, ToyRotation
+from .toy_tasks import COMPARES, OFFSETS, ToyContext, ToyContrast, ToyInpainting, ToyMomentum, ToyRotation
 
 UNCHANGED = ("views_draw_for_each_image", "views_use_the_generator")
-EXEMPTED = {Autoencoder: UNCHANGED, Colorization: (*UNCHANGED, "accepts_gray_and_color")}
-"""Checks without meaning for a task: its views are not random, or gray images have no colors to predict."""
+EXEMPTED = {
+    Autoencoder: UNCHANGED,
+    Colorization: (*UNCHANGED, "accepts_gray_and_color"),
+    ContextEncoder: tuple(COMPARES),
+    ToyContrast: tuple(COMPARES),  # ToyMomentum too
+}
+"""Checks without meaning for a task: its views are not random, gray images have no colors to predict, or its loss
+compares images or counts their hidden pixels.
+"""
 
 
 @planted("the mask is never applied", caught_by="hidden_pixels_change_no_prediction")
@@ -310,6 +317,38 @@ class ContiguousOnly(ToyContrast):
 class InPlaceForward(ToyRotation):
     def features(self, images: Tensor) -> Tensor:
         return super().features(images.sub_(images.mean()).add_(0.5))
+
+
+@planted("the center of the logits moves in forward", caught_by="forward_moves_no_state")
+class CenterMovesInForward(ToyRotation):
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__(backbone)
+        self.register_buffer("center", torch.zeros(4))
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        self.center = self.center.lerp(logits.detach().mean(0), 0.1)
+        return super().loss(logits - self.center, labels)
+
+
+@planted("after_step commits the last part of a batch only", caught_by="parts_leave_the_state_of_the_batch")
+class LastPartOnly(ToyRotation):
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__(backbone)
+        self.register_buffer("center", torch.zeros(4))
+        self.seen = torch.zeros(4)
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        self.seen = logits.detach().mean(0)
+        return super().loss(logits - self.center, labels)
+
+    def after_step(self) -> None:
+        self.center = self.center.lerp(self.seen, 0.1)
+
+
+@planted("the loss is divided by the number of labels that occur", caught_by="parts_have_the_gradient_of_the_batch")
+class DividedByLabels(ToyRotation):
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return super().loss(logits, labels) / len(labels.unique())
 
 
 @planted("the recommended learning rate is far too high", caught_by="recommended_settings_are_usable")

@@ -193,4 +193,7 @@ class ToyMomentum(ToyContrast):
         return TaskOutput(F.cross_entropy(logits, torch.arange(len(z))), self.metrics(z))
 
 
+COMPARES = {"parts_have_the_gradient_of_the_batch": "compares the images of a batch"}
+"""The exemption of ToyContrast and ToyMomentum."""
+
 TOY_TASKS = (ToyRotation, ToyContext, ToyContrast, ToyInpainting, ToyMomentum)

@@ -298,6 +298,18 @@ def test_rising_loss_gives_a_warning() -> None:
     assert text.endswith("Steps are too long: lower learning_rate, lengthen warmup, or set clip_norm=1.0.")
 
 
+def test_lucky_first_batch_of_a_few_steps_gives_no_warning() -> None:
+    # The second run begins with the four images that the first run has just seen.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        images, task = torch.randint(256, (8, 3, 16, 16), dtype=torch.uint8), pk.tasks.SimCLR(TinyBackbone())
+    first, second = (
+        pretrain(task, images, steps=steps, batch_size=4, device="cpu", progress=False).history.rows[-1]["loss"]
+        for steps in (1, 2)
+    )
+    assert second < first
+
+
 def test_loss_scale_below_one_gives_a_warning() -> None:
     monitor = TrainingMonitor(nn.Linear(1, 1), TensorImages(IMAGES), 32, 2, scaled=True)
     monitor.on_step(0, {"loss": 1.0}, math.inf)  # the scaler skips one step

@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -48,9 +49,17 @@ class BackboneCase:
         smallest = backbone.smallest_image
         return sorted({(max(height, smallest), max(width, smallest)) for height, width in SIZES})
 
-    def images(self, n: int = 6, *, size: tuple[int, int] = (32, 32), channels: int = 3, seed: int = 0) -> Tensor:
+    @cached_property
+    def side(self) -> int:
+        """Height and width of the images where any size will do."""
+        with global_seed(0):
+            return max(32, getattr(self.make(), "smallest_image", 1))
+
+    def images(
+        self, n: int = 6, *, size: int | tuple[int, int] | None = None, channels: int = 3, seed: int = 0
+    ) -> Tensor:
         """Draw toy images."""
-        return toy_images(n, size=size, channels=channels, generator=generator(seed))
+        return toy_images(n, size=size or self.side, channels=channels, generator=generator(seed))
 
 
 @contextmanager

@@ -18,7 +18,10 @@ from pretextkit.training._history import StepValues
 __all__ = ["Finding", "ShortcutMonitor", "TrainingMonitor", "WarnOnce", "detect_copied_generator", "diverged"]
 
 ENOUGH_STEPS = 10
-"""Steps without any gradient after which a weight is reported; heads that take turns have had theirs."""
+"""Steps after which a weight without gradient, or a rise of the loss, is reported.
+
+Heads that take turns have had theirs, and one lucky batch no longer decides the loss.
+"""
 
 EARLY = range(15, 20)
 """Perfect accuracy this early means that the task has a shortcut: on real images, built-in tasks have hardly begun."""
@@ -157,7 +160,8 @@ class TrainingMonitor:
                 "it. Otherwise delete it."
             )
             found.append(Finding("unreached", text))
-        if self.first_loss is not None and 0 < RISEN * max(self.first_loss, self.usual_loss) < loss:
+        first = RISEN * max(self.first_loss or 0.0, self.usual_loss)
+        if self.steps >= ENOUGH_STEPS and self.first_loss is not None and 0 < first < loss:
             text = (
                 f"The loss rises: it was {self.first_loss:.3g} at the first step and is {loss:.3g} on average in epoch "
                 f"{epoch:g}. Steps are too long: lower learning_rate, lengthen warmup, or set clip_norm=1.0."
