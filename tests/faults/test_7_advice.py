@@ -340,7 +340,6 @@ case("batch larger than the set", train, 1, batch_size=64)
 case("batch larger than the set, in parts", train, 1, batch_size=64, accumulate=3)
 case("batch that parts do not divide", train, 1, batch_size=8, accumulate=3)
 case("batch of text", train, 1, batch_size="8")
-case("neither epochs nor steps", train, None, steps=None, epochs=None, batch_size=10)
 case("epochs of text", train, None, steps=None, epochs="1", batch_size=10)
 case("no steps", train, None, steps=0, batch_size=10)
 
@@ -369,11 +368,12 @@ case("a class without a name", compare, ["rotation"], tasks=[pk.tasks.Rotation],
 
 
 def compare_options(**options: Any) -> None:
-    labeled = (torch.rand(20, 1, 8, 8), torch.arange(20) % 2)
+    labels = torch.arange(20) % 2
+    data = (torch.rand(20, 1, 8, 8), labels), (torch.rand(20, 1, 8, 8), labels)
     given = {"batch_size": 4, "seeds": (0,), "device": "cpu", **options}
     if not {"epochs", "views_per_image"} & set(options):
         given["epochs"] = 1
-    functional.compare([], Small, labeled, labeled, label_fractions=(), finetune_steps=1, progress=False, **given)
+    functional.compare([], Small, *data, label_fractions=(), finetune_steps=1, progress=False, **given)
 
 
 class Small(pk.Backbone):
