@@ -57,6 +57,17 @@ def test_still_images_give_no_warning(train: Any) -> None:
         compare([], TinyBackbone, train, TEST, **OPTIONS)
 
 
+@pytest.mark.parametrize("byte", [False, True])
+def test_training_images_as_test_are_reported_once(byte: bool) -> None:
+    test = ((IMAGES * 255).round().byte() if byte else IMAGES.clone()), LABELS
+    train = (test[0].clone() if byte else IMAGES), LABELS
+    with pytest.warns(DataWarning, match="test images are training images") as caught:
+        compare([], TinyBackbone, train, test, **OPTIONS)
+    (warning,) = caught
+    assert str(warning.message).endswith("Pass other labeled images as test.")
+    assert warning.filename == __file__
+
+
 def test_transforms_are_found_without_a_trace_on_the_generator() -> None:
     before = torch.get_rng_state()
     assert as_source(Transformed()).draws_transforms()
