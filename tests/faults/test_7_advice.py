@@ -496,7 +496,6 @@ EXEMPT: dict[Site, str] = {
     ("data/_csv_labels.py", "_label_column"): "test_7_followed_files::test_column_of_labels",
     ("data/_file_labels.py", "_folder_labels"): "test_7_followed_files::test_class_in_the_name_of_a_file",
     ("data/_file_options.py", "refuse_file_options"): "test_7_followed_files::test_size_beside_an_archive",
-    ("data/_folder.py", "opened"): "test_7_advice::test_damaged_file_of_pretrain_is_skipped_as_advised",
     ("data/_folder.py", "to_file_pixels"): "test_7_followed::test_map_of_one_image",
     ("data/_image_conversion.py", "pil_tensor"): "test_7_followed::test_files_of_floats",
     ("data/_load.py", "_from_folder"): "test_3_splits::test_advice_without_train_is_right_when_followed",

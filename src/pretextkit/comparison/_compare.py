@@ -131,4 +131,4 @@ def compare(
 
 
 def _marks(images: Tensor) -> Tensor:
-    return torch.cat([image_marks(as_float(part)) for part in images.split(256)])
+    return torch.cat([image_marks(as_float(part)) for part in torch.split(images, 256)])
