@@ -4,7 +4,7 @@ from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType
 from typing import TYPE_CHECKING
 
-from pretextkit import data, distributed, functional, losses, metrics, models, tasks, views
+from pretextkit import callbacks, data, distributed, functional, losses, metrics, models, tasks, views
 from pretextkit.batches import ImageToImage, Labeled, Masked, PatchPair, Tiles, TwoViews
 from pretextkit.contracts import (
     Backbone,
@@ -51,6 +51,7 @@ __all__ = [
     "TokenBackbone",
     "TwoViews",
     "backbones",
+    "callbacks",
     "data",
     "distributed",
     "functional",

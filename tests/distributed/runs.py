@@ -81,7 +81,11 @@ def outcome(task: Task, images: Any = IMAGES, *, sharded: bool = False, **option
     result = pretrain(task, images, **{**defaults, **fixed, **options})
     rows = [{name: value for name, value in row.items() if name != "seconds"} for row in result.history.rows]
     weights = gather_state(task.state_dict(), keep=True) if sharded else task.state_dict()
-    return {"weights": weights, "rows": rows, "resumed_at": result.resumed_at}
+    return {"weights": weights, "rows": rows} | {
+        "resumed_at": result.resumed_at,
+        "steps": result.steps,
+        "extends": result.settings.extends,
+    }
 
 
 class Contrast(pk.PretextTask[pk.batches.TwoViews]):
@@ -279,6 +283,29 @@ def of_sharded(folder: Path, rank: int) -> Outcome:
     }
 
 
+class StopAtTwo(pk.callbacks.Callback):
+    def on_step(self, status: pk.callbacks.RunStatus) -> None:
+        if status.step == 2:
+            raise pk.callbacks.StopTraining("two steps")
+
+
+def stopped_by_callback_and_extended(folder: Path, rank: int) -> Outcome:
+    """Stop all processes by a callback of rank 0, finish the run, and extend it."""
+    own = folder / "callback" if rank == 0 else folder / f"none of {rank}"
+    stopped = outcome(make("simclr"), checkpoint=own, callbacks=[StopAtTwo()])
+    finished = outcome(make("simclr", seed=1 + rank), checkpoint=own)
+    longer = outcome(make("simclr", seed=1 + rank), checkpoint=own, steps=8)
+    started = outcome(make("simclr", seed=1 + rank), steps=1, init=folder / "callback")
+    return {
+        "stopped": stopped["resumed_at"] + stopped["steps"],
+        "resumed_at": [finished["resumed_at"], longer["resumed_at"], started["resumed_at"]],
+        "extends": longer["extends"],
+        "weights": finished["weights"],
+        "longer": longer["weights"],
+        "started": started["weights"],
+    }
+
+
 def one_of_several(folder: Path, rank: int, processes: int) -> Outcome:
     found: Outcome = {name: run() for name, run in RUNS.items()}
     task = Seen()
@@ -292,6 +319,7 @@ def one_of_several(folder: Path, rank: int, processes: int) -> Outcome:
     rows: list[Any] = []
     outcome(make("rotation"), callbacks=[rows.append])
     found["callbacks"] = len(rows)
+    found["stopped and extended"] = stopped_by_callback_and_extended(folder, rank)
     found["batch norm"] = with_batch_norm()
     found["resumed"] = stopped_and_resumed(folder, rank)
     found["sharded"] = of_sharded(folder, rank) if SHARDS else {}

@@ -61,7 +61,7 @@ def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     errors = [log.read_text() for log in logs]
     assert codes == [0] * count, "\n".join(errors)
     assert errors[1:] == [""] * (count - 1)
-    assert errors[0] == (1 + runs.SHARDS) * "Stopped at step 2 of 5; repeat the call to resume.\n"
+    assert errors[0] == (2 + runs.SHARDS) * "Stopped at step 2 of 5; repeat the call to resume.\n"
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(count)]
 
 
@@ -130,6 +130,15 @@ def test_processes_start_with_the_weights_of_rank_0(outcomes: list[runs.Outcome]
 
 def test_only_rank_0_runs_callbacks(outcomes: list[runs.Outcome]) -> None:
     assert [found["callbacks"] for found in outcomes] == [2] + [0] * (len(outcomes) - 1)
+
+
+def test_callback_of_rank_0_stops_all_and_the_run_grows(outcomes: list[runs.Outcome]) -> None:
+    for found in outcomes:
+        run = found["stopped and extended"]
+        assert (run["stopped"], run["resumed_at"], run["extends"]) == (2, [2, 5, 0], 5)
+        assert farthest(run["weights"], found["simclr"]["weights"]) < 1e-6
+        for name in ("longer", "started"):
+            assert farthest(run[name], outcomes[0]["stopped and extended"][name]) == 0
 
 
 def test_signal_to_one_stops_all_and_all_resume(outcomes: list[runs.Outcome]) -> None:

@@ -533,7 +533,7 @@ EXEMPT: dict[Site, str] = {
     ("training/_objectives.py", "precision"): "test_7_followed::test_task_of_two_dtypes",
     ("training/_optim.py", "build_optimizer"): "test_7_followed::test_frozen_task",
     ("training/_step.py", "_check_output"): "test_7_followed::test_output_of_a_task",
-    ("training/_user_code.py", "check_callbacks"): "test_7_followed::test_callbacks",
+    ("training/_callbacks.py", "check_callbacks"): "test_7_followed::test_callbacks",
     ("training/_user_code.py", "check_place"): "test_7_followed::test_moved_task",
     ("training/_user_code.py", "check_trained_dtype"): "test_7_followed::test_weights_converted_to_float",
     # No call that can be repeated.

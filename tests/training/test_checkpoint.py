@@ -16,6 +16,8 @@ import torch
 from pretextkit._atomic import atomic_write
 from pretextkit.errors import CheckpointError
 from pretextkit.training._checkpoint import load_checkpoint, require_writable, save_checkpoint
+from pretextkit.training._extension import resolve_extension
+from pretextkit.training._settings import Plan
 
 RUN = {"task": "Rotation", "seed": 0, "learning_rate": 0.1, "steps": None}
 
@@ -24,8 +26,17 @@ def state(step: int) -> dict[str, Any]:
     return {"step": step, "module": {"weight": torch.full((50,), float(step))}, "rows": [{"loss": 0.5}]}
 
 
+def load(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+    """The newest state of a run, if the folder holds the run of this identity."""
+    saved = load_checkpoint(folder)
+    if saved is None:
+        return None
+    assert resolve_extension(saved, identity, Plan(1, 0.1, 1, 0, 0), 0.05, extend=True) == 0
+    return saved.state
+
+
 def step_in(folder: Path) -> int:
-    loaded = load_checkpoint(folder, RUN)
+    loaded = load(folder, RUN)
     assert loaded is not None
     assert torch.equal(loaded["module"]["weight"], torch.full((50,), float(loaded["step"])))
     return int(loaded["step"])
@@ -38,15 +49,15 @@ def cut(path: Path, share: float = 0.5) -> None:
 def test_load_returns_the_saved_state(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "run"
     assert save_checkpoint(folder, state(1), RUN) == folder / "checkpoint.pt"
-    loaded = load_checkpoint(folder, RUN)
+    loaded = load(folder, RUN)
     assert loaded is not None
     assert loaded["rows"] == [{"loss": 0.5}]
     assert step_in(folder) == 1
 
 
 def test_load_returns_none_without_a_checkpoint(tmp_path: Path) -> None:
-    assert load_checkpoint(tmp_path, RUN) is None
-    assert load_checkpoint(tmp_path / "missing", RUN) is None
+    assert load(tmp_path, RUN) is None
+    assert load(tmp_path / "missing", RUN) is None
     assert not (tmp_path / "missing").exists()
 
 
@@ -137,7 +148,7 @@ def test_load_raises_if_all_checkpoints_are_damaged(tmp_path: Path) -> None:
     cut(newest)
     cut(previous)
     with pytest.raises(CheckpointError) as caught:
-        load_checkpoint(tmp_path, RUN)
+        load(tmp_path, RUN)
     text = str(caught.value)
     assert text.startswith(f"Expected an intact checkpoint, but got damaged files only: {newest} (")
     assert f"), {previous} (" in text
@@ -248,48 +259,52 @@ def test_require_writable_refuses_without_permission(tmp_path: Path, monkeypatch
 def test_load_treats_foreign_files_as_damaged(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "checkpoint.pt")
     with pytest.raises(CheckpointError, match="damaged files only"):
-        load_checkpoint(tmp_path, RUN)
+        load(tmp_path, RUN)
 
 
 @pytest.mark.parametrize(
-    ("change", "difference"),
+    ("change", "difference", "same_weights"),
     [
-        ({"seed": 1}, "seed: 0 there, 1 here"),
+        ({"seed": 1}, "seed: 0 there, 1 here", True),
         (
             {"learning_rate": 0.2, "task": "SimCLR"},
             "task: 'Rotation' there, 'SimCLR' here; learning_rate: 0.1 there, 0.2 here",
+            False,
         ),
-        ({"new": 3}, "new: None there, 3 here"),
+        ({"new": 3}, "new: None there, 3 here", True),
+        ({"weight bias": (3,)}, "weight bias: None there, (3,) here", False),
     ],
 )
 def test_load_refuses_another_run_and_names_differences(
-    tmp_path: Path, change: dict[str, Any], difference: str
+    tmp_path: Path, change: dict[str, Any], difference: str, same_weights: bool
 ) -> None:
     save_checkpoint(tmp_path, state(1), RUN)
     with pytest.raises(CheckpointError) as caught:
-        load_checkpoint(tmp_path, {**RUN, **change})
+        load(tmp_path, {**RUN, **change})
+    way_out = f". With init={str(tmp_path)!r}, the new run starts with the weights of this run."
     assert str(caught.value) == (
         f"Expected the checkpoint {tmp_path / 'checkpoint.pt'} to belong to this run, but got {difference}. "
-        "Repeat the call that wrote the checkpoint to resume it, or pass another folder to start a new run."
+        "Repeat the call that wrote the checkpoint to resume it, or pass another folder to start a new run"
+        + (way_out if same_weights else ".")
     )
 
 
 def test_load_reports_a_missing_option_as_difference(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, state(1), {**RUN, "old": 3})
     with pytest.raises(CheckpointError, match="old: 3 there, None here"):
-        load_checkpoint(tmp_path, RUN)
+        load(tmp_path, RUN)
 
 
 def test_load_names_the_first_of_many_differences(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, state(1), {**RUN, **{f"weight {i}": (i,) for i in range(20)}})
     with pytest.raises(CheckpointError, match=r"weight 7: \(7,\) there, None here; and 12 more\. Repeat"):
-        load_checkpoint(tmp_path, RUN)
+        load(tmp_path, RUN)
 
 
 def test_load_refuses_a_later_format(tmp_path: Path) -> None:
     torch.save({"format": 3, "identity": {}, "state": {}}, tmp_path / "checkpoint.pt")
     with pytest.raises(CheckpointError) as caught:
-        load_checkpoint(tmp_path, RUN)
+        load(tmp_path, RUN)
     assert str(caught.value) == (
         f"Expected a checkpoint of format 2 or older in {tmp_path / 'checkpoint.pt'}, but got format 3. "
         "Update pretextkit."
@@ -314,7 +329,7 @@ def test_load_executes_no_code_of_a_checkpoint(tmp_path: Path, write: str) -> No
     else:
         path.write_bytes(pickle.dumps(content))
     with pytest.raises(CheckpointError, match="damaged files only"):
-        load_checkpoint(tmp_path, RUN)
+        load(tmp_path, RUN)
     assert not target.exists()
     torch.load(path, weights_only=False) if write == "torch" else pickle.loads(path.read_bytes())
     assert target.exists()  # the planted code would have run

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pretextkit._display import Displayed
 from pretextkit._validation import check_int
 from pretextkit.data import ImagesLike, as_source
 from pretextkit.data._as_source import read_files
@@ -18,14 +19,19 @@ from pretextkit.metrics._detection import check_scores
 __all__ = ["AnomalyScores", "check_scores", "full_images", "image_batches"]
 
 
-@dataclass(frozen=True)
-class AnomalyScores:
+@dataclass(frozen=True, repr=False)
+class AnomalyScores(Displayed):
     """Anomaly scores of images, with a map for each image if the method localizes anomalies."""
 
     scores: Tensor
     """``n``, higher is more anomalous."""
     maps: Tensor | None = field(default=None, repr=False)
     """``n h w``, the score of each pixel; None if the method does not localize anomalies."""
+
+    def display_table(self) -> list[list[str]]:
+        """Return the most anomalous images, by number."""
+        top = self.scores.argsort(descending=True)[:10].tolist()
+        return [["Image", "Score"], *([f"{image}", f"{self.scores[image]:.4g}"] for image in top)]
 
     def __str__(self) -> str:
         low, middle, high = self.scores.quantile(self.scores.new_tensor([0.0, 0.5, 1.0])).tolist()

@@ -18,6 +18,7 @@ from pretextkit.data import ImagesLike, LabeledLike
 from pretextkit.evaluation._finetune import FinetuneOptions
 from pretextkit.evaluation._shared_images import image_marks, is_same_data, warn_of_training_images
 from pretextkit.training import PretrainOptions
+from pretextkit.training._callbacks import CallbackLike
 from pretextkit.training._hardware import Precision
 
 __all__ = ["compare"]
@@ -44,6 +45,7 @@ def compare(
     save: str | Path | None = None,
     checkpoints: str | Path | None = None,
     progress: bool = True,
+    callbacks: Callable[[str, int], Sequence[CallbackLike]] | None = None,
 ) -> Comparison:
     """Pretrain a backbone with each task on one budget, and evaluate it beside a random and a supervised backbone.
 
@@ -83,6 +85,8 @@ def compare(
         checkpoints: Folder of the pretraining checkpoints; ``save``/checkpoints by default. Comparisons with equal
             pretraining can share it and pretrain once.
         progress: Show one progress bar for all runs.
+        callbacks: Function from the name of a method and a seed to the callbacks of that training, as for
+            :func:`pretrain`. Random initialization and the fine-tunings have none.
 
     Returns:
         All runs, printable as a table.
@@ -119,6 +123,7 @@ def compare(
         finetuning=finetuning or {},
         precision=precision,
         device=device,
+        callbacks=callbacks,
     )
     methods = build_methods(tasks, backbone, setup)
     marks = (_marks(setup.train_set.images), _marks(setup.test_set.images))

@@ -23,6 +23,7 @@ from pretextkit.errors import DataError, DuplicateNameError, OptionError
 from pretextkit.evaluation._finetune import FinetuneOptions, freeze_and_finetune
 from pretextkit.models.heads import LinearHead
 from pretextkit.registries import backbones, pretext_tasks
+from pretextkit.training._callbacks import CallbackLike, check_callbacks
 from pretextkit.training._hardware import resolve_device
 from pretextkit.training._pretrain import pretrain
 from pretextkit.training._sampler import sample_images, unmeasured_normalizations
@@ -101,6 +102,11 @@ class Method(ABC):
             "initial weights": digest(module.state_dict().values()),
         }
 
+    def callbacks(self, seed: int) -> list[CallbackLike]:
+        """Build the caller's callbacks of a run."""
+        make = self.setup.callbacks
+        return [] if make is None else check_callbacks(make(self.name, seed))
+
     @abstractmethod
     def cost(self) -> int:
         """Return the cost of the training, in batches of full images."""
@@ -148,10 +154,11 @@ class Supervised(Method):
             device=setup.device,
             seed=seed,
             progress=False,
+            callbacks=self.callbacks(seed),
             **options,
         )
         last = result.history.last
-        steps = round(last["step"])
+        steps = result.settings.steps
         images = steps * result.settings.batch_size
         return TrainedBackbone(backbone, steps, images, float(images), result.seconds, last)
 
@@ -196,11 +203,15 @@ class Pretrained(Method):
             device=setup.device,
             seed=seed,
             checkpoint=checkpoint,
+            extend=False,
             progress=False,
-            callbacks=[lambda row: on_progress(row["step"] * self.views_per_image, row["loss"])],
+            callbacks=[
+                *self.callbacks(seed),
+                lambda row: on_progress(row["step"] * self.views_per_image, row["loss"]),
+            ],
             **setup.pretraining,
         )
-        last = result.history.last
+        last, steps = result.history.last, result.steps
         images = steps * setup.batch_size
         seconds = last.get("seconds", time.monotonic() - start)
         return TrainedBackbone(task.backbone, steps, images, images * self.views_per_image, seconds, last)

@@ -11,6 +11,7 @@ from statistics import mean, stdev
 from typing import Any, Literal
 
 from pretextkit._atomic import write_json
+from pretextkit._display import Displayed
 from pretextkit.errors import DataError, reason
 from pretextkit.evaluation._linear_probe import LayerScore
 from pretextkit.metrics._classification import ClassReport
@@ -95,8 +96,8 @@ class ComparisonRun:
         )
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Displayed):
     """Methods side by side; prints as a table of mean ± standard deviation over seeds.
 
     Example:
@@ -156,6 +157,14 @@ class Comparison:
                 ]
             )
         return [header, *lines]
+
+    def display_line(self) -> str:
+        """Return the methods and the number of runs."""
+        return f"{', '.join(self._runs_by_method())}; {len(self.runs)} run{'' if len(self.runs) == 1 else 's'}"
+
+    def display_table(self) -> list[list[str]]:
+        """Return the table of :meth:`table`."""
+        return self.table()
 
     def to_dict(self) -> dict[str, Any]:
         """Convert settings, table and runs to plain data that ``json`` can write."""

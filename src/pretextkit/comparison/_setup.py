@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from pretextkit._fingerprint import digest
-from pretextkit._validation import check_float, check_int, check_sequence
+from pretextkit._validation import check_callable, check_float, check_int, check_sequence
 from pretextkit.data import ImagesLike, LabeledLike, as_source
 from pretextkit.data._sources import ImageSource, TensorImages
 from pretextkit.data._splits import stratified_subset
@@ -22,7 +22,9 @@ from pretextkit.evaluation._features import pool_sides
 from pretextkit.evaluation._finetune import FinetuneOptions
 from pretextkit.evaluation._labels import labeled_rows
 from pretextkit.training import PretrainOptions
+from pretextkit.training._callbacks import CallbackLike
 from pretextkit.training._hardware import Precision, resolve_device, resolve_precision
+from pretextkit.training._objectives import function_name
 
 __all__ = ["ExperimentSetup"]
 
@@ -51,6 +53,7 @@ class ExperimentSetup:
     finetuning: FinetuneOptions
     precision: Precision
     device: str | torch.device
+    callbacks: Callable[[str, int], Sequence[CallbackLike]] | None = None
 
     def __post_init__(self) -> None:
         self._check_options()
@@ -140,6 +143,7 @@ class ExperimentSetup:
             "pretraining": _describe(self.pretraining),
             "finetuning": _describe(self.finetuning),
             "precision": self.precision,
+            **({} if self.callbacks is None else {"callbacks": function_name(self.callbacks)}),
         }
 
     def settings(self) -> dict[str, Any]:
@@ -198,6 +202,8 @@ class ExperimentSetup:
                 if name not in kind.__annotations__:
                     raise unknown_name(f"option in {what}", name, kind.__annotations__)
         resolve_precision(self.precision, resolve_device(self.device))
+        if self.callbacks is not None:
+            check_callable("callbacks", self.callbacks, "method", "seed")
 
     def _set(self, **values: Any) -> None:
         for name, value in values.items():

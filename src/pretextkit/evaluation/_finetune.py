@@ -15,12 +15,14 @@ A map of the files beside this one, in the order in which a call passes through 
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
 
+from pretextkit._display import Displayed
 from pretextkit._validation import check_float
 from pretextkit.data import LabeledLike
 from pretextkit.evaluation._classes import ClassWeights
@@ -39,6 +41,7 @@ from pretextkit.evaluation._finetune_work import (
 from pretextkit.evaluation._trained_classifiers import trained_classifier
 from pretextkit.inference._classifier import Classifier
 from pretextkit.metrics._classification import ClassReport, class_report, warn_of_missed_classes
+from pretextkit.training._callbacks import CallbackLike, check_callbacks
 from pretextkit.training._hardware import Precision
 from pretextkit.training._history import History
 from pretextkit.training._optim import OptimizerName
@@ -62,8 +65,8 @@ class FinetuneOptions(TypedDict, total=False):
     class_weights: ClassWeights
 
 
-@dataclass(frozen=True)
-class FinetuneResult:
+@dataclass(frozen=True, repr=False)
+class FinetuneResult(Displayed):
     """Result of fine-tuning."""
 
     classifier: Classifier = field(repr=False)
@@ -84,11 +87,17 @@ class FinetuneResult:
     """One row for each epoch; its ``accuracy`` is measured on the augmented training batches."""
     seconds: float
     """Wall-clock time of the training in seconds."""
+    stopped: str | None = None
+    """Reason for which a callback stopped the training; None for a full training."""
 
     @property
     def balanced_accuracy(self) -> float | None:
         """Mean recall of the classes on ``val``; None without ``val``."""
         return None if self.class_report is None else self.class_report.balanced_accuracy
+
+    def display_table(self) -> list[list[str]]:
+        """Return recall and precision of each class; without ``val``, the newest rows of the history."""
+        return self.history.table(10) if self.class_report is None else self.class_report.table()
 
     def __str__(self) -> str:
         note = "" if self.class_report is None else self.class_report.note.rstrip(",")
@@ -118,6 +127,7 @@ def freeze_and_finetune(
     device: str | torch.device = "auto",
     seed: int = 0,
     progress: bool = True,
+    callbacks: Sequence[CallbackLike] = (),
     workers: int = 0,
 ) -> FinetuneResult:
     """Set a head to the features of a backbone, then train both on labeled images, in place.
@@ -163,6 +173,8 @@ def freeze_and_finetune(
         device: ``"auto"`` is a GPU if there is one.
         seed: Seed of the order of images, the augmentation, random layers and the weights of a head given by name.
         progress: Show a progress bar.
+        callbacks: Callbacks of the steps and epochs in which the head and the named modules train together, as for
+            :func:`~pretextkit.functional.pretrain`; their ``module`` is the classifier.
         workers: Processes that read a ``Dataset`` or folder.
 
     Returns:
@@ -200,6 +212,7 @@ def freeze_and_finetune(
         seed=seed,
     )
     work = prepare_work(backbone, head, data, given, trainable, augment, layer_decay, label_smoothing, progress)
+    work = replace(work, callbacks=check_callbacks(callbacks))
     start = time.monotonic()
     with restored(backbone, work.classifier):
         check_fit(work)
@@ -236,4 +249,5 @@ def _result(work: FinetuneWork, done: Trained, seconds: float) -> FinetuneResult
         settings=done.settings,
         history=done.history,
         seconds=seconds,
+        stopped=done.stopped,
     )

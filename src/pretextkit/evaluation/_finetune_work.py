@@ -33,6 +33,7 @@ from pretextkit.evaluation._finetune_recipe import (
     resolve_settings,
 )
 from pretextkit.inference._classifier import Classifier
+from pretextkit.training._callbacks import CallbackLike
 from pretextkit.training._hardware import resolve_device, resolve_precision
 from pretextkit.training._history import History
 from pretextkit.training._loop import TrainingRun, train
@@ -55,6 +56,8 @@ class Trained(NamedTuple):
 
     settings: FinetuneSettings
     history: History
+    stopped: str | None = None
+    """Reason for which a callback stopped it."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ class FinetuneWork:
     budget_given: bool
     """Whether the call gave epochs or steps."""
     progress: bool
+    callbacks: Sequence[CallbackLike] = ()
+    """Callbacks of the training, without that of the head alone."""
 
     def objective(self) -> ClassifierObjective:
         """Freeze the backbone except for its trained modules, and join the classifier with its loss."""
@@ -218,12 +223,12 @@ def train_classifier(work: FinetuneWork) -> Trained:
         features, fixed = read_features(backbone, work.data.source, settings.precision, settings.seed, always=prepares)
     start = _set_head(work, layer, features) if prepares and features is not None else "its own weights"
     if on_images or features is None or not fixed:
-        run = _train(work, work.objective(), work.data.source, work.plan)
+        run = _train(work, work.objective(), work.data.source, work.plan, work.callbacks)
     elif layer is None or work.budget_given:
-        run = _train(work, work.head_objective(), features, work.plan)
+        run = _train(work, work.head_objective(), features, work.plan, work.callbacks)
     else:
         return Trained(_describe(work, 0, start), History())
-    return Trained(_describe(work, run.steps, start), run.history)
+    return Trained(_describe(work, run.steps, start), run.history, run.stopped)
 
 
 def _set_head(work: FinetuneWork, layer: nn.Linear | None, features: FeatureRows) -> str:
@@ -235,8 +240,12 @@ def _set_head(work: FinetuneWork, layer: nn.Linear | None, features: FeatureRows
     return f"{steps} step{'' if steps == 1 else 's'} on features"
 
 
-def _train(work: FinetuneWork, objective: Objective, source: ImageSource, plan: Plan) -> TrainingRun:
-    return train(objective, source, work.settings, plan, title="Classifier", progress=work.progress)
+def _train(
+    work: FinetuneWork, objective: Objective, source: ImageSource, plan: Plan, callbacks: Sequence[CallbackLike] = ()
+) -> TrainingRun:
+    return train(
+        objective, source, work.settings, plan, title="Classifier", progress=work.progress, callbacks=callbacks
+    )
 
 
 def _describe(work: FinetuneWork, steps: int, head_start: str) -> FinetuneSettings:

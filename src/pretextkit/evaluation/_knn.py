@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from pretextkit._display import Displayed
 from pretextkit._validation import check_float, check_int, check_widths
 from pretextkit.data import LabeledLike
 from pretextkit.data._as_source import read_files
@@ -29,8 +30,8 @@ FEWEST_IMAGES = 10
 """Fewest images whose accuracy below chance is no accident."""
 
 
-@dataclass(frozen=True)
-class KNNResult:
+@dataclass(frozen=True, repr=False)
+class KNNResult(Displayed):
     """Result of a nearest-neighbor probe."""
 
     accuracy: float
@@ -50,6 +51,10 @@ class KNNResult:
     def balanced_accuracy(self) -> float:
         """Mean recall of the classes on test."""
         return self.class_report.balanced_accuracy
+
+    def display_table(self) -> list[list[str]]:
+        """Return recall and precision of each class."""
+        return self.class_report.table()
 
     def __str__(self) -> str:
         return f"{self.k}-NN probe: {self.class_report.accuracy_text}"

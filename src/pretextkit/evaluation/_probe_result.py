@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from pretextkit._display import Displayed
 from pretextkit.inference._classifier import Classifier
 from pretextkit.metrics._classification import ClassReport, wilson_interval
 from pretextkit.models.heads import LinearHead
@@ -30,8 +31,8 @@ class LayerScore(NamedTuple):
     """Log loss on held-out parts of train, by which layer and penalty are chosen; weighted by the class weights."""
 
 
-@dataclass(frozen=True)
-class ProbeResult:
+@dataclass(frozen=True, repr=False)
+class ProbeResult(Displayed):
     """Result of a linear probe."""
 
     accuracy: float
@@ -72,6 +73,14 @@ class ProbeResult:
     def interval(self) -> tuple[float, float]:
         """95 % interval of the accuracy, from the number of scored images (Wilson)."""
         return self.class_report.interval
+
+    def display_table(self) -> list[list[str]]:
+        """Return the scores of each layer."""
+        rows = [
+            [name, f"{100 * each.accuracy:.1f}", f"{100 * each.validation:.1f}", f"{each.feature_dim}"]
+            for name, each in self.layers.items()
+        ]
+        return [["Layer", "Accuracy, %", "Accuracy on held-out parts of train, %", "Features"], *rows]
 
     def __str__(self) -> str:
         count = len(self.targets)

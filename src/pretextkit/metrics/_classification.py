@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pretextkit._display import Displayed
 from pretextkit._validation import check_labels
 from pretextkit.errors import DataError, DataWarning, TrainingWarning
 
@@ -27,8 +28,8 @@ CHANCE = 0.001
 """Largest probability that a warning about a class without a hit is an accident."""
 
 
-@dataclass(frozen=True)
-class ClassReport:
+@dataclass(frozen=True, repr=False)
+class ClassReport(Displayed):
     """Recall and precision of each class; prints as a table."""
 
     accuracy: float
@@ -78,6 +79,14 @@ class ClassReport:
         known = [each for each in self.precision if not math.isnan(each)]
         mean = ["mean", f"{sum(self.counts):,}", _percent(self.balanced_accuracy), _percent(sum(known) / len(known))]
         return [["%", "Images", "Recall", "Precision"], *rows, mean]
+
+    def display_line(self) -> str:
+        """Return the accuracy and the number of classes."""
+        return f"{len(self.class_names)} classes, accuracy {self.accuracy_text}"
+
+    def display_table(self) -> list[list[str]]:
+        """Return recall and precision of each class."""
+        return self.table()
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to plain data that ``json`` can write; NaN becomes None."""

@@ -62,12 +62,12 @@ def new_figure(width: float, height: float) -> Figure:
         []
     """
     try:
-        from matplotlib.figure import Figure
+        from pretextkit.plots._shown_figure import ShownFigure
     except ImportError as error:
         raise PretextkitError(
             "Plots need matplotlib, which is not installed.", fix='Run: pip install "pretextkit[plot]"'
         ) from error
-    return Figure(figsize=(width, height), dpi=120, layout="constrained")
+    return ShownFigure(figsize=(width, height), dpi=120, layout="constrained")
 
 
 def stretch(image: Tensor) -> Tensor:

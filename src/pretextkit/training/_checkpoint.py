@@ -7,6 +7,7 @@ import os
 import time
 import warnings
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -16,8 +17,10 @@ from pretextkit._atomic import atomic_write
 from pretextkit._fingerprint import differences
 from pretextkit.distributed._strategy import Strategy
 from pretextkit.errors import CheckpointError, reason
+from pretextkit.training._extension import SavedRun, Start, resolve_extension
 from pretextkit.training._history import Recorder
 from pretextkit.training._monitors import diverged
+from pretextkit.training._settings import Plan, Settings
 from pretextkit.training._step import TrainStep
 
 __all__ = [
@@ -64,11 +67,11 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any], identity: Mapping[st
     return target
 
 
-def load_checkpoint(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
+def load_checkpoint(folder: Path) -> SavedRun | None:
     """Read the newest intact checkpoint of ``folder``; ``None`` if there is no checkpoint.
 
     Raises:
-        CheckpointError: No checkpoint is intact, or the newest has a later format or belongs to another run.
+        CheckpointError: No checkpoint is intact, or the newest has a later format.
     """
     path, content, problems = _newest_intact(folder)
     if content is None:
@@ -76,8 +79,8 @@ def load_checkpoint(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any]
     if problems:
         warnings.warn(f"The checkpoint {problems[0]} is damaged; training resumes from {path}.", stacklevel=2)
         os.replace(folder / NAME, folder / DAMAGED)  # else the next checkpoint would replace the intact one
-    _require_same(path, content["format"], content["identity"], identity)
-    return dict(content["state"])
+    _require_known(path, content["format"])
+    return SavedRun(path, content["identity"], dict(content["state"]))
 
 
 def read_checkpoint(folder: Path) -> dict[str, Any] | None:
@@ -149,6 +152,7 @@ class RunCheckpoints:
         interval: Seconds between two checkpoints.
         identity: Identity of the run.
         strategy: How the processes train the module.
+        start: What to make of another run.
         about: Description of the backbone; empty without one.
     """
 
@@ -158,24 +162,46 @@ class RunCheckpoints:
         interval: float,
         identity: Mapping[str, Any],
         strategy: Strategy,
+        start: Start = Start(),  # noqa: B008 - an immutable tuple
         about: str = "",
     ) -> None:
         self.about = about
         self.folder = None if folder is None else Path(folder)
         self.interval, self.identity, self.strategy, self.group = interval, identity, strategy, strategy.group
+        self.start = start
         self.writes = self.folder is not None and self.group.is_first
         self.saved = time.monotonic()
         self.saves_together = self.settings_saved = False
+        self.state: dict[str, Any] | None = None
+
+    def resume_plan(self, plan: Plan, settings: Settings) -> Plan:
+        """Read the newest checkpoint, if there is one, on every process; return the plan of the run that goes on.
+
+        Args:
+            plan: Plan of the call, as of a new run.
+            settings: Options of the call; only a call that gives epochs or steps extends a run.
+
+        Raises:
+            CheckpointError: The checkpoint belongs to another run, or no file is intact.
+        """
+        self.state, extends = self.group.broadcast_object(lambda: self._read(plan, settings))
+        if extends:
+            plan = plan.extending(extends, settings.warmup)
+        self.identity = {**self.identity, **asdict(plan)} if self.identity else self.identity
+        return plan
 
     def resume(self, train_step: TrainStep) -> tuple[int, dict[str, Any]]:
-        """Load the newest checkpoint, if there is one, on every process.
+        """Load the checkpoint that was read, or the weights of another run.
 
         Returns:
             The number of steps done, and the arguments of the run's ``Recorder``.
         """
-        state = self.group.broadcast_object(self._read)
+        state, self.state = self.state, None  # frees the memory
         if state is not None:
             train_step.load_state_dict(state)
+        elif self.start.init is not None:
+            init = Path(self.start.init)
+            train_step.strategy.load_module(self.group.broadcast_object(lambda: self._weights(init, train_step)))
         self.saves_together = self.strategy.saves_together and self.group.all_reduce_max(self.folder is not None) > 0
         self.saved = time.monotonic()
         return (
@@ -217,11 +243,33 @@ class RunCheckpoints:
                 self._report(error, done, last)
         self.saved = time.monotonic()
 
-    def _read(self) -> dict[str, Any] | None:
+    def _read(self, plan: Plan, settings: Settings) -> tuple[dict[str, Any] | None, int]:
+        """Read the state of the run, and the steps of the finished run that it extends."""
         if self.folder is None:
-            return None
+            return None, 0
         require_writable(self.folder)  # now, not after ten hours
-        return load_checkpoint(self.folder, self.identity)
+        saved = load_checkpoint(self.folder)
+        if saved is None:
+            return None, 0
+        extend = self.start.extend and (settings.epochs is not None or settings.steps is not None)
+        return saved.state, resolve_extension(saved, self.identity, plan, settings.warmup, extend)
+
+    def _weights(self, folder: Path, train_step: TrainStep) -> dict[str, Any]:
+        """Read the weights with which a new run starts.
+
+        Raises:
+            CheckpointError: There is no checkpoint, or its weights have other names or shapes.
+        """
+        content = read_checkpoint(folder)  # without a change on the disk
+        if content is None:
+            fix = "Pass the folder that was the checkpoint of a run."
+            raise CheckpointError(f"a checkpoint in init={str(folder)!r}", got="none", fix=fix)
+        weights: dict[str, Any] = content["state"]["module"]
+        shapes = {name: tuple(value.shape) for name, value in train_step.objective.module.state_dict().items()}
+        if found := differences({name: tuple(value.shape) for name, value in weights.items()}, shapes):
+            fix = "Build the task and its backbone as in that run."
+            raise CheckpointError(f"weights of the shapes of those in {folder}", got=found, fix=fix)
+        return weights
 
     def _report(self, error: OSError, done: int, last: bool) -> None:
         if last:
@@ -294,14 +342,4 @@ def _require_known(path: Path, version: int) -> None:
     if version > FORMAT:
         raise CheckpointError(
             f"a checkpoint of format {FORMAT} or older in {path}", got=f"format {version}", fix="Update pretextkit."
-        )
-
-
-def _require_same(path: Path, version: int, saved: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
-    _require_known(path, version)
-    if found := differences(saved, identity):
-        raise CheckpointError(
-            f"the checkpoint {path} to belong to this run",
-            got=found,
-            fix="Repeat the call that wrote the checkpoint to resume it, or pass another folder to start a new run.",
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from pretextkit._atomic import atomic_write
 from pretextkit.contracts import TaskOutput
+from pretextkit.errors import unknown_name
 
 __all__ = ["History", "Recorder", "StepValues"]
 
@@ -40,12 +42,33 @@ class History:
         return self.rows[-1] if self.rows else {}
 
     def column(self, name: str) -> list[float]:
-        """Return one number of every epoch."""
-        return [row[name] for row in self.rows]
+        """Return one number of every epoch; NaN in epochs without it.
+
+        Raises:
+            UnknownNameError: No epoch has a number of this name.
+        """
+        if self.rows and name not in self._names():
+            raise unknown_name("column", name, self._names())
+        return [row.get(name, math.nan) for row in self.rows]
+
+    def table(self, newest: int | None = None) -> list[list[str]]:
+        """Return a header and a row for each of the newest epochs; of all by default.
+
+        Example:
+            >>> History(({"epoch": 1.0, "loss": 1.5}, {"epoch": 2.0, "loss": 0.5})).table(1)
+            [['epoch', 'loss'], ['2', '0.5']]
+        """
+        names = self._names()
+        rows = self.rows if newest is None else self.rows[-newest:]
+        return [names, *([f"{row[name]:.4g}" if name in row else "" for name in names] for row in rows)]
+
+    def _names(self) -> list[str]:
+        return list(dict.fromkeys(name for row in self.rows for name in row))
 
     def save_json(self, path: str | Path) -> None:
-        """Write a JSON object with the ``settings``, and the ``rows`` as a list of objects."""
-        content = {"settings": dict(self.settings), "rows": [dict(row) for row in self.rows]}
+        """Write a JSON object with the ``settings``, and the ``rows`` as a list of objects, where NaN is null."""
+        rows = [{name: None if math.isnan(value) else value for name, value in row.items()} for row in self.rows]
+        content = {"settings": dict(self.settings), "rows": rows}
         with atomic_write(Path(path)) as file:
             file.write((json.dumps(content, indent=1) + "\n").encode())
 
@@ -56,9 +79,8 @@ class History:
 
     def save_csv(self, path: str | Path) -> None:
         """Write the rows, without the settings, as a table with a header."""
-        names = list(dict.fromkeys(name for row in self.rows for name in row))
         table = io.StringIO(newline="")
-        writer = csv.DictWriter(table, names)
+        writer = csv.DictWriter(table, self._names())
         writer.writeheader()
         writer.writerows(self.rows)
         with atomic_write(Path(path)) as file:

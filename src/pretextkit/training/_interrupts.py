@@ -13,15 +13,27 @@ from pretextkit.distributed._group import ProcessGroup
 __all__ = ["Interrupt", "deferred_interrupts"]
 
 
+CALLBACK_STOP = 1
+"""Number of a stop by a callback; lower than that of each deferred signal, which wins."""
+
+
 class Interrupt:
-    """The signal received so far, if any."""
+    """The signal received so far, if any, and whether a callback stops the run."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
+        self.by_callback = False
+
+    @property
+    def stops(self) -> bool:
+        """Whether the run stops."""
+        return self.by_callback or self.signal is not None
 
     def share(self, group: ProcessGroup) -> None:
-        """Give a signal of one process to all: each stops after the same step, or some would wait forever."""
-        if number := group.all_reduce_max(self.signal or 0):
+        """Give a stop of one process to all: each stops after the same step, or some would wait forever."""
+        number = group.all_reduce_max(self.signal or (CALLBACK_STOP if self.by_callback else 0))
+        self.by_callback = self.by_callback or number == CALLBACK_STOP
+        if number > CALLBACK_STOP:
             self.signal = signal.Signals(number)
 
     def raise_now(self) -> None:

@@ -9,9 +9,11 @@ A map of this folder, in the order in which a run passes through it::
     _sampler     the images of every step
     _step        one step: views, forward pass, backward pass, optimizer (_optim), precision (_hardware)
     _history     losses and metrics of the run; _progress shows them
+    _callbacks   calls user code, which may stop the run
     _user_code   puts back or reports what callbacks and other user code change
     _monitors    silent failures to warn about; _collapse is one of them
-    _checkpoint  saving and resuming; _identity says which run may resume; _interrupts defers Ctrl-C
+    _checkpoint  saving and resuming; _identity says which run may resume, _extension which run grows;
+                 _interrupts defers Ctrl-C
 """
 
 from __future__ import annotations
@@ -31,9 +33,11 @@ from pretextkit.data._sources import ImageSource
 from pretextkit.distributed._batch_slices import BatchSlice
 from pretextkit.distributed._group import ALONE, ProcessGroup
 from pretextkit.distributed._strategy import Strategy, choose_strategy
+from pretextkit.training._callbacks import CallbackLike, RunCallbacks, check_callbacks
 from pretextkit.training._checkpoint import RunCheckpoints, check_finite_weights
+from pretextkit.training._extension import Start
 from pretextkit.training._hardware import resolve_device
-from pretextkit.training._history import History, Recorder, StepValues
+from pretextkit.training._history import History, Recorder
 from pretextkit.training._identity import run_identity
 from pretextkit.training._interrupts import deferred_interrupts
 from pretextkit.training._monitors import Finding, TrainingMonitor, WarnOnce, detect_copied_generator
@@ -42,9 +46,9 @@ from pretextkit.training._progress import progress_for
 from pretextkit.training._sampler import BatchSampler, sample_images, unmeasured_normalizations
 from pretextkit.training._settings import Plan, RunSettings, Settings, run_settings
 from pretextkit.training._step import TrainStep
-from pretextkit.training._user_code import Callback, check_callbacks, check_trained_dtype, run_callbacks
+from pretextkit.training._user_code import check_trained_dtype
 
-__all__ = ["Callback", "TrainingRun", "train"]
+__all__ = ["TrainingRun", "train"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class TrainingRun:
     history: History
     settings: RunSettings
     steps: int
-    """Steps of the full run."""
+    """Steps of the full run, or those until a callback stopped it."""
     resumed_at: int
     """Steps done by earlier calls."""
     seconds: float
@@ -63,6 +67,8 @@ class TrainingRun:
     """Images read by this call, on all processes together."""
     device: torch.device
     precision: str
+    stopped: str | None = None
+    """Reason for which a callback stopped the run."""
 
     @property
     def images_per_second(self) -> float:
@@ -79,8 +85,9 @@ def train(
     title: str,
     checkpoint: str | Path | None = None,
     progress: bool = True,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Sequence[CallbackLike] = (),
     checkpoint_seconds: float = 30.0,
+    start_from: Start = Start(),  # noqa: B008 - an immutable tuple
     group: ProcessGroup = ALONE,
     about: str = "",
 ) -> TrainingRun:
@@ -94,14 +101,15 @@ def train(
         title: Title of the progress display.
         checkpoint: Folder to which the run is saved every ``checkpoint_seconds``, on Ctrl-C or SIGTERM, and at the end.
         progress: Whether to show progress.
-        callbacks: Called with the history's newest row after every epoch.
+        callbacks: Callbacks, and functions of the history's newest row.
         checkpoint_seconds: Seconds between two checkpoints.
+        start_from: What to take over from another run.
         group: Processes that train together; each makes this call. Only rank 0 shows progress, runs callbacks and
             touches the disk.
         about: Description of the backbone for its checkpoints; empty without one.
 
     Raises:
-        OptionError: The settings differ between the processes, a callback is no function of a row, or user code moved
+        OptionError: The settings differ between the processes, a callback is of another kind, or user code moved
             the weights.
         DivergenceError: The loss, a gradient or a weight is not finite.
         CheckpointError: ``checkpoint`` belongs to another run, holds damaged files only, or is not writable.
@@ -126,35 +134,40 @@ def train(
     """
     callbacks = check_callbacks(callbacks)
     device, precision, strategy = _set_up(objective, settings, group)
-    module = objective.module
-    warn_once = WarnOnce(group.is_first)
+    module, warn_once = objective.module, WarnOnce(group.is_first)
     warn_once(detect_copied_generator(source) if group.is_first else [])
-    own, scaled = plan.batch_size // group.world_size, precision == "fp16"
-    monitor = TrainingMonitor(module, source, own, plan.per_epoch, scaled, strategy.full_tensor)
-    monitor.usual_loss = objective.usual_loss
     identity: dict[str, Any] = {}
     if checkpoint is not None or not group.is_alone:
         identity = run_identity(module, source, settings, plan, precision) | objective.identity()
     group.check_same_run(identity)
 
+    checkpoints = RunCheckpoints(checkpoint, checkpoint_seconds, identity, strategy, start_from, about)
+    plan = checkpoints.resume_plan(plan, settings)
     train_step = TrainStep(objective, settings, plan, device, precision, strategy)
-    checkpoints = RunCheckpoints(checkpoint, checkpoint_seconds, identity, strategy, about)
-    start, recorded = checkpoints.resume(train_step)
+    done, recorded = checkpoints.resume(train_step)
+    start = done
+    resolved = run_settings(settings, plan, objective.augmentation())
+    recorder = Recorder(**recorded, settings=asdict(resolved))
+    monitor = _monitor(objective, source, plan, precision, strategy, recorder)
     normalizations = unmeasured_normalizations(module)
     sample = sample_images(source, settings.seed) if normalizations else torch.empty(0)
     bar = progress_for(progress and group.is_first, title, plan.total, start, plan.batch_size)
-    resolved = run_settings(settings, plan, objective.augmentation())
-    recorder = Recorder(**recorded, settings=asdict(resolved))
     sampler = BatchSampler(source, plan.batch_size, plan.per_epoch, settings.seed, BatchSlice(*group.rank))
+    own = callbacks if group.is_first else []
+    user_code = RunCallbacks(own, plan, train_step.state, recorder, checkpoints.folder)
 
-    def look_at(values: list[StepValues]) -> None:
+    def read_numbers() -> None:
+        values = recorder.flush()
         monitor.on_steps(values)
         warn_once(objective.on_steps(values))
 
     flush_every = 1 if device.type == "cpu" else 10  # reading a loss waits for the device
     forked = [device] if device.type == "cuda" else []
     with deferred_interrupts() as interrupt, torch.random.fork_rng(devices=forked), closing(bar):
-        for step, images, labels in sampler.batches(start, plan.total):
+        warn_once(user_code.on_start(done))
+        interrupt.by_callback = user_code.stopped is not None
+        interrupt.share(group)
+        for step, images, labels in sampler.batches(start, start if interrupt.stops else plan.total):
             done = step + 1
             if step == start and source.splits_itself:
                 group.check_different_images(images)
@@ -166,32 +179,45 @@ def train(
 
             synchronized = done % flush_every == 0 or done == plan.total  # on all processes
             ends_epoch = done % plan.per_epoch == 0 or done == plan.total
-            if synchronized or ends_epoch:
-                look_at(recorder.flush())
-            if synchronized:
-                bar.update(done, recorder.latest)
-                interrupt.share(group)
+            if synchronized or ends_epoch or user_code.watch_steps:
+                read_numbers()
+                warn_once(user_code.on_step(done, train_step.learning_rate(step)))
             if ends_epoch:
                 row, collapse = _end_epoch(objective, train_step, recorder, step)
                 warn_once(collapse + monitor.on_epoch(row["epoch"], row["loss"], train_step.scaler.get_scale()))
                 warn_once(train_step.state.on_epoch())
-                warn_once(run_callbacks(callbacks if group.is_first else [], row, train_step.state))
-            stop = interrupt.signal is not None and (synchronized or group.is_alone)
+                warn_once(user_code.on_epoch(done, row))
+            interrupt.by_callback = interrupt.by_callback or user_code.stopped is not None
+            if synchronized:
+                bar.update(done, recorder.latest)
+                interrupt.share(group)
+            stop = interrupt.stops and (synchronized or group.is_alone)
             last = stop or done == plan.total
             if checkpoints.due(last, synchronized):
-                look_at(recorder.flush())
+                read_numbers()
                 checkpoints.save(done, train_step, recorder, last)
-                warn_once(monitor.on_save(identity) if checkpoints.writes else [])
+                warn_once(monitor.on_save(checkpoints.identity) if checkpoints.writes else [])
             if stop:
                 if checkpoints.writes:
                     print(f"Stopped at step {done} of {plan.total}; repeat the call to resume.", file=sys.stderr)
                 interrupt.raise_now()
-    group.barrier()  # waits for the last checkpoint
-    check_finite_weights(strategy, plan.total)  # the last step changed them, and no loss was computed since
-    images_read = max(0, plan.total - start) * plan.batch_size
-    return TrainingRun(
-        recorder.history, resolved, plan.total, start, recorder.seconds_here, images_read, device, precision
-    )
+                break
+        group.barrier()  # waits for the last checkpoint
+        warn_once(user_code.on_end(done))
+    check_finite_weights(strategy, done)  # the last step changed them, and no loss was computed since
+    images_read = (done - start) * plan.batch_size
+    seconds, stopped = recorder.seconds_here, user_code.stopped
+    return TrainingRun(recorder.history, resolved, done, start, seconds, images_read, device, precision, stopped)
+
+
+def _monitor(
+    objective: Objective, source: ImageSource, plan: Plan, precision: str, strategy: Strategy, recorder: Recorder
+) -> TrainingMonitor:
+    """Build the monitor of the run; a loss that rises is measured from the first epoch, also after a resume."""
+    own, scaled = plan.batch_size // strategy.group.world_size, precision == "fp16"
+    monitor = TrainingMonitor(objective.module, source, own, plan.per_epoch, scaled, strategy.full_tensor)
+    monitor.usual_loss = max([objective.usual_loss, *(row["loss"] for row in recorder.rows[:1])])
+    return monitor
 
 
 def _set_up(objective: Objective, settings: Settings, group: ProcessGroup) -> tuple[torch.device, str, Strategy]:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from typing_extensions import TypedDict
 
+from pretextkit._display import Displayed
 from pretextkit._modules import is_parallel_wrapper, unwrap
 from pretextkit._recipes import backbone_header, remember_training, training_of
 from pretextkit._validation import check_callable
@@ -24,14 +25,15 @@ from pretextkit.distributed._group import current_group
 from pretextkit.distributed._sharding import class_name
 from pretextkit.errors import OptionError
 from pretextkit.registries import pretext_tasks
+from pretextkit.training._callbacks import CallbackLike, check_callbacks
 from pretextkit.training._collapse import monitor_batch_size
+from pretextkit.training._extension import Start
 from pretextkit.training._hardware import Precision
 from pretextkit.training._history import History
 from pretextkit.training._loop import train
 from pretextkit.training._objectives import TaskObjective, takes_images
 from pretextkit.training._optim import OptimizerName
 from pretextkit.training._settings import Plan, RunSettings, Settings, make_plan
-from pretextkit.training._user_code import Callback, check_callbacks
 from pretextkit.views import Augmentation
 
 __all__ = ["PretrainOptions", "PretrainResult", "pretrain"]
@@ -50,8 +52,8 @@ class PretrainOptions(TypedDict, total=False):
     augment: Augmentation | None
 
 
-@dataclass(frozen=True)
-class PretrainResult:
+@dataclass(frozen=True, repr=False)
+class PretrainResult(Displayed):
     """Result of pretraining; the backbone itself is ``task.backbone``."""
 
     history: History
@@ -59,7 +61,7 @@ class PretrainResult:
     settings: RunSettings
     """Settings of the run, with the values that stood for those that the call left out."""
     steps: int
-    """Steps of the full run."""
+    """Steps of the full run, or those until a callback stopped it."""
     resumed_at: int
     """Steps done by earlier calls."""
     seconds: float
@@ -70,6 +72,17 @@ class PretrainResult:
     """Device of the run."""
     precision: str
     """Precision of the run."""
+    stopped: str | None = None
+    """Reason for which a callback stopped the run; None for a full run."""
+
+    def display_line(self) -> str:
+        """Return the length of the run and its last loss."""
+        loss = f", loss {self.history.last['loss']:.3f}" if self.history.rows else ""
+        return f"{self.steps} steps in {self.seconds:.1f} s, {self.device}{loss}{self._stop_note}"
+
+    def display_table(self) -> list[list[str]]:
+        """Return the newest rows of the history."""
+        return self.history.table(10)
 
     def __str__(self) -> str:
         values = ", ".join(
@@ -79,8 +92,12 @@ class PretrainResult:
         )
         return (
             f"{self.settings}: {self.steps} steps in {self.seconds:.1f} s ({self.images_per_second:,.0f} images/s, "
-            f"{self.precision} on {self.device}), {values}"
+            f"{self.precision} on {self.device}), {values}{self._stop_note}"
         )
+
+    @property
+    def _stop_note(self) -> str:
+        return "" if self.stopped is None else f"; stopped: {self.stopped}"
 
 
 def pretrain(
@@ -106,8 +123,10 @@ def pretrain(
     on_error: OnError = "raise",
     seed: int = 0,
     checkpoint: str | Path | None = None,
+    extend: bool = True,
+    init: str | Path | None = None,
     progress: bool = True,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Sequence[CallbackLike] = (),
 ) -> PretrainResult:
     """Train a pretext task's backbone and head on images, in place.
 
@@ -165,21 +184,28 @@ def pretrain(
         seed: Seed of the order of the images, the views and the layers' random numbers.
         checkpoint: Folder of a checkpoint, ``history.csv`` and ``settings.json``, written every half minute, on Ctrl-C
             or SIGTERM, and at the end. If the folder holds a checkpoint of the same call, training resumes from it.
-        progress: Show a bar on a terminal (extra ``progress``), or a line every ten seconds.
-        callbacks: Called with the newest row of the history after each epoch. A callback may set modes, which are put
-            back; weights that it freezes are reported, and weights that it moves are refused.
+        extend: Whether a call that gives more ``epochs`` or ``steps`` extends the finished run in ``checkpoint``: the
+            learning rate rises again and falls on a new cosine over the added steps. False refuses the folder.
+        init: Folder of a run whose weights, head included, a new run starts with: to train with other images, another
+            batch size, learning rate or precision. A run that resumes does not read it.
+        progress: Show a bar on a terminal or in a notebook (extra ``progress``), or a line every ten seconds.
+        callbacks: Objects of :class:`~pretextkit.callbacks.Callback`, called after steps and epochs, and functions of
+            the newest row of the history, called after each epoch. Each may stop the run by raising
+            :class:`~pretextkit.callbacks.StopTraining`. Modes that it sets are put back; weights that it freezes are
+            reported, and weights that it moves are refused.
 
     Returns:
         The history, the settings and the speed of the run.
 
     Raises:
-        OptionError: ``task`` is no pretext task, or a callback is no function of a row; an option is out of range or
+        OptionError: ``task`` is no pretext task, or a callback is of another kind; an option is out of range or
             differs between the processes; the batch has one image and the task has BatchNorm; only some of the task's
             weights are sharded; or user code moved the weights.
         DataError: The images hold values that the task cannot use.
         ShapeError: The shape of the images does not suit the task, or the loss is no mean with gradient.
         DivergenceError: The loss, a gradient or a weight became NaN or infinite; the last good checkpoint stays.
-        CheckpointError: ``checkpoint`` belongs to another run, holds damaged files only, or is not writable.
+        CheckpointError: ``checkpoint`` belongs to another run, holds damaged files only, or is not writable; or
+            ``init`` holds no checkpoint, or that of another task.
 
     Example:
         >>> import pretextkit as pk
@@ -225,13 +251,14 @@ def pretrain(
             checkpoint=checkpoint,
             progress=progress,
             callbacks=callbacks,
+            start_from=Start(extend, init),
             group=group,
             about=json.dumps(backbone_header(backbone, trained)),
         )
     finally:
         for module, mode in modes.items():
             module.training = mode
-    remember_training(backbone, trained)
+    remember_training(backbone, {**trained, "steps": run.steps})
     return PretrainResult(
         history=run.history,
         settings=run.settings,
@@ -241,6 +268,7 @@ def pretrain(
         images_per_second=run.images_per_second,
         device=str(run.device),
         precision=run.precision,
+        stopped=run.stopped,
     )
 
 

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, lines elsewhere."""
+"""Progress of long work: a bar on a terminal or in a notebook, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -78,16 +78,25 @@ class LineProgress(Progress):
 
 
 def progress_for(show: bool, title: str, total: int, start: int, images_per_step: int) -> Progress:
-    """Choose a bar on a terminal with tqdm, else lines; or nothing if ``show`` is false.
+    """Choose a bar on a terminal or in a notebook with tqdm, else lines; or nothing if ``show`` is false.
 
     Example:
         >>> progress_for(False, "rotation", 100, 0, 256).update(1, {"loss": 0.5})
     """
     if not show:
         return Progress()
-    if sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None:
+    if _shows_bars() and importlib.util.find_spec("tqdm") is not None:
         return BarProgress(title, total, start, images_per_step)
     return LineProgress(title, total, start, images_per_step)
+
+
+def _shows_bars() -> bool:
+    """Return whether there is a terminal, or a notebook with the widgets of its bar."""
+    if (ipython := sys.modules.get("IPython")) is not None:
+        shell = ipython.get_ipython()
+        if shell is not None and "IPKernelApp" in shell.config:
+            return importlib.util.find_spec("ipywidgets") is not None
+    return sys.stderr.isatty()
 
 
 def _values(values: Mapping[str, float]) -> str:

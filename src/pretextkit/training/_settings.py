@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -64,6 +64,18 @@ class Plan:
     """Passes over the images; ``None`` if the run has a number of steps."""
     weight_decay: float = 0.0
     """Weight decay of matrices and filters."""
+    extends: int = 0
+    """Steps of the finished run that this run extends; the schedule of the learning rate begins after them."""
+
+    def extending(self, steps: int, warmup: float) -> Plan:
+        r"""Return the plan that extends a finished run of ``steps`` steps, with a warm-up in the added steps.
+
+        Example:
+            >>> Plan(4, 0.1, per_epoch=2, total=20, warmup=2, epochs=10).extending(10, 0.1)
+            Plan(batch_size=4, learning_rate=0.1, per_epoch=2, total=20, warmup=1, epochs=10, weight_decay=0.0, \
+extends=10)
+        """
+        return replace(self, extends=steps, warmup=math.ceil(warmup * (self.total - steps)))
 
 
 @dataclass(frozen=True)
@@ -90,12 +102,16 @@ class RunSettings:
     warmup: int
     """Steps in which the learning rate rises."""
     augmentation: str | None
-    """Augmentation before the views, both that of the task and ``augment`` of the call; ``None`` without."""
+    """Augmentation before the views, by the task and by ``augment`` of the call; ``None`` without."""
+    extends: int = 0
+    """Steps of the finished run that this run extends; 0 without."""
 
     def __str__(self) -> str:
         epochs = f"{self.epochs:.3g} epoch{'' if self.epochs == 1 else 's'}"
         optimizer = "" if self.optimizer == "adamw" else f"{self.optimizer}, "
         augmentation = "" if self.augmentation is None else f", {self.augmentation}"
+        if self.extends:
+            epochs += f" ({self.extends} of {self.steps} steps in a finished run)"
         return (
             f"{epochs}, batch {self.batch_size}, {optimizer}learning rate {self.learning_rate:g}, "
             f"weight decay {self.weight_decay:g}{augmentation}"
@@ -118,13 +134,14 @@ def run_settings(settings: Settings, plan: Plan, augmentation: str | None) -> Ru
         weight_decay=plan.weight_decay,
         warmup=plan.warmup,
         augmentation=augmentation,
+        extends=plan.extends,
     )
 
 
 def make_plan(
     settings: Settings, source: ImageSource, group: ProcessGroup = ALONE, task: nn.Module | None = None
 ) -> Plan:
-    """Check the settings, and resolve those that are left out from the task, the data and the optimizer.
+    r"""Check the settings, and resolve those that are left out from the task, the data and the optimizer.
 
     Args:
         settings: Options of the run.
@@ -139,7 +156,8 @@ def make_plan(
     Example:
         >>> from pretextkit.data._sources import TensorImages
         >>> make_plan(Settings(epochs=10, batch_size=32), TensorImages(torch.rand(100, 1, 28, 28)))
-        Plan(batch_size=32, learning_rate=0.001, per_epoch=3, total=30, warmup=2, epochs=10, weight_decay=0.05)
+        Plan(batch_size=32, learning_rate=0.001, per_epoch=3, total=30, warmup=2, epochs=10, weight_decay=0.05, \
+extends=0)
     """
     source.check_unsplit()
     recommended = _recommended(task)

@@ -61,7 +61,8 @@ class TrainStep:
 
     def learning_rate(self, step: int) -> float:
         """Return the learning rate at ``step``."""
-        return self.plan.learning_rate * warmup_cosine(step, self.plan.total, self.plan.warmup)
+        plan = self.plan
+        return plan.learning_rate * warmup_cosine(step - plan.extends, plan.total - plan.extends, plan.warmup)
 
     def prepare(self, step: int, images: Tensor, labels: Tensor | None) -> list[Any]:
         """Move a batch to the device and prepare its parts. Random numbers depend on the seed and the step only."""

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from pretextkit._modules import is_scripted
-from pretextkit._validation import check_callable
 from pretextkit.errors import OptionError, TrainingWarning
 from pretextkit.training._monitors import Finding
 
-__all__ = ["Callback", "TrainedState", "check_callbacks", "check_trained_dtype", "run_callbacks"]
-
-Callback = Callable[[Mapping[str, float]], None]
-"""Called with the history's newest row after every epoch."""
+__all__ = ["TrainedState", "check_trained_dtype"]
 
 
 class TrainedState:
@@ -37,7 +32,7 @@ class TrainedState:
         python = (each for each in module.modules() if not is_scripted(each))  # TorchScript keeps no such dictionary
         owners = ((owner, key, weight) for owner in python for key, weight in owner._parameters.items())
         self.first = next(((*each, *_place(each[2])) for each in owners if each[2] is not None), None)
-        self.flags = self._flags()
+        self.flags = self.flags_now()
         self.steps = 0
         self.suspects: list[tuple[str, nn.Parameter]] = []
 
@@ -85,7 +80,7 @@ class TrainedState:
 
     def changes(self, before: Mapping[int, tuple[str, bool]]) -> list[Finding]:
         """Report what callbacks did to the weights since ``before``."""
-        now = self._flags()
+        now = self.flags_now()
         frozen = [name for key, (name, trains) in now.items() if not trains and before.get(key, ("", False))[1]]
         thawed = [name for key, (name, trains) in now.items() if trains and not before.get(key, ("", True))[1]]
         new = [name for key, (name, trains) in now.items() if trains and key not in before]
@@ -100,47 +95,13 @@ class TrainedState:
             found.append(Finding("unknown weights", text))
         return found
 
-    def _flags(self) -> dict[int, tuple[str, bool]]:
+    def flags_now(self) -> dict[int, tuple[str, bool]]:
+        """Map the identity of each weight to its name and ``requires_grad``."""
         return {id(weight): (name, weight.requires_grad) for name, weight in self.module.named_parameters()}
 
     def _frozen(self) -> list[tuple[str, nn.Parameter]]:
         named = self.module.named_parameters()
         return [each for each in named if not each[1].requires_grad and self.flags.get(id(each[1]), ("", False))[1]]
-
-
-def check_callbacks(callbacks: Any) -> list[Callback]:
-    """Check that callbacks are functions of a row.
-
-    Raises:
-        OptionError: ``callbacks`` is no sequence, or one of them is no such function.
-
-    Example:
-        >>> check_callbacks([print])
-        [<built-in function print>]
-    """
-    if callable(callbacks) or callbacks is None or isinstance(callbacks, str):
-        fix = "Leave it out for none." if callbacks is None else "Write callbacks=[function]."
-        raise OptionError("callbacks to be a sequence of functions", got=type(callbacks).__name__, fix=fix)
-    found = list(callbacks)
-    for callback in found:
-        check_callable("each of callbacks", callback, "row")
-    return found
-
-
-def run_callbacks(callbacks: Sequence[Callback], row: Mapping[str, float], state: TrainedState) -> list[Finding]:
-    """Call the callbacks with a copy of a row, and put back or report what they changed.
-
-    Raises:
-        OptionError: A callback moved the weights.
-    """
-    if not callbacks:
-        return []
-    before = state._flags()
-    for callback in callbacks:
-        with torch.set_grad_enabled(torch.is_grad_enabled()):  # restores the mode, which a callback may change
-            callback(dict(row))
-    state.check_place()
-    return state.changes(before)
 
 
 def check_trained_dtype(module: nn.Module) -> None:
