@@ -528,6 +528,7 @@ EXEMPT: dict[Site, str] = {
     ("training/_settings.py", "_check_schedule"): "test_7_followed_files::test_budget_of_training",
     ("training/_settings.py", "_recommended"): "test_7_followed_files::test_recommended_settings_of_a_task",
     ("views/_augmentation.py", "check_augmentation"): "test_7_followed_files::test_augmentation_of_a_task",
+    ("training/_callbacks.py", "_add_numbers"): "test_7_followed_files::test_numbers_of_a_callback",
     ("training/_hardware.py", "_precision_of"): "test_7_followed::test_weights_converted_to_float",
     ("training/_hardware.py", "resolve_device"): "test_7_followed::test_device",
     ("training/_objectives.py", "precision"): "test_7_followed::test_task_of_two_dtypes",
