@@ -136,7 +136,7 @@ def test_unknown_model_of_torchvision() -> None:
 
 def test_numbers_of_a_callback() -> None:
     class Numbers(pk.callbacks.Callback):
-        numbers: Any = [0.5]
+        numbers: Any = (0.5,)
 
         def on_epoch(self, *_: Any) -> Any:
             return self.numbers
