@@ -102,9 +102,9 @@ def compare(
     Example:
         >>> from pretextkit.testing import TinyBackbone, toy_images
         >>> images = toy_images(40, generator=torch.Generator().manual_seed(0))
-        >>> data = (images, torch.arange(40) % 2)
+        >>> data, test = [(part, torch.arange(40) % 2) for part in (images, images.flip(3))]
         >>> options = {"epochs": 1, "batch_size": 20, "label_fractions": [0.5], "finetune_steps": 1}
-        >>> result = compare(["rotation"], TinyBackbone, data, data, **options, device="cpu", progress=False)
+        >>> result = compare(["rotation"], TinyBackbone, data, test, **options, device="cpu", progress=False)
         >>> [(run.method, run.images, run.views_seen) for run in result.runs]
         [('random init', 0, 0.0), ('supervised', 40, 40.0), ('rotation', 40, 160.0)]
     """
