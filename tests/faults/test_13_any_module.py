@@ -58,7 +58,7 @@ def test_task_refuses_what_is_no_backbone(task: Any, backbone: Any, text: str) -
 def test_wrap_of_the_advice_trains_a_torchvision_network() -> None:
     backbone = pk.models.wrap(resnet18())
     pretrain(pk.tasks.SimCLR(backbone), IMAGES, steps=1, batch_size=8, device="cpu", progress=False)
-    result = linear_probe(backbone, (IMAGES, LABELS), (IMAGES, LABELS), layers="last")
+    result = linear_probe(backbone, (IMAGES, LABELS), layers="last")
     assert result.layers["last"].feature_dim == 512
 
 

@@ -16,6 +16,7 @@ from pretextkit.testing import TinyBackbone
 from tests.helpers import random_images
 
 IMAGES, LABELS = random_images(16), torch.arange(16) % 2
+TEST = random_images(16, seed=1), LABELS
 OPTIONS: dict[str, Any] = {
     "epochs": 1,
     "batch_size": 8,
@@ -38,7 +39,7 @@ class Transformed(Dataset[Any]):
 @pytest.mark.parametrize("holder", [lambda data: data, lambda data: DataLoader(data, 4, shuffle=True)])
 def test_random_transforms_of_train_are_reported(holder: Any) -> None:
     with pytest.warns(DataWarning, match="compare reads train once"):
-        compare([], TinyBackbone, holder(Transformed()), (IMAGES, LABELS), **OPTIONS)
+        compare([], TinyBackbone, holder(Transformed()), TEST, **OPTIONS)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,18 @@ def test_random_transforms_of_train_are_reported(holder: Any) -> None:
 def test_still_images_give_no_warning(train: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        compare([], TinyBackbone, train, (IMAGES, LABELS), **OPTIONS)
+        compare([], TinyBackbone, train, TEST, **OPTIONS)
+
+
+@pytest.mark.parametrize("byte", [False, True])
+def test_training_images_as_test_are_reported_once(byte: bool) -> None:
+    test = ((IMAGES * 255).round().byte() if byte else IMAGES.clone()), LABELS
+    train = (test[0].clone() if byte else IMAGES), LABELS
+    with pytest.warns(DataWarning, match="test images are training images") as caught:
+        compare([], TinyBackbone, train, test, **OPTIONS)
+    (warning,) = caught
+    assert str(warning.message).endswith("Pass other labeled images as test.")
+    assert warning.filename == __file__
 
 
 def test_transforms_are_found_without_a_trace_on_the_generator() -> None:

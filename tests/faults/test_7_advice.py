@@ -340,7 +340,6 @@ case("batch larger than the set", train, 1, batch_size=64)
 case("batch larger than the set, in parts", train, 1, batch_size=64, accumulate=3)
 case("batch that parts do not divide", train, 1, batch_size=8, accumulate=3)
 case("batch of text", train, 1, batch_size="8")
-case("neither epochs nor steps", train, None, steps=None, epochs=None, batch_size=10)
 case("epochs of text", train, None, steps=None, epochs="1", batch_size=10)
 case("no steps", train, None, steps=0, batch_size=10)
 
@@ -369,11 +368,12 @@ case("a class without a name", compare, ["rotation"], tasks=[pk.tasks.Rotation],
 
 
 def compare_options(**options: Any) -> None:
-    labeled = (torch.rand(20, 1, 8, 8), torch.arange(20) % 2)
+    labels = torch.arange(20) % 2
+    data = (torch.rand(20, 1, 8, 8), labels), (torch.rand(20, 1, 8, 8), labels)
     given = {"batch_size": 4, "seeds": (0,), "device": "cpu", **options}
     if not {"epochs", "views_per_image"} & set(options):
         given["epochs"] = 1
-    functional.compare([], Small, labeled, labeled, label_fractions=(), finetune_steps=1, progress=False, **given)
+    functional.compare([], Small, *data, label_fractions=(), finetune_steps=1, progress=False, **given)
 
 
 class Small(pk.Backbone):
@@ -489,10 +489,13 @@ EXEMPT: dict[Site, str] = {
     ("comparison/_methods.py", "new_module"): "test_7_followed::test_task_factory",
     ("comparison/_setup.py", "_check_options"): "test_7_followed::test_number_of_views",
     ("data/_as_source.py", "_as_tensor"): "test_7_followed::test_image_axis",
-    ("data/_as_source.py", "_path_source"): "test_7_followed::test_folder_without_training_part",
+    ("data/_as_source.py", "_path_source"): "test_7_followed_files::test_array_in_a_file",
+    ("data/_as_source.py", "_training_split"): "test_7_followed::test_folder_without_training_part",
     ("data/_collate.py", "_check_sizes"): "test_7_followed::test_sizes_of_images",
-    ("data/_folder.py", "_lone_split"): "test_3_splits::test_advice_for_splits_is_right_when_followed",
-    ("data/_folder.py", "opened"): "test_7_advice::test_damaged_file_of_pretrain_is_skipped_as_advised",
+    ("data/_files.py", "_lone_split"): "test_3_splits::test_advice_for_splits_is_right_when_followed",
+    ("data/_csv_labels.py", "_label_column"): "test_7_followed_files::test_column_of_labels",
+    ("data/_file_labels.py", "_folder_labels"): "test_7_followed_files::test_class_in_the_name_of_a_file",
+    ("data/_file_options.py", "refuse_file_options"): "test_7_followed_files::test_size_beside_an_archive",
     ("data/_folder.py", "to_file_pixels"): "test_7_followed::test_map_of_one_image",
     ("data/_image_conversion.py", "pil_tensor"): "test_7_followed::test_files_of_floats",
     ("data/_load.py", "_from_folder"): "test_3_splits::test_advice_without_train_is_right_when_followed",
@@ -502,12 +505,17 @@ EXEMPT: dict[Site, str] = {
     ("data/_sources.py", "_count"): "test_7_followed::test_stream_length",
     ("data/_sources.py", "__init__"): "test_7_followed::test_stream_length",
     ("data/_stream.py", "__init__"): "test_7_followed::test_stream_length",
+    ("inference/_saving.py", "_built"): "test_7_followed_files::test_backbone_without_architecture",
+    ("inference/_saving.py", "_require_buildable"): "test_7_followed_files::test_classifier_without_architecture",
+    ("inference/_saving.py", "load_classifier"): "test_7_followed_files::test_file_of_a_backbone_is_no_classifier",
     ("inference/_capture.py", "read"): "test_7_followed::test_layers",
     ("inference/_capture.py", "read_maps"): "test_7_followed::test_layers",
     ("evaluation/_classes.py", "resolve_class_weights"): "test_7_followed::test_class_weights",
     ("evaluation/_features.py", "_check_grid"): "test_9_wrapped_networks::test_grid_without_a_map_is_refused",
-    ("evaluation/_finetune.py", "_check_fit"): "test_7_followed::test_head_width",
+    ("evaluation/_finetune_work.py", "check_fit"): "test_7_followed::test_head_width",
     ("losses/_nt_xent.py", "backward"): "test_7_followed::test_second_derivative",
+    ("losses/_sigreg.py", "sigreg_loss"): "test_7_followed_files::test_directions_of_sigreg",
+    ("models/_libraries.py", "unknown_model"): "test_7_followed_files::test_unknown_model_of_torchvision",
     ("models/heads/_decoder.py", "__init__"): "test_7_followed::test_doublings_of_decoder",
     ("models/heads/_linear.py", "__init__"): "test_7_followed::test_sizes_of_heads",
     ("models/heads/_mlp.py", "__init__"): "test_7_followed::test_sizes_of_heads",
@@ -515,6 +523,12 @@ EXEMPT: dict[Site, str] = {
     ("plots/_views.py", "_rows"): "test_7_followed::test_views_to_plot",
     ("tasks/_context_encoder.py", "__init__"): "test_7_followed::test_discriminator",
     ("tasks/_jigsaw.py", "distant_permutations"): "test_7_followed::test_number_of_permutations",
+    ("tasks/_projection.py", "__init__"): "test_7_followed_files::test_widths_of_projection_head",
+    ("tasks/_projection.py", "forward"): "test_7_followed_files::test_single_row_of_projection_head",
+    ("training/_settings.py", "_check_schedule"): "test_7_followed_files::test_budget_of_training",
+    ("training/_settings.py", "_recommended"): "test_7_followed_files::test_recommended_settings_of_a_task",
+    ("views/_augmentation.py", "check_augmentation"): "test_7_followed_files::test_augmentation_of_a_task",
+    ("training/_callbacks.py", "_add_numbers"): "test_7_followed_files::test_numbers_of_a_callback",
     ("training/_hardware.py", "_precision_of"): "test_7_followed::test_weights_converted_to_float",
     ("training/_hardware.py", "resolve_device"): "test_7_followed::test_device",
     ("training/_objectives.py", "precision"): "test_7_followed::test_task_of_two_dtypes",
@@ -536,6 +550,12 @@ EXEMPT: dict[Site, str] = {
     ("evaluation/_segmentation.py", "segmentation_probe"): "describes the module that the reader's function returns",
     ("evaluation/_features.py", "pool_sides"): "no code: the meaning of 1 and 2",
     ("metrics/_segmentation.py", "segmentation_metrics"): "shows the present value, to be checked",
+    ("inference/_archive.py", "_safetensors"): "a command of the shell",
+    ("models/_dry_run.py", "dry_run_sizes"): "a size that the reader's network takes",
+    ("models/_dry_run.py", "find_stages"): "names of layers in the reader's network",
+    ("models/_libraries.py", "import_timm"): "a command of the shell",
+    ("models/_libraries.py", "no_such_weights"): "no code: the known names",
+    ("models/_timm_tokens.py", "check_size"): "options of another library; tests/models/test_timm.py builds with them",
     ("models/heads/_decoder.py", "fitting"): "another base of the reader's class",
     ("plots/_figures.py", "new_figure"): "a command of the shell",
     ("registries.py", "_register"): "methods of the reader's class",

@@ -220,12 +220,12 @@ def test_rotation_task() -> None:
 
 
 def test_task_factory() -> None:
-    data: Any = (torch.rand(20, 3, 16, 16), torch.arange(20) % 2)
+    data: Any = [(torch.rand(20, 3, 16, 16), torch.arange(20) % 2) for _ in range(2)]
     options: Any = {"epochs": 1, "batch_size": 4, "label_fractions": (), "seeds": (0,), "finetune_steps": 1}
 
     def run(factory: Any) -> Any:
         tasks = {"mine": factory}
-        return functional.compare(tasks, TinyBackbone, data, data, device="cpu", progress=False, **options)
+        return functional.compare(tasks, TinyBackbone, *data, device="cpu", progress=False, **options)
 
     code = "lambda backbone: SimCLR(backbone, jitter=0.2)"
     factory = advised(lambda: run(lambda backbone: SimCLR(TinyBackbone())), code)
@@ -442,11 +442,11 @@ def test_sizes_of_images(tmp_path: Path, sizes: set[tuple[int, ...]]) -> None:
 
 
 def test_number_of_views() -> None:
-    data: Any = (torch.rand(20, 3, 16, 16), torch.arange(20) % 2)
+    data: Any = [(torch.rand(20, 3, 16, 16), torch.arange(20) % 2) for _ in range(2)]
 
     def run(**options: Any) -> Any:
         return functional.compare(
-            [], TinyBackbone, data, data, batch_size=4, label_fractions=(), seeds=(0,), finetune_steps=1,
+            [], TinyBackbone, *data, batch_size=4, label_fractions=(), seeds=(0,), finetune_steps=1,
             device="cpu", progress=False, **options,
         )  # fmt: skip
 

@@ -61,6 +61,7 @@ PROBES: dict[str, Callable[..., Any]] = {
 labels = st.lists(st.integers(-1, 3), min_size=1, max_size=12)
 
 
+@pytest.mark.filterwarnings("ignore:.* test images are training images:pretextkit.errors.DataWarning")
 @pytest.mark.parametrize("name", PROBES)
 @given(
     x=st.one_of(any_tensors(5), matrices(1, ("unit", "signed", "large", "huge", "zeros", "nan"))),

@@ -80,6 +80,7 @@ HOLDERS: dict[str, Callable[[list[Any], int], Any]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:.* test images are training images:pretextkit.errors.DataWarning")
 @pytest.mark.parametrize("holder", HOLDERS)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(drawn=item_lists(), batch=st.integers(1, 4))

@@ -40,6 +40,10 @@ def tiny() -> TinyBackbone:
     return TinyBackbone()
 
 
+def convolution() -> torch.nn.Module:
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, 2, 1), torch.nn.ReLU())
+
+
 class Stream(IterableDataset[Tensor]):
     def __iter__(self) -> Iterator[Tensor]:
         return iter(IMAGES)
@@ -82,6 +86,8 @@ CALLS: dict[Any, Callable[..., Any]] = {
     functional.mahalanobis_anomaly_score: lambda **options: functional.mahalanobis_anomaly_score(
         tiny(), IMAGES, IMAGES, **options
     ),
+    functional.near_duplicates: lambda **options: functional.near_duplicates(tiny(), IMAGES, **options),
+    functional.nearest_neighbors: lambda **options: functional.nearest_neighbors(tiny(), IMAGES, **options),
     functional.neighbor_anomaly_score: lambda **options: functional.neighbor_anomaly_score(
         tiny(), IMAGES, IMAGES, **options
     ),
@@ -111,6 +117,7 @@ CALLS: dict[Any, Callable[..., Any]] = {
     ),
     functional.TopFraction: functional.TopFraction,
     data.DatasetImages: lambda **options: data.DatasetImages(TensorDataset(IMAGES), **options),
+    data.ImageFormat: lambda **options: data.ImageFormat(**{"height": 8, "width": 8, "channels": 3, **options}),
     data.FolderImages: lambda **options: data.FolderImages(FOLDER, **options),
     data.StreamImages: lambda **options: data.StreamImages(Stream(), **{"length": 12, **options}),
     data.as_source: lambda **options: data.as_source(IMAGES, **options),
@@ -128,21 +135,37 @@ CALLS: dict[Any, Callable[..., Any]] = {
     views.random_grayscale: drawn(views.random_grayscale),
     views.random_horizontal_flip: drawn(views.random_horizontal_flip),
     views.random_resized_crop: drawn(views.random_resized_crop),
+    views.CropAndRecolor: with_shape(views.CropAndRecolor),
+    views.LightAugmentation: with_shape(views.LightAugmentation),
     tasks.Autoencoder: calling(tasks.Autoencoder),
+    tasks.BYOL: calling(tasks.BYOL),
+    tasks.BarlowTwins: calling(tasks.BarlowTwins),
     tasks.CenterBlock: with_shape(tasks.CenterBlock),
     tasks.Colorization: calling(tasks.Colorization),
     tasks.ContextEncoder: calling(tasks.ContextEncoder),
+    tasks.DINO: calling(tasks.DINO),
     tasks.Denoising: calling(tasks.Denoising),
+    tasks.EmbeddingQueue: lambda **options: tasks.EmbeddingQueue(**{"size": 4, "dim": 2, **options}),
     tasks.GaussianNoise: with_shape(tasks.GaussianNoise),
     tasks.HiddenPatches: with_shape(tasks.HiddenPatches),
-    views.LightAugmentation: with_shape(views.LightAugmentation),
     tasks.Jigsaw: calling(tasks.Jigsaw, orders=8),
     tasks.JigsawContext: calling(tasks.JigsawContext),
+    tasks.LeJEPA: calling(tasks.LeJEPA),
+    tasks.MoCoV3: calling(tasks.MoCoV3),
+    tasks.MomentumCopy: lambda **options: tasks.MomentumCopy(torch.nn.Linear(2, 2), **options),
+    tasks.MultiCrop: with_shape(tasks.MultiCrop),
+    tasks.NNCLR: calling(tasks.NNCLR),
     tasks.PatchLayout: lambda **options: calling(
         tasks.JigsawContext, layout=tasks.PatchLayout(**{"patch": 8, "gap": 3, "jitter": 1, **options})
     )(),
+    tasks.ProjectionHead: lambda in_dim=8, widths=4: tasks.ProjectionHead(in_dim, widths),
+    tasks.PrototypeHead: lambda **options: tasks.PrototypeHead(**{"in_dim": 8, "prototypes": 4, **options}),
     tasks.RandomBlocks: with_shape(tasks.RandomBlocks),
+    tasks.RunningMean: lambda **options: tasks.RunningMean(**{"dim": 2, **options}),
     tasks.SimCLR: calling(tasks.SimCLR),
+    tasks.SimSiam: calling(tasks.SimSiam),
+    tasks.SwAV: calling(tasks.SwAV),
+    tasks.VICReg: calling(tasks.VICReg),
     tasks.distant_permutations: lambda **options: tasks.distant_permutations(**{"count": 4, **options}),
     models.PatchDiscriminator: models.PatchDiscriminator,
     models.ConvDecoder: lambda **options: models.ConvDecoder(**{"in_dim": 8, **options}),
@@ -152,6 +175,9 @@ CALLS: dict[Any, Callable[..., Any]] = {
     functional.LinearMapHead: lambda **options: functional.LinearMapHead(**{"feature_dim": 8, "classes": 2, **options}),
     models.ResNet18: models.ResNet18,
     models.SmallCNN: models.SmallCNN,
+    models.ViTTiny: models.ViTTiny,
+    models.WrappedBackbone: lambda **options: models.WrappedBackbone(convolution(), None, **options),
+    models.wrap: lambda **options: models.wrap(convolution(), **options),
 }
 """Every public function that takes a number as an option, with good images and labels."""
 
@@ -167,7 +193,7 @@ SEQUENCES = {
     "tuple[float, float]",
     "int | tuple[int, int] | None",
 }
-RESULTS = ("Result", "Score", "Metrics", "Run", "Calibration", "DetectionMetrics", "Data")
+RESULTS = ("Result", "Settings", "Score", "Metrics", "Run", "Calibration", "DetectionMetrics", "Data")
 """Endings of the names of result classes."""
 
 WRONG: tuple[Any, ...] = ("3", "", b"3", None, True, [1], ["3"], [None], {"3": 3}, math.nan, 2.5, 1j, object())

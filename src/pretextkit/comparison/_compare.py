@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from pretextkit._color import as_float
 from pretextkit.comparison._methods import TaskFactory, build_methods
 from pretextkit.comparison._result import Comparison
 from pretextkit.comparison._runner import RunFiles, run_all
@@ -14,6 +16,7 @@ from pretextkit.comparison._setup import ExperimentSetup
 from pretextkit.contracts import Backbone
 from pretextkit.data import ImagesLike, LabeledLike
 from pretextkit.evaluation._finetune import FinetuneOptions
+from pretextkit.evaluation._shared_images import image_marks, is_same_data, warn_of_training_images
 from pretextkit.training import PretrainOptions
 from pretextkit.training._callbacks import CallbackLike
 from pretextkit.training._hardware import Precision
@@ -93,14 +96,15 @@ def compare(
         UnknownNameError: A task, backbone or option does not exist.
         DataError: Labels are missing, or too few.
         CheckpointError: ``save`` holds runs of another call; the message shows the difference.
+        DataWarning: More than half of the test images are training images.
         DivergenceError: A loss became NaN or infinite; ``save`` keeps the runs that were finished before.
 
     Example:
         >>> from pretextkit.testing import TinyBackbone, toy_images
         >>> images = toy_images(40, generator=torch.Generator().manual_seed(0))
-        >>> data = (images, torch.arange(40) % 2)
+        >>> data, test = [(part, torch.arange(40) % 2) for part in (images, images.flip(3))]
         >>> options = {"epochs": 1, "batch_size": 20, "label_fractions": [0.5], "finetune_steps": 1}
-        >>> result = compare(["rotation"], TinyBackbone, data, data, **options, device="cpu", progress=False)
+        >>> result = compare(["rotation"], TinyBackbone, data, test, **options, device="cpu", progress=False)
         >>> [(run.method, run.images, run.views_seen) for run in result.runs]
         [('random init', 0, 0.0), ('supervised', 40, 40.0), ('rotation', 40, 160.0)]
     """
@@ -122,8 +126,14 @@ def compare(
         callbacks=callbacks,
     )
     methods = build_methods(tasks, backbone, setup)
+    marks = (_marks(setup.train_set.images), _marks(setup.test_set.images))
+    warn_of_training_images(*marks, same=is_same_data(train, test), fix="Pass other labeled images as test.")
     runs = run_all(methods, setup, RunFiles(save, checkpoints), progress=progress)
     result = Comparison(runs, {"backbone": methods[0].backbone_name(), **setup.settings()})
     if save is not None:
         result.save(Path(save) / "comparison.json")
     return result
+
+
+def _marks(images: Tensor) -> Tensor:
+    return torch.cat([image_marks(as_float(part)) for part in torch.split(images, 256)])

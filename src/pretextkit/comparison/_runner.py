@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
@@ -18,7 +19,7 @@ from pretextkit.comparison._resources import peak_memory, reset_peak_memory
 from pretextkit.comparison._result import ComparisonRun
 from pretextkit.comparison._setup import ExperimentSetup
 from pretextkit.contracts import Backbone
-from pretextkit.errors import CheckpointError, reason
+from pretextkit.errors import CheckpointError, DataWarning, reason
 from pretextkit.evaluation._finetune import FinetuneOptions, freeze_and_finetune
 from pretextkit.evaluation._knn import knn_probe
 from pretextkit.evaluation._linear_probe import ProbeResult, linear_probe
@@ -139,6 +140,7 @@ def _measure(method: Method, seed: int, checkpoint: Path | None, on_progress: On
     backbone = trained.backbone.eval()
     finetuned: dict[int, ClassReport] = {}
     with quiet_about_missed_classes():  # the run has the recall of each class
+        warnings.filterwarnings("ignore", ".* test images are training images", DataWarning)  # compare has warned once
         probe = linear_probe(
             backbone,
             setup.train_set,

@@ -78,7 +78,7 @@ def _folder_labels(listing: Listing) -> FileLabels:
         raise DataError(
             f"folders of classes in {listing.root}",
             got="images directly in it alone",
-            fix="Name the class of each path, as in labels=lambda path: path.parent.name.",
+            fix="Name the class of each path, as in labels=lambda path: path.stem.partition('_')[0].",
         )
     numbers = {name: number for number, name in enumerate(listing.folders)}
     return FileLabels([numbers.get(part, -1) for part in listing.parts()], listing.folders)

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from pretextkit._color import as_float, luma
 from pretextkit._seeding import derived_seed, seeded
+from pretextkit._validation import check_int
 from pretextkit.data._collate import ImageBatch
 from pretextkit.data._folder import FolderImages
 from pretextkit.data._image_conversion import Fit, image_tensor, resize, scale
@@ -39,6 +40,10 @@ class ImageFormat:
     """1 for gray images, 3 for RGB images."""
     fit: Fit = "crop"
     """How images become square, as for :class:`FolderImages`; images that are not square are stretched."""
+
+    def __post_init__(self) -> None:
+        for name in ("height", "width", "channels"):
+            object.__setattr__(self, name, check_int(name, getattr(self, name), of=ImageFormat))
 
     @classmethod
     def of(cls, source: ImageSource) -> ImageFormat | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch  # noqa: F401 - in the example
 from torch import Generator, Tensor
 
-from pretextkit._validation import check_float
+from pretextkit._validation import check_float, check_image_batch
 from pretextkit.views._color import color_jitter, random_grayscale
 from pretextkit.views._crop import check_ends, random_horizontal_flip, random_resized_crop
 
@@ -58,6 +58,7 @@ class CropAndRecolor:
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         """Map ``b c h w`` to one view ``b c h' w'`` of each image."""
+        check_image_batch(images)
         height, width = (max(1, round(self.side * length)) for length in images.shape[2:])
         view = random_resized_crop(images, (height, width), scale=self.crop_scale, generator=generator)
         view = random_horizontal_flip(view, self.flip, generator=generator)
