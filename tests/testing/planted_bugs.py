@@ -321,6 +321,8 @@ class InPlaceForward(ToyRotation):
 
 @planted("the center of the logits moves in forward", caught_by="forward_moves_no_state")
 class CenterMovesInForward(ToyRotation):
+    center: Tensor
+
     def __init__(self, backbone: Backbone) -> None:
         super().__init__(backbone)
         self.register_buffer("center", torch.zeros(4))
@@ -332,6 +334,8 @@ class CenterMovesInForward(ToyRotation):
 
 @planted("after_step commits the last part of a batch only", caught_by="parts_leave_the_state_of_the_batch")
 class LastPartOnly(ToyRotation):
+    center: Tensor
+
     def __init__(self, backbone: Backbone) -> None:
         super().__init__(backbone)
         self.register_buffer("center", torch.zeros(4))
@@ -348,7 +352,7 @@ class LastPartOnly(ToyRotation):
 @planted("the loss is divided by the number of labels that occur", caught_by="parts_have_the_gradient_of_the_batch")
 class DividedByLabels(ToyRotation):
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return super().loss(logits, labels) / len(labels.unique())
+        return super().loss(logits, labels) / len(torch.unique(labels))
 
 
 @planted("the recommended learning rate is far too high", caught_by="recommended_settings_are_usable")

@@ -215,6 +215,8 @@ def test_init_of_another_task_is_refused_and_leaves_the_weights(tmp_path: Path) 
 class Scripted(pk.PretextTask[Any, Any]):
     """A task whose loss is as high as its step says: low at the first step of the added part, then as at first."""
 
+    steps: Tensor
+
     def __init__(self, low_at: int) -> None:
         super().__init__(WithDropoutAndNorm())
         self.low_at = low_at

@@ -32,7 +32,7 @@ class RunStatus:
     """Status of a run, for callbacks."""
 
     module: nn.Module = field(repr=False)
-    """Module that trains: the pretext task, or the classifier of a fine-tuning."""
+    """The module in training, a pretext task or the classifier of a fine-tuning."""
     step: int
     """Steps done."""
     steps: int
