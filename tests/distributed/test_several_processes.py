@@ -71,8 +71,11 @@ def farthest(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
 
 
 def tolerance(name: str) -> float:
-    """Choose the largest difference of weights; division by deviations over eight images magnifies rounding."""
-    return 1e-5 if name in ("barlow-twins", "vicreg") else 1e-6
+    """Choose the largest difference of weights.
+
+    Division by deviations over eight images magnifies rounding, and so does AdamW, which divides by the gradient's size.
+    """
+    return 1e-5 if name in ("adamw", "barlow-twins", "vicreg") else 1e-6
 
 
 @pytest.mark.parametrize("name", runs.RUNS)
@@ -200,7 +203,7 @@ def test_sharded_checkpoint_resumes_sharded_and_unsharded(kind: str, outcomes: l
     for found in outcomes:
         again = found["sharded"]["resumed"][kind]
         assert again["resumed_at"] == 2
-        assert farthest(again["weights"], found["adamw"]["weights"]) < 1e-6
+        assert farthest(again["weights"], found["adamw"]["weights"]) < tolerance("adamw")
 
 
 @needs_fsdp
