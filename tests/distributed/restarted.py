@@ -42,7 +42,7 @@ def main(folder: Path) -> None:
     if several:
         torch.distributed.init_process_group("gloo")
     torch.manual_seed(0)
-    task = Fragile(TinyBackbone())
+    task = Fragile(TinyBackbone(), augmentation=None)
     images = toy_images(32, size=16, generator=Generator().manual_seed(0))
     with patch.object(_pretrain, "train", partial(train, checkpoint_seconds=-1.0)):  # a checkpoint after every step
         result = _pretrain.pretrain(

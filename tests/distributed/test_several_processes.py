@@ -73,7 +73,7 @@ def farthest(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
 def tolerance(name: str) -> float:
     """Choose the largest difference of weights.
 
-    Division by deviations over eight images magnifies rounding, and so does AdamW, which divides by the gradient's size.
+    Division by deviations over eight images magnifies rounding, and so does that of AdamW by the size of the gradient.
     """
     return 1e-5 if name in ("adamw", "barlow-twins", "vicreg") else 1e-6
 
@@ -194,7 +194,7 @@ def test_sharded_batch_norm_matches_data_parallel(outcomes: list[runs.Outcome]) 
     """Every step begins with the running statistics of rank 0, and ends with those of each process."""
     assert farthest(outcomes[0]["batch norm"]["weights"], outcomes[1]["batch norm"]["weights"]) > 1e-3
     for found in outcomes:
-        assert farthest(found["batch norm"]["weights"], found["sharded"]["batch norm"]["weights"]) < 1e-5
+        assert farthest(found["batch norm"]["weights"], found["sharded"]["batch norm"]["weights"]) < 1e-4
 
 
 @needs_fsdp

@@ -255,6 +255,7 @@ def test_empty_history_is_refused() -> None:
 
 
 def test_missing_matplotlib_error_names_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "pretextkit.plots._shown_figure", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(PretextkitError) as error:
         comparison({"a": 0.5})

@@ -68,11 +68,11 @@ def test_equal_images_are_augmented_differently() -> None:
 @pytest.mark.parametrize(
     ("wrong", "name"),
     [
-        ({"crop_scale": (0.8, 0.2)}, "scale to be an ordered pair"),
-        ({"crop_scale": (0.0, 1.0)}, "scale to be a number in (0, 1]"),
+        ({"crop_scale": (0.8, 0.2)}, "crop_scale to be an ordered pair"),
+        ({"crop_scale": (0.0, 1.0)}, "crop_scale to be a number in (0, 1]"),
         ({"jitter": -1.0}, "jitter to be a number in [0, 2.5]"),
         ({"jitter": math.nan}, "jitter to be a number in [0, 2.5]"),
-        ({"flip": 2.0}, "the probability to be a number in [0, 1]"),
+        ({"flip": 2.0}, "flip to be a number in [0, 1]"),
     ],
 )
 def test_numbers_out_of_range_are_refused(wrong: dict[str, Any], name: str) -> None:

@@ -68,12 +68,12 @@ class Plan:
     """Steps of the finished run that this run extends; the schedule of the learning rate begins after them."""
 
     def extending(self, steps: int, warmup: float) -> Plan:
-        r"""Return the plan that extends a finished run of ``steps`` steps, with a warm-up in the added steps.
+        """Return the plan that extends a finished run of ``steps`` steps, with a warm-up in the added steps.
 
         Example:
-            >>> Plan(4, 0.1, per_epoch=2, total=20, warmup=2, epochs=10).extending(10, 0.1)
-            Plan(batch_size=4, learning_rate=0.1, per_epoch=2, total=20, warmup=1, epochs=10, weight_decay=0.0, \
-extends=10)
+            >>> plan = Plan(4, 0.1, per_epoch=2, total=20, warmup=2, epochs=10).extending(10, 0.1)
+            >>> plan.warmup, plan.extends
+            (1, 10)
         """
         return replace(self, extends=steps, warmup=math.ceil(warmup * (self.total - steps)))
 
@@ -141,7 +141,7 @@ def run_settings(settings: Settings, plan: Plan, augmentation: str | None) -> Ru
 def make_plan(
     settings: Settings, source: ImageSource, group: ProcessGroup = ALONE, task: nn.Module | None = None
 ) -> Plan:
-    r"""Check the settings, and resolve those that are left out from the task, the data and the optimizer.
+    """Check the settings, and resolve those that are left out from the task, the data and the optimizer.
 
     Args:
         settings: Options of the run.
@@ -155,9 +155,9 @@ def make_plan(
 
     Example:
         >>> from pretextkit.data._sources import TensorImages
-        >>> make_plan(Settings(epochs=10, batch_size=32), TensorImages(torch.rand(100, 1, 28, 28)))
-        Plan(batch_size=32, learning_rate=0.001, per_epoch=3, total=30, warmup=2, epochs=10, weight_decay=0.05, \
-extends=0)
+        >>> plan = make_plan(Settings(epochs=10, batch_size=32), TensorImages(torch.rand(100, 1, 28, 28)))
+        >>> plan.batch_size, plan.per_epoch, plan.total, plan.warmup
+        (32, 3, 30, 2)
     """
     source.check_unsplit()
     recommended = _recommended(task)
