@@ -2,7 +2,7 @@
 
     python examples/quickstart.py
 
-runs on the embedded FashionMNIST sample in under three minutes on two cores. It prints a table of test accuracies and
+runs on the embedded FashionMNIST sample in a few minutes. It prints a table of test accuracies and
 writes to ``--out``: the table as JSON, and a figure of the views of each task.
 """
 
