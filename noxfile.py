@@ -66,6 +66,7 @@ SHORT_FORMS = {  # the arguments that make each script finish in seconds; quicks
     "experiments/one_class.py": (
         *("--data=sample", "--classes", "0", "--images=200", "--epochs=1", "--reconstruction-epochs=1"),
     ),
+    "experiments/penalty_choice.py": (*("--data=sample", "--epochs", "0", "--draws=1"),),
     "experiments/reconstruction_mitigations.py": (
         *("--data=sample", "--rows", "autoencoder", "residuals, contrast-normalized", "half the patches masked"),
         *("--images=128", "--held-out=128", "--views=2"),

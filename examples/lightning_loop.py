@@ -15,7 +15,7 @@ import torch
 import pretextkit as pk
 
 
-class Pretraining(lightning.LightningModule):
+class Pretraining(lightning.LightningModule):  # type: ignore[misc]  # Any where Lightning is not installed
     def __init__(self, task: pk.PretextTask[Any]) -> None:
         super().__init__()
         self.task, self.generator = task, torch.Generator().manual_seed(0)
