@@ -150,35 +150,51 @@ def refuse_meta(model: Any, what: str = "the model") -> None:
         )
 
 
-def refuse_traced_training(module: nn.Module) -> None:
-    """Refuse a module that was traced or exported in training mode, because no mode ends its BatchNorm's training.
+_DROPOUTS = tuple(f"aten::{name}" for name in ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout"))
 
-    Tracing writes the mode into the graph: features of an image would depend on the other images of its batch.
+
+def refuse_traced_training(module: nn.Module) -> None:
+    """Refuse a module that was traced or exported in training mode, because no mode ends its training.
+
+    Tracing writes the mode into the graph: features of an image would depend on the other images of its batch
+    (BatchNorm), or on chance (dropout).
 
     Raises:
-        OptionError: A BatchNorm in the graph always uses the statistics of the batch, and has running ones.
+        OptionError: A BatchNorm in the graph always uses the statistics of the batch, and has running ones; or a
+            dropout is always on.
 
     Example:
         >>> refuse_traced_training(nn.BatchNorm1d(2))
     """
     for each in module.modules():
-        if _trains_in_graph(each):
+        if found := _training_in_graph(each):
             raise OptionError(
                 "a network that can be set to evaluation mode",
-                got=f"a graph of {getattr(each, 'original_name', type(each).__name__)} whose BatchNorm always uses the "
-                "statistics of the batch, because it was traced in training mode",
+                got=f"a graph of {getattr(each, 'original_name', type(each).__name__)} whose {found}, because it was "
+                "traced in training mode",
                 fix="Trace or export it after model.eval(): torch.jit.trace(model.eval(), images).",
             )
 
 
-def _trains_in_graph(module: nn.Module) -> bool:
+def _training_in_graph(module: nn.Module) -> str | None:
+    """Describe the operation of a graph that is always in training mode."""
     if isinstance(module, torch.fx.GraphModule):
-        return any("batch_norm" in str(node.target) and node.args[5:6] == (True,) for node in module.graph.nodes)
-    graph = getattr(module, "inlined_graph", None) if is_scripted(module) else None
-    if graph is None:
-        return False
-    inputs = [list(node.inputs()) for node in graph.findAllNodes("aten::batch_norm")]
-    return any(each[5].toIValue() is True and each[3].type().kind() != "NoneType" for each in inputs)
+        calls = [(str(node.target), tuple(node.args)) for node in module.graph.nodes]
+        norm = any("batch_norm" in target and arguments[5:6] == (True,) for target, arguments in calls)
+        drop = any(
+            "dropout" in target and arguments[1:2] != (0.0,) and arguments[2:3] == (True,)
+            for target, arguments in calls
+        )
+    elif is_scripted(module) and (graph := getattr(module, "inlined_graph", None)) is not None:
+        norms = [list(node.inputs()) for node in graph.findAllNodes("aten::batch_norm")]
+        norm = any(each[5].toIValue() is True and each[3].type().kind() != "NoneType" for each in norms)
+        drops = [list(node.inputs()) for name in _DROPOUTS for node in graph.findAllNodes(name)]
+        drop = any(each[1].toIValue() != 0 and each[2].toIValue() is True for each in drops)
+    else:
+        return None
+    if norm:
+        return "BatchNorm always uses the statistics of the batch"
+    return "dropout is always on" if drop else None
 
 
 def explain_complex_weights(model: Any, error: Exception) -> None:

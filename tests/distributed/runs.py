@@ -121,7 +121,8 @@ def with_batch_norm(**more: Any) -> Outcome:
         torch.manual_seed(0)
         task = pk.tasks.SimCLR(TinyBackbone())
     without_kinks(task)
-    return outcome(task, batch_size=16, **more)  # the variance of two images is too close to 0
+    task.double()  # division by deviations over few images magnifies the rounding of fp32
+    return outcome(task, batch_size=16, precision="auto", **more)  # the variance of two images is too close to 0
 
 
 def contrast() -> Task:

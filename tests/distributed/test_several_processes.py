@@ -194,7 +194,7 @@ def test_sharded_batch_norm_matches_data_parallel(outcomes: list[runs.Outcome]) 
     """Every step begins with the running statistics of rank 0, and ends with those of each process."""
     assert farthest(outcomes[0]["batch norm"]["weights"], outcomes[1]["batch norm"]["weights"]) > 1e-3
     for found in outcomes:
-        assert farthest(found["batch norm"]["weights"], found["sharded"]["batch norm"]["weights"]) < 1e-4
+        assert farthest(found["batch norm"]["weights"], found["sharded"]["batch norm"]["weights"]) < 1e-10
 
 
 @needs_fsdp

@@ -142,6 +142,18 @@ def test_own_color_module_takes_gray_beside_color(work: str, odd: str, gray_is_o
 
 
 @pytest.mark.parametrize("work", SCORES)
+@pytest.mark.parametrize("held", ["loader", "stream"])
+def test_own_color_module_takes_first_batches_all_gray(work: str, held: str) -> None:
+    grays = torch.rand(24, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    images = [gray if i < 9 else gray.expand(3, -1, -1) for i, gray in enumerate(grays)]
+    found = []
+    for each in (images, [gray.expand(3, -1, -1) for gray in grays]):
+        torch.manual_seed(0)
+        found.append(SCORES[work](HOLDERS[held](list(each))))
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("work", SCORES)
 def test_own_color_module_refuses_gray_images_alone(work: str) -> None:
     with pytest.raises(RuntimeError, match="to have 3 channels"):
         SCORES[work](Items([torch.rand(1, 8, 8)] * 24))

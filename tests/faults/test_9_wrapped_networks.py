@@ -230,6 +230,33 @@ def test_graph_of_training_mode_is_refused(graph: str, use: str) -> None:
         USES[use](GRAPHS[graph](normalized(), training=True))
 
 
+def dropped(kind: type[nn.Module] = nn.Dropout, p: float = 0.5) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), kind(p), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("kind", [nn.Dropout, nn.Dropout2d, nn.AlphaDropout])
+def test_graph_with_dropout_of_training_mode_is_refused(graph: str, kind: type[nn.Module]) -> None:
+    with pytest.raises(OptionError, match=r"whose dropout is always on.*torch.jit.trace\(model.eval\(\), images\)"):
+        extract_features(GRAPHS[graph](dropped(kind), training=True), IMAGES)
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_graph_with_dropout_of_evaluation_mode_repeats(graph: str) -> None:
+    for model in (GRAPHS[graph](dropped(), training=False), GRAPHS[graph](dropped(p=0.0), training=True)):
+        first, second = (extract_features(model, IMAGES).layers["last"] for _ in range(2))
+        assert torch.equal(first, second)
+
+
+def test_scripted_dropout_is_off() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = cast(nn.Module, torch.jit.script(dropped().train()))
+    first, second = (extract_features(model, IMAGES).layers["last"] for _ in range(2))
+    assert torch.equal(first, second)
+
+
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_graph_of_evaluation_mode_has_the_features_of_the_network(graph: str) -> None:
     plain = extract_features(normalized(), IMAGES, precision="fp32").layers["last"]

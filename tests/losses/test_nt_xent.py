@@ -154,6 +154,17 @@ def test_zero_embeddings_give_finite_loss_and_gradient() -> None:
     assert torch.autograd.grad(loss, z)[0].isfinite().all()
 
 
+@pytest.mark.parametrize("length", [1e20, 1e30])
+def test_lengths_that_overflow_count_as_zero(length: float) -> None:
+    a, b = (each.detach() for each in embeddings(6, dtype=torch.float32))
+    huge, zero = a.clone(), a.clone()
+    huge[0] *= length / a[0].norm()
+    zero[0] = 0
+    torch.testing.assert_close(nt_xent_loss(huge, b), nt_xent_loss(zero, b))
+    a[0] *= 1e18 / a[0].norm()
+    assert (nt_xent_loss(a, b) - nt_xent_loss(zero, b)).abs() > 1e-3
+
+
 @pytest.mark.parametrize(
     ("shape_a", "shape_b"), [((4, 2), (3, 2)), ((4, 2), (4, 3)), ((4,), (4,)), ((4, 2, 1), (4, 2, 1))]
 )
