@@ -103,6 +103,15 @@ def tests(session: nox.Session) -> None:
     )
 
 
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Measure which lines the tests run, and list those that they do not."""
+    install(session, "test", "backbones")
+    session.install("coverage[toml]>=7.4", "pytest-cov>=5")
+    report = ("--cov=pretextkit", "--cov-report=term-missing:skip-covered", "--cov-report=html:out/coverage")
+    session.run("pytest", *TWO_WORKERS, *report, "--ignore=tests/conformance", *session.posargs, env=ONE_THREAD)
+
+
 @nox.session(venv_backend="uv")
 def minimums(session: nox.Session) -> None:
     """Run the tests with the oldest releases that pyproject.toml allows."""
@@ -190,8 +199,8 @@ def build(session: nox.Session) -> None:
 
 @nox.session(requires=["build"])
 def package(session: nox.Session) -> None:
-    """Install the wheel without extras and run the quickstart outside the source tree."""
-    session.install(built_wheel())
+    """Install the wheel with figures and run the quickstart outside the source tree."""
+    session.install(f"{built_wheel()}[plot]")
     away = session.create_tmp()
     shutil.copy(ROOT / "examples" / "quickstart.py", away)
     session.chdir(away)

@@ -13,18 +13,10 @@ import argparse
 from pathlib import Path
 
 from _report import write_report
-from torch import Generator, Tensor
 
 import pretextkit as pk
 from pretextkit.functional import compare
 from pretextkit.plots import comparison, label_efficiency
-from pretextkit.views import random_horizontal_flip, random_resized_crop
-
-
-def augment(images: Tensor, generator: Generator) -> Tensor:
-    """Crop and flip at random, for supervised training and fine-tuning."""
-    images = random_resized_crop(images, scale=(0.6, 1.0), generator=generator)
-    return random_horizontal_flip(images, generator=generator)
 
 
 def main() -> None:
@@ -35,8 +27,7 @@ def main() -> None:
     parser.add_argument("--views", type=float, default=40.0, help="budget: views of each image")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--images", type=int, help="number of training images; all by default")
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--finetune-steps", type=int, default=300)
+    parser.add_argument("--finetune-steps", type=int, help="steps of each fine-tuning; by default as in compare")
     parser.add_argument("--out", type=Path, default=Path("out/cifar10-comparison"))
     options = parser.parse_args()
 
@@ -48,16 +39,13 @@ def main() -> None:
         (data.train_images[: options.images], data.train_labels[: options.images]),
         data.test,
         views_per_image=options.views,
-        batch_size=options.batch_size,
         seeds=options.seeds,
         finetune_steps=options.finetune_steps,
-        pool=[1, 2],
-        finetuning={"augment": augment},
         save=options.out / "runs",
     )
     print(f"\n{result}")
     title = f"{data.name}, {options.views:g} views of each image"
-    bars = comparison(result.accuracies("linear"), title=f"Linear probe at the best stage: {title}")
+    bars = comparison(result.accuracies("linear"), title=f"Linear probe: {title}")
     bars.savefig(options.out / "cifar10-comparison-bars.png")
     curve = label_efficiency(result.label_efficiency(), title=f"Fine-tuned: {title}")
     curve.savefig(options.out / "cifar10-comparison-labels.png")

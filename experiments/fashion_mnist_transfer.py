@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from functools import partial
 from itertools import chain, product
 from pathlib import Path
 from typing import Any
@@ -34,11 +33,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--images", type=int, help="number of training images of each dataset; all by default")
     parser.add_argument("--evaluate", nargs="+", default=["first", "second"], choices=["first", "second"])
-    parser.add_argument("--pool", type=int, nargs="+", default=[1, 2], help="grid sizes for pooling feature maps")
     parser.add_argument("--size", type=int, help="resize all images to this many pixels")
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--learning-rate", type=float, help="learning rate of pretraining; the default of pretrain")
-    parser.add_argument("--temperature", type=float, default=0.5, help="temperature of SimCLR")
     parser.add_argument("--out", type=Path, default=Path("out/fashion-mnist-transfer"))
     options = parser.parse_args()
 
@@ -49,8 +44,6 @@ def main() -> None:
         name: sets[name] for name, which in zip(names, ("first", "second"), strict=True) if which in options.evaluate
     }
     tasks: dict[str, Callable[..., Any]] = {name: pk.pretext_tasks[name] for name in options.tasks}
-    if "simclr" in tasks:
-        tasks["simclr"] = partial(pk.tasks.SimCLR, temperature=options.temperature)
     results: dict[tuple[str, str], Comparison] = {}
     for (source, pretrained), (target, evaluated) in product(sets.items(), targets.items()):
         print(f"Pretrained on {source}, evaluated on {target}", flush=True)
@@ -61,11 +54,8 @@ def main() -> None:
             evaluated.test,
             images=pretrained.train_images[: options.images],
             views_per_image=options.views,
-            batch_size=options.batch_size,
             seeds=options.seeds,
             label_fractions=(),
-            pool=options.pool,
-            pretraining={"learning_rate": options.learning_rate},
             save=options.out / f"{source}-to-{target}",
             checkpoints=options.out / f"pretrained-on-{source}",
         )
@@ -108,7 +98,7 @@ def save_bars(table: dict[str, Any], target: str, out: Path) -> None:
         for column, values in zip(table["columns"], of_row, strict=True)
         if values
     }
-    figure = comparison(bars, title=f"Linear probe on {target}, best stage")
+    figure = comparison(bars, title=f"Linear probe on {target}")
     figure.savefig(out / f"fashion-mnist-transfer-to-{target}.png")
 
 

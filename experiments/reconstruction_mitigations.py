@@ -127,11 +127,10 @@ def main() -> None:
         batch_size=128,
         seeds=options.seeds,
         label_fractions=(),
-        pool=[2],
         save=options.out,
     )
     print(f"\n{result}")
-    stages = list(result.runs[0].layers)
+    stages = [name for name in result.runs[0].layers if name.endswith("2x2")]
     rows: dict[str, list[list[float]]] = {}
     for run in result.runs:
         found = rows.setdefault(run.method, [[] for _ in (*stages, "chosen")])

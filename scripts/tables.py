@@ -47,18 +47,6 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in (header, rule, *rows)) + "\n"
 
 
-def comparison_table(report: Mapping[str, Any]) -> str:
-    """Format the report of examples/quickstart.py: name, accuracies and seconds of each method."""
-    few = report.get("few_labels")
-    header = ["%", "Linear, best stage", "Linear, last stage", "kNN", f"Linear, {few} labels", "Training, s"]
-    rows = []
-    for row in report["rows"]:
-        stage = f" ({row['best_stage']})" if row.get("best_stage") else ""
-        accuracies = [percent(row[key]) for key in ("linear_last", "knn", "linear_few")]
-        rows.append([row["name"], percent(row["linear_best"]) + stage, *accuracies, f"{row['seconds']:.0f}"])
-    return markdown(header, rows)
-
-
 def layer_table(report: Mapping[str, Any]) -> str:
     """Format the report of experiments/svhn_rotation.py: layers before and after pretraining, chosen ones in bold."""
     columns = ("random_init", "rotation")
@@ -89,7 +77,7 @@ def tables_of(report: Mapping[str, Any]) -> dict[str, str]:
             )
             for title, one in report["tables"].items()
         }
-    return {"": comparison_table(report) if "rows" in report else layer_table(report)}
+    return {"": layer_table(report)}
 
 
 def section(name: str, report: Mapping[str, Any], plots: Sequence[str]) -> str:

@@ -31,7 +31,7 @@ from pretextkit.registries import (
 if TYPE_CHECKING:
     from pretextkit import plots, testing
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Backbone",

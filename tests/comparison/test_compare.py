@@ -23,17 +23,12 @@ from pretextkit.evaluation._solvers._logistic import LogisticModel, fit_rotated
 from pretextkit.functional import (
     Comparison,
     ComparisonRun,
-    LayerScore,
-    ProbeResult,
     compare,
     freeze_and_finetune,
     knn_probe,
     linear_probe,
     views_per_image,
 )
-from pretextkit.inference import Classifier
-from pretextkit.metrics import class_report
-from pretextkit.models import LinearHead
 from pretextkit.testing import TinyBackbone, toy_images
 
 N, CLASSES = 48, 3
@@ -141,14 +136,14 @@ def by_seed(result: Comparison) -> dict[int, Comparison]:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_random_init_equals_a_direct_probe(by_seed: dict[int, Comparison], seed: int) -> None:
     run, backbone = by_seed[seed].runs[0], new_backbone(seed)
-    probe = linear_probe(backbone, TRAIN, TEST, layers="all", seed=seed)
+    probe = linear_probe(backbone, TRAIN, TEST, seed=seed)
     assert (run.method, run.linear, run.layer, run.layers) == (
         "random init",
         probe.accuracy,
         probe.layer,
         probe.layers,
     )
-    assert run.linear_last == probe.layers["stage3"].accuracy
+    assert run.linear_last == probe.layers[probe.last].accuracy
     assert run.knn == knn_probe(backbone, TRAIN, TEST).accuracy
     assert (run.steps, run.images, run.views_seen, run.seconds, run.training) == (0, 0, 0, 0, {})
 
@@ -168,11 +163,9 @@ def test_finetuning_on_few_labels_equals_a_direct_call(seed: int, monkeypatch: p
     few = stratified_subset(TRAIN[1], 12, seed=seed)
     assert TRAIN[1][few].bincount().tolist() == [4, 4, 4]
     backbone = new_backbone(seed)
-    torch.manual_seed(seed)
-    head = LinearHead(64, CLASSES)
     data = TRAIN[0][few], TRAIN[1][few]
     options: dict[str, Any] = {"epochs": 3, "seed": seed, "device": "cpu", "progress": False}
-    direct = tune(backbone, head, data, TEST, trainable="all", **options)
+    direct = tune(backbone, "linear", data, TEST, trainable="all", **options)
     assert run.finetuned == {12: direct.accuracy}
     assert losses[0] == direct.history.last["loss"]
 
@@ -180,11 +173,9 @@ def test_finetuning_on_few_labels_equals_a_direct_call(seed: int, monkeypatch: p
 @pytest.mark.parametrize("seed", [0, 1])
 def test_supervised_equals_direct_training_and_probe(by_seed: dict[int, Comparison], seed: int) -> None:
     run, backbone = by_seed[seed].runs[1], new_backbone(seed)
-    torch.manual_seed(seed)
-    head = LinearHead(64, CLASSES)
     options: dict[str, Any] = {"epochs": 2, "batch_size": 16, "seed": seed, "device": "cpu", "progress": False}
-    tuned = freeze_and_finetune(backbone, head, TRAIN, trainable="all", **options)
-    probe = linear_probe(backbone, TRAIN, TEST, layers="all", seed=seed)
+    tuned = freeze_and_finetune(backbone, "linear", TRAIN, trainable="all", **options)
+    probe = linear_probe(backbone, TRAIN, TEST, seed=seed)
     assert (run.method, run.linear, run.layers) == ("supervised", probe.accuracy, probe.layers)
     assert run.training["loss"] == tuned.history.last["loss"]
     assert (run.steps, run.images, run.views_seen) == (6, 96, 96)
@@ -196,7 +187,7 @@ def test_task_equals_direct_pretraining_and_probe(by_seed: dict[int, Comparison]
     task = Brightness(TinyBackbone())
     options: dict[str, Any] = {"epochs": 2, "batch_size": 16, "seed": seed, "device": "cpu", "progress": False}
     pretrained = pk.functional.pretrain(task, TRAIN[0], **options)
-    probe = linear_probe(task.backbone, TRAIN, TEST, layers="all", seed=seed)
+    probe = linear_probe(task.backbone, TRAIN, TEST, seed=seed)
     run = by_seed[seed].runs[2]
     assert (run.method, run.linear, run.layers) == ("brightness", probe.accuracy, probe.layers)
     assert run.training["loss"] == pretrained.history.last["loss"]
@@ -207,7 +198,7 @@ def test_all_methods_finetune_on_the_same_stratified_labels(monkeypatch: pytest.
     seen: list[tuple[int, Tensor]] = []
     tune = freeze_and_finetune
 
-    def look(backbone: nn.Module, head: nn.Module, few: TensorImages, *others: Any, **options: Any) -> Any:
+    def look(backbone: nn.Module, head: str, few: TensorImages, *others: Any, **options: Any) -> Any:
         assert few.labels is not None
         assert few.labels.bincount().tolist() == [len(few) // 3] * 3
         seen.append((options["seed"], few.images))
@@ -233,36 +224,26 @@ def test_choices_do_not_depend_on_test(result: Comparison) -> None:
     assert [run.linear for run in result.runs] != [run.linear for run in other.runs]
 
 
-REPORT = class_report(torch.tensor([0, 1]), torch.tensor([0, 1]))
+def test_settings_of_every_training_are_recorded(result: Comparison) -> None:
+    random, supervised, task = (run.settings for run in result.runs)
+    assert random["training"] == "no training"
+    assert supervised["training"].startswith("all weights, 6 steps of 16, learning rate 0.001")
+    assert task["training"].startswith("2 epochs, batch 16, learning rate 0.001")
+    for settings in (random, supervised, task):
+        assert settings["fine-tuning, 12 labels"].startswith("all weights, 3 steps of 12")
+        assert settings["kNN"].startswith("k=")
+    assert Comparison.from_dict(json.loads(json.dumps(result.to_dict()))).runs[2].settings == task
 
 
-def test_pooling_of_last_stage_is_chosen_on_validation() -> None:
-    def score(accuracy: float, validation: float) -> LayerScore:
-        return LayerScore(accuracy, validation, 0.1, 8, 0.5)
+def test_batch_is_that_of_the_task_by_default() -> None:
+    class Eager(Brightness):
+        recommended = pk.Recommended(learning_rate=0.01, smallest_batch=8)
 
-    layers = {
-        "stage1 1x1": score(0.9, 0.9),
-        "stage2 1x1": score(0.4, 0.7),
-        "stage2 2x2": score(0.6, 0.5),
-    }
-    head = LinearHead(8, 2)
-    found = ProbeResult(
-        accuracy=0.9,
-        layer="stage1 1x1",
-        layers=layers,
-        last="stage2 1x1",
-        predictions=torch.zeros(1),
-        probabilities=torch.ones(1, 1),
-        targets=torch.zeros(1),
-        head=head,
-        classifier=Classifier(nn.Flatten(), head),
-        class_report=REPORT,
-        label_count=2,
-        rule="5-fold log loss",
-        cross_validated=False,
-        seconds=0.0,
-    )
-    assert _runner._last_stage_accuracy(found) == 0.4
+    tasks = {"brightness": Brightness, "eager": Eager}
+    runs = {run.method: run for run in compared(tasks, batch_size=None, label_fractions=()).runs}
+    assert runs["brightness"].settings["training"].startswith("2 epochs, batch 32, learning rate 0.001")
+    assert runs["eager"].settings["training"].startswith("2 epochs, batch 8, learning rate 0.01")
+    assert (runs["brightness"].images, runs["eager"].images) == (64, 96)
 
 
 def test_compare_is_deterministic_and_keeps_global_rng(result: Comparison) -> None:
@@ -342,13 +323,10 @@ def test_unlabeled_images_are_only_used_for_pretraining() -> None:
     result = compared(train=(TRAIN[0], labels), label_fractions=[1.0])
     by_row = {run.method: run for run in result.runs}
     assert by_row["brightness"].images == 96
-    assert by_row["supervised"].images == 144  # 6 passes over 24, in equal batches of 12
+    assert by_row["supervised"].images == 96  # 4 passes over 24, in equal batches of 12
     assert list(by_row["supervised"].finetuned) == [24]
     backbone = new_backbone()
-    assert (
-        by_row["random init"].linear
-        == linear_probe(backbone, (TRAIN[0][:24], TRAIN[1][:24]), TEST, layers="all").accuracy
-    )
+    assert by_row["random init"].linear == linear_probe(backbone, (TRAIN[0][:24], TRAIN[1][:24]), TEST).accuracy
 
 
 def test_transfer_pretrains_on_images_of_other_size_and_color() -> None:
@@ -357,12 +335,12 @@ def test_transfer_pretrains_on_images_of_other_size_and_color() -> None:
     torch.manual_seed(0)
     task = Brightness(TinyBackbone())
     pk.functional.pretrain(task, other, epochs=2, batch_size=16, device="cpu", progress=False)
-    assert result.runs[2].linear == linear_probe(task.backbone, TRAIN, TEST, layers="all").accuracy
+    assert result.runs[2].linear == linear_probe(task.backbone, TRAIN, TEST).accuracy
     assert result.runs[2].images == 2 * 2 * 16
     torch.manual_seed(0)
     backbone = TinyBackbone()
     backbone.normalization.measure(other)  # random init is normalized like pretrained backbones
-    assert result.runs[0].linear == linear_probe(backbone, TRAIN, TEST, layers="all").accuracy
+    assert result.runs[0].linear == linear_probe(backbone, TRAIN, TEST).accuracy
 
 
 def test_compare_accepts_datasets(result: Comparison) -> None:
@@ -444,7 +422,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"epochs": None, "views_per_image": 2}, "views_per_image: None there, 2.0 here"),
         ({"batch_size": 8}, "batch_size: 16 there, 8 here"),
         ({"finetune_steps": 4}, "finetune_steps: 3 there, 4 here"),
-        ({"pool": [1, 2]}, "pool: 1 there, [1, 2] here"),
         ({"finetuning": {"layer_decay": 0.5}}, "finetuning: {} there, {'layer_decay': '0.5'} here"),
         ({"precision": "fp32"}, "precision: 'auto' there, 'fp32' here"),
         ({"label_fractions": [1.0]}, "label_counts: [12, 48] there, [48] here"),

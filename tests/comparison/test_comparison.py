@@ -55,26 +55,26 @@ def test_accuracies_map_methods_to_values_per_seed() -> None:
 def test_table_shows_mean_and_sample_deviation() -> None:
     header, random, rotation = RESULT.table()
     assert header == [
-        *("%", "Linear, best stage", "Linear, last stage", "kNN", "Fine-tuned, 10 labels", "Fine-tuned, 1,000 labels"),
+        *("%", "Linear", "Linear, last stage", "kNN", "Fine-tuned, 10 labels", "Fine-tuned, 1,000 labels"),
         *("Images", "Views", "Training, s", "Peak memory, MB"),
     ]
-    assert random[:2] == ["random init", "50.0 ± 14.1 (stage1, stage2)"]  # sqrt(2 * 0.1^2)
-    assert rotation[:2] == ["rotation", f"{100 * mean([0.8, 0.9]):.1f} ± {100 * stdev([0.8, 0.9]):.1f} (stage2)"]
+    assert random[:2] == ["random init", "50.0 ± 14.1"]  # sqrt(2 * 0.1^2)
+    assert rotation[:2] == ["rotation", f"{100 * mean([0.8, 0.9]):.1f} ± {100 * stdev([0.8, 0.9]):.1f}"]
     assert rotation[2:] == ["75.0 ± 7.1", "42.5 ± 3.5", "55.0 ± 7.1", "95.0 ± 7.1", "1,024", "4,096", "200", "500"]
     assert random[-2:] == ["0", ""]
 
 
 def test_table_of_a_single_seed_has_no_deviation() -> None:
     result = Comparison((run("simclr", 0, 0.75),), {})
-    assert result.table()[1][1:4] == ["75.0 (stage2)", "65.0", "37.5"]
+    assert result.table()[1][1:4] == ["75.0", "65.0", "37.5"]
 
 
 def test_comparison_prints_aligned_columns() -> None:
     lines = str(RESULT).splitlines()
     assert len(lines) == 3
-    header = lines[0].index("Linear, best stage") + len("Linear, best stage")
-    assert lines[1][:header].endswith("50.0 ± 14.1 (stage1, stage2)")
-    assert lines[2][:header].endswith("(stage2)")
+    header = lines[0].index("Linear") + len("Linear")
+    assert lines[1][:header].endswith("50.0 ± 14.1")
+    assert lines[2][:header].endswith("85.0 ± 7.1")
 
 
 def test_json_round_trip_keeps_everything(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pretextkit import Recommended
 from pretextkit.comparison._setup import ExperimentSetup
 from pretextkit.errors import OptionError, UnknownNameError
 from pretextkit.testing import toy_images
@@ -24,7 +25,6 @@ def setup(labels: Tensor = LABELS, **options: Any) -> ExperimentSetup:
         "seeds": (0,),
         "label_fractions": (0.5, 1.0),
         "finetune_steps": 3,
-        "pool": 1,
         "pretraining": {},
         "finetuning": {},
         "precision": "fp32",
@@ -34,7 +34,25 @@ def setup(labels: Tensor = LABELS, **options: Any) -> ExperimentSetup:
 
 
 def test_batch_size_is_at_most_the_number_of_images() -> None:
-    assert setup(batch_size=100).batch_size == 24
+    assert setup(batch_size=100).pretraining_batch(Recommended()) == 24
+    assert setup(batch_size=100).supervised_batch() == 24
+
+
+def test_batch_size_is_the_recommended_one_by_default() -> None:
+    assert setup(batch_size=None).pretraining_batch(Recommended(smallest_batch=4)) == 4
+    assert setup(batch_size=4).pretraining_batch(Recommended(smallest_batch=8)) == 4
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(1, 50), (200, 200), (10_000, 600)])
+def test_finetunings_read_at_most_the_budget(epochs: int, steps: int) -> None:
+    found = setup(epochs=epochs, finetune_steps=None, label_fractions=(0.5, 1.0))
+    assert found.finetuning_steps(12) == steps  # batches of 12
+    read = sum(found.finetuning_steps(count) * found.finetuning_batch(count) for count in found.label_counts)
+    assert read <= max(24 * epochs, 50 * (12 + 24))
+
+
+def test_finetuning_steps_of_the_call_are_kept() -> None:
+    assert setup(finetune_steps=700).finetuning_steps(12) == 700
 
 
 def test_label_counts_are_fractions_of_labeled_images() -> None:
@@ -47,8 +65,8 @@ def test_label_counts_are_fractions_of_labeled_images() -> None:
 
 @pytest.mark.parametrize(("views", "steps"), [(1, 24), (2, 12), (4, 6), (1000, 1)])
 def test_pretraining_steps_divide_the_budget_by_views(views: float, steps: int) -> None:
-    assert setup(epochs=None, views_per_image=8).pretraining_steps(views) == steps
-    assert setup(epochs=8).pretraining_steps(views) == 24
+    assert setup(epochs=None, views_per_image=8).pretraining_steps(views, 8) == steps
+    assert setup(epochs=8).pretraining_steps(views, 8) == 24
 
 
 def test_labeled_subset_is_stratified_and_equal_per_seed() -> None:
@@ -66,7 +84,6 @@ def test_labeled_subset_is_stratified_and_equal_per_seed() -> None:
         {"images": IMAGES[:12]},
         {"epochs": 3},
         {"batch_size": 4},
-        {"pool": (1, 2)},
         {"pretraining": {"optimizer": "sgd"}},
         {"finetuning": {"layer_decay": 0.5}},
     ],

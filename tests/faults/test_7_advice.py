@@ -661,8 +661,8 @@ def test_option_memory_exists(function: Callable[..., Any]) -> None:
 
 def test_defaults_in_compare_messages_are_true() -> None:
     parameters = inspect.signature(functional.compare).parameters
-    assert parameters["batch_size"].default == 256
-    assert parameters["finetune_steps"].default == 300
+    assert parameters["batch_size"].default is None  # the advice is to leave it out
+    assert parameters["finetune_steps"].default is None
     assert tuple(parameters["label_fractions"].default) == (0.01, 0.1, 1.0)
 
 

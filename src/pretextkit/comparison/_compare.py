@@ -33,11 +33,10 @@ def compare(
     epochs: int | None = None,
     views_per_image: float | None = None,
     images: ImagesLike | None = None,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     seeds: Sequence[int] = (0,),
     label_fractions: Sequence[float] = (0.01, 0.1, 1.0),
-    finetune_steps: int = 300,
-    pool: int | Sequence[int] = 1,
+    finetune_steps: int | None = None,
     pretraining: PretrainOptions | None = None,
     finetuning: FinetuneOptions | None = None,
     precision: Precision = "auto",
@@ -50,8 +49,9 @@ def compare(
     """Pretrain a backbone with each task on one budget, and evaluate it beside a random and a supervised backbone.
 
     For each seed, all methods start from the same weights and are fine-tuned on the same labels. Each trained backbone
-    is evaluated by a linear probe of every stage, a nearest-neighbor probe and fine-tuning. Stage, penalty and pooling
-    are chosen on a split of train; fine-tuning chooses nothing.
+    is evaluated by :func:`linear_probe`, :func:`knn_probe` and :func:`freeze_and_finetune` with their defaults: layers
+    and penalty of the linear probe are chosen on train, and fine-tuning begins from a linear probe. The settings of
+    every training are in ``ComparisonRun.settings``.
 
     The budget counts images or views, because both are equal on every machine; seconds are only reported. With equal
     ``epochs`` every task reads equally many images, and a step of rotation costs four views of each, a step of SimCLR
@@ -70,11 +70,12 @@ def compare(
         views_per_image: Budget as views of each image.
         images: Images for pretraining, to measure transfer to ``train`` and ``test``; the images of ``train`` by
             default.
-        batch_size: Images per step of pretraining and of the supervised method.
+        batch_size: Images per step of pretraining and of the supervised method; by default each task's own for the
+            number of images, and that of :func:`freeze_and_finetune`.
         seeds: Seeds; every method runs once for each.
         label_fractions: Fractions of the labels of train for fine-tuning, stratified; ``()`` for no fine-tuning.
-        finetune_steps: Steps of each fine-tuning.
-        pool: Side of the grid over which the linear probe averages maps; several sides are compared like stages.
+        finetune_steps: Steps of each fine-tuning. By default as for :func:`freeze_and_finetune`, but at most so many
+            that all fine-tunings of a run together read as many images as the budget, and at least 50.
         pretraining: Further options of :func:`pretrain`, such as ``optimizer`` and ``learning_rate``.
         finetuning: Further options of :func:`freeze_and_finetune`, such as ``augment`` and ``layer_decay``. They also
             apply to the supervised method.
@@ -118,7 +119,6 @@ def compare(
         seeds=seeds,
         label_fractions=label_fractions,
         finetune_steps=finetune_steps,
-        pool=pool,
         pretraining=pretraining or {},
         finetuning=finetuning or {},
         precision=precision,

@@ -21,7 +21,6 @@ from pretextkit.comparison._setup import ExperimentSetup
 from pretextkit.contracts import Backbone, PretextTask
 from pretextkit.errors import DataError, DuplicateNameError, OptionError
 from pretextkit.evaluation._finetune import FinetuneOptions, freeze_and_finetune
-from pretextkit.models.heads import LinearHead
 from pretextkit.registries import backbones, pretext_tasks
 from pretextkit.training._callbacks import CallbackLike, check_callbacks
 from pretextkit.training._hardware import resolve_device
@@ -51,6 +50,8 @@ class TrainedBackbone(NamedTuple):
     seconds: float
     metrics: Mapping[str, float]
     """Last row of the history."""
+    settings: str
+    """Settings of the training, with the values that stood for those that the call left out."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class Method(ABC):
 
     @abstractmethod
     def cost(self) -> int:
-        """Return the cost of the training, in batches of full images."""
+        """Return the cost of the training, in full images through the backbone."""
 
     @abstractmethod
     def train(self, seed: int, checkpoint: Path | None, on_progress: OnProgress) -> TrainedBackbone:
@@ -125,7 +126,7 @@ class RandomInit(Method):
 
     def train(self, seed: int, checkpoint: Path | None, on_progress: OnProgress) -> TrainedBackbone:
         backbone = self.normalized_backbone(seed).to(resolve_device(self.setup.device))
-        return TrainedBackbone(backbone, 0, 0, 0.0, 0.0, {})
+        return TrainedBackbone(backbone, 0, 0, 0.0, 0.0, {}, "no training")
 
 
 @dataclass(frozen=True)
@@ -133,21 +134,19 @@ class Supervised(Method):
     """Supervised training with all labels of train."""
 
     def cost(self) -> int:
-        return self.setup.supervised_epochs() * len(self.setup.train_set) // self.setup.batch_size
+        return self.setup.supervised_epochs() * len(self.setup.train_set)
 
     def train(self, seed: int, checkpoint: Path | None, on_progress: OnProgress) -> TrainedBackbone:
         setup = self.setup
         backbone = self.normalized_backbone(seed)
-        with seeded(seed):
-            head = LinearHead(backbone.feature_dim, setup.classes)
         options: FinetuneOptions = {
             **setup.finetuning,
             "trainable": "all",
-            "batch_size": setup.batch_size,
+            "batch_size": setup.supervised_batch(),
         }
         result = freeze_and_finetune(
             backbone,
-            head,
+            "linear",
             setup.train_set,
             epochs=setup.supervised_epochs(),
             precision=setup.precision,
@@ -160,7 +159,8 @@ class Supervised(Method):
         last = result.history.last
         steps = result.settings.steps
         images = steps * result.settings.batch_size
-        return TrainedBackbone(backbone, steps, images, float(images), result.seconds, last)
+        settings = str(result.settings)
+        return TrainedBackbone(backbone, steps, images, float(images), result.seconds, last, settings)
 
 
 @dataclass(frozen=True)
@@ -187,18 +187,32 @@ class Pretrained(Method):
             )
         return task if module_dtype(backbone) == torch.float32 else task.to(module_dtype(backbone))
 
+    @cached_property
+    def batch_size(self) -> int:
+        """Images in a step."""
+        return self.setup.pretraining_batch(self.new_module(0).recommended)
+
+    @cached_property
+    def steps(self) -> int:
+        """Optimizer steps."""
+        return self.setup.pretraining_steps(self.views_per_image, self.batch_size)
+
+    def identity(self, seed: int) -> dict[str, Any]:
+        """Describe everything that the result of a run depends on, with the settings that the task recommends."""
+        recommended = repr(self.new_module(seed).recommended)
+        return super().identity(seed) | {"batch of the task": self.batch_size, "recommended": recommended}
+
     def cost(self) -> int:
-        return round(self.setup.pretraining_steps(self.views_per_image) * self.views_per_image)
+        return round(self.steps * self.batch_size * self.views_per_image)
 
     def train(self, seed: int, checkpoint: Path | None, on_progress: OnProgress) -> TrainedBackbone:
-        setup, task = self.setup, self.new_module(seed)
-        steps = setup.pretraining_steps(self.views_per_image)
+        setup, task, views = self.setup, self.new_module(seed), self.batch_size * self.views_per_image
         start = time.monotonic()
         result = pretrain(
             task,
             setup.source,
-            steps=steps,
-            batch_size=setup.batch_size,
+            steps=self.steps,
+            batch_size=self.batch_size,
             precision=setup.precision,
             device=setup.device,
             seed=seed,
@@ -207,14 +221,15 @@ class Pretrained(Method):
             progress=False,
             callbacks=[
                 *self.callbacks(seed),
-                lambda row: on_progress(row["step"] * self.views_per_image, row["loss"]),
+                lambda row: on_progress(row["step"] * views, row["loss"]),
             ],
             **setup.pretraining,
         )
         last, steps = result.history.last, result.steps
-        images = steps * setup.batch_size
+        images = steps * self.batch_size
         seconds = last.get("seconds", time.monotonic() - start)
-        return TrainedBackbone(task.backbone, steps, images, images * self.views_per_image, seconds, last)
+        settings = str(result.settings)
+        return TrainedBackbone(task.backbone, steps, images, steps * views, seconds, last, settings)
 
 
 def build_methods(

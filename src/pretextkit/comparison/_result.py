@@ -29,11 +29,11 @@ class ComparisonRun:
     """``"random init"``, ``"supervised"``, or the name of a task."""
     seed: int
     linear: float
-    """Accuracy of the linear probe at the layer that is best on a split of train."""
+    """Accuracy of the linear probe at the layers that it chose on train."""
     layer: str
-    """Layer of ``linear``."""
+    """Layers of ``linear``."""
     linear_last: float
-    """Accuracy of the linear probe at the last stage."""
+    """Accuracy of the linear probe at the last stage, averaged over the full map."""
     layers: Mapping[str, LayerScore]
     """Layer name to scores of the linear probe, for every layer."""
     knn: float
@@ -58,6 +58,8 @@ class ComparisonRun:
     """Recall and precision of each class with the nearest-neighbor probe; None in runs of an earlier version."""
     finetuned_reports: Mapping[int, ClassReport] = field(default_factory=dict)
     """Number of labels to recall and precision of each class after fine-tuning on them."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Settings of the training, of the probes and of each fine-tuning; empty in runs of an earlier version."""
 
     @property
     def linear_balanced(self) -> float:
@@ -109,8 +111,8 @@ class Comparison(Displayed):
         >>> result.accuracies("linear")
         {'random init': [0.6, 0.8]}
         >>> print(result)
-        %            Linear, best stage   Linear, last stage  kNN         ...
-        random init  70.0 ± 14.1 (stage1)         60.0 ± 0.0  50.0 ± 0.0  ...
+        %                 Linear  Linear, last stage         kNN ...
+        random init  70.0 ± 14.1          60.0 ± 0.0  50.0 ± 0.0 ...
     """
 
     runs: tuple[ComparisonRun, ...]
@@ -136,17 +138,16 @@ class Comparison(Displayed):
         """Return a header and a row for each method: accuracies in percent, and the cost of the training."""
         rows = self._runs_by_method()
         finetuned = self.label_efficiency()
-        header = ["%", "Linear, best stage", "Linear, last stage", "kNN"]
+        header = ["%", "Linear", "Linear, last stage", "kNN"]
         header += [f"Fine-tuned, {labels:,} labels" for labels in next(iter(finetuned.values()))]
         header += ["Images", "Views", "Training, s", "Peak memory, MB"]
         lines = []
         for row, runs in rows.items():
-            stages = ", ".join(sorted({run.layer for run in runs}))
             peaks = [run.peak_memory for run in runs if run.peak_memory is not None]
             lines.append(
                 [
                     row,
-                    f"{_percent([run.linear for run in runs])} ({stages})",
+                    _percent([run.linear for run in runs]),
                     _percent([run.linear_last for run in runs]),
                     _percent([run.knn for run in runs]),
                     *(_percent(accuracies) for accuracies in finetuned[row].values()),

@@ -13,22 +13,23 @@ from urllib.parse import quote
 
 from pretextkit._atomic import write_json
 from pretextkit._fingerprint import differences
-from pretextkit._seeding import seeded
 from pretextkit.comparison._methods import Method
 from pretextkit.comparison._resources import peak_memory, reset_peak_memory
 from pretextkit.comparison._result import ComparisonRun
 from pretextkit.comparison._setup import ExperimentSetup
 from pretextkit.contracts import Backbone
 from pretextkit.errors import CheckpointError, DataWarning, reason
-from pretextkit.evaluation._finetune import FinetuneOptions, freeze_and_finetune
+from pretextkit.evaluation._finetune import FinetuneResult, freeze_and_finetune
 from pretextkit.evaluation._knn import knn_probe
-from pretextkit.evaluation._linear_probe import ProbeResult, linear_probe
+from pretextkit.evaluation._linear_probe import linear_probe
 from pretextkit.metrics._classification import ClassReport, quiet_about_missed_classes
-from pretextkit.models.heads import LinearHead
 from pretextkit.training._hardware import resolve_device
 from pretextkit.training._progress import Progress, progress_for
 
 __all__ = ["RunFiles", "run_all"]
+
+SHOWN = 256
+"""Images in a step of the progress bar, whose methods have batches of different sizes."""
 
 OnProgress = Callable[[float, Mapping[str, float]], None]
 """Function of the cost so far and the values to show beside it."""
@@ -114,9 +115,10 @@ def run_all(
     """
     plan = [(method, seed, method.identity(seed)) for seed in setup.seeds for method in methods]
     finished = [files.read(identity) for _, _, identity in plan]  # all files, before hours of training
-    costs = [method.cost() + len(setup.label_counts) * setup.finetune_steps for method, _, _ in plan]
+    finetuning = sum(map(_finetuning_cost(setup), setup.label_counts))
+    costs = [method.cost() + finetuning for method, _, _ in plan]
     done = sum(cost for cost, run in zip(costs, finished, strict=True) if run is not None)
-    bar = progress_for(progress, "compare", sum(costs), done, setup.batch_size)
+    bar = progress_for(progress, "compare", round(sum(costs) / SHOWN), round(done / SHOWN), SHOWN)
     runs = []
     try:
         for (method, seed, identity), run, cost in zip(plan, finished, costs, strict=True):
@@ -138,32 +140,33 @@ def _measure(method: Method, seed: int, checkpoint: Path | None, on_progress: On
     reset_peak_memory(device)
     trained = method.train(seed, checkpoint, lambda cost, loss: on_progress(cost, {f"{title}: loss": loss}))
     backbone = trained.backbone.eval()
-    finetuned: dict[int, ClassReport] = {}
+    finetuned: dict[int, FinetuneResult] = {}
+    reports: dict[int, ClassReport] = {}
+    cost, finetuning_cost = method.cost(), _finetuning_cost(setup)
     with quiet_about_missed_classes():  # the run has the recall of each class
         warnings.filterwarnings("ignore", ".* test images are training images", DataWarning)  # compare has warned once
         probe = linear_probe(
             backbone,
             setup.train_set,
             setup.test_set,
-            layers="all",
-            pool=setup.pool,
             precision=setup.precision,
             seed=seed,
         )
         neighbors = knn_probe(backbone, setup.train_set, setup.test_set, precision=setup.precision)
         for count in setup.label_counts:
             finetuned[count] = _finetune(backbone, setup, count, seed)
-            cost = method.cost() + len(finetuned) * setup.finetune_steps
-            on_progress(cost, {f"{title}: fine-tuned on {count} labels": finetuned[count].accuracy})
+            reports[count] = _report(finetuned[count])
+            cost += finetuning_cost(count)
+            on_progress(cost, {f"{title}: fine-tuned on {count} labels": reports[count].accuracy})
     return ComparisonRun(
         method=method.name,
         seed=seed,
         linear=probe.accuracy,
         layer=probe.layer,
-        linear_last=_last_stage_accuracy(probe),
+        linear_last=probe.layers[probe.last].accuracy,
         layers=probe.layers,
         knn=neighbors.accuracy,
-        finetuned={count: report.accuracy for count, report in finetuned.items()},
+        finetuned={count: report.accuracy for count, report in reports.items()},
         steps=trained.steps,
         images=trained.images,
         views_seen=trained.views,
@@ -172,40 +175,44 @@ def _measure(method: Method, seed: int, checkpoint: Path | None, on_progress: On
         training=trained.metrics,
         linear_report=probe.class_report,
         knn_report=neighbors.class_report,
-        finetuned_reports=finetuned,
+        finetuned_reports=reports,
+        settings={
+            "training": trained.settings,
+            "linear probe": probe.layer,
+            "kNN": f"k={neighbors.k}",
+            **{f"fine-tuning, {count:,} labels": str(result.settings) for count, result in finetuned.items()},
+        },
     )
 
 
-def _finetune(backbone: Backbone, setup: ExperimentSetup, count: int, seed: int) -> ClassReport:
-    """Fine-tune a copy of the backbone on ``count`` labels, and report its accuracy on test."""
-    options: FinetuneOptions = setup.finetuning
-    with seeded(seed):
-        head = LinearHead(backbone.feature_dim, setup.classes)
-    result = freeze_and_finetune(
+def _finetuning_cost(setup: ExperimentSetup) -> Callable[[int], int]:
+    """Return the cost of a fine-tuning by its number of labels, in full images through the backbone."""
+    return lambda count: setup.finetuning_steps(count) * setup.finetuning_batch(count)
+
+
+def _finetune(backbone: Backbone, setup: ExperimentSetup, count: int, seed: int) -> FinetuneResult:
+    """Fine-tune a copy of the backbone on ``count`` labels."""
+    return freeze_and_finetune(
         deepcopy(backbone),
-        head,
+        "linear",
         setup.labeled_subset(count, seed),
         setup.test_set,
-        steps=setup.finetune_steps,
+        steps=setup.finetuning_steps(count),
         precision=setup.precision,
         device=setup.device,
         seed=seed,
         progress=False,
-        **options,
+        **setup.finetuning,
     )
-    assert result.class_report is not None
+
+
+def _report(result: FinetuneResult) -> ClassReport:
+    assert result.class_report is not None  # of test
     return result.class_report
 
 
-def _last_stage_accuracy(probe: ProbeResult) -> float:
-    """Return the test accuracy of the last stage, with the pooling that is best on a split of train."""
-    stage = list(probe.layers)[-1].split(" ")[0]
-    poolings = [score for name, score in probe.layers.items() if name.split(" ")[0] == stage]
-    return max(poolings, key=lambda score: score.validation).accuracy
-
-
 def _show(bar: Progress, done: int, cost: float, values: Mapping[str, float]) -> None:
-    bar.update(done + round(cost), values)
+    bar.update(round((done + cost) / SHOWN), values)
 
 
 def _file_name(method: str, seed: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,13 +13,14 @@ import torch
 
 from pretextkit._fingerprint import digest
 from pretextkit._validation import check_callable, check_float, check_int, check_sequence
+from pretextkit.contracts import Recommended
 from pretextkit.data import ImagesLike, LabeledLike, as_source
 from pretextkit.data._sources import ImageSource, TensorImages
 from pretextkit.data._splits import stratified_subset
 from pretextkit.errors import DataWarning, OptionError, unknown_name
 from pretextkit.evaluation._classes import Classes, find_classes, match_classes
-from pretextkit.evaluation._features import pool_sides
 from pretextkit.evaluation._finetune import FinetuneOptions
+from pretextkit.evaluation._finetune_recipe import default_steps, divide_evenly
 from pretextkit.evaluation._labels import labeled_rows
 from pretextkit.training import PretrainOptions
 from pretextkit.training._callbacks import CallbackLike
@@ -27,6 +28,8 @@ from pretextkit.training._hardware import Precision, resolve_device, resolve_pre
 from pretextkit.training._objectives import function_name
 
 __all__ = ["ExperimentSetup"]
+
+FEWEST_FINETUNING_STEPS = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,11 +47,10 @@ class ExperimentSetup:
     images: ImagesLike | None
     epochs: int | None
     views_per_image: float | None
-    batch_size: int
+    batch_size: int | None
     seeds: Sequence[int]
     label_fractions: Sequence[float]
-    finetune_steps: int
-    pool: int | Sequence[int]
+    finetune_steps: int | None
     pretraining: PretrainOptions
     finetuning: FinetuneOptions
     precision: Precision
@@ -58,7 +60,6 @@ class ExperimentSetup:
     def __post_init__(self) -> None:
         self._check_options()
         self.test_set  # noqa: B018 - matches the classes of test and train, before hours of training
-        self._set(batch_size=min(self.batch_size, len(self.source)))
 
     @cached_property
     def train_images(self) -> TensorImages:
@@ -117,18 +118,45 @@ class ExperimentSetup:
         rows = stratified_subset(labels, count, seed=seed)
         return TensorImages(self.train_set.images[rows], labels[rows], class_names=self._found_classes.names)
 
-    def pretraining_steps(self, views: float) -> int:
+    def pretraining_batch(self, recommended: Recommended) -> int:
+        """Return the batch of the call, or the one that a task recommends for the number of images."""
+        count = len(self.source)
+        return recommended.batch_size_for(count) if self.batch_size is None else min(self.batch_size, count)
+
+    def pretraining_steps(self, views: float, batch_size: int) -> int:
         """Convert the budget to steps of a task that makes ``views`` views of each image."""
-        per_epoch = len(self.source) // self.batch_size
+        per_epoch = len(self.source) // batch_size
         passes = self.epochs if self.epochs is not None else (self.views_per_image or 0) / views
         return max(1, round(passes * per_epoch))
 
+    def supervised_batch(self) -> int:
+        """Return the batch of the supervised method, which divides the labeled images evenly."""
+        return divide_evenly(len(self.train_set), self.batch_size)
+
     def supervised_epochs(self) -> int:
         """Convert the budget to passes over the labeled images that read as many images as pretraining."""
+        batch_size = self.supervised_batch()
+        return max(1, round(self._images_to_read() / (len(self.train_set) // batch_size * batch_size)))
+
+    def finetuning_batch(self, count: int) -> int:
+        """Return the batch of a fine-tuning on ``count`` labels, which divides them evenly."""
+        return divide_evenly(count, self.finetuning.get("batch_size"))
+
+    def finetuning_steps(self, count: int) -> int:
+        """Return the steps of a fine-tuning on ``count`` labels.
+
+        By default, all fine-tunings of a run read at most as many images as the budget allows, so that little of a
+        short comparison is fine-tuning; at least 50 steps, and at most those of :func:`freeze_and_finetune`.
+        """
+        if self.finetune_steps is not None:
+            return self.finetune_steps
+        batch_size = self.finetuning_batch(count)
+        affordable = round(self._images_to_read() / len(self.label_counts) / batch_size)
+        return min(max(FEWEST_FINETUNING_STEPS, affordable), default_steps(count, batch_size))
+
+    def _images_to_read(self) -> float:
         passes = self.epochs if self.epochs is not None else self.views_per_image or 0
-        supervised_batch = min(self.batch_size, len(self.train_set))
-        budget = passes * (len(self.source) // self.batch_size * self.batch_size)
-        return max(1, round(budget / (len(self.train_set) // supervised_batch * supervised_batch)))
+        return passes * len(self.source)
 
     def identity(self) -> dict[str, Any]:
         """Describe everything that results depend on, apart from method and seed."""
@@ -139,7 +167,6 @@ class ExperimentSetup:
             "batch_size": self.batch_size,
             "label_counts": self.label_counts,
             "finetune_steps": self.finetune_steps,
-            "pool": self.pool,
             "pretraining": _describe(self.pretraining),
             "finetuning": _describe(self.finetuning),
             "precision": self.precision,
@@ -180,8 +207,11 @@ class ExperimentSetup:
             fix = "For example views_per_image=40."
             self._set(views_per_image=check_float("views_per_image", self.views_per_image, "(0, inf)", fix=fix))
         self._set(
-            batch_size=check_int("batch_size", self.batch_size, fix="The default is 256."),
-            finetune_steps=check_int("finetune_steps", self.finetune_steps, fix="The default is 300."),
+            **{
+                name: check_int(name, value, fix="Leave it out for the default.")
+                for name, value in (("batch_size", self.batch_size), ("finetune_steps", self.finetune_steps))
+                if value is not None
+            }
         )
         fix = "For example seeds=(0, 1, 2)."
         seeds = check_sequence("seeds", self.seeds, fix=fix)
@@ -191,9 +221,7 @@ class ExperimentSetup:
         fix = "The default is (0.01, 0.1, 1.0)."
         fractions = check_sequence("label_fractions", self.label_fractions, at_least=0, fix=fix)
         fractions = [check_float("label_fractions", each, "(0, 1]", fix=fix) for each in fractions]
-        sides = pool_sides(self.pool)
-        pool = sides if isinstance(self.pool, Iterable) else sides[0]
-        self._set(seeds=seeds, label_fractions=fractions, pool=pool)
+        self._set(seeds=seeds, label_fractions=fractions)
         for options, kind, what in (
             (self.pretraining, PretrainOptions, "pretraining"),
             (self.finetuning, FinetuneOptions, "finetuning"),
