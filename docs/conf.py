@@ -31,13 +31,14 @@ python_use_unqualified_type_names = True
 
 # The build has no network: classes of other packages have no target; all of ours must have one.
 nitpick_ignore_regex = [
-    ("py:class", r"(torch|collections|pathlib|abc|pytest|numpy|typing_extensions)\..*"),
+    ("py:class", r"(torch|collections|pathlib|abc|pytest|numpy|sklearn|typing_extensions)\..*"),
     ("py:class", r"Tensor|(nn\.)?Module|Figure|Path"),
     # aliases and protocols in private modules, which the text of the argument describes
     ("py:class", r"TaskFactory|PretrainOptions|FinetuneOptions|Augmentation|ErrorMaps|Reduction|Metric"),
     ("py:class", r"AugmentationChoice|OnError|LabelsOfFiles|CallbackLike|Best"),
     ("py:class", r"Model|MapHead|Layers|Trainable|Fit|ClassWeights|pretextkit\.metrics\._detection\.HasScores"),
-    ("py:class", r"pretextkit\.(_arguments\.RecordsArguments|_display\.Displayed)"),  # bases without public names
+    # bases without public names
+    ("py:class", r"pretextkit\.(_arguments\.RecordsArguments|_display\.Displayed|sklearn\._image.*)"),
     ("py:attr", r"trunk|normalization"),  # set in __init__, and described by their classes
     ("py:.*", r"pretextkit\.(contracts|registries|data\._items)\.(\w*T|D)"),  # type variables
 ]

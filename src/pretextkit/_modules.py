@@ -25,6 +25,7 @@ __all__ = [
     "module_device",
     "module_dtype",
     "modules_behind",
+    "not_built",
     "refuse_meta",
     "refuse_traced_training",
     "unwrap",
@@ -125,12 +126,23 @@ def check_model(model: Any) -> None:
         >>> check_model(nn.Linear(2, 2))
     """
     if isinstance(model, type) or not callable(model):
-        got, fix = type(model).__name__, "Pass a backbone, for example pretextkit.backbones['resnet18']()."
-        if isinstance(model, type):
-            got, fix = f"the class {model.__name__}", f"Build it: {model.__name__}()."
-        elif isinstance(model, str):
-            got, fix = f"the name {model!r}", f"Build it: pretextkit.backbones[{model!r}]()."
-        raise OptionError("a module or a function from images to features", got=got, fix=fix)
+        fix = "Pass a backbone, for example pretextkit.backbones['resnet18']()."
+        raise not_built(model, "a module or a function from images to features", fix)
+
+
+def not_built(model: Any, expected: str, fix: str) -> OptionError:
+    """Build the error for a name or a class in the place of a module; ``fix`` is the advice for anything else.
+
+    Example:
+        >>> print(not_built("resnet18", "a module", "").fix)
+        Build it: pretextkit.backbones['resnet18']().
+    """
+    got = type(model).__name__
+    if isinstance(model, type):
+        got, fix = f"the class {model.__name__}", f"Build it: {model.__name__}()."
+    elif isinstance(model, str):
+        got, fix = f"the name {model!r}", f"Build it: pretextkit.backbones[{model!r}]()."
+    return OptionError(expected, got=got, fix=fix, see="a-name-or-a-class-instead-of-an-object")
 
 
 def refuse_meta(model: Any, what: str = "the model") -> None:

@@ -250,7 +250,9 @@ def check_backbone(backbone: Any) -> None:
         fix = "Set feature_dim to the number of features, an integer." if isinstance(backbone, Backbone) else _WRAP
     else:
         return
-    raise OptionError("a pretextkit.Backbone", got=got, fix=fix)
+    named = isinstance(backbone, str | type)
+    see = "a-name-or-a-class-instead-of-an-object" if named else "a-network-as-backbone"
+    raise OptionError("a pretextkit.Backbone", got=got, fix=fix, see=see)
 
 
 _WRAP = "Make it a backbone in one line: pretextkit.models.wrap(module)."

@@ -22,6 +22,10 @@ __all__ = [
 ]
 
 
+TROUBLESHOOTING = "docs/how-to/troubleshooting.md"
+"""Page with an example of each error that many people meet first."""
+
+
 class PretextkitError(Exception):
     """Base of every error raised on purpose by pretextkit.
 
@@ -29,20 +33,22 @@ class PretextkitError(Exception):
         expected: Expected value as a noun phrase; without ``got``, a full sentence that describes the problem.
         got: Actual value.
         fix: Advice to the caller, as a sentence.
+        see: Section of the page on troubleshooting that has an example, as an anchor; by default none.
 
     Example:
         >>> print(PretextkitError("a batch of at least 2", got=1, fix="Raise batch_size."))
         Expected a batch of at least 2, but got 1. Raise batch_size.
     """
 
-    def __init__(self, expected: str, *, got: object = ..., fix: str = "") -> None:
+    def __init__(self, expected: str, *, got: object = ..., fix: str = "", see: str = "") -> None:
         expected = _without_worker_traceback(type(self), expected)
         super().__init__(expected)
-        self.expected, self.got, self.fix = expected, got, fix
+        self.expected, self.got, self.fix, self.see = expected, got, fix, see
 
     def __str__(self) -> str:
         problem = self.expected if self.got is ... else f"Expected {self.expected}, but got {self.got}."
-        return f"{problem} {self.fix}".rstrip()
+        link = f" See {TROUBLESHOOTING}#{self.see}." if self.see else ""
+        return f"{problem} {self.fix}".rstrip() + link
 
 
 class DataWarning(UserWarning):

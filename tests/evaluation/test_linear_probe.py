@@ -42,7 +42,7 @@ def same(one: ProbeResult, other: ProbeResult) -> bool:
 def test_separable_features_give_perfect_accuracy() -> None:
     result = linear_probe(IDENTITY, clouds(60, 0, noise=0.1), clouds(30, 1, noise=0.1))
     assert result.accuracy == 1.0
-    assert result.layers["last"].validation == 1.0
+    assert result.layers["last"].validation == pytest.approx(1.0)
     assert result.layers["last"].feature_dim == 6
     assert str(result) == "linear probe: 100.0% (95% interval 88.6-100.0) at last, from 60 labels"
 

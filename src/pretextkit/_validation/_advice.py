@@ -163,6 +163,10 @@ def tensor_fix(images: Any) -> str:
     """
     if isinstance(images, str | Path):
         return f"Read them into a tensor: pretextkit.data.as_source({str(images)!r}).in_memory().images."
+    if hasattr(images, "in_memory"):
+        return "Read it into a tensor: images.in_memory().images."
+    if isinstance(images, tuple) and len(images) == 2 and getattr(images[1], "ndim", 2) < 2:
+        return "Pass the images of the pair: images[0]."
     listed = isinstance(images, tuple | list | Mapping) or hasattr(images, "dtype")
     if not listed and (hasattr(images, "__getitem__") or hasattr(images, "__iter__")):
         return "Read them into a tensor: pretextkit.data.as_source(images).in_memory().images."

@@ -28,6 +28,9 @@ CHUNK = 1 << 24
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 """Floating-point dtypes of images; float8 has no arithmetic."""
 
+SEE = "a-data-set-where-a-tensor-is-needed"
+"""Section of the page on troubleshooting."""
+
 
 def check_images(images: Tensor) -> None:
     """Check the shape, the dtype and the values of images.
@@ -154,7 +157,7 @@ def check_image_tensor(images: Any) -> None:
         >>> check_image_tensor(torch.zeros(2, 3, 8, 8))
     """
     if not isinstance(images, Tensor):
-        raise DataError("a tensor of images b c h w", got=type(images).__name__, fix=tensor_fix(images))
+        raise DataError("a tensor of images b c h w", got=type(images).__name__, fix=tensor_fix(images), see=SEE)
 
 
 def _check_channels(images: Tensor) -> None:

@@ -42,16 +42,28 @@ def check_callable(name: str, function: Any, *arguments: str) -> None:
     call = f"a function of ({', '.join(arguments)})"
     if not callable(function):
         raise OptionError(f"{name} to be {call}", got=type(function).__name__, fix="Pass a function.")
+    called = function.forward if isinstance(function, nn.Module) else function  # modules have calls of any arguments
     try:
-        signature = inspect.signature(function)
+        signature = inspect.signature(called)
     except (TypeError, ValueError):
         return
     try:
         signature.bind(*arguments)
     except TypeError:
-        raise OptionError(
-            f"{name} to be {call}", got=f"a function of {signature}", fix="Change the arguments of the function."
-        ) from None
+        advice = "Change the arguments of the function."
+        if _takes(signature, arguments[0]) and name.isidentifier():
+            advice = f"Pass a function around it: lambda {', '.join(arguments)}: {name}({arguments[0]})."
+        see = "a-transform-of-torchvision-as-augment" if arguments == ("images", "generator") else ""
+        got = f"a function of {signature}"
+        raise OptionError(f"{name} to be {call}", got=got, fix=advice, see=see) from None
+
+
+def _takes(signature: inspect.Signature, *arguments: str) -> bool:
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        return False
+    return True
 
 
 def check_tensor(output: Any, what: str, fix: str) -> Tensor:

@@ -15,6 +15,8 @@ from pretextkit.comparison._runner import RunFiles, run_all
 from pretextkit.comparison._setup import ExperimentSetup
 from pretextkit.contracts import Backbone
 from pretextkit.data import ImagesLike, LabeledLike
+from pretextkit.data._as_source import read_files
+from pretextkit.data._types import OnError
 from pretextkit.evaluation._finetune import FinetuneOptions
 from pretextkit.evaluation._shared_images import image_marks, is_same_data, warn_of_training_images
 from pretextkit.training import PretrainOptions
@@ -45,6 +47,8 @@ def compare(
     checkpoints: str | Path | None = None,
     progress: bool = True,
     callbacks: Callable[[str, int], Sequence[CallbackLike]] | None = None,
+    size: int | None = None,
+    on_error: OnError = "raise",
 ) -> Comparison:
     """Pretrain a backbone with each task on one budget, and evaluate it beside a random and a supervised backbone.
 
@@ -88,6 +92,9 @@ def compare(
         progress: Show one progress bar for all runs.
         callbacks: Function from the name of a method and a seed to the callbacks of that training, as for
             :func:`pretrain`. Random initialization and the fine-tunings have none.
+        size: Side of the images of a folder, a pattern or a list of paths, as for
+            :class:`~pretextkit.data.FolderImages`.
+        on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 
     Returns:
         All runs, printable as a table.
@@ -109,6 +116,8 @@ def compare(
         >>> [(run.method, run.images, run.views_seen) for run in result.runs]
         [('random init', 0, 0.0), ('supervised', 40, 40.0), ('rotation', 40, 160.0)]
     """
+    same = is_same_data(train, test)
+    train, test, images = read_files([train, test, images], size, on_error)
     setup = ExperimentSetup(
         train=train,
         test=test,
@@ -127,7 +136,7 @@ def compare(
     )
     methods = build_methods(tasks, backbone, setup)
     marks = (_marks(setup.train_set.images), _marks(setup.test_set.images))
-    warn_of_training_images(*marks, same=is_same_data(train, test), fix="Pass other labeled images as test.")
+    warn_of_training_images(*marks, same=same, fix="Pass other labeled images as test.")
     runs = run_all(methods, setup, RunFiles(save, checkpoints), progress=progress)
     result = Comparison(runs, {"backbone": methods[0].backbone_name(), **setup.settings()})
     if save is not None:

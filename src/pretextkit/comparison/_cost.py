@@ -12,6 +12,7 @@ from pretextkit._seeding import derived_generator
 from pretextkit.contracts import PretextTask
 from pretextkit.data import ImagesLike, as_source
 from pretextkit.errors import OptionError
+from pretextkit.training._task_check import check_task
 
 __all__ = ["views_per_image"]
 
@@ -32,7 +33,8 @@ def views_per_image(task: PretextTask[Any, Any], images: ImagesLike) -> float:
         Views per image.
 
     Raises:
-        OptionError: The backbone does not call its normalization, where pixels are counted.
+        OptionError: ``task`` is no pretext task, or the backbone does not call its normalization, where pixels are
+            counted.
 
     Example:
         >>> import pretextkit as pk
@@ -40,6 +42,7 @@ def views_per_image(task: PretextTask[Any, Any], images: ImagesLike) -> float:
         >>> views_per_image(task, torch.rand(8, 3, 32, 32))
         4.0
     """
+    check_task(task)
     batch = next(iter(as_source(images, labels=False).in_order(8))).images
     pixels = 0
 

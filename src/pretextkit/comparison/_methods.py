@@ -70,7 +70,8 @@ class Method(ABC):
             raise DataError(
                 "a pretextkit.Backbone from the factory",
                 got=type(backbone).__name__,
-                fix="Derive it from Backbone or SpatialBackbone.",
+                fix="Return pretextkit.models.wrap(network), or derive the class from Backbone or SpatialBackbone.",
+                see="a-network-as-backbone",
             )
         return backbone
 
@@ -248,7 +249,7 @@ def build_methods(
     if unnamed := [name for name in names if not isinstance(name, str)]:
         raise OptionError(
             "task names, or a mapping from names to factories",
-            got=repr(unnamed[0]),
+            got=getattr(unnamed[0], "__name__", f"a {type(unnamed[0]).__name__}"),
             fix='Name the task: {"rotation": Rotation}.',
         )
     backbone_factory = backbones[backbone] if isinstance(backbone, str) else backbone

@@ -99,7 +99,9 @@ def as_source(
     return _labeled(_source(images, workers, options), labels)
 
 
-def read_files(many: Sequence[Any], size: int | None, on_error: OnError, fit: Fit | None = None) -> list[Any]:
+def read_files(
+    many: Sequence[Any], size: int | None, on_error: OnError, fit: Fit | None = None, *, workers: int = 0
+) -> list[Any]:
     """Give paths, patterns and lists of paths as sources with these options; everything else as it is.
 
     Functions with ``size`` and ``on_error`` call it first.
@@ -117,7 +119,7 @@ def read_files(many: Sequence[Any], size: int | None, on_error: OnError, fit: Fi
         refuse_file_options(many[0], size, on_error)
     wanted = [asked or (fit is not None and isinstance(each, str | Path)) for each in many]
     return [
-        as_source(each, size=size, on_error=on_error, fit=fit) if found and needed else each
+        as_source(each, size=size, on_error=on_error, fit=fit, workers=workers) if found and needed else each
         for each, found, needed in zip(many, of_files, wanted, strict=True)
     ]
 

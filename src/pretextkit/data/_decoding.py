@@ -130,4 +130,5 @@ def opened(path: Path, max_pixels: int, *, fix: str = OR_SKIP) -> Iterator[PilIm
             f"an image file that can be decoded at {path}",
             got=got,
             fix=fix,
+            see="a-file-that-cannot-be-decoded",
         ) from error

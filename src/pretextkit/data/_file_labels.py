@@ -129,6 +129,7 @@ def _refuse(unknown: list[str], names: FileNames, where: str) -> None:
         f"names of images in {names.root} in {where}",
         got=f"{len(unknown)} that fit none, such as {unknown[0]!r}",
         fix=f"Write file names, with or without folder and suffix.{hint}",
+        see="labels-that-do-not-fit",
     )
 
 

@@ -25,6 +25,8 @@ from torch import Tensor, nn
 from pretextkit._display import Displayed
 from pretextkit._validation import check_float
 from pretextkit.data import LabeledLike
+from pretextkit.data._as_source import read_files
+from pretextkit.data._types import OnError
 from pretextkit.evaluation._classes import ClassWeights
 from pretextkit.evaluation._finetune_data import read_data
 from pretextkit.evaluation._finetune_modules import Trainable, restored
@@ -129,6 +131,8 @@ def freeze_and_finetune(
     progress: bool = True,
     callbacks: Sequence[CallbackLike] = (),
     workers: int = 0,
+    size: int | None = None,
+    on_error: OnError = "raise",
 ) -> FinetuneResult:
     """Set a head to the features of a backbone, then train both on labeled images, in place.
 
@@ -176,6 +180,9 @@ def freeze_and_finetune(
         callbacks: Callbacks of the steps and epochs in which the head and the named modules train together, as for
             :func:`~pretextkit.functional.pretrain`; their ``module`` is the classifier.
         workers: Processes that read a ``Dataset`` or folder.
+        size: Side of the images of a folder, a pattern or a list of paths, as for
+            :class:`~pretextkit.data.FolderImages`.
+        on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 
     Returns:
         The classifier, its accuracy, the settings and the history.
@@ -198,6 +205,7 @@ def freeze_and_finetune(
     """
     layer_decay = check_float("layer_decay", layer_decay, "(0, 1]", fix="1 switches it off.")
     label_smoothing = check_float("label_smoothing", label_smoothing, "[0, 1)", fix="0 switches it off.")
+    train, val = read_files([train, val], size, on_error, workers=workers)
     data = read_data(train, val, class_weights, seed, workers)
     given = Settings(
         epochs=epochs,

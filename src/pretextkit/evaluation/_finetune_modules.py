@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from pretextkit._color import as_float
-from pretextkit._modules import refuse_meta, unwrap
+from pretextkit._modules import not_built, refuse_meta, unwrap
 from pretextkit._seeding import derived_seed, seeded
 from pretextkit.contracts import SpatialBackbone
 from pretextkit.data._sources import ImageSource
@@ -46,7 +46,10 @@ def check_module(module: Any, what: str) -> None:
         OptionError: It is no ``nn.Module``.
     """
     if not isinstance(module, nn.Module):
-        raise OptionError(f"{what} to be an nn.Module", got=type(module).__name__, fix="Wrap it in a module.")
+        error = not_built(module, f"{what} to be an nn.Module", "Wrap it in a module.")
+        if what == "head":
+            error.fix = "Pass a head, such as pretextkit.models.LinearHead(d, k), or the name 'linear'."
+        raise error
     refuse_meta(module, f"the {what}")
 
 

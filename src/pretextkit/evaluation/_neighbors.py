@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from pretextkit._validation import check_float, check_int, check_widths
 from pretextkit.data import ImagesLike, as_source
+from pretextkit.data._as_source import read_files
 from pretextkit.data._image_files import find_files
+from pretextkit.data._types import OnError
 from pretextkit.errors import DataError, OptionError
 from pretextkit.evaluation._features import ExtractOptions, Layers, Model, extract_features
 from pretextkit.evaluation._neighbor_search import nearest_rows, similar_pairs
@@ -137,6 +139,8 @@ def nearest_neighbors(
     batch_size: int = 256,
     precision: Precision = "auto",
     memory: float = math.inf,
+    size: int | None = None,
+    on_error: OnError = "raise",
 ) -> Neighbors:
     """Find the most similar images of a database for each query, by the cosine distance of their features.
 
@@ -154,6 +158,9 @@ def nearest_neighbors(
         precision: Precision of the forward passes.
         memory: Memory budget of the features in bytes, half each for queries and database; see
             :func:`extract_features`.
+        size: Side of the images of a folder, a pattern or a list of paths, as for
+            :class:`~pretextkit.data.FolderImages`.
+        on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 
     Returns:
         Numbers, files and distances of the neighbors.
@@ -173,7 +180,9 @@ def nearest_neighbors(
     """
     k = check_int("k", k, of=nearest_neighbors)
     options: ExtractOptions = {"layers": layers, "pool": pool, "batch_size": batch_size, "precision": precision}
-    (rows, files), (others, other_files), within = _both_sets(backbone, queries, database, memory, options)
+    (rows, files), (others, other_files), within = _both_sets(
+        backbone, (queries, database), (size, on_error), memory, options
+    )
     similarities, indices = nearest_rows(rows, others, min(k, len(others) - within), leave_one_out=within)
     return Neighbors(indices, _distances(similarities), files, other_files)
 
@@ -189,6 +198,8 @@ def near_duplicates(
     batch_size: int = 256,
     precision: Precision = "auto",
     memory: float = math.inf,
+    size: int | None = None,
+    on_error: OnError = "raise",
 ) -> Duplicates:
     """Find pairs of images with nearly equal features, within one set or between two, such as train and test.
 
@@ -207,6 +218,9 @@ def near_duplicates(
         batch_size: Images per forward pass.
         precision: Precision of the forward passes.
         memory: Memory budget of the features in bytes, half for each set; see :func:`extract_features`.
+        size: Side of the images of a folder, a pattern or a list of paths, as for
+            :class:`~pretextkit.data.FolderImages`.
+        on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 
     Returns:
         Pairs with their files and distances, most alike first.
@@ -224,7 +238,9 @@ def near_duplicates(
     if threshold is not None:
         threshold = check_float("threshold", threshold, "[0, 2]", fix="Leave it out to choose it from the distances.")
     options: ExtractOptions = {"layers": layers, "pool": pool, "batch_size": batch_size, "precision": precision}
-    (rows, files), (others_rows, other_files), within = _both_sets(backbone, images, others, memory, options)
+    (rows, files), (others_rows, other_files), within = _both_sets(
+        backbone, (images, others), (size, on_error), memory, options
+    )
     if threshold is None:
         nearest, _ = nearest_rows(others_rows, rows, 1, leave_one_out=within)
         threshold = TYPICAL * _distances(nearest).median().item()
@@ -236,10 +252,15 @@ def near_duplicates(
 
 
 def _both_sets(
-    backbone: Model, images: Any, others: Any, memory: float, options: ExtractOptions
+    backbone: Model,
+    sets: tuple[Any, Any],
+    file_options: tuple[int | None, OnError],
+    memory: float,
+    options: ExtractOptions,
 ) -> tuple[tuple[Tensor, tuple[str, ...]], tuple[Tensor, tuple[str, ...]], bool]:
     """Extract unit features and files of both sets, and say whether they are one set."""
-    within = others is None or is_same_data(images, others)
+    within = sets[1] is None or is_same_data(*sets)
+    images, others = read_files(sets, *file_options)
     first = _unit_features(backbone, images, memory if within else memory / 2, options)
     if not within:
         second = _unit_features(backbone, others, memory / 2, options)

@@ -11,6 +11,7 @@ from torch import Tensor
 from pretextkit._validation import check_labels
 from pretextkit.errors import DataError, ShapeError
 from pretextkit.plots._figures import MARKERS, PALETTE, check_names, class_name, new_figure
+from pretextkit.plots._inputs import check_plotted_features
 
 if TYPE_CHECKING:
     from matplotlib.collections import PathCollection
@@ -39,7 +40,7 @@ def embedding(features: Tensor, labels: Any = None, class_names: Sequence[str] =
 
     Raises:
         ShapeError: The features are not ``n d`` with n, d >= 2, or there is not one label for each row.
-        DataError: Features are NaN or infinite.
+        DataError: Features are no tensor, NaN or infinite.
         OptionError: A class has no name.
         PretextkitError: matplotlib is not installed.
 
@@ -48,6 +49,7 @@ def embedding(features: Tensor, labels: Any = None, class_names: Sequence[str] =
         >>> figure.axes[0].get_xlabel()
         'principal component 1 (84.2 % of variance)'
     """
+    check_plotted_features(features)
     figure = new_figure(6.4, 5 + (0.3 if title else 0))
     points = features.detach().cpu().double()
     if points.ndim != 2 or min(points.shape) < 2:

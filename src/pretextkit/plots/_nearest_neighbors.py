@@ -13,6 +13,7 @@ from pretextkit._validation import check_int, check_labels
 from pretextkit.errors import OptionError, ShapeError
 from pretextkit.evaluation._neighbor_search import cosine_neighbors
 from pretextkit.plots._figures import ORANGE, SKY, check_names, class_name, draw_image, new_figure
+from pretextkit.plots._inputs import check_plotted_features, check_plotted_images
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,6 +57,7 @@ def nearest_neighbors(
         A figure to save or display.
 
     Raises:
+        DataError: Images or features are no tensors.
         ShapeError: Features or labels do not match the images, or the feature widths differ.
         OptionError: ``k`` or ``count`` is below 1, only one side has labels, or a class has no name.
         PretextkitError: matplotlib is not installed.
@@ -68,6 +70,10 @@ def nearest_neighbors(
     """
     check_int("count", count, of=nearest_neighbors)
     k = check_int("k", k, of=nearest_neighbors)
+    for images in (query_images, database_images):
+        check_plotted_images(images)
+    for features in (query_features, database_features):
+        check_plotted_features(features)
     sizes = (len(query_images), len(database_images))
     pair = (query_features, database_features)
     if any(each.ndim != 2 for each in pair) or (*map(len, pair),) != sizes or len({each.shape[1] for each in pair}) > 1:

@@ -13,7 +13,7 @@ from torch import nn
 from typing_extensions import TypedDict
 
 from pretextkit._display import Displayed
-from pretextkit._modules import is_parallel_wrapper, unwrap
+from pretextkit._modules import unwrap
 from pretextkit._recipes import backbone_header, remember_training, training_of
 from pretextkit._validation import check_callable
 from pretextkit.contracts import PretextTask
@@ -23,7 +23,6 @@ from pretextkit.data._sources import ImageSource, with_accepted_channels
 from pretextkit.data._types import OnError
 from pretextkit.distributed._group import current_group
 from pretextkit.distributed._sharding import class_name
-from pretextkit.errors import OptionError
 from pretextkit.registries import pretext_tasks
 from pretextkit.training._callbacks import CallbackLike, check_callbacks
 from pretextkit.training._collapse import monitor_batch_size
@@ -34,6 +33,7 @@ from pretextkit.training._loop import train
 from pretextkit.training._objectives import TaskObjective, takes_images
 from pretextkit.training._optim import OptimizerName
 from pretextkit.training._settings import Plan, RunSettings, Settings, make_plan
+from pretextkit.training._task_check import check_task
 from pretextkit.views import Augmentation
 
 __all__ = ["PretrainOptions", "PretrainResult", "pretrain"]
@@ -214,7 +214,7 @@ def pretrain(
         >>> result.steps, [round(row["epoch"]) for row in result.history.rows]
         (4, [1, 2])
     """
-    _check_task(task)
+    check_task(task)
     if augment is not None:
         check_callable("augment", augment, "images", "generator")
     callbacks = check_callbacks(callbacks)
@@ -289,17 +289,3 @@ def _describe_training(
         "seed": settings.seed,
         **({"before": dict(before)} if before else {}),
     }
-
-
-def _check_task(task: Any) -> None:
-    """Refuse what is no pretext task; the result of ``torch.compile`` is looked into."""
-    inner = unwrap(task)
-    fix = "Pass a task around the backbone, such as pretextkit.tasks.SimCLR(backbone)."
-    got = f"the class {task.__name__}" if isinstance(task, type) else f"a {type(task).__name__}"
-    if is_parallel_wrapper(task):
-        fix = "Pass the task inside, task.module: pretrain itself trains on several GPUs, under torchrun."
-    elif isinstance(inner, PretextTask):
-        if isinstance(getattr(inner, "backbone", None), nn.Module):
-            return
-        got, fix = f"{got} without a backbone", "Call super().__init__(backbone) in its __init__."
-    raise OptionError("a pretext task", got=got, fix=fix)

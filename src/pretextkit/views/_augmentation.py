@@ -103,10 +103,14 @@ def augmented(augment: Augmentation | None, images: Tensor, generator: Generator
         return images
     output: Any = augment(images, generator)
     if not isinstance(output, Tensor) or output.ndim != 4 or len(output) != len(images):
+        fix = "Return one augmented image for each image, as one tensor."
+        if isinstance(output, tuple) and output and isinstance(output[0], Tensor) and len(output[0]) == len(images):
+            fix = "A transform of torchvision takes the images alone: lambda images, generator: augment(images)."
         raise ShapeError(
             f"{len(images)} images b c h w from augment",
             got=described(output),
-            fix="Return one augmented image for each image, as one tensor.",
+            fix=fix,
+            see="a-transform-of-torchvision-as-augment",
         )
     check_image_batch(output)
     return as_float(output)
