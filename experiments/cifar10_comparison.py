@@ -13,6 +13,7 @@ import argparse
 from pathlib import Path
 
 from _report import write_report
+from _tasks import tasks_for
 from torch import Generator, Tensor
 
 import pretextkit as pk
@@ -30,7 +31,7 @@ def augment(images: Tensor, generator: Generator) -> Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="cifar10")
-    parser.add_argument("--tasks", nargs="+", default=list(pk.pretext_tasks))
+    parser.add_argument("--tasks", nargs="+", help="all that the backbone can train, by default")
     parser.add_argument("--backbone", default="small-cnn")
     parser.add_argument("--views", type=float, default=40.0, help="budget: views of each image")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument("--finetune-steps", type=int, default=300)
     parser.add_argument("--out", type=Path, default=Path("out/cifar10-comparison"))
     options = parser.parse_args()
+    options.tasks = options.tasks or tasks_for(options.backbone)
 
     data = pk.data.load(options.data)
     print(data)

@@ -27,6 +27,7 @@ from pretextkit.distributed._sharding import gather_state
 from pretextkit.errors import DataError, DivergenceError, OptionError
 from pretextkit.functional import pretrain
 from pretextkit.testing import TinyBackbone, toy_images
+from tests.helpers import toy_task
 
 Task = pk.PretextTask[Any, Any]
 Outcome = dict[str, Any]
@@ -58,7 +59,7 @@ def without_kinks(module: nn.Module) -> None:
 def make(name: str, seed: int = 0) -> Task:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        task: Task = pk.pretext_tasks[name](TinyBackbone())
+        task: Task = toy_task(name)
     without_batch_norm(task)
     without_kinks(task)
     return task
