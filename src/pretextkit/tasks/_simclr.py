@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from pretextkit._validation import check_float, check_int
 from pretextkit.batches import TwoViews
 from pretextkit.contracts import BackboneT, Recommended, TaskOutput
@@ -59,6 +57,6 @@ class SimCLR(TwoViewTask[BackboneT]):
         self.temperature = check_float("temperature", temperature, "(0, inf)", of=SimCLR)
 
     def forward(self, batch: TwoViews) -> TaskOutput:
-        z_a, z_b = self.head(self.backbone(torch.cat(batch))).float().chunk(2)
+        z_a, z_b = self.head(self.features(batch)).float().chunk(2)
         loss = nt_xent_loss(z_a, z_b, temperature=self.temperature)
         return TaskOutput(loss, two_view_metrics(z_a, z_b))
