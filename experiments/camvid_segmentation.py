@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from _report import Rows, write_report
+from _tasks import tasks_for
 from torch import Tensor, nn
 
 import pretextkit as pk
@@ -117,7 +118,7 @@ def tables_of(rows: dict[str, dict[str, Any]], class_names: tuple[str, ...]) -> 
 def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="data/camvid.npz")
-    parser.add_argument("--tasks", nargs="*", default=list(pk.pretext_tasks))
+    parser.add_argument("--tasks", nargs="*", help="all that the backbone can train, by default")
     parser.add_argument("--backbone", default="small-cnn")
     parser.add_argument("--head", choices=["linear", "conv"], default="linear")
     parser.add_argument("--layers", choices=["all", "last"], default="all", help="stages to probe")
@@ -134,6 +135,7 @@ def read_options() -> argparse.Namespace:
 
 def main() -> None:
     options = read_options()
+    options.tasks = tasks_for(options.backbone) if options.tasks is None else options.tasks
     torch.set_num_threads(options.threads)
     experiment = Experiment(options)
     data = experiment.data

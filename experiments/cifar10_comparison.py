@@ -13,6 +13,7 @@ import argparse
 from pathlib import Path
 
 from _report import write_report
+from _tasks import tasks_for
 
 import pretextkit as pk
 from pretextkit.functional import compare
@@ -22,7 +23,7 @@ from pretextkit.plots import comparison, label_efficiency
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="cifar10")
-    parser.add_argument("--tasks", nargs="+", default=list(pk.pretext_tasks))
+    parser.add_argument("--tasks", nargs="+", help="all that the backbone can train, by default")
     parser.add_argument("--backbone", default="small-cnn")
     parser.add_argument("--views", type=float, default=40.0, help="budget: views of each image")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("--finetune-steps", type=int, help="steps of each fine-tuning; by default as in compare")
     parser.add_argument("--out", type=Path, default=Path("out/cifar10-comparison"))
     options = parser.parse_args()
+    options.tasks = options.tasks or tasks_for(options.backbone)
 
     data = pk.data.load(options.data)
     print(data)

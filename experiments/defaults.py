@@ -26,7 +26,7 @@ from torch import Tensor
 import pretextkit as pk
 from pretextkit.functional import freeze_and_finetune, knn_probe, linear_probe, pretrain
 from pretextkit.inference import Classifier
-from pretextkit.views import LightAugmentation
+from pretextkit.views import CropAndRecolor, LightAugmentation
 
 HELD_OUT = 1000
 """Unlabeled training images on which the best of the grid is chosen, at most."""
@@ -62,8 +62,8 @@ AUGMENTED = {
 TWO_VIEWS = {
     "temperature 0.1": Variant(options=(("temperature", 0.1),)),
     "temperature 0.5": Variant(options=(("temperature", 0.5),)),
-    "with flips": Variant(options=(("flip", 0.5),)),
-    "crops from 40 %": Variant(options=(("crop_scale", (0.4, 1.0)),)),
+    "with flips": Variant(options=(("augmentation", CropAndRecolor(flip=0.5)),)),
+    "crops from 40 %": Variant(options=(("augmentation", CropAndRecolor(crop_scale=(0.4, 1.0))),)),
 }
 TASKS = (
     "rotation",

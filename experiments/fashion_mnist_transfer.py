@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from _report import write_report
+from _tasks import tasks_for
 
 import pretextkit as pk
 from pretextkit.functional import Comparison, compare
@@ -27,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--first", default="cifar10", help="any source of pretextkit.data.load")
     parser.add_argument("--second", default="fashion-mnist")
-    parser.add_argument("--tasks", nargs="+", default=list(pk.pretext_tasks))
+    parser.add_argument("--tasks", nargs="+", help="all that the backbone can train, by default")
     parser.add_argument("--backbone", default="small-cnn")
     parser.add_argument("--views", type=float, default=40.0, help="budget: views of each image")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, help="resize all images to this many pixels")
     parser.add_argument("--out", type=Path, default=Path("out/fashion-mnist-transfer"))
     options = parser.parse_args()
+    options.tasks = options.tasks or tasks_for(options.backbone)
 
     first, second = (pk.data.load(source, size=options.size) for source in (options.first, options.second))
     names = (first.name, second.name) if first.name != second.name else ("first", "second")

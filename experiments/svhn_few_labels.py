@@ -23,12 +23,13 @@ from torch import Tensor, nn
 
 import pretextkit as pk
 from pretextkit.functional import freeze_and_finetune, linear_probe, pretrain
+from pretextkit.views import CropAndRecolor
 
 TASKS: dict[str, tuple[str, dict[str, Any]]] = {
     "rotation": ("rotation", {}),
     "jigsaw-context": ("jigsaw-context", {}),
     # No flip: mirrored digits do not occur. Large crops: a small crop can lose the digit.
-    "simclr": ("simclr", {"flip": 0.0, "temperature": 0.2, "crop_scale": (0.4, 1.0)}),
+    "simclr": ("simclr", {"temperature": 0.2, "augmentation": CropAndRecolor(crop_scale=(0.4, 1.0))}),
 }
 BUDGET: dict[str, dict[str, Any]] = {
     "rotation": {"epochs": 24, "batch_size": 64, "augment": augment},
@@ -184,6 +185,11 @@ def classify(model: nn.Module, images: Tensor) -> Tensor:
         return torch.cat([model(part.float() / 255).argmax(1) for part in torch.split(images, 256)])
 
 
+def described(option: Any) -> Any:
+    """Convert an option to JSON: a function to its name, and an augmentation to its text."""
+    return option if isinstance(option, int | float) else getattr(option, "__name__", str(option))
+
+
 def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="svhn")
@@ -231,8 +237,7 @@ def main() -> None:
         backbone=options.backbone,
         seeds=options.seeds,
         budget={
-            name: {key: getattr(value, "__name__", value) for key, value in (TASKS[name][1] | BUDGET[name]).items()}
-            for name in TASKS
+            name: {key: described(value) for key, value in (TASKS[name][1] | BUDGET[name]).items()} for name in TASKS
         },
         tables=tables,
     )

@@ -24,7 +24,7 @@ from torch import Generator, Tensor
 import pretextkit as pk
 from pretextkit.functional import pretrain
 from pretextkit.plots import views
-from pretextkit.testing import TinyBackbone
+from pretextkit.testing import TinyBackbone, TinyTokenBackbone
 
 DOCS = Path(__file__).parents[1] / "docs"
 FIGURES = DOCS / "figures"
@@ -35,9 +35,10 @@ OPTIONS: dict[str, dict[str, Any]] = {"rotation": {"label_names": ("0°", "90°"
 def draw_tasks() -> None:
     images = pk.data.load("sample").train_images[:8].float() / 255
     for name in pk.pretext_tasks:
-        if name == "colorization":
+        if name in ("colorization", "distillation"):  # colors are drawn after training; a teacher sees one view
             continue
-        task = pk.pretext_tasks[name](TinyBackbone())  # views do not depend on the backbone
+        backbone = TinyTokenBackbone() if name == "mae" else TinyBackbone()  # views do not depend on its weights
+        task = pk.pretext_tasks.create(name, backbone)
         figure = views(task.views(images, Generator().manual_seed(0)), **OPTIONS.get(name, {}))
         figure.savefig(FIGURES / f"task-{name}.png", dpi=80, metadata={"Software": None})
 

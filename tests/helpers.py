@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pytest
 import torch
 from torch import Generator, Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from pretextkit.testing import TinyBackbone
+import pretextkit as pk
+from pretextkit.functional import pretrain
+from pretextkit.testing import TinyBackbone, TinyTokenBackbone
 
 __all__ = [
     "ROOT",
@@ -23,6 +28,8 @@ __all__ = [
     "normal",
     "random_images",
     "random_labels",
+    "require_exact_resume",
+    "toy_task",
     "uniform",
 ]
 
@@ -93,3 +100,44 @@ def load_script(path: str | Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def toy_task(name: str, backbone: pk.Backbone | None = None, **options: Any) -> Any:
+    """Create a registered task on a tiny backbone that suits it, with the arguments that it needs."""
+    if backbone is None:
+        backbone = TinyTokenBackbone() if name == "mae" else TinyBackbone()
+    if name == "distillation":
+        options = {"teacher": toy_teacher(), **options}
+    return pk.pretext_tasks.create(name, backbone, **options)
+
+
+def toy_teacher() -> TinyBackbone:
+    """Build a teacher, always with the same random weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(9)
+        return TinyBackbone()
+
+
+def require_exact_resume(make: Callable[[int], Any], images: Tensor, folder: Path, **options: Any) -> None:
+    """Require bit-identical states of a run of four steps and of one that is interrupted after two and resumed.
+
+    ``make`` builds the task from a seed. The resumed run begins with other weights, because the checkpoint has them.
+    """
+    fixed: dict[str, Any] = {"batch_size": 8, "steps": 4, "device": "cpu", "precision": "fp32", "progress": False}
+    fixed |= options
+    full, stopped, resumed = make(0), make(0), make(1)
+    pretrain(full, images, **fixed)
+    own, count = stopped.after_step, [0]
+
+    def after_step() -> None:
+        own()
+        count[0] += 1
+        if count[0] == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    stopped.after_step = after_step
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(stopped, images, checkpoint=folder, **fixed)
+    assert pretrain(resumed, images, checkpoint=folder, **fixed).resumed_at == 2
+    for key, value in full.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[key]), key

@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import pretextkit as pk
 from pretextkit.functional import pretrain
 from pretextkit.testing import TinyBackbone, toy_images
+from tests.helpers import toy_task
 
 IMAGES = toy_images(8, generator=Generator().manual_seed(0))
 
@@ -65,7 +66,7 @@ def computed(task: pk.PretextTask[Any, Any], **options: Any) -> set[str]:
 @pytest.mark.usefixtures("deterministic")
 @pytest.mark.parametrize("name", pk.pretext_tasks)
 def test_tasks_need_no_nondeterministic_kernel(name: str) -> None:
-    assert not computed(pk.pretext_tasks[name](TinyBackbone())).intersection(UNORDERED)
+    assert not computed(toy_task(name)).intersection(UNORDERED)
 
 
 @pytest.mark.usefixtures("deterministic")
@@ -101,8 +102,8 @@ from pretextkit.testing import TinyBackbone, toy_images
 
 torch.use_deterministic_algorithms(True)
 images = toy_images(64, generator=torch.Generator().manual_seed(0))
-for name in pk.pretext_tasks:
-    for backbone in (TinyBackbone, pk.models.ResNet18):
+for name in set(pk.pretext_tasks) - {"distillation"}:
+    for backbone in (pk.models.ViTTiny,) if name == "mae" else (TinyBackbone, pk.models.ResNet18):
         runs = []
         for _ in range(2):
             torch.manual_seed(0)

@@ -19,6 +19,7 @@ from pretextkit._seeding import derived_generator
 from pretextkit.functional import pretrain
 from pretextkit.losses import nt_xent_loss
 from pretextkit.training import resolve_precision
+from pretextkit.views import CropAndRecolor
 
 BACKBONES: dict[str, Callable[[], pk.Backbone]] = {
     "small-cnn": pk.models.SmallCNN,
@@ -29,7 +30,8 @@ BACKBONES: dict[str, Callable[[], pk.Backbone]] = {
 
 def new_task(backbone: str) -> pk.tasks.SimCLR:
     torch.manual_seed(0)
-    return pk.tasks.SimCLR(BACKBONES[backbone](), jitter=STRENGTH, crop_scale=SCALE)
+    view = CropAndRecolor(jitter=STRENGTH, crop_scale=SCALE)
+    return pk.tasks.SimCLR(BACKBONES[backbone](), augmentation=view)
 
 
 def bare_step(task: pk.tasks.SimCLR, views: Any) -> Callable[[], Tensor]:

@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 import pretextkit as pk
 from comparisons.synthetic import synthetic_images
 from comparisons.timing import Comparison, Effort, Row, race, require_close
+from pretextkit.views import CropAndRecolor
 
 STRENGTH = 0.5
 """Strength of the color jitter on every side; SimCLR on ImageNet has 1."""
@@ -64,7 +65,8 @@ def kornia_views(images: Tensor) -> Callable[[], list[Tensor]]:
 def measure(side: int, peer: Callable[[Tensor], Callable[[], list[Tensor]]], effort: Effort) -> Row:
     """Compare the mean and the standard deviation of the pixels (within 0.03), then race."""
     images = synthetic_images(effort.of(256 if side <= 32 else 64, 32), side)
-    task = pk.tasks.SimCLR(pk.models.SmallCNN(), jitter=STRENGTH, crop_scale=SCALE)
+    view = CropAndRecolor(jitter=STRENGTH, crop_scale=SCALE)
+    task = pk.tasks.SimCLR(pk.models.SmallCNN(), augmentation=view)
     generator = Generator().manual_seed(0)
     theirs = peer(images)
 

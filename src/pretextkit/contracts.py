@@ -218,6 +218,7 @@ BatchT = TypeVar("BatchT", bound=tuple[Any, ...])
 # Covariant: a task of a SmallCNN is also a task of a Backbone, because forward only reads ``backbone``.
 BackboneT = TypeVar("BackboneT", bound=Backbone, default=Backbone, covariant=True)
 SpatialBackboneT = TypeVar("SpatialBackboneT", bound=SpatialBackbone, default=SpatialBackbone, covariant=True)
+TokenBackboneT = TypeVar("TokenBackboneT", bound=TokenBackbone, default=TokenBackbone, covariant=True)
 
 
 def check_backbone(backbone: Any) -> None:

@@ -30,6 +30,7 @@ from pretextkit.functional import (
     views_per_image,
 )
 from pretextkit.testing import TinyBackbone, toy_images
+from pretextkit.views import CropAndRecolor
 
 N, CLASSES = 48, 3
 
@@ -448,10 +449,10 @@ def test_runs_of_another_call_are_refused_with_the_difference(
 
 def test_changed_task_options_refuse_only_the_run_of_that_task(tmp_path: Path) -> None:
     simclr = partial(compared, label_fractions=(), save=tmp_path)
-    simclr({"simclr": partial(pk.tasks.SimCLR, jitter=0.1)})
+    simclr({"simclr": partial(pk.tasks.SimCLR, augmentation=CropAndRecolor(jitter=0.1))})
     with pytest.raises(CheckpointError, match=r"trained\.augmentation: .*jitter=0\.1, .* there, .*jitter=0\.2, "):
-        simclr({"simclr": partial(pk.tasks.SimCLR, jitter=0.2)})
-    simclr({"simclr, more": partial(pk.tasks.SimCLR, jitter=0.2)})
+        simclr({"simclr": partial(pk.tasks.SimCLR, augmentation=CropAndRecolor(jitter=0.2))})
+    simclr({"simclr, more": partial(pk.tasks.SimCLR, augmentation=CropAndRecolor(jitter=0.2))})
     assert (tmp_path / "results" / "simclr,_more-0.json").exists()
 
 
@@ -605,7 +606,7 @@ def test_factory_that_returns_no_task_is_refused(factory: Callable[[Any], Any], 
         compared({"odd": factory})
     assert str(error.value) == (
         f"Expected a pretext task around the given backbone from the factory 'odd', but got {got}. "
-        "Pass the class of a task, or a function such as lambda backbone: SimCLR(backbone, jitter=0.2)."
+        "Pass the class of a task, or a function: lambda backbone: SimCLR(backbone, temperature=0.2)."
     )
 
 

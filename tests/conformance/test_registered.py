@@ -14,11 +14,13 @@ import pretextkit as pk
 from pretextkit.testing import (
     Check,
     TinyBackbone,
+    TinyTokenBackbone,
     backbone_checks,
     head_checks,
     parametrize_checks,
     pretext_task_checks,
 )
+from tests.helpers import toy_task
 
 NO_COLORS = "refuses gray images, which have no colors to predict"
 COMPARES = {"parts_have_the_gradient_of_the_batch": "compares the images of a batch"}
@@ -50,7 +52,7 @@ HEADS: Mapping[str, tuple[tuple[Any, ...], tuple[int, ...]]] = {
 def tasks() -> dict[str, list[Check]]:
     return {
         name: pretext_task_checks(
-            lambda name=name: pk.pretext_tasks.create(name, TinyBackbone()),  # type: ignore[misc]
+            lambda name=name: toy_task(name),  # type: ignore[misc]
             expected_failures=EXPECTED_FAILURES.get(name, {}),
         )
         for name in pk.pretext_tasks
@@ -111,6 +113,7 @@ def test_every_registered_head_has_test_arguments() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_task_accepts_gray_and_color_backbones(name: str, channels: int) -> None:
     expected = "accepts_odd_batches" if name == "colorization" else "accepts_gray_and_color"
-    make = lambda: pk.pretext_tasks.create(name, TinyBackbone(in_channels=channels))  # noqa: E731
+    kind = TinyTokenBackbone if name == "mae" else TinyBackbone
+    make = lambda: toy_task(name, kind(in_channels=channels))  # noqa: E731
     (check,) = (check for check in pretext_task_checks(make) if check.name == expected)
     check.run()

@@ -26,7 +26,7 @@ from pretextkit.distributed import _gather, gather_rows
 from pretextkit.distributed._sharding import gather_state
 from pretextkit.errors import DataError, DivergenceError, OptionError
 from pretextkit.functional import pretrain
-from pretextkit.testing import TinyBackbone, toy_images
+from pretextkit.testing import TinyBackbone, TinyTokenBackbone, toy_images
 
 Task = pk.PretextTask[Any, Any]
 Outcome = dict[str, Any]
@@ -58,7 +58,9 @@ def without_kinks(module: nn.Module) -> None:
 def make(name: str, seed: int = 0) -> Task:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        task: Task = pk.pretext_tasks[name](TinyBackbone())
+        backbone = TinyTokenBackbone() if name == "mae" else TinyBackbone()
+        options = {"teacher": TinyBackbone()} if name == "distillation" else {}
+        task: Task = pk.pretext_tasks.create(name, backbone, **options)
     without_batch_norm(task)
     without_kinks(task)
     return task

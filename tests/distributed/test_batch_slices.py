@@ -12,7 +12,8 @@ from torch.utils._pytree import tree_leaves
 
 import pretextkit as pk
 from pretextkit.distributed._batch_slices import BatchSlice, SlicedRandom
-from pretextkit.testing import TinyBackbone, toy_images
+from pretextkit.testing import toy_images
+from tests.helpers import toy_task
 
 
 def part(draw: Callable[[int, Generator], Any], share: BatchSlice, images: int) -> Any:
@@ -73,7 +74,7 @@ def test_other_generators_and_functions_are_unchanged() -> None:
 
 @pytest.mark.parametrize("name", list(pk.pretext_tasks))
 def test_views_of_slices_match_the_full_batch(name: str) -> None:
-    task: Any = pk.pretext_tasks[name](TinyBackbone())
+    task: Any = toy_task(name)
     images = toy_images(6, generator=Generator().manual_seed(0))
     halves = [
         part(lambda n, g, rows=rows: task.views(rows, g), BatchSlice(each, 2), 3)  # type: ignore[misc]

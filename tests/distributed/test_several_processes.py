@@ -89,7 +89,7 @@ def test_weights_and_buffers_match_one_process(name: str, outcomes: list[runs.Ou
         assert found[name]["rows"] == outcomes[0][name]["rows"]
 
 
-TWO_VIEWS = [name for name in runs.NAMES if issubclass(pk.pretext_tasks[name], TwoViewTask)]
+TWO_VIEWS = [name for name in runs.NAMES if issubclass(pk.pretext_tasks[name], (TwoViewTask, pk.tasks.Distillation))]
 """Tasks with metrics that compare images of a process: ``top1`` and ``uniformity``."""
 
 

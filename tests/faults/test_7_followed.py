@@ -227,7 +227,7 @@ def test_task_factory() -> None:
         tasks = {"mine": factory}
         return functional.compare(tasks, TinyBackbone, *data, device="cpu", progress=False, **options)
 
-    code = "lambda backbone: SimCLR(backbone, jitter=0.2)"
+    code = "lambda backbone: SimCLR(backbone, temperature=0.2)"
     factory = advised(lambda: run(lambda backbone: SimCLR(TinyBackbone())), code)
     assert [run.method for run in run(factory).runs][2:] == ["mine"]
 

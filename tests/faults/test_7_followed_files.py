@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,8 @@ from pretextkit.data import as_source
 from pretextkit.functional import Classifier
 from pretextkit.losses import sigreg_loss
 from pretextkit.models import SmallCNN
-from pretextkit.tasks import ProjectionHead, Rotation
-from pretextkit.testing import TinyBackbone
+from pretextkit.tasks import MAE, Distillation, ProjectionHead, Rotation
+from pretextkit.testing import TinyBackbone, TinyTokenBackbone
 
 from .test_7_followed import advised, fix_of, train, write
 
@@ -104,6 +105,48 @@ def test_single_row_of_projection_head() -> None:
     head = ProjectionHead(4, 3, 2)
     assert "eval()" in fix_of(lambda: head(torch.rand(1, 4)))
     assert head.eval()(torch.rand(1, 4)).shape == (1, 2)
+
+
+def test_width_of_a_teacher() -> None:
+    task = Distillation(TinyBackbone(), teacher=lambda images: images.flatten(1))
+    images = torch.rand(8, 3, 16, 16)
+    call = lambda: task.step(images, torch.Generator())  # noqa: E731
+    width = advised(call, "maps.mean((2, 3))", maps=images).shape[1]
+    assert Distillation(TinyBackbone(), teacher=lambda images: images.mean((2, 3))).teacher.width == width
+
+
+def test_teacher_of_the_same_weights() -> None:
+    backbone = TinyBackbone()
+    call = lambda: Distillation(backbone, teacher=backbone)  # noqa: E731
+    teacher = advised(call, "copy.deepcopy(backbone)", copy=copy, backbone=backbone)
+    assert train(Distillation(backbone, teacher=teacher)) == 1
+
+
+def test_teacher_of_large_images() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 224 * 224, 4))
+
+    def teacher(images: torch.Tensor) -> torch.Tensor:
+        raise ValueError("another size")
+
+    call = lambda: Distillation(TinyBackbone(), teacher=teacher)  # noqa: E731
+    code = "lambda images: network(nn.functional.interpolate(images, 224))"
+    resized = advised(call, code, network=network, nn=nn)
+    assert train(Distillation(TinyBackbone(), teacher=resized)) == 1
+
+
+def test_backbone_of_a_masked_autoencoder() -> None:
+    wrong: Any = TinyBackbone()
+    assert train(MAE(advised(lambda: MAE(wrong), "pretextkit.models.ViTTiny()"))) == 1
+
+
+def test_mask_of_a_masked_autoencoder() -> None:
+    task, generator = MAE(TinyTokenBackbone()), torch.Generator()
+    images = torch.rand(2, 3, 16, 16)
+    batch = task.views(images, generator)
+    batch.mask[0] = True
+    code = "pretextkit.views.mask_patches(images, patch=4, generator=generator)"
+    mask = advised(lambda: task(batch), code, images=images, generator=generator)
+    assert task(batch._replace(mask=mask)).loss.isfinite()
 
 
 @pytest.mark.parametrize("wrong", [{"epochs": 1, "steps": 1}, {"epochs": 0, "steps": None}])

@@ -19,7 +19,7 @@ from torch.utils.data import IterableDataset, TensorDataset
 from pretextkit import data, functional, losses, models, tasks, views
 from pretextkit.errors import PretextkitError
 from pretextkit.models import LinearHead
-from pretextkit.testing import TinyBackbone, toy_images
+from pretextkit.testing import TinyBackbone, TinyTokenBackbone, toy_images
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:With k=:pretextkit.errors.DataWarning"),  # tiny sets
@@ -151,6 +151,7 @@ CALLS: dict[Any, Callable[..., Any]] = {
     tasks.Jigsaw: calling(tasks.Jigsaw, orders=8),
     tasks.JigsawContext: calling(tasks.JigsawContext),
     tasks.LeJEPA: calling(tasks.LeJEPA),
+    tasks.MAE: lambda **options: tasks.MAE(TinyTokenBackbone(), **options),
     tasks.MoCoV3: calling(tasks.MoCoV3),
     tasks.MomentumCopy: lambda **options: tasks.MomentumCopy(torch.nn.Linear(2, 2), **options),
     tasks.MultiCrop: with_shape(tasks.MultiCrop),

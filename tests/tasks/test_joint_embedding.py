@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from pretextkit.tasks import (
 )
 from pretextkit.testing import TinyBackbone, toy_images
 from pretextkit.views import CropAndRecolor
+from tests.helpers import require_exact_resume
 
 Task = pk.PretextTask[Any, Any]
 IMAGES = toy_images(16, size=16, generator=Generator().manual_seed(0))
@@ -198,25 +198,7 @@ def test_simsiam_targets_get_no_gradient() -> None:
 
 @pytest.mark.parametrize("name", SMALL)
 def test_resumed_run_is_bit_exact(name: str, tmp_path: Path) -> None:
-    full = make(name)
-    run(full)
-    stopped, count = make(name), [0]
-    own: Callable[[], None] = stopped.after_step
-
-    def after_step() -> None:
-        own()
-        count[0] += 1
-        if count[0] == 2:
-            signal.raise_signal(signal.SIGINT)
-
-    stopped.after_step = after_step
-    with pytest.raises(KeyboardInterrupt):
-        run(stopped, checkpoint=tmp_path)
-    resumed = make(name, seed=1)
-    result = run(resumed, checkpoint=tmp_path)
-    assert result.resumed_at == 2
-    for key, value in full.state_dict().items():
-        assert torch.equal(value, resumed.state_dict()[key]), key
+    require_exact_resume(lambda seed: make(name, seed), IMAGES, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["byol", "simsiam", "dino"])

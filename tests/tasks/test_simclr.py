@@ -15,7 +15,7 @@ from pretextkit.errors import ShapeError
 from pretextkit.losses import alignment, uniformity
 from pretextkit.tasks import SimCLR
 from pretextkit.testing import TinyBackbone, toy_images
-from pretextkit.views import _crop_and_recolor
+from pretextkit.views import CropAndRecolor, _crop_and_recolor
 from tests.helpers import LargestTensor
 
 STILL: dict[str, Any] = {"crop_scale": (1.0, 1.0), "flip": 0.0, "jitter": 0.0, "grayscale": 0.0}
@@ -48,7 +48,8 @@ def some_images(n: int = 6) -> Tensor:
 
 
 def views(images: Tensor, seed: int = 0, **options: Any) -> TwoViews:
-    return SimCLR(PixelFeatures(), **options).views(images, Generator().manual_seed(seed))
+    task = SimCLR(PixelFeatures(), augmentation=CropAndRecolor(**options))
+    return task.views(images, Generator().manual_seed(seed))
 
 
 def naive(z_a: Tensor, z_b: Tensor, temperature: float) -> float:

@@ -25,6 +25,7 @@ from pretextkit.testing import TinyBackbone, toy_images
 from pretextkit.training import warmup_cosine
 from pretextkit.training._history import StepValues
 from pretextkit.training._monitors import Finding, ShortcutMonitor, TrainingMonitor, WarnOnce, detect_copied_generator
+from tests.helpers import toy_task
 
 IMAGES = toy_images(64, size=16, generator=Generator().manual_seed(0))
 
@@ -524,5 +525,5 @@ def test_built_in_task_gives_no_warning(name: str, kind: str) -> None:
     images = pk.data.load("sample").train_images[:128] if kind == "sample" else toys
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        task = pk.pretext_tasks.create(name, TinyBackbone())
+        task = toy_task(name)
     assert run(task, images, epochs=None, steps=32, batch_size=16).steps == 32

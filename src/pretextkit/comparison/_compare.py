@@ -65,7 +65,7 @@ def compare(
 
     Args:
         tasks: Names of registered tasks, or method names with factories:
-            ``{"no color": lambda b: SimCLR(b, jitter=0)}``.
+            ``{"cold": lambda b: SimCLR(b, temperature=0.1)}``.
         backbone: Name of a registered backbone, or a factory such as its class.
         train: Pair (images, labels), ``Dataset`` or ``DataLoader``, read once into memory; labels 0…k-1. Images labeled
             -1 are only used for pretraining.

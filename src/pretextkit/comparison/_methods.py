@@ -184,7 +184,7 @@ class Pretrained(Method):
             raise DataError(
                 f"a pretext task around the given backbone from the factory {self.name!r}",
                 got=type(task).__name__ if not isinstance(task, PretextTask) else "a task around another backbone",
-                fix="Pass the class of a task, or a function such as lambda backbone: SimCLR(backbone, jitter=0.2).",
+                fix="Pass the class of a task, or a function: lambda backbone: SimCLR(backbone, temperature=0.2).",
             )
         return task if module_dtype(backbone) == torch.float32 else task.to(module_dtype(backbone))
 

@@ -7,9 +7,11 @@ from pretextkit.tasks._colorization import Colorization
 from pretextkit.tasks._context_encoder import CenterBlock, ContextEncoder, HoleShape, RandomBlocks
 from pretextkit.tasks._denoising import Corruption, Denoising, GaussianNoise, HiddenPatches
 from pretextkit.tasks._dino import DINO
+from pretextkit.tasks._distillation import Distillation
 from pretextkit.tasks._jigsaw import Jigsaw, distant_permutations
 from pretextkit.tasks._jigsaw_context import JigsawContext
 from pretextkit.tasks._lejepa import LeJEPA
+from pretextkit.tasks._mae import MAE
 from pretextkit.tasks._moco_v3 import MoCoV3
 from pretextkit.tasks._momentum import EmbeddingQueue, MomentumCopy, RunningMean
 from pretextkit.tasks._multi_crop import MultiCrop, MultiViewTask
@@ -26,6 +28,7 @@ from pretextkit.tasks._vicreg import VICReg
 __all__ = [
     "BYOL",
     "DINO",
+    "MAE",
     "NNCLR",
     "Autoencoder",
     "BarlowTwins",
@@ -34,6 +37,7 @@ __all__ = [
     "ContextEncoder",
     "Corruption",
     "Denoising",
+    "Distillation",
     "EmbeddingQueue",
     "GaussianNoise",
     "HiddenPatches",

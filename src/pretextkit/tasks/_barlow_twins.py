@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from pretextkit._validation import check_float, check_int
 from pretextkit.batches import TwoViews
 from pretextkit.contracts import BackboneT, Recommended, TaskOutput
@@ -58,6 +56,6 @@ class BarlowTwins(TwoViewTask[BackboneT]):
         self.projector = ProjectionHead(backbone.feature_dim, *(3 * [self.projection_dim]))
 
     def forward(self, batch: TwoViews) -> TaskOutput:
-        z_a, z_b = self.projector(self.backbone(torch.cat(batch))).chunk(2)
+        z_a, z_b = self.projector(self.features(batch)).chunk(2)
         loss = barlow_twins_loss(z_a, z_b, redundancy_weight=self.redundancy_weight)
         return TaskOutput(loss / self.projection_dim, two_view_metrics(z_a, z_b))

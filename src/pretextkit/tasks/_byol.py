@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from pretextkit._validation import check_int
 from pretextkit.batches import TwoViews
 from pretextkit.contracts import BackboneT, Recommended, TaskOutput
 from pretextkit.losses import negative_cosine_similarity
 from pretextkit.models.heads import MLPHead
 from pretextkit.registries import register_pretext_task
 from pretextkit.tasks._momentum import MomentumCopy
+from pretextkit.tasks._projection import check_widths
 from pretextkit.tasks._two_views import TwoViewTask, two_view_metrics
 from pretextkit.views import Augmentation, CropAndRecolor
 
@@ -58,8 +58,7 @@ class BYOL(TwoViewTask[BackboneT]):
         augmentation: Augmentation = CropAndRecolor(),  # noqa: B008 - cannot change
     ) -> None:
         super().__init__(backbone, augmentation)
-        width = check_int("projection_dim", projection_dim, of=BYOL)
-        hidden = check_int("hidden_dim", hidden_dim, of=BYOL)
+        width, hidden = check_widths(BYOL, projection_dim=projection_dim, hidden_dim=hidden_dim)
         self.projector = MLPHead(backbone.feature_dim, width, hidden)
         self.predictor = MLPHead(width, width, hidden)
         self.target = MomentumCopy(backbone, self.projector, momentum=momentum)

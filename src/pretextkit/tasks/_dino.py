@@ -15,7 +15,7 @@ from pretextkit.models.heads import MLPHead
 from pretextkit.registries import register_pretext_task
 from pretextkit.tasks._momentum import MomentumCopy, RunningMean
 from pretextkit.tasks._multi_crop import MultiCrop, MultiViewTask
-from pretextkit.tasks._projection import PrototypeHead
+from pretextkit.tasks._projection import PrototypeHead, check_widths
 
 __all__ = ["DINO"]
 
@@ -68,8 +68,7 @@ class DINO(MultiViewTask[BackboneT]):
         augmentation: Callable[[Tensor, Generator], MultiViews] = MultiCrop(),  # noqa: B008 - cannot change
     ) -> None:
         super().__init__(backbone, augmentation)
-        width = check_int("projection_dim", projection_dim, of=DINO)
-        hidden = check_int("hidden_dim", hidden_dim, of=DINO)
+        width, hidden = check_widths(DINO, projection_dim=projection_dim, hidden_dim=hidden_dim)
         outputs = check_int("outputs", outputs, of=DINO)
         self.warm = check_float("student_temperature", student_temperature, "(0, inf)", of=DINO)
         fix = "It sharpens the targets; at the student's temperature or above, outputs become uniform."

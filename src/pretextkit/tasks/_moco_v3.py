@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 
-from pretextkit._validation import check_float, check_int
+from pretextkit._validation import check_float
 from pretextkit.batches import TwoViews
 from pretextkit.contracts import BackboneT, Recommended, TaskOutput
 from pretextkit.losses import info_nce_loss
 from pretextkit.models.heads import MLPHead
 from pretextkit.registries import register_pretext_task
 from pretextkit.tasks._momentum import MomentumCopy
-from pretextkit.tasks._projection import ProjectionHead
+from pretextkit.tasks._projection import check_widths, normed_projection
 from pretextkit.tasks._two_views import TwoViewTask, two_view_metrics
 from pretextkit.views import Augmentation, CropAndRecolor
 
@@ -61,12 +60,9 @@ class MoCoV3(TwoViewTask[BackboneT]):
         augmentation: Augmentation = CropAndRecolor(),  # noqa: B008 - cannot change
     ) -> None:
         super().__init__(backbone, augmentation)
-        width = check_int("projection_dim", projection_dim, of=MoCoV3)
-        hidden = check_int("hidden_dim", hidden_dim, of=MoCoV3)
+        width, hidden = check_widths(MoCoV3, projection_dim=projection_dim, hidden_dim=hidden_dim)
         self.temperature = check_float("temperature", temperature, "(0, inf)", of=MoCoV3)
-        self.projector = nn.Sequential(
-            ProjectionHead(backbone.feature_dim, hidden, width), nn.BatchNorm1d(width, affine=False)
-        )
+        self.projector = normed_projection(backbone.feature_dim, hidden, width)
         self.predictor = MLPHead(width, width, hidden)
         self.target = MomentumCopy(backbone, self.projector, momentum=momentum)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pretextkit._validation import check_float, check_int
 from pretextkit.batches import TwoViews
@@ -12,7 +12,7 @@ from pretextkit.losses import info_nce_loss
 from pretextkit.models.heads import MLPHead
 from pretextkit.registries import register_pretext_task
 from pretextkit.tasks._momentum import EmbeddingQueue
-from pretextkit.tasks._projection import ProjectionHead
+from pretextkit.tasks._projection import check_widths, normed_projection
 from pretextkit.tasks._two_views import TwoViewTask, two_view_metrics
 from pretextkit.views import Augmentation, CropAndRecolor
 
@@ -60,17 +60,14 @@ class NNCLR(TwoViewTask[BackboneT]):
         augmentation: Augmentation = CropAndRecolor(),  # noqa: B008 - cannot change
     ) -> None:
         super().__init__(backbone, augmentation)
-        width = check_int("projection_dim", projection_dim, of=NNCLR)
-        hidden = check_int("hidden_dim", hidden_dim, of=NNCLR)
+        width, hidden = check_widths(NNCLR, projection_dim=projection_dim, hidden_dim=hidden_dim)
         self.temperature = check_float("temperature", temperature, "(0, inf)", of=NNCLR)
-        self.projector = nn.Sequential(
-            ProjectionHead(backbone.feature_dim, hidden, width), nn.BatchNorm1d(width, affine=False)
-        )
+        self.projector = normed_projection(backbone.feature_dim, hidden, width)
         self.predictor = MLPHead(width, width, hidden)
         self.queue = EmbeddingQueue(check_int("queue", queue, of=NNCLR), width)
 
     def forward(self, batch: TwoViews) -> TaskOutput:
-        z = self.projector(self.backbone(torch.cat(batch)))
+        z = self.projector(self.features(batch))
         p_a, p_b = self.predictor(z).chunk(2)
         z_a, z_b = z.detach().float().chunk(2)
         one = info_nce_loss(self._nearest(z_a), p_b, temperature=self.temperature)

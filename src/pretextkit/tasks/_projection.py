@@ -9,16 +9,16 @@ from torch import Tensor, nn
 
 from pretextkit._validation import check_int
 from pretextkit.contracts import Head
-from pretextkit.errors import ShapeError
+from pretextkit.models.heads._mlp import require_two_rows
 
-__all__ = ["ProjectionHead", "PrototypeHead"]
+__all__ = ["ProjectionHead", "PrototypeHead", "check_widths", "normed_projection"]
 
 
 class ProjectionHead(Head):
     """A multilayer perceptron with BatchNorm and ReLU in every hidden layer, and a plain linear layer at the end.
 
-    The expander of Barlow Twins and VICReg. No layer has a bias, because their losses ignore or remove a constant.
-    SimSiam, MoCo v3 and NNCLR end in BatchNorm: append ``nn.BatchNorm1d``.
+    The expander of Barlow Twins and VICReg. No layer has a bias, because their losses ignore or remove a constant: the
+    gradient of a bias would be rounding only. This is the difference from :class:`~pretextkit.models.MLPHead`.
 
     Args:
         in_dim: Width of the features.
@@ -44,14 +44,32 @@ class ProjectionHead(Head):
         self.layers = nn.Sequential(*layers[:-2])
 
     def forward(self, features: Tensor) -> Tensor:
-        if self.training and len(features) < 2:
-            raise ShapeError(
-                "at least 2 rows, because the head uses BatchNorm",
-                got=len(features),
-                fix="Increase the batch size, or call eval() first.",
-            )
+        require_two_rows(self, features)
         projections: Tensor = self.layers(features)
         return projections
+
+
+def normed_projection(in_dim: int, *widths: int) -> nn.Sequential:
+    """Build a projection head that ends in BatchNorm, as in SimSiam, MoCo v3 and NNCLR.
+
+    Example:
+        >>> normed_projection(64, 512, 128)(torch.rand(4, 64)).mean(0).abs().max() < 1e-5
+        tensor(True)
+    """
+    return nn.Sequential(ProjectionHead(in_dim, *widths), nn.BatchNorm1d(widths[-1], affine=False))
+
+
+def check_widths(of: type, **widths: int) -> tuple[int, ...]:
+    """Check options of a task that are widths of its heads.
+
+    Raises:
+        OptionError: A width is not an integer >= 1.
+
+    Example:
+        >>> check_widths(ProjectionHead, hidden_dim=512, projection_dim=128)
+        (512, 128)
+    """
+    return tuple(check_int(name, width, of=of) for name, width in widths.items())
 
 
 class PrototypeHead(Head):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from pretextkit._validation import check_float, check_int
 from pretextkit.batches import TwoViews
 from pretextkit.contracts import BackboneT, Recommended, TaskOutput
@@ -11,7 +9,7 @@ from pretextkit.losses import nt_xent_loss
 from pretextkit.models.heads import MLPHead
 from pretextkit.registries import register_pretext_task
 from pretextkit.tasks._two_views import TwoViewTask, two_view_metrics
-from pretextkit.views import CropAndRecolor
+from pretextkit.views import Augmentation, CropAndRecolor
 
 __all__ = ["SimCLR"]
 
@@ -21,8 +19,7 @@ class SimCLR(TwoViewTask[BackboneT]):
     """Attract the features of two random views of an image and repel the features of other images.
 
     Features that are invariant to cropping and recoloring describe the content of an image (Chen et al. 2020,
-    arXiv 2002.05709). The defaults suit images of 28 to 96 pixels: crops of at least 20 % of the area, color jitter of
-    half the ImageNet strength, and no blur, as in the paper's CIFAR-10 experiments (appendix B.9), but no flips.
+    arXiv 2002.05709).
 
     Metrics: ``top1``, the fraction of views whose nearest view shows the same image; ``alignment`` and ``uniformity``
     of the projections.
@@ -31,11 +28,7 @@ class SimCLR(TwoViewTask[BackboneT]):
         backbone: Backbone to train.
         projection_dim: Width of the projections in the loss.
         temperature: Temperature of the NT-Xent loss.
-        crop_scale: Smallest and largest area of a crop, as fractions of the image.
-        flip: Probability of a horizontal flip. Raise it to 0.5 for photographs whose left and right mean the same; it
-            spoils the features of digits, letters, and everything else that a mirror changes.
-        jitter: Strength of the color jitter, relative to the paper's on ImageNet.
-        grayscale: Probability of conversion to grayscale.
+        augmentation: From images and a generator to one view of each image.
 
     Raises:
         OptionError: A number is out of range.
@@ -56,17 +49,14 @@ class SimCLR(TwoViewTask[BackboneT]):
         *,
         projection_dim: int = 128,
         temperature: float = 0.2,
-        crop_scale: tuple[float, float] = (0.2, 1.0),
-        flip: float = 0.0,
-        jitter: float = 0.5,
-        grayscale: float = 0.2,
+        augmentation: Augmentation = CropAndRecolor(),  # noqa: B008 - cannot change
     ) -> None:
-        super().__init__(backbone, CropAndRecolor(crop_scale=crop_scale, flip=flip, jitter=jitter, grayscale=grayscale))
+        super().__init__(backbone, augmentation)
         projection_dim = check_int("projection_dim", projection_dim, of=SimCLR)
         self.head = MLPHead(backbone.feature_dim, projection_dim)
         self.temperature = check_float("temperature", temperature, "(0, inf)", of=SimCLR)
 
     def forward(self, batch: TwoViews) -> TaskOutput:
-        z_a, z_b = self.head(self.backbone(torch.cat(batch))).float().chunk(2)
+        z_a, z_b = self.head(self.features(batch)).float().chunk(2)
         loss = nt_xent_loss(z_a, z_b, temperature=self.temperature)
         return TaskOutput(loss, two_view_metrics(z_a, z_b))

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import torch
-from torch import nn
-
-from pretextkit._validation import check_int
 from pretextkit.batches import TwoViews
 from pretextkit.contracts import BackboneT, Recommended, TaskOutput
 from pretextkit.losses import negative_cosine_similarity
 from pretextkit.models.heads import MLPHead
 from pretextkit.registries import register_pretext_task
-from pretextkit.tasks._projection import ProjectionHead
+from pretextkit.tasks._projection import check_widths, normed_projection
 from pretextkit.tasks._two_views import TwoViewTask, two_view_metrics
 from pretextkit.views import Augmentation, CropAndRecolor
 
@@ -55,15 +51,12 @@ class SimSiam(TwoViewTask[BackboneT]):
         augmentation: Augmentation = CropAndRecolor(),  # noqa: B008 - cannot change
     ) -> None:
         super().__init__(backbone, augmentation)
-        width = check_int("projection_dim", projection_dim, of=SimSiam)
-        narrow = check_int("predictor_dim", predictor_dim, of=SimSiam)
-        self.projector = nn.Sequential(
-            ProjectionHead(backbone.feature_dim, width, width, width), nn.BatchNorm1d(width, affine=False)
-        )
+        width, narrow = check_widths(SimSiam, projection_dim=projection_dim, predictor_dim=predictor_dim)
+        self.projector = normed_projection(backbone.feature_dim, width, width, width)
         self.predictor = MLPHead(width, width, narrow)
 
     def forward(self, batch: TwoViews) -> TaskOutput:
-        z = self.projector(self.backbone(torch.cat(batch)))
+        z = self.projector(self.features(batch))
         p_a, p_b = self.predictor(z).chunk(2)
         z_a, z_b = z.detach().chunk(2)
         loss = (negative_cosine_similarity(p_a, z_b) + negative_cosine_similarity(p_b, z_a)) / 2

@@ -14,7 +14,7 @@ from pretextkit.losses import swav_loss
 from pretextkit.models.heads import MLPHead
 from pretextkit.registries import register_pretext_task
 from pretextkit.tasks._multi_crop import MultiCrop, MultiViewTask
-from pretextkit.tasks._projection import PrototypeHead
+from pretextkit.tasks._projection import PrototypeHead, check_widths
 
 __all__ = ["SwAV"]
 
@@ -62,8 +62,7 @@ class SwAV(MultiViewTask[BackboneT]):
         augmentation: Callable[[Tensor, Generator], MultiViews] = MultiCrop(),  # noqa: B008 - cannot change
     ) -> None:
         super().__init__(backbone, augmentation)
-        width = check_int("projection_dim", projection_dim, of=SwAV)
-        hidden = check_int("hidden_dim", hidden_dim, of=SwAV)
+        width, hidden = check_widths(SwAV, projection_dim=projection_dim, hidden_dim=hidden_dim)
         self.temperature = check_float("temperature", temperature, "(0, inf)", of=SwAV)
         self.epsilon = check_float("epsilon", epsilon, "(0, inf)", of=SwAV)
         self.head = nn.Sequential(

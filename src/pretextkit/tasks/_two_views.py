@@ -36,6 +36,11 @@ class TwoViewTask(PretextTask[TwoViews, BackboneT]):
         """Make two views of each image ``b c h w``, one after the other."""
         return TwoViews(self.augmentation(images, generator), self.augmentation(images, generator))
 
+    @final
+    def features(self, batch: TwoViews) -> Tensor:
+        """Compute features ``2b d`` of both views with one pass, those of view ``a`` first."""
+        return self.backbone(torch.cat(batch))
+
 
 @torch.no_grad()
 def two_view_metrics(z_a: Tensor, z_b: Tensor) -> dict[str, Tensor]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from pretextkit._validation import check_float, check_int
 from pretextkit.batches import TwoViews
 from pretextkit.contracts import BackboneT, Recommended, TaskOutput
@@ -67,5 +65,5 @@ class VICReg(TwoViewTask[BackboneT]):
         self.projector = ProjectionHead(backbone.feature_dim, width, width, width)
 
     def forward(self, batch: TwoViews) -> TaskOutput:
-        z_a, z_b = self.projector(self.backbone(torch.cat(batch))).chunk(2)
+        z_a, z_b = self.projector(self.features(batch)).chunk(2)
         return TaskOutput(vicreg_loss(z_a, z_b, **self.weights), two_view_metrics(z_a, z_b))

@@ -8,12 +8,13 @@ from pretextkit.testing._backbone import backbone_checks, check_backbone
 from pretextkit.testing._head import check_head, head_checks
 from pretextkit.testing._runner import Check, ConformanceError, parametrize_checks, run_checks
 from pretextkit.testing._task import check_pretext_task, pretext_task_checks
-from pretextkit.testing._toys import TinyBackbone, noise_images, toy_images
+from pretextkit.testing._toys import TinyBackbone, TinyTokenBackbone, noise_images, toy_images
 
 __all__ = [
     "Check",
     "ConformanceError",
     "TinyBackbone",
+    "TinyTokenBackbone",
     "backbone_checks",
     "check_backbone",
     "check_head",

@@ -8,9 +8,10 @@ from itertools import pairwise
 import torch
 from torch import Generator, Tensor, nn
 
-from pretextkit.contracts import SpatialBackbone
+from pretextkit.contracts import SpatialBackbone, TokenBackbone
+from pretextkit.models._transformer import Block, initialize, sincos_positions
 
-__all__ = ["TinyBackbone", "noise_images", "toy_images"]
+__all__ = ["TinyBackbone", "TinyTokenBackbone", "noise_images", "toy_images"]
 
 
 def toy_images(n: int, *, size: int | tuple[int, int] = 32, channels: int = 3, generator: Generator) -> Tensor:
@@ -97,3 +98,35 @@ class TinyBackbone(SpatialBackbone):
         for layer in self.layers:
             maps.append(layer(maps[-1]))
         return tuple(maps[1:])
+
+
+class TinyTokenBackbone(TokenBackbone):
+    """Two transformer blocks on patches of 4 pixels, with 27,000 parameters and 32 features, for toy images.
+
+    Check pretext tasks that need a :class:`~pretextkit.TokenBackbone` with this one, and all other tasks with
+    :class:`TinyBackbone`.
+
+    Example:
+        >>> TinyTokenBackbone().tokens(torch.rand(2, 3, 32, 32)).shape
+        torch.Size([2, 64, 32])
+    """
+
+    feature_dim, patch = 32, 4
+
+    def __init__(self, *, in_channels: int = 3) -> None:
+        super().__init__(in_channels=in_channels)
+        self.embedding = nn.Conv2d(in_channels, self.feature_dim, self.patch, self.patch)
+        self.blocks = nn.ModuleList(Block(self.feature_dim, 2) for _ in range(2))
+        initialize(self)
+
+    def tokens(self, images: Tensor) -> Tensor:
+        images = self.normalization(images)
+        bottom, right = (-side % self.patch for side in images.shape[2:])
+        tokens: Tensor = self.embedding(nn.functional.pad(images, (0, right, 0, bottom))).flatten(2).transpose(1, 2)
+        return tokens + sincos_positions(*self.grid(images), self.feature_dim, tokens)
+
+    def encode_stages(self, tokens: Tensor) -> tuple[Tensor, ...]:
+        stages = [tokens]
+        for block in self.blocks:
+            stages.append(block(stages[-1]))
+        return tuple(stages[1:])

@@ -7,7 +7,7 @@ import torch
 
 import pretextkit as pk
 from pretextkit.models import ViTTiny
-from pretextkit.models.backbones._vit_tiny import sincos_positions
+from pretextkit.models._transformer import sincos_positions
 from tests.helpers import random_images
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch  # noqa: F401 - in the example
 from torch import Tensor, nn
 
 from pretextkit._validation import check_int
@@ -9,7 +10,7 @@ from pretextkit.contracts import Head
 from pretextkit.errors import ShapeError
 from pretextkit.registries import register_head
 
-__all__ = ["MLPHead"]
+__all__ = ["MLPHead", "require_two_rows"]
 
 
 @register_head("mlp")
@@ -46,11 +47,23 @@ class MLPHead(Head):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        if self.training and len(features) < 2:
-            raise ShapeError(
-                "at least 2 rows, because the head uses BatchNorm",
-                got=len(features),
-                fix="Increase the batch size, or call eval() first.",
-            )
+        require_two_rows(self, features)
         logits: Tensor = self.layers(features)
         return logits
+
+
+def require_two_rows(head: nn.Module, features: Tensor) -> None:
+    """Refuse a single row in training, because BatchNorm then divides by a variance of 0.
+
+    Raises:
+        ShapeError: There are fewer than 2 rows in training.
+
+    Example:
+        >>> require_two_rows(nn.Identity().eval(), torch.ones(1, 4))
+    """
+    if head.training and len(features) < 2:
+        raise ShapeError(
+            "at least 2 rows, because the head uses BatchNorm",
+            got=len(features),
+            fix="Increase the batch size, or call eval() first.",
+        )
