@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["LUMA", "as_float", "luma"]
+__all__ = ["LUMA", "as_float", "luma", "match_channels"]
 
 LUMA = (0.299, 0.587, 0.114)
 """Luma weights of red, green and blue (ITU-R BT.601)."""
@@ -29,3 +29,15 @@ def luma(images: Tensor) -> Tensor:
         0.587...
     """
     return (images * images.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+
+
+def match_channels(images: Tensor, channels: int) -> Tensor:
+    """Convert float images ``b c h w`` to ``channels`` channels: gray to RGB, RGB to luma, others as they are.
+
+    Example:
+        >>> match_channels(torch.rand(2, 1, 8, 8), 3).shape, match_channels(torch.rand(2, 13, 8, 8), 13).shape
+        (torch.Size([2, 3, 8, 8]), torch.Size([2, 13, 8, 8]))
+    """
+    if images.shape[1] == channels:
+        return images
+    return images.expand(-1, 3, -1, -1) if channels == 3 else luma(images)

@@ -12,9 +12,9 @@ from torch import Generator, Tensor, nn
 from typing_extensions import TypeVar
 
 from pretextkit._arguments import RecordsArguments
-from pretextkit._color import as_float, luma
+from pretextkit._color import as_float, match_channels
 from pretextkit._modules import is_parallel_wrapper
-from pretextkit._validation import check_float, check_image_batch, check_image_tensor, check_int
+from pretextkit._validation import check_channels, check_float, check_image_batch, check_image_tensor, check_int
 from pretextkit.errors import OptionError, ShapeError
 
 __all__ = [
@@ -41,12 +41,16 @@ class TaskOutput(NamedTuple):
 class InputNormalization(nn.Module):
     """Convert raw images to the channels and the scale of a backbone.
 
-    Gray images are repeated to three channels or color images reduced to luma, as the backbone needs. Then the mean is
-    subtracted and the result divided by the standard deviation. Both are stored with the weights, because a backbone
-    needs the same numbers downstream. Before :meth:`measure`, mean and std are 0.5 and 0.25.
+    Gray images are repeated to three channels or color images reduced to luma, as the backbone needs; other numbers of
+    channels are never converted. Then the mean of each channel is subtracted and the result divided by its standard
+    deviation. Both are stored with the weights, because a backbone needs the same numbers downstream. Before
+    :meth:`measure`, mean and std are 0.5 and 0.25.
 
     Args:
-        channels: Input channels of the backbone, 1 or 3.
+        channels: Input channels of the backbone, at least 1.
+
+    Raises:
+        OptionError: ``channels`` is not an integer >= 1.
 
     Example:
         >>> normalization = InputNormalization(channels=3)
@@ -63,10 +67,7 @@ class InputNormalization(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        fix = "Choose in_channels=1 (gray) or 3 (color)."
-        self.channels = check_int("in_channels", channels, at_least=None, fix=fix)
-        if self.channels not in (1, 3):
-            raise ShapeError("1 or 3 input channels", got=channels, fix=fix)
+        self.channels = check_int("in_channels", channels, fix="1 is gray, 3 is color, 13 are thirteen bands.")
         self.register_buffer("mean", torch.full((self.channels,), 0.5))
         self.register_buffer("std", torch.full((self.channels,), 0.25))
         self.register_buffer("measured", torch.tensor(False))
@@ -95,17 +96,17 @@ class InputNormalization(nn.Module):
         self.measured.fill_(True)
 
     def adapt(self, images: Tensor) -> Tensor:
-        """Convert ``images`` to float in [0, 1] with ``self.channels`` channels."""
+        """Convert ``images`` to float in [0, 1] with ``self.channels`` channels.
+
+        Raises:
+            ShapeError: The images have another number of channels, and not 1 and 3.
+        """
         check_image_batch(images)
-        images = as_float(images, self.mean.dtype)
-        if images.shape[1] == self.channels:
-            return images
-        if self.channels == 3:
-            return images.expand(-1, 3, -1, -1)
-        return luma(images)
+        check_channels(images, self.channels)
+        return match_channels(as_float(images, self.mean.dtype), self.channels)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map ``b c h w`` in [0, 1], 1 or 3 channels, to normalized ``b c h w`` with ``self.channels`` channels."""
+        """Map ``b c h w`` in [0, 1] to normalized ``b c h w`` with ``self.channels`` channels."""
         return (self.adapt(images) - self.mean.view(1, -1, 1, 1)) / self.std.view(1, -1, 1, 1)
 
     def extra_repr(self) -> str:
@@ -119,7 +120,7 @@ class Backbone(RecordsArguments, nn.Module, ABC):
     A subclass sets ``feature_dim`` and calls :attr:`normalization` on its input.
 
     Args:
-        in_channels: Input channels, 1 or 3; images with the other number are converted.
+        in_channels: Input channels. A backbone of 1 or 3 channels also takes images with the other of these numbers.
     """
 
     feature_dim: int
@@ -373,11 +374,11 @@ class PretextTask(nn.Module, ABC, Generic[BatchT, BackboneT]):
         """Make views of ``images``, without gradient and in float32 even under autocast, and compute their loss.
 
         Args:
-            images: ``b c h w`` with 1 or 3 channels, uint8 or float in [0, 1].
+            images: ``b c h w``, uint8 or float in [0, 1].
             generator: Source of all random numbers in the views.
 
         Raises:
-            ShapeError: The images have another rank or number of channels.
+            ShapeError: The images have another rank.
             DataError: The images are neither uint8 nor floating-point.
         """
         check_image_batch(images)

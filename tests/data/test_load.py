@@ -118,7 +118,7 @@ def test_load_single_image_raises_data_error(tmp_path: Path) -> None:
         (
             {"train_images": np.zeros((2, 3))},
             ShapeError,
-            r"1 or 3 channels \(train of .*a\.npz\), but got shape \(2, 3\)",
+            r"images b c h w \(train of .*a\.npz\), but got shape \(2, 3\)",
         ),
         (
             {"train_images": pixels(4, 4, 3)},

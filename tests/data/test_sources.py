@@ -174,7 +174,7 @@ def test_dataset_items_may_be_tensors_arrays_or_pil() -> None:
             DataError,
             "Expected an image as a tensor c h w, an array h w c or h w, or a PIL image, but got int. Let the data",
         ),
-        ((torch.zeros(4, 4),), ShapeError, r"with 1 or 3 channels, but got shape \(4, 4\). Add the channel"),
+        ((torch.zeros(4, 4),), ShapeError, r"h w \(array\), but got shape \(4, 4\). Add the channel"),
         ((np.zeros((3, 4, 4), np.uint8),), ShapeError, r"but got shape \(3, 4, 4\)"),
         (((torch.zeros(3, 4, 4), 0.5),), DataError, "Expected integer labels, but got torch.float32"),
         (((torch.zeros(3, 4, 4), "cat"),), DataError, "Expected integer labels"),

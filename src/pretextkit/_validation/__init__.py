@@ -9,6 +9,7 @@ from pretextkit._validation._arrays import (
 )
 from pretextkit._validation._images import (
     check_float_images,
+    check_channels,
     check_image_batch,
     check_image_tensor,
     check_images,
@@ -28,6 +29,7 @@ __all__ = [
     "check_float",
     "check_float_images",
     "check_floats",
+    "check_channels",
     "check_image_batch",
     "check_image_tensor",
     "check_images",

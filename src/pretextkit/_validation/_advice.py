@@ -25,9 +25,12 @@ __all__ = [
     "dtype_fix",
     "floats_fix",
     "images_fix",
+    "is_channels_first",
+    "is_channels_last",
     "integers_fix",
     "item_fix",
     "masks_fix",
+    "network_fix",
     "path_fix",
     "predictions_fix",
     "range_fix",
@@ -40,6 +43,9 @@ __all__ = [
 WHITES = (255, 1023, 4095, 16383, 65535)
 """Values of white in images of 8, 10, 12, 14 and 16 bits."""
 
+FEW_CHANNELS = 4
+"""Most channels that are surely no side of an image: gray, gray with alpha, RGB, RGBA."""
+
 DARK = 128
 """Images whose highest value is below this may be no bytes: digits of 17 levels, masks, or a 7-bit format."""
 
@@ -49,9 +55,9 @@ def dtype_fix(images: Tensor) -> str:
 
     Example:
         >>> dtype_fix(torch.tensor([0, 255]))
-        'Convert with images.to(torch.uint8).'
+        'Divide by the value of white: images.float() / 255 if it is 255. pretextkit.data.as_source(..., white=255) ...'
         >>> dtype_fix(torch.tensor([0, 3000], dtype=torch.int16))
-        'Divide by the highest value of the format: images.float() / 4095.'
+        'Divide by the value of white: images.float() / 4095 if it is 4095. pretextkit.data.as_source(..., white=4095) ...'
     """
     if images.dtype == torch.bool:
         return "Convert with images.float()."
@@ -70,12 +76,14 @@ def dtype_fix(images: Tensor) -> str:
         )
     if high < DARK:
         return (
-            f"If white is 255, convert with images.to(torch.uint8). Otherwise divide by the value of white: "
-            f"images.float() / {max(high, 1)}."
+            f"Divide by the value of white: images.float() / 255 if they were bytes, images.float() / {max(high, 1)} if "
+            f"{max(high, 1)} is the highest value of the format."
         )
-    if high <= 255:
-        return "Convert with images.to(torch.uint8)."
-    return f"Divide by the highest value of the format: images.float() / {_white(high)}."
+    white = _white(high)
+    return (
+        f"Divide by the value of white: images.float() / {white} if it is {white}. "
+        f"pretextkit.data.as_source(..., white={white}) divides while reading."
+    )
 
 
 def range_fix(low: float, high: float) -> str:
@@ -88,7 +96,10 @@ def range_fix(low: float, high: float) -> str:
     if low > -0.25 and high < 1.25:
         return "Clamp what a transform overshot (images.clamp(0, 1)), or undo a normalization."
     if low < -10 or (low < -0.25 and high > 10):  # beyond standardized images
-        return "Scale them to [0, 1], with the same lowest and highest value for train and test."
+        return (
+            "State the lowest and the highest value, the same for train and test: "
+            f"(images - {low:g}) / {high - low:g}, or pretextkit.data.as_source(..., black={low:g}, white={high:g})."
+        ).replace("- -", "+ ")
     if low < -0.25:
         return "Undo their normalization (images * std + mean): a backbone normalizes by itself."
     if high < DARK:
@@ -103,7 +114,7 @@ def range_fix(low: float, high: float) -> str:
 
 
 def shape_fix(shape: tuple[int, ...]) -> str:
-    """Advise how to bring images of another shape to ``b c h w`` with 1 or 3 channels.
+    """Advise how to bring images of another shape to ``b c h w``.
 
     Example:
         >>> shape_fix((2, 8, 9, 3))
@@ -126,7 +137,33 @@ def shape_fix(shape: tuple[int, ...]) -> str:
         side = math.isqrt(shape[1])
         flattened = f", images.reshape(-1, 1, {side}, {side}) for flattened gray images"
         return f"{fix}{flattened if side > 1 and side * side == shape[1] else ''}."
-    return "Pass gray (c = 1) or RGB (c = 3) images with channels second."
+    return "Pass images with channels second."
+
+
+def is_channels_last(shape: tuple[int, ...]) -> bool:
+    """Whether images of three axes are surely ``h w c``, and not ``c h w``: few channels, or a square before more.
+
+    Example:
+        >>> is_channels_last((32, 40, 3)), is_channels_last((64, 64, 13)), is_channels_last((13, 64, 64))
+        (True, True, False)
+    """
+    first, second, last = shape
+    if first in (1, 3):
+        return False
+    return last < min(first, second) and (last <= FEW_CHANNELS or first == second)
+
+
+def is_channels_first(shape: tuple[int, ...]) -> bool:
+    """Whether images of three axes are surely ``c h w``, and not ``h w c``.
+
+    Example:
+        >>> is_channels_first((3, 32, 40)), is_channels_first((13, 64, 64)), is_channels_first((64, 64, 13))
+        (True, True, False)
+    """
+    first, second, last = shape
+    if last in (1, 3):
+        return False
+    return (first <= FEW_CHANNELS and first < min(second, last)) or second == last != first
 
 
 def channels_fix(channels: int) -> str:
@@ -134,10 +171,13 @@ def channels_fix(channels: int) -> str:
 
     Example:
         >>> channels_fix(2)
-        'Select one of the two channels, for example images[:, :1].'
+        'If they are gray with an alpha channel, drop it: images[:, :1]. Otherwise select one of the two: images[:, 1:].'
     """
     if channels == 2:
-        return "Select one of the two channels, for example images[:, :1]."
+        return (
+            "If they are gray with an alpha channel, drop it: images[:, :1]. "
+            "Otherwise select one of the two: images[:, 1:]."
+        )
     if channels == 4:
         return (
             "If they are RGBA, drop the alpha channel: images[:, :3]. If they are bands, select three, for example "
@@ -146,12 +186,31 @@ def channels_fix(channels: int) -> str:
     return "Select one band, for example images[:, :1], or three, for example images[:, [0, 1, 2]]."
 
 
-def _channel_fix(shape: tuple[int, ...]) -> str:
-    if shape[3] in (1, 3):
+def network_fix(shape: tuple[int, ...], channels: int) -> str:
+    """Advise what to do with images of ``shape``, ``b c h w``, that a network of ``channels`` channels does not take.
+
+    Example:
+        >>> network_fix((2, 3, 8, 8), 13)
+        "Build a network for them, such as pretextkit.backbones['small-cnn'](in_channels=3), or pass all 13 channels."
+    """
+    given = shape[1]
+    if shape[3] == channels and given > channels:
         return "Put channels second: images.permute(0, 3, 1, 2)."
-    if shape[3] == 4 and shape[1] > 4:
-        return "If they are RGBA, drop the alpha channel and put channels second: images[..., :3].permute(0, 3, 1, 2)."
-    return channels_fix(shape[1])
+    build = f"Build a network for them, such as pretextkit.backbones['small-cnn'](in_channels={given})"
+    if channels in (1, 3) and given in (2, 4):
+        return f"{channels_fix(given)} {build.replace('Build', 'Or build', 1)}."
+    if channels in (1, 3):
+        return f"{build}. {channels_fix(given).replace('Select', 'Or select', 1)}"
+    return f"{build}, or pass all {channels} channels."
+
+
+def _channel_fix(shape: tuple[int, ...]) -> str:
+    if shape[3] == 4:
+        return (
+            "Put channels second: images.permute(0, 3, 1, 2). If they are RGBA, also drop the alpha channel: "
+            "images[..., :3].permute(0, 3, 1, 2)."
+        )
+    return "Put channels second: images.permute(0, 3, 1, 2)."
 
 
 def tensor_fix(images: Any) -> str:
@@ -211,21 +270,15 @@ def item_fix(image: Any) -> str:
         'Put channels first in the dataset: image.permute(2, 0, 1).'
     """
     is_tensor, shape = isinstance(image, Tensor), tuple(image.shape)
-    channel = 0 if is_tensor else -1
     if len(shape) == 4 and shape[0] == 1:
         return "Return single images from the dataset: image[0]."
     if len(shape) == 2 and is_tensor:
         return "Add the channel in the dataset: image[None]."
-    if len(shape) == 3 and is_tensor and shape[2] in (1, 3):
+    if len(shape) == 3 and is_tensor:
         return "Put channels first in the dataset: image.permute(2, 0, 1)."
-    if len(shape) == 3 and not is_tensor and shape[0] in (1, 3):
+    if len(shape) == 3:
         return "Put channels last in the dataset: image.transpose(1, 2, 0)."
-    if len(shape) == 3 and shape[channel] == 4:
-        code = "image[:3]" if is_tensor else "image[..., :3]"
-        return f"If it is RGBA, drop the alpha channel in the dataset: {code}. Otherwise select three bands."
-    if len(shape) == 3 and shape[channel] == 2:
-        return f"Select one channel in the dataset, for example {'image[:1]' if is_tensor else 'image[..., :1]'}."
-    return "Return one gray or RGB image for each item of the dataset."
+    return "Return one image for each item of the dataset."
 
 
 def sizes_fix(shapes: Iterable[tuple[int, ...]]) -> str:
@@ -235,8 +288,11 @@ def sizes_fix(shapes: Iterable[tuple[int, ...]]) -> str:
         >>> sizes_fix([(1, 8, 8), (3, 8, 8)])
         'Give all images three channels in the dataset: image.expand(3, -1, -1).'
     """
-    if len({shape[1:] for shape in shapes}) == 1:
+    shapes = list(shapes)
+    if len({shape[1:] for shape in shapes}) == 1 and {shape[0] for shape in shapes} <= {1, 3}:
         return "Give all images three channels in the dataset: image.expand(3, -1, -1)."
+    if len({shape[0] for shape in shapes}) > 1:
+        return f"Give all images the same channels in the dataset, for example the first: image[:{min(shapes)[0]}]."
     return "Resize the images in the dataset, or read a folder with pretextkit.data.FolderImages(root, size=...)."
 
 

@@ -7,10 +7,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pretextkit._validation._advice import dtype_fix, masks_fix, range_fix, shape_fix, tensor_fix
+from pretextkit._validation._advice import (
+    dtype_fix,
+    is_channels_last,
+    masks_fix,
+    network_fix,
+    range_fix,
+    shape_fix,
+    tensor_fix,
+)
 from pretextkit.errors import DataError, ShapeError
 
 __all__ = [
+    "check_channels",
     "check_float_images",
     "check_image_batch",
     "check_image_tensor",
@@ -36,10 +45,10 @@ def check_images(images: Tensor) -> None:
     """Check the shape, the dtype and the values of images.
 
     Args:
-        images: ``b c h w`` with 1 or 3 channels, uint8, or floating-point in [0, 1].
+        images: ``b c h w`` with any number of channels, uint8, or floating-point in [0, 1].
 
     Raises:
-        ShapeError: The rank or the channels are wrong.
+        ShapeError: The rank is wrong, or the channels come last.
         DataError: There are no images, the dtype is wrong, or float pixels are NaN, infinite or outside [0, 1].
 
     Example:
@@ -66,10 +75,10 @@ def check_image_batch(images: Tensor) -> None:
     """Check the shape and the dtype of the images of one forward pass; their values are not read.
 
     Args:
-        images: ``b c h w`` with 1 or 3 channels, uint8, or floating-point in [0, 1]; ``b`` may be 0.
+        images: ``b c h w`` with any number of channels, uint8, or floating-point in [0, 1]; ``b`` may be 0.
 
     Raises:
-        ShapeError: The rank or the number of channels is wrong, or the images have no pixels.
+        ShapeError: The rank is wrong, the channels come last, or the images have no pixels.
         DataError: The dtype is neither uint8 nor a floating-point one.
 
     Example:
@@ -79,6 +88,34 @@ def check_image_batch(images: Tensor) -> None:
     _check_channels(images)
     _check_pixels(images)
     _check_dtype(images)
+
+
+def check_channels(images: Tensor, channels: int) -> None:
+    """Check that a network of ``channels`` input channels takes images: of as many channels, or 1 for 3 and 3 for 1.
+
+    Args:
+        images: ``b c h w``.
+        channels: Input channels of the network.
+
+    Raises:
+        ShapeError: The images have another number of channels.
+
+    Example:
+        >>> check_channels(torch.zeros(2, 1, 8, 8), 3)
+        >>> check_channels(torch.zeros(2, 13, 8, 8), 3)
+        Traceback (most recent call last):
+            ...
+        pretextkit.errors.ShapeError: Expected images of 3 channels (or 1), as the network takes, but got shape (2, ...
+    """
+    given = images.shape[1]
+    if given == channels or {given, channels} == {1, 3}:
+        return
+    other = {1: " (or 3)", 3: " (or 1)"}.get(channels, "")
+    raise ShapeError(
+        f"images of {channels} channel{'' if channels == 1 else 's'}{other}, as the network takes",
+        got=f"shape {tuple(images.shape)}",
+        fix=network_fix(tuple(images.shape), channels),
+    )
 
 
 def check_view_images(images: Tensor) -> None:
@@ -161,9 +198,9 @@ def check_image_tensor(images: Any) -> None:
 
 
 def _check_channels(images: Tensor) -> None:
-    if images.ndim != 4 or images.shape[1] not in (1, 3):
-        shape = tuple(images.shape)
-        raise ShapeError("images b c h w with 1 or 3 channels", got=f"shape {shape}", fix=shape_fix(shape))
+    shape = tuple(images.shape)
+    if images.ndim != 4 or is_channels_last(shape[1:]):
+        raise ShapeError("images b c h w", got=f"shape {shape}", fix=shape_fix(shape))
 
 
 def _check_pixels(images: Tensor) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from torch import Tensor
 
@@ -16,7 +16,10 @@ from pretextkit.errors import DataError, reason
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
 
-__all__ = ["MAX_PIXELS", "decode", "decode_square", "opened", "stored_shape"]
+__all__ = ["MAX_PIXELS", "OR_SKIP", "decode", "decode_square", "opened", "stored_shape"]
+
+Convert: TypeAlias = "Callable[[PilImage], Tensor]"
+"""Function from a PIL image to a tensor ``c h w``."""
 
 ORIENTATION = 0x0112
 """Exif tag of the camera orientation."""
@@ -38,7 +41,9 @@ OR_SKIP = (
 )
 
 
-def decode_square(path: Path, max_pixels: int, size: int, fit: Fit) -> tuple[Tensor, tuple[int, int]]:
+def decode_square(
+    path: Path, max_pixels: int, size: int, fit: Fit, *, convert: Convert = pil_tensor
+) -> tuple[Tensor, tuple[int, int]]:
     """Decode a file and make it square.
 
     A JPEG file at least four times as large as needed is decoded at a half, a quarter or an eighth of its size, which
@@ -49,9 +54,10 @@ def decode_square(path: Path, max_pixels: int, size: int, fit: Fit) -> tuple[Ten
         max_pixels: Largest number of pixels that is decoded.
         size: Side of the result.
         fit: How the image becomes square.
+        convert: Conversion of the decoded image, at full or reduced size, to a tensor ``c h w``.
 
     Returns:
-        ``c size size``, uint8; and the height and width of the full upright image.
+        ``c size size``; and the height and width of the full upright image.
 
     Raises:
         DataError: The file cannot be decoded.
@@ -60,7 +66,7 @@ def decode_square(path: Path, max_pixels: int, size: int, fit: Fit) -> tuple[Ten
         shape = (image.height, image.width)
         reduced = _reduce(image, size, fit)
         turns = image.getexif().get(ORIENTATION, 1)
-        pixels = _upright(image)
+        pixels = _upright(image, convert)
     if not reduced:
         shape = (pixels.shape[1], pixels.shape[2])
     elif turns in (5, 6, 7, 8):
@@ -68,14 +74,14 @@ def decode_square(path: Path, max_pixels: int, size: int, fit: Fit) -> tuple[Ten
     return resize(pixels[None], size, fit, shape)[0], shape
 
 
-def decode(path: Path, max_pixels: int, *, fix: str = OR_SKIP) -> Tensor:
-    """Decode a file in full, upright: ``c h w``, uint8; errors end with ``fix``.
+def decode(path: Path, max_pixels: int, *, fix: str = OR_SKIP, convert: Convert = pil_tensor) -> Tensor:
+    """Decode a file in full, upright: ``c h w``; errors end with ``fix``.
 
     Raises:
         DataError: The file cannot be decoded.
     """
     with opened(path, max_pixels, fix=fix) as image:
-        return _upright(image)
+        return _upright(image, convert)
 
 
 def stored_shape(path: Path, max_pixels: int) -> tuple[int, int]:
@@ -84,11 +90,11 @@ def stored_shape(path: Path, max_pixels: int) -> tuple[int, int]:
         return image.height, image.width
 
 
-def _upright(image: PilImage) -> Tensor:
+def _upright(image: PilImage, convert: Convert) -> Tensor:
     from PIL import ImageOps
 
     turned = image.getexif().get(ORIENTATION, 1) != 1  # otherwise Pillow would copy the image
-    return pil_tensor(ImageOps.exif_transpose(image) if turned else image)
+    return convert(ImageOps.exif_transpose(image) if turned else image)
 
 
 def _reduce(image: PilImage, size: int, fit: Fit) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from pretextkit.errors import DataError, DataWarning
 
 __all__ = [
     "COMPANION_FOLDERS",
+    "EVERY",
     "Listing",
     "count_suffixes",
     "image_suffixes",
@@ -37,6 +38,9 @@ COMPANION_NAMES = {"readme", "license", "licence", "notice", "authors", "changel
 SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini"}
 SYSTEM_FOLDERS = {"__macosx", "$recycle.bin", "system volume information", "@eadir"}
 COMPANION_FOLDERS = {"ground_truth", "groundtruth", "masks", "annotations", "labels", "__macosx"}
+
+EVERY: Collection[str] = frozenset({"*"})
+"""In place of suffixes: every file but notes and annotations."""
 
 FEW = 0.1
 """Share of files passed over beside those that are read, above which a warning is given."""
@@ -77,15 +81,20 @@ def image_suffixes() -> set[str]:
     return {suffix.lower() for suffix, kind in known.items() if kind in Image.OPEN and kind not in NOT_IMAGES}
 
 
-def list_images(root: Path) -> Listing:
+def list_images(root: Path, suffixes: Collection[str] | None = None) -> Listing:
     """List the image files below ``root``; each linked folder is read once.
+
+    Args:
+        root: A folder.
+        suffixes: Suffixes of image files, in small letters; ``EVERY`` for every file that is no note; None for those
+            that Pillow reads.
 
     Raises:
         DataError: The folder does not exist or has no images.
     """
     if not root.is_dir():
         raise DataError("a folder of images", got=repr(str(root)), fix="Check the path.")
-    found, passed_over = walk(root)
+    found, passed_over = walk(root, suffixes)
     if not found:
         others = [path for path, _ in passed_over if path.is_file()]
         raise DataError(
@@ -132,9 +141,9 @@ def warn_of_lost_files(listing: Listing, lost: Sequence[str], count: int, skippe
     warnings.warn(f"{problem}. {advice}", DataWarning, stacklevel=5)
 
 
-def walk(root: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
+def walk(root: Path, suffixes: Collection[str] | None = None) -> tuple[list[Path], list[tuple[Path, str]]]:
     """Find the image files below a folder, and the files that are passed over; hidden and system files are neither."""
-    suffixes = image_suffixes()
+    suffixes = image_suffixes() if suffixes is None else suffixes
     found: list[Path] = []
     passed_over: list[tuple[Path, str]] = []
     seen: set[str] = set()
@@ -172,10 +181,13 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in SYSTEM_FILES or name.lower() in SYSTEM_FOLDERS
 
 
-def why_not_read(path: Path, suffixes: set[str]) -> str | None:
+def why_not_read(path: Path, suffixes: Collection[str]) -> str | None:
     """Give the reason for which a file is not read; None if it is an image file."""
     suffix = path.suffix.lower()
-    if suffix not in suffixes:
+    if suffixes is EVERY:
+        if _is_companion(path):
+            return "notes beside the images"
+    elif suffix not in suffixes:
         return f"the suffix {suffix} is of no image" if suffix else "a file without suffix"
     if os.path.islink(path) and not os.path.exists(path):
         return "a link to a file that does not exist"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +16,29 @@ from pretextkit.errors import DataError
 __all__ = ["find_images"]
 
 
-def find_images(source: str | Path | Sequence[str | Path]) -> Listing:
+def find_images(source: str | Path | Sequence[str | Path], suffixes: Collection[str] | None = None) -> Listing:
     """List the image files of a folder, a pattern or a list of paths.
+
+    Args:
+        source: A folder, a pattern or a list of paths.
+        suffixes: Suffixes of image files, as for :func:`list_images`.
 
     Raises:
         DataError: There are none, a folder has several splits, or a listed path is no image file.
     """
     if isinstance(source, str | Path):
-        return _of_pattern(str(source)) if is_pattern(source) else list_images(_lone_split(Path(source)))
+        if is_pattern(source):
+            return _of_pattern(str(source), suffixes)
+        return list_images(_lone_split(Path(source), suffixes), suffixes)
     paths: Any = source
     if not isinstance(paths, Sequence):
         got = type(source).__name__
         raise DataError("the path of a folder, a pattern or a list of paths", got=got, fix="For example 'photos'.")
-    return _of_list(source)
+    return _of_list(source, suffixes)
 
 
-def _of_pattern(pattern: str) -> Listing:
-    suffixes = image_suffixes()
+def _of_pattern(pattern: str, suffixes: Collection[str] | None) -> Listing:
+    suffixes = image_suffixes() if suffixes is None else suffixes
     matches = sorted(path for path in map(Path, glob.glob(pattern, recursive=True)) if not path.is_dir())
     reasons = {path: why_not_read(path, suffixes) for path in matches if not is_hidden(path.name)}
     found = [path for path, why in reasons.items() if why is None]
@@ -44,8 +50,8 @@ def _of_pattern(pattern: str) -> Listing:
     return _listing(found, passed_over)
 
 
-def _of_list(items: Sequence[str | Path]) -> Listing:
-    suffixes = image_suffixes()
+def _of_list(items: Sequence[str | Path], suffixes: Collection[str] | None) -> Listing:
+    suffixes = image_suffixes() if suffixes is None else suffixes
     for item in items:
         path = Path(item) if isinstance(item, str | Path) else None
         why = why_not_read(path, suffixes) if path is not None and path.is_file() else "no file"
@@ -66,9 +72,9 @@ def _listing(paths: list[Path], passed_over: list[tuple[Path, str]]) -> Listing:
     return listing._replace(folders=tuple(sorted(set(listing.parts()) - {""})))
 
 
-def _lone_split(root: Path) -> Path:
+def _lone_split(root: Path, suffixes: Collection[str] | None) -> Path:
     """Give the folder of a lone split in ``root``, or ``root`` if it has no splits."""
-    splits = find_splits(root)
+    splits = find_splits(root, suffixes)
     if len(splits) > 1:
         listed = ", ".join(path.name for path in splits.values())
         first = splits.get("train", next(iter(splits.values())))

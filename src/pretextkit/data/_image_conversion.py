@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from pretextkit._validation import tensor_from_array
-from pretextkit._validation._advice import item_fix
+from pretextkit._validation._advice import is_channels_first, is_channels_last, item_fix
 from pretextkit.errors import DataError, OptionError, ShapeError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ __all__ = [
     "resize",
     "resize_and_crop",
     "scale",
+    "stored_tensor",
 ]
 
 Fit: TypeAlias = Literal["crop", "pad", "stretch"]
@@ -37,11 +38,14 @@ Fit: TypeAlias = Literal["crop", "pad", "stretch"]
 LONGEST = 16
 """Largest ratio of sides before scaling: a longer side is cropped first, because the center crop removes it anyway."""
 
+MOST_BANDS = 32
+"""Most channels for which an array of three axes, of which the first are a square, may be one image."""
 
-READ_YOURSELF = (
-    "Let a Dataset of your own read the files and return floats in [0, 1]: "
-    "torch.from_numpy((numpy.array(image) - low) / (high - low)).float()[None], with one low and high for all files."
-)
+STATE_RANGE = "State the values of black and white, one pair for all files: pretextkit.data.FolderImages({call})."
+"""Advice for images whose values are no bytes."""
+
+READ_YOURSELF = "Read them with another library: pretextkit.data.FolderImages(root, open=function, white=65535)."
+"""Advice for images whose depth Pillow reduces."""
 
 
 def image_tensor(image: Any) -> Tensor:
@@ -72,9 +76,14 @@ def image_tensor(image: Any) -> Tensor:
             got=type(image).__name__,
             fix="Let the dataset return an image, or a tuple (image, label).",
         )
-    if tensor.ndim != 3 or tensor.shape[0] not in (1, 3):
+    # An array h w c is a tensor c h w by now: compare with the other layout.
+    shape = tuple(tensor.shape)
+    swapped = len(shape) == 3 and (
+        is_channels_last(shape) if isinstance(image, Tensor) else is_channels_first((*shape[1:], shape[0]))
+    )
+    if len(shape) != 3 or swapped:
         raise ShapeError(
-            "an image c h w (tensor), h w c or h w (array) with 1 or 3 channels",
+            "an image c h w (tensor), h w c or h w (array)",
             got=f"shape {tuple(image.shape)}",
             fix=item_fix(image),
         )
@@ -101,10 +110,12 @@ def pil_tensor(image: PilImage) -> Tensor:
         values: Tensor = torch.from_numpy(numpy.array(image, dtype=numpy.int64))[None]
         low, high = int(values.min()), int(values.max())
         if low < 0 or high > 65535:
-            raise DataError("an image of 8 or 16 bit", got=f"values from {low} to {high}", fix=READ_YOURSELF)
+            fix = STATE_RANGE.format(call=f"root, black={low}, white={high}")
+            raise DataError("an image of 8 or 16 bit", got=f"values from {low} to {high}", fix=fix)
         return ((values * 255 + 32767) // 65535).to(torch.uint8)
     if image.mode == "F":
-        raise DataError("an image of 8 or 16 bit", got="a floating-point image", fix=READ_YOURSELF)
+        fix = STATE_RANGE.format(call="root, black=0, white=1")
+        raise DataError("an image of 8 or 16 bit", got="a floating-point image", fix=fix)
     if image.mode in ("1", "L") and "transparency" not in image.info:
         gray: Tensor = pil_to_tensor(image.convert("L"))
         return gray
@@ -114,6 +125,33 @@ def pil_tensor(image: PilImage) -> Tensor:
         image = Image.alpha_composite(page, rgba)
     colors: Tensor = pil_to_tensor(image if image.mode == "RGB" else image.convert("RGB"))  # convert would copy RGB
     return colors
+
+
+def stored_tensor(image: Any) -> Tensor:
+    """Convert an image to a tensor ``c h w`` of the values as they are stored, for images with a stated range.
+
+    Deep PIL images keep their values, others become bytes as in :func:`pil_tensor`.
+
+    Raises:
+        ShapeError: A tensor or array has another shape.
+        DataError: ``image`` has another type, or Pillow has reduced its depth.
+
+    Example:
+        >>> from PIL import Image
+        >>> stored_tensor(Image.new("I;16", (2, 2), 4095)).flatten()
+        tensor([4095, 4095, 4095, 4095], dtype=torch.int32)
+    """
+    import numpy
+    from PIL.Image import Image
+
+    if not isinstance(image, Image):
+        return image_tensor(image)
+    if image.mode == "F" or image.mode.startswith("I"):
+        kind = numpy.float32 if image.mode == "F" else numpy.int32
+        return torch.from_numpy(numpy.array(image, dtype=kind))[None]
+    if any("16" in str(tile[3]) for tile in getattr(image, "tile", ())):  # Pillow keeps the high bytes of colors
+        raise DataError("gray levels of 16 bits", got=f"{image.mode} of 16 bits, reduced to 8", fix=READ_YOURSELF)
+    return pil_tensor(image)
 
 
 def brightest_pixel(image: PilImage) -> tuple[int, int]:
@@ -135,28 +173,47 @@ def channels_second(images: Tensor) -> Tensor:
     """View ``n h w c``, ``n h w`` or ``n c h w`` as ``n c h w``; other shapes are returned unchanged.
 
     Raises:
-        ShapeError: The shape may be ``h w c``, one image, which would be read as ``h`` gray images.
+        ShapeError: The shape may be ``h w c``, one image, which would be read as ``h`` gray images; or it may be
+            ``n h w c`` as well as ``n c h w``.
 
     Example:
         >>> channels_second(torch.zeros(2, 8, 9, 3)).shape, channels_second(torch.zeros(2, 8, 9)).shape
         (torch.Size([2, 3, 8, 9]), torch.Size([2, 1, 8, 9]))
+        >>> channels_second(torch.zeros(2, 8, 8, 13)).shape, channels_second(torch.zeros(2, 13, 8, 8)).shape
+        (torch.Size([2, 13, 8, 8]), torch.Size([2, 13, 8, 8]))
     """
     if images.ndim == 3:
-        if images.shape[2] in (1, 3):
+        height, width, channels = images.shape  # of one image
+        if channels in (1, 3) or (height == width > channels and channels <= MOST_BANDS):
             raise ShapeError(
                 "images n h w c, n h w or n c h w",
                 got=f"shape {tuple(images.shape)}, which may be one image h w c",
                 fix="Pass array[None] for one image, or array[..., None] for gray images n h w.",
             )
         return images[:, None]
-    return images.permute(0, 3, 1, 2) if images.ndim == 4 and images.shape[3] in (1, 3) else images
+    if images.ndim != 4:
+        return images
+    first, second, last = shape = tuple(images.shape[1:])
+    if last in (1, 3):
+        return images.permute(0, 3, 1, 2)
+    if first in (1, 3):
+        return images
+    if is_channels_last(shape) or first == second != last:
+        return images.permute(0, 3, 1, 2)
+    if is_channels_first(shape):
+        return images
+    raise ShapeError(
+        "an array n h w c or n c h w that tells its channels",
+        got=f"shape {tuple(images.shape)}",
+        fix="Pass a tensor with channels second: torch.from_numpy(array).permute(0, 3, 1, 2) for n h w c.",
+    )
 
 
 def resize_and_crop(images: Tensor, size: int, full: tuple[int, int] | None = None) -> Tensor:
-    """Scale the shorter side of uint8 ``b c h w`` to ``size`` with antialiasing, and crop the center ``b c size size``.
+    """Scale the shorter side of ``b c h w`` to ``size`` with antialiasing, and crop the center ``b c size size``.
 
     Args:
-        images: ``b c h w``, uint8.
+        images: ``b c h w``, uint8 or float.
         size: Side of the result in pixels.
         full: Height and width before a reduction while decoding, which may round them; by default those of ``images``.
 
@@ -181,10 +238,10 @@ def check_fit(fit: str | None) -> None:
 
 
 def resize(images: Tensor, size: int, fit: Fit, full: tuple[int, int] | None = None) -> Tensor:
-    """Make uint8 images ``b c h w`` square: ``b c size size``. Square images are the same with each ``fit``.
+    """Make images ``b c h w`` square: ``b c size size``. Square images are the same with each ``fit``.
 
     Args:
-        images: ``b c h w``, uint8.
+        images: ``b c h w``, uint8 or float.
         size: Side of the result in pixels.
         fit: ``"crop"`` scales the shorter side and crops the center; ``"pad"`` scales the longer side and repeats the
             pixels of the border; ``"stretch"`` scales each side by itself.
@@ -268,7 +325,8 @@ def scale(images: Tensor, target: list[int]) -> Tensor:
     if list(images.shape[-2:]) == target:
         return images
     if target[1] == 1:  # torch 2.15 scales uint8 to a width of 1 wrongly, or fails an internal assertion
-        return interpolate(images.float(), target, mode="bilinear", antialias=True).round().byte()
+        scaled = interpolate(images.float(), target, mode="bilinear", antialias=True)
+        return scaled if images.is_floating_point() else scaled.round().byte()
     return interpolate(images, target, mode="bilinear", antialias=True)
 
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pretextkit._color import as_float, luma
+from pretextkit._color import as_float, match_channels
 from pretextkit._seeding import derived_seed, seeded
-from pretextkit._validation import check_int
+from pretextkit._validation import check_channels, check_int
 from pretextkit.data._collate import ImageBatch
 from pretextkit.data._folder import FolderImages
 from pretextkit.data._image_conversion import Fit, image_tensor, resize, scale
@@ -37,7 +37,7 @@ class ImageFormat:
     width: int
     """Pixels."""
     channels: int
-    """1 for gray images, 3 for RGB images."""
+    """1 for gray images, 3 for RGB images, or the number of bands."""
     fit: Fit = "crop"
     """How images become square, as for :class:`FolderImages`; images that are not square are stretched."""
 
@@ -63,7 +63,10 @@ class ImageFormat:
         return cls(height, width, channels, "crop" if folder is None else folder.fit)
 
     def apply(self, images: Tensor) -> Tensor:
-        """Resize images ``b c h w``, and convert their channels.
+        """Resize images ``b c h w``, and convert their channels: gray to RGB or RGB to gray.
+
+        Raises:
+            ShapeError: The images have another number of channels, which cannot be converted.
 
         Example:
             >>> ImageFormat(8, 8, 1).apply(torch.rand(2, 3, 20, 30)).shape
@@ -74,7 +77,8 @@ class ImageFormat:
             images = resize(images, self.height, self.fit) if square else scale(images, [self.height, self.width])
         if images.shape[1] == self.channels:
             return images
-        return images.expand(-1, 3, -1, -1) if self.channels == 3 else luma(as_float(images))
+        check_channels(images, self.channels)
+        return match_channels(as_float(images) if self.channels == 1 else images, self.channels)
 
 
 def in_format(source: ImageSource, wanted: ImageFormat | None) -> ImageSource:

@@ -99,7 +99,10 @@ def is_image(item: Any) -> bool:
 
 
 def _is_surely_image(item: Any, items: Any) -> bool:
-    """Whether an item of two is an image: no array, or an array with 1 or 3 channels in a list."""
+    """Whether an item of two is an image: no array, or an array with 1 or 3 channels in a list.
+
+    Two arrays of other channels may also be a pair of gray images ``n h w`` and masks.
+    """
     shape = getattr(item, "shape", None)
     return shape is None or (isinstance(items, list) and shape[0 if isinstance(item, Tensor) else -1] in (1, 3))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -25,11 +26,15 @@ FILLERS = {"set", "split", "data", "images", "image", "imgs", "img", "files", "p
 """Words beside the name of a split, as in ``training_set`` or ``test-images``."""
 
 
-def find_splits(root: Path) -> dict[Part, Path]:
+def find_splits(root: Path, suffixes: Collection[str] | None = None) -> dict[Part, Path]:
     """Find the split folders in ``root`` or in a single folder within it, such as ``train``, ``Valid`` and ``testing``.
 
     The folders are splits if all that hold images have names of splits, because a class of vehicles may be called
     "train"; or if there is a training folder and another split, beside which other folders are reported.
+
+    Args:
+        root: A folder.
+        suffixes: Suffixes of image files, as for :func:`list_images`.
 
     Returns:
         The folder of each part; empty if ``root`` holds classes or images.
@@ -39,7 +44,7 @@ def find_splits(root: Path) -> dict[Part, Path]:
     """
     if not root.is_dir():
         return {}
-    found, _ = walk(root)
+    found, _ = walk(root, suffixes)
     if any(path.parent == root for path in found):
         return {}
     for depth in (0, 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,7 +22,14 @@ BINS = 60
 
 
 def reconstruction_panel(
-    images: Tensor, reconstructions: Tensor, maps: Tensor, scores: Tensor, *, count: int = 6, title: str = ""
+    images: Tensor,
+    reconstructions: Tensor,
+    maps: Tensor,
+    scores: Tensor,
+    *,
+    count: int = 6,
+    title: str = "",
+    channels: Sequence[int] | None = None,
 ) -> Figure:
     """Draw the highest- and lowest-scoring images, their reconstructions and error maps.
 
@@ -35,12 +43,13 @@ def reconstruction_panel(
         scores: ``n``.
         count: Maximum number of images from either end.
         title: Title of the figure.
+        channels: One or three channels to draw, as gray or as red, green and blue; by default the first.
 
     Returns:
         A figure to save or display.
 
     Raises:
-        OptionError: ``count`` is below 1.
+        OptionError: ``count`` is below 1, or ``channels`` are no channels of the images.
         ShapeError: Images, reconstructions, maps and scores do not match.
         PretextkitError: matplotlib is not installed.
 
@@ -67,7 +76,8 @@ def reconstruction_panel(
     columns = len(chosen)
     figure = new_figure(1.1 * columns + 1.2, 3.7 + (0.3 if title else 0))
     for column, row in enumerate(chosen):
-        shown = (displayable(as_float(images[row : row + 1])[0]), displayable(reconstructions[row]), maps[row].cpu())
+        pictures = (displayable(each[row], channels) for each in (as_float(images), reconstructions))
+        shown = (*pictures, maps[row].cpu())
         for line, (name, pixels) in enumerate(zip(("input", "reconstruction", "error"), shown, strict=True)):
             axes = figure.add_subplot(3, columns, line * columns + column + 1)
             is_map = line == 2

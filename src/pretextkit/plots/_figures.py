@@ -24,6 +24,7 @@ __all__ = [
     "class_name",
     "displayable",
     "draw_image",
+    "drawn_channels",
     "grid_of_tiles",
     "new_figure",
     "outlined",
@@ -83,21 +84,51 @@ def stretch(image: Tensor) -> Tensor:
     return image if low >= 0 and high <= 1 else (image - low) / (high - low).clamp(min=1e-6)
 
 
-def displayable(image: Tensor) -> Any:
+def displayable(image: Tensor, channels: Sequence[int] | None = None) -> Any:
     """Convert an image ``c h w`` to the layout of matplotlib: ``h w`` if gray, ``h w 3`` if color.
+
+    Args:
+        image: ``c h w``, also with more channels than can be drawn.
+        channels: One or three channels to draw; None draws the first three, or the first of fewer.
+
+    Raises:
+        OptionError: ``channels`` are no one or three channels of the image.
 
     Example:
         >>> import torch
-        >>> displayable(torch.rand(3, 8, 9)).shape
-        (8, 9, 3)
+        >>> displayable(torch.rand(3, 8, 9)).shape, displayable(torch.rand(13, 8, 9), (12,)).shape
+        ((8, 9, 3), (8, 9))
     """
-    image = stretch(image)
+    image = stretch(image[drawn_channels(len(image), channels)])
     return (image[0] if len(image) == 1 else image.permute(1, 2, 0)).numpy()
 
 
-def draw_image(axes: Axes, image: Tensor) -> None:
-    """Draw an image ``c h w`` without ticks, from 0 (black) to 1 (white)."""
-    axes.imshow(displayable(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+def drawn_channels(count: int, channels: Sequence[int] | None) -> list[int]:
+    """Choose the channels of an image of ``count`` channels to draw: those asked for, or the first.
+
+    Raises:
+        OptionError: ``channels`` are no one or three channels of the image.
+
+    Example:
+        >>> drawn_channels(13, None), drawn_channels(13, (7, 3, 2)), drawn_channels(2, None)
+        ([0, 1, 2], [7, 3, 2], [0])
+    """
+    if channels is None:
+        return [0, 1, 2] if count >= 3 else [0]
+    listed = list(channels) if isinstance(channels, Sequence) and not isinstance(channels, str) else []
+    known = range(count)
+    if len(listed) not in (1, 3) or any(isinstance(each, bool) or each not in known for each in listed):
+        raise OptionError(
+            f"channels to be one or three numbers from 0 to {count - 1}",
+            got=repr(channels),
+            fix="For example channels=(0,)." if count < 3 else "For example channels=(2, 1, 0).",
+        )
+    return listed
+
+
+def draw_image(axes: Axes, image: Tensor, channels: Sequence[int] | None = None) -> None:
+    """Draw an image ``c h w`` without ticks, from 0 (black) to 1 (white); of more channels, some."""
+    axes.imshow(displayable(image, channels), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])
 

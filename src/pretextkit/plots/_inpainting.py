@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["inpainting"]
 
 
-def inpainting(batch: Masked, filled: Tensor, *, count: int = 6, title: str = "") -> Figure:
+def inpainting(
+    batch: Masked, filled: Tensor, *, count: int = 6, title: str = "", channels: Sequence[int] | None = None
+) -> Figure:
     """Draw images with holes, the filled images, and the originals.
 
     Only hidden pixels are taken from ``filled``; visible pixels come from the image. A line outlines the hidden pixels.
@@ -32,12 +35,13 @@ def inpainting(batch: Masked, filled: Tensor, *, count: int = 6, title: str = ""
         filled: ``b c h w`` in [0, 1], the reconstruction of ``batch.visible``, of all pixels or of the hole only.
         count: Maximum number of images.
         title: Title of the figure.
+        channels: One or three channels to draw, as gray or as red, green and blue; by default the first.
 
     Returns:
         A figure to save or display.
 
     Raises:
-        OptionError: ``count`` is below 1.
+        OptionError: ``count`` is below 1, or ``channels`` are no channels of the images.
         ShapeError: The shapes of ``filled`` and of the batch do not match.
         PretextkitError: matplotlib is not installed.
 
@@ -65,7 +69,7 @@ def inpainting(batch: Masked, filled: Tensor, *, count: int = 6, title: str = ""
         mask, target = batch.mask[column], batch.target[column]
         for line, (name, image) in enumerate((("hole", batch.visible), ("filled", pasted), ("original", batch.target))):
             axes = figure.add_subplot(3, columns, line * columns + column + 1)
-            draw_image(axes, image[column])
+            draw_image(axes, image[column], channels)
             if line < 2:
                 _outline(axes, mask[0])
                 if mask.any():

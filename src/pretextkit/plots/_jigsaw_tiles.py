@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["jigsaw_tiles"]
 
 
-def jigsaw_tiles(batch: Tiles, orders: Tensor, *, count: int = 6, title: str = "") -> Figure:
+def jigsaw_tiles(
+    batch: Tiles, orders: Tensor, *, count: int = 6, title: str = "", channels: Sequence[int] | None = None
+) -> Figure:
     """Draw the nine shuffled tiles of images, and the same tiles in their original order.
 
     Numbers give the position of a tile in the image, from 0 (top left) to 8 (bottom right). If you cannot solve the
@@ -29,12 +32,13 @@ def jigsaw_tiles(batch: Tiles, orders: Tensor, *, count: int = 6, title: str = "
         orders: ``k 9``, the tile at each position in each order, as in ``task.orders``.
         count: Maximum number of images.
         title: Title of the figure.
+        channels: One or three channels to draw, as gray or as red, green and blue; by default the first.
 
     Returns:
         A figure to save or display.
 
     Raises:
-        OptionError: ``count`` is below 1.
+        OptionError: ``count`` is below 1, or ``channels`` are no channels of the images.
         ShapeError: There are not nine tiles, or ``orders`` are not ``k 9``.
         DataError: ``orders`` lacks an order of the batch.
         PretextkitError: matplotlib is not installed.
@@ -69,7 +73,7 @@ def jigsaw_tiles(batch: Tiles, orders: Tensor, *, count: int = 6, title: str = "
     for line, (name, tiles, numbers) in enumerate(rows):
         for column, image in enumerate(grid_of_tiles(list(tiles))):
             axes = figure.add_subplot(2, len(chosen), line * len(chosen) + column + 1)
-            draw_image(axes, image)
+            draw_image(axes, image, channels)
             step = tiles.shape[-1] + 1
             for place, number in enumerate(numbers[column].tolist()):
                 x, y = place % 3 * step - 0.3, place // 3 * step - 0.3

@@ -34,6 +34,7 @@ def nearest_neighbors(
     k: int = 6,
     count: int = 6,
     title: str = "",
+    channels: Sequence[int] | None = None,
 ) -> Figure:
     """Draw query images beside their nearest neighbors in a database, nearest first.
 
@@ -52,6 +53,7 @@ def nearest_neighbors(
         k: Number of neighbors; the full database if it is smaller.
         count: Maximum number of queries.
         title: Title of the figure.
+        channels: One or three channels to draw, as gray or as red, green and blue; by default the first.
 
     Returns:
         A figure to save or display.
@@ -59,7 +61,8 @@ def nearest_neighbors(
     Raises:
         DataError: Images or features are no tensors.
         ShapeError: Features or labels do not match the images, or the feature widths differ.
-        OptionError: ``k`` or ``count`` is below 1, only one side has labels, or a class has no name.
+        OptionError: ``k`` or ``count`` is below 1, only one side has labels, a class has no name, or ``channels`` are
+            no channels of the images.
         PretextkitError: matplotlib is not installed.
 
     Example:
@@ -102,11 +105,11 @@ def nearest_neighbors(
     )
     for line in range(lines):
         axes = figure.add_subplot(lines, columns, line * columns + 1)
-        _show(axes, query_images[line], int(query_classes[line]), class_names)
+        _show(axes, query_images[line], int(query_classes[line]), class_names, channels)
         axes.set_title("query" if line == 0 else "", fontsize="small")
         for column, row in enumerate(nearest[line].tolist()):
             axes = figure.add_subplot(lines, columns, line * columns + column + 2)
-            _show(axes, database_images[row], int(database_classes[row]), class_names)
+            _show(axes, database_images[row], int(database_classes[row]), class_names, channels)
             prefix = "cosine " if line == column == 0 else ""
             axes.set_title(f"{prefix}{float(similarity[line, column]):.3f}", fontsize="small")
             if query_classes[line] >= 0 and database_classes[row] >= 0:
@@ -119,8 +122,10 @@ def nearest_neighbors(
     return figure
 
 
-def _show(axes: Axes, image: Tensor, label: int, class_names: Sequence[str]) -> None:
-    draw_image(axes, as_float(image))
+def _show(
+    axes: Axes, image: Tensor, label: int, class_names: Sequence[str], channels: Sequence[int] | None
+) -> None:
+    draw_image(axes, as_float(image), channels)
     if label >= 0:
         axes.set_xlabel(class_name(label, class_names), fontsize="small")
 

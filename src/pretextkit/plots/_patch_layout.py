@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -20,7 +21,14 @@ if TYPE_CHECKING:
 __all__ = ["patch_layout"]
 
 
-def patch_layout(images: Tensor, layout: PatchLayout | None = None, *, count: int = 4, title: str = "") -> Figure:
+def patch_layout(
+    images: Tensor,
+    layout: PatchLayout | None = None,
+    *,
+    count: int = 4,
+    title: str = "",
+    channels: Sequence[int] | None = None,
+) -> Figure:
     """Draw the center patch of a relative patch location task and its eight neighbors on images.
 
     Neighbors are numbered by their position, which is the label of the task; a dotted line shows the range of jitter.
@@ -32,12 +40,13 @@ def patch_layout(images: Tensor, layout: PatchLayout | None = None, *, count: in
         layout: Patch, gap and jitter in pixels; None fits them to the shorter side of the images, as the tasks do.
         count: Maximum number of images.
         title: Title of the figure.
+        channels: One or three channels to draw, as gray or as red, green and blue; by default the first.
 
     Returns:
         A figure to save or display.
 
     Raises:
-        OptionError: ``count`` is below 1.
+        OptionError: ``count`` is below 1, or ``channels`` are no channels of the images.
         ShapeError: The grid is larger than the images.
         PretextkitError: matplotlib is not installed.
 
@@ -62,7 +71,7 @@ def patch_layout(images: Tensor, layout: PatchLayout | None = None, *, count: in
     figure = new_figure(2.4 * columns, 2.4 * height / width + 0.4 + (0.3 if title else 0))
     for column in range(columns):
         axes = figure.add_subplot(1, columns, column + 1)
-        draw_image(axes, as_float(images[column]))
+        draw_image(axes, as_float(images[column]), channels)
         _draw_grid(axes, layout, height, width)
     _legend(figure, layout)
     if title:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pretextkit._validation import check_int
 from pretextkit.errors import OptionError, ShapeError
-from pretextkit.plots._figures import PALETTE, new_figure
+from pretextkit.plots._figures import PALETTE, drawn_channels, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,6 +30,7 @@ def segmentation(
     ignore_index: int = 255,
     count: int = 4,
     title: str = "",
+    channels: Sequence[int] | None = None,
 ) -> Figure:
     """Draw images, true masks and predicted masks side by side, with a legend of the classes.
 
@@ -43,13 +44,14 @@ def segmentation(
         ignore_index: Value of pixels without a class.
         count: Maximum number of images.
         title: Title of the figure.
+        channels: One or three channels to draw, as gray or as red, green and blue; by default the first.
 
     Returns:
         A figure to save or display.
 
     Raises:
         ShapeError: The shapes of masks and images do not match.
-        OptionError: ``count`` is below 1, or a class has no name.
+        OptionError: ``count`` is below 1, a class has no name, or ``channels`` are no channels of the images.
         PretextkitError: matplotlib is not installed.
 
     Example:
@@ -84,7 +86,7 @@ def segmentation(
         for column, (name, shown_masks) in enumerate(columns.items()):
             axes = figure.add_subplot(shown, len(columns), row * len(columns) + column + 1)
             shown_pixels = (
-                _as_rgb(images[row]) if shown_masks is None else _colored(shown_masks[row], palette, ignore_index)
+                _as_rgb(images[row], channels) if shown_masks is None else _colored(shown_masks[row], palette, ignore_index)
             )
             axes.imshow(shown_pixels, interpolation="nearest")
             axes.set_xticks([])
@@ -129,6 +131,7 @@ def _colored(mask: Tensor, palette: Tensor, ignore_index: int) -> Any:
     return colors.numpy()
 
 
-def _as_rgb(image: Tensor) -> Any:
+def _as_rgb(image: Tensor, channels: Sequence[int] | None) -> Any:
+    image = image[drawn_channels(len(image), channels)]
     pixels = image.cpu().float() / (1 if image.is_floating_point() else 255)
     return pixels.expand(3, -1, -1).permute(1, 2, 0).clamp(0, 1).numpy()

@@ -27,7 +27,9 @@ class _Row(NamedTuple):
     """``n c h w``."""
 
 
-def views(batch: Any, *, count: int = 8, label_names: Sequence[str] = ()) -> Figure:
+def views(
+    batch: Any, *, count: int = 8, label_names: Sequence[str] = (), channels: Sequence[int] | None = None
+) -> Figure:
     """Draw the first images of a batch of views, with their labels.
 
     Check views before training: most mistakes in a pretext task are visible. The layout depends on the type of batch:
@@ -39,12 +41,13 @@ def views(batch: Any, *, count: int = 8, label_names: Sequence[str] = ()) -> Fig
         batch: Batch from ``views`` of a task.
         count: Maximum number of images in a row.
         label_names: Names of the labels 0, 1, …, e.g. ``("0°", "90°", "180°", "270°")`` for rotation.
+        channels: One or three channels to draw, as gray or as red, green and blue; by default the first.
 
     Returns:
         A figure to save or display.
 
     Raises:
-        OptionError: ``count`` is below 1, or ``label_names`` lacks a label.
+        OptionError: ``count`` is below 1, ``label_names`` lacks a label, or ``channels`` are no channels of the images.
         DataError: ``batch`` is not a named tuple with images.
         PretextkitError: matplotlib is not installed.
 
@@ -63,12 +66,17 @@ def views(batch: Any, *, count: int = 8, label_names: Sequence[str] = ()) -> Fig
     for line, row in enumerate(rows):
         for column, image in enumerate(row.images):
             axes = figure.add_subplot(len(rows), columns, line * columns + column + 1)
-            draw_image(axes, image)
+            draw_image(axes, image, _channels_of(image, channels))
             if column == 0:
                 axes.set_ylabel(row.name, rotation="horizontal", ha="right", va="center")
             if line == 0 and titles:
                 axes.set_title(titles[column], fontsize="small")
     return figure
+
+
+def _channels_of(image: Tensor, channels: Sequence[int] | None) -> Sequence[int] | None:
+    """Give the channels to draw; a gray view of images of more channels, as of colorization, has no choice."""
+    return None if len(image) == 1 else channels
 
 
 def _rows(batch: Any, count: int, label_names: Sequence[str]) -> tuple[list[_Row], list[str]]:
@@ -91,11 +99,11 @@ def _rows(batch: Any, count: int, label_names: Sequence[str]) -> tuple[list[_Row
     rows = [
         _Row(name, value[:count])
         for name, value in fields.items()
-        if isinstance(value, Tensor) and value.ndim == 4 and value.shape[1] in (1, 3)
+        if isinstance(value, Tensor) and value.ndim == 4
     ]
     if not rows or not len(rows[0].images):
         raise DataError(
-            "a named tuple with images b c h w of 1 or 3 channels",
+            "a named tuple with images b c h w",
             got=type(batch).__name__,
             fix="Pass the result of task.views(images, generator).",
         )

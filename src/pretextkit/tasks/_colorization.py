@@ -7,7 +7,7 @@ from torch import Generator, Tensor, nn
 
 from pretextkit.batches import ImageToImage
 from pretextkit.contracts import PretextTask, SpatialBackboneT, TaskOutput
-from pretextkit.errors import ShapeError
+from pretextkit.errors import OptionError, ShapeError
 from pretextkit.models.heads import ConvDecoder
 from pretextkit.models.heads._decoder import match_size
 from pretextkit.registries import register_pretext_task
@@ -41,7 +41,8 @@ class Colorization(PretextTask[ImageToImage, SpatialBackboneT]):
             its colors alone. None leaves the images as they are. The default mirrors no image.
 
     Raises:
-        OptionError: The backbone has no feature maps, ``bottleneck`` is below 1, or ``augmentation`` is no function.
+        OptionError: The backbone has no feature maps, or takes neither gray nor color images; ``bottleneck`` is below
+            1, or ``augmentation`` is no function.
 
     Example:
         >>> from pretextkit.models import SmallCNN
@@ -63,19 +64,26 @@ class Colorization(PretextTask[ImageToImage, SpatialBackboneT]):
         super().__init__(backbone)
         self.augmentation = check_augmentation(augmentation)
         self.head = ConvDecoder.fitting(backbone, out_channels=2, bottleneck=bottleneck)
+        if (channels := backbone.normalization.channels) not in (1, 3):
+            raise OptionError(
+                "a backbone of 1 or 3 channels, because colorization predicts colors from gray images",
+                got=f"one of {channels}",
+                fix="Build it with in_channels=3, or choose another task for images without colors.",
+            )
 
     def views(self, images: Tensor, generator: Generator) -> ImageToImage:
         """Augment images ``b 3 h w``, and convert them to gray ``b 1 h w`` of equal lightness.
 
         Raises:
             DataError: The images are not of a floating-point dtype.
-            ShapeError: The images are gray, or not ``b 3 h w``.
+            ShapeError: The images are not ``b 3 h w``.
         """
-        if images.ndim == 4 and images.shape[1] == 1:
+        if images.ndim == 4 and (channels := images.shape[1]) != 3:
+            kind = "Gray images" if channels == 1 else f"Images of {channels} channels"
             raise ShapeError(
                 "images of 3 channels",
-                got="gray images",
-                fix="Gray images have no colors to predict: pretrain on color images, or with another task.",
+                got="gray images" if channels == 1 else f"{channels} channels",
+                fix=f"{kind} have no colors to predict: pretrain on color images, or with another task.",
             )
         images = augmented(self.augmentation, images, generator)
         return ImageToImage(same_lightness(images), images)

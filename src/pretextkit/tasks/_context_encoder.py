@@ -73,8 +73,9 @@ class ContextEncoder(PretextTask[Masked, SpatialBackboneT]):
         hole: Shape of the hole: :class:`RandomBlocks`, :class:`CenterBlock`, or any :class:`HoleShape`.
         overlap: Width of the border in pixels; 0 leaves the border out.
         border_weight: Weight of a pixel of the border, relative to a pixel of the hole.
-        discriminator: A head from images ``b 3 h w``, gray outside the hole, to logits, above 0 for real images, such
-            as :class:`~pretextkit.models.PatchDiscriminator`. None leaves the adversarial loss out.
+        discriminator: A head from images, gray outside the hole, to logits, above 0 for real images, such as
+            :class:`~pretextkit.models.PatchDiscriminator`. Gray images come as three channels, others as they are.
+            None leaves the adversarial loss out.
         adversarial_weight: Weight of the generator loss, relative to the reconstruction loss.
         augmentation: Augmentation of each image before its hole; the augmented image is the target. None leaves the
             images as they are. The default mirrors no image.
@@ -171,7 +172,7 @@ def dilate_border(mask: Tensor, width: int) -> Tensor:
 
 
 def mask_outside(images: Tensor, mask: Tensor) -> Tensor:
-    """Set the pixels of ``b c h w`` outside the hole ``mask`` (``b 1 h w``, bool) to gray: ``b 3 h w``.
+    """Set the pixels of ``b c h w`` outside the hole ``mask`` (``b 1 h w``, bool) to gray; gray images become ``b 3 h w``.
 
     Example:
         >>> mask_outside(torch.ones(1, 1, 1, 2), torch.tensor([[[[True, False]]]]))[0, :, 0]
@@ -179,7 +180,8 @@ def mask_outside(images: Tensor, mask: Tensor) -> Tensor:
                 [1.0000, 0.5000],
                 [1.0000, 0.5000]])
     """
-    return torch.where(mask, images, 0.5).expand(-1, 3, -1, -1)
+    masked = torch.where(mask, images, 0.5)
+    return masked.expand(-1, 3, -1, -1) if images.shape[1] == 1 else masked
 
 
 def frozen_forward(discriminator: nn.Module, images: Tensor) -> Tensor:

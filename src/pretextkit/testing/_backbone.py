@@ -55,11 +55,18 @@ class BackboneCase:
         with global_seed(0):
             return max(32, getattr(self.make(), "smallest_image", 1))
 
+    @cached_property
+    def channels(self) -> int:
+        """Channels of the images: those that the network takes, and color for a network of gray images."""
+        with global_seed(0):
+            taken = getattr(getattr(self.make(), "normalization", None), "channels", 3)
+        return 3 if taken == 1 else int(taken)
+
     def images(
-        self, n: int = 6, *, size: int | tuple[int, int] | None = None, channels: int = 3, seed: int = 0
+        self, n: int = 6, *, size: int | tuple[int, int] | None = None, channels: int | None = None, seed: int = 0
     ) -> Tensor:
         """Draw toy images."""
-        return toy_images(n, size=size or self.side, channels=channels, generator=generator(seed))
+        return toy_images(n, size=size or self.side, channels=channels or self.channels, generator=generator(seed))
 
 
 @contextmanager
@@ -75,10 +82,10 @@ def _fast_norms(backbone: Backbone) -> Iterator[None]:
 
 
 def features_are_b_d(case: BackboneCase) -> None:
-    """Features are ``b d`` with d = ``feature_dim``, for gray and color images of several sizes."""
+    """Features are ``b d`` with d = ``feature_dim``, for images of several sizes; gray and color images convert."""
     backbone = case.backbone()
     for size in case.sizes(backbone):
-        for channels in (1, 3):
+        for channels in (1, 3) if case.channels == 3 else (case.channels,):
             shape = tuple(_features(backbone, case.images(2, size=size, channels=channels)).shape)
             wanted = (2, backbone.feature_dim)
             require(
@@ -237,9 +244,9 @@ def bfloat16_autocast_is_finite(case: BackboneCase) -> None:
 
 
 def refuses_wrong_ranks(case: BackboneCase) -> None:
-    """Tensors that are not ``b c h w`` with 1 or 3 channels raise a PretextkitError."""
+    """Tensors that are not ``b c h w``, or have other channels than the backbone, raise a PretextkitError."""
     backbone, images = case.backbone(), case.images()
-    for wrong in (images[0], images.permute(0, 2, 3, 1), images[:, :2]):
+    for wrong in (images[0], images.permute(0, 2, 3, 1), torch.cat([images, images], 1)):
         try:
             _features(backbone, wrong)
         except PretextkitError:

@@ -32,7 +32,7 @@ def pretext_task_checks(
             checks train it.
         expected_failures: Names of checks that must fail, with the reason of each.
         image_size: Height and width of the toy images in pixels, or one number for both.
-        channels: Channels of the toy images, 1 or 3.
+        channels: Channels of the toy images.
 
     Raises:
         UnknownNameError: A key of ``expected_failures`` is not the name of a check.
@@ -63,7 +63,7 @@ def check_pretext_task(
             checks train it.
         expected_failures: Names of checks that must fail, with the reason of each.
         image_size: Height and width of the toy images in pixels, or one number for both.
-        channels: Channels of the toy images, 1 or 3.
+        channels: Channels of the toy images.
 
     Raises:
         ConformanceError: A check failed, or a check in ``expected_failures`` passed; the message lists all.

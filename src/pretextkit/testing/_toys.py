@@ -24,7 +24,7 @@ def toy_images(n: int, *, size: int | tuple[int, int] = 32, channels: int = 3, g
     Args:
         n: Number of images.
         size: Height and width in pixels, or one number for both.
-        channels: Channels ``c``, 1 or 3.
+        channels: Channels ``c``.
         generator: Source of all random numbers.
 
     Returns:

@@ -30,7 +30,7 @@ class LightAugmentation(NamedTuple):
     Args:
         crop_scale: Smallest and largest area of a crop, as fractions of the image; (1, 1) leaves crops out.
         jitter: Strength of the color jitter, relative to that of SimCLR on ImageNet; 0 leaves colors alone. Images of
-            one channel change in brightness and contrast only.
+            another number of channels than 3 change in brightness and contrast only.
         flip: Probability of a horizontal flip. Raise it to 0.5 for photographs whose left and right mean the same, and
             keep it at 0 for digits, letters, and everything else that a mirror changes.
 
@@ -50,7 +50,7 @@ class LightAugmentation(NamedTuple):
 
         Raises:
             OptionError: A number is out of range.
-            ShapeError: The images are not ``b c h w`` with 1 or 3 channels.
+            ShapeError: The images are not ``b c h w``.
             DataError: The images are not of a floating-point dtype.
         """
         jitter = check_float("jitter", self.jitter, "[0, 2.5]", fix="0 leaves colors alone.")

@@ -39,10 +39,10 @@ def color_jitter(
     (saturation, hue, contrast, brightness), hue rotates in YIQ instead of HSV, and values are clamped once, at the end.
 
     Args:
-        images: ``b c h w`` in [0, 1]; only brightness and contrast apply to one-channel images.
+        images: ``b c h w`` in [0, 1]. Saturation and hue apply to images of 3 channels, brightness and contrast to any.
         brightness: Brightness factors are drawn from [1 - brightness, 1 + brightness], limited to >= 0.
         contrast: Contrast factors are drawn from [1 - contrast, 1 + contrast], limited to >= 0, and scale the
-            difference to the mean luma of the image.
+            difference to the mean luma of the image; without colors, to the mean of all channels.
         saturation: Saturation factors are drawn from [1 - saturation, 1 + saturation], limited to >= 0, and scale the
             difference to the luma of the pixel.
         hue: Hue rotations are drawn from [-hue, hue], in full turns.
@@ -54,7 +54,7 @@ def color_jitter(
 
     Raises:
         OptionError: A strength is negative or above 100, ``hue`` above 0.5, or ``p`` not in [0, 1].
-        ShapeError: The images are not ``b c h w`` with 1 or 3 channels.
+        ShapeError: The images are not ``b c h w``.
 
     Example:
         >>> generator = torch.Generator().manual_seed(0)
@@ -74,10 +74,12 @@ def color_jitter(
     bright, contrasted, saturated = factor(brightness), factor(contrast), factor(saturation)
     angle = uniform(images, -hue, hue, generator).to(images.dtype) * (2 * math.pi)
     changed = bernoulli(images, p, generator)
-    mean_luma = to_grayscale(images.mean((2, 3), keepdim=True))[..., 0]  # luma of the mean equals mean of the luma
-    matrix = contrasted[..., 0]
-    if images.shape[1] == 3:
-        matrix = matrix * _hue_and_saturation(angle, saturated[:, :, 0, 0])
+    means = images.mean((2, 3), keepdim=True)
+    mean_luma = (luma(means) if images.shape[1] == 3 else means.mean(1, keepdim=True))[..., 0]
+    if images.shape[1] != 3:
+        jittered = torch.lerp(mean_luma[..., None], images, contrasted)
+        return select(changed, jittered.mul_(bright).clamp_(0, 1), images)
+    matrix = contrasted[..., 0] * _hue_and_saturation(angle, saturated[:, :, 0, 0])
     # Passes over the pixels dominate the time. Brightness stays out of the matrix, which could overflow half precision.
     jittered = torch.baddbmm((1 - contrasted[..., 0]) * mean_luma, matrix, images.flatten(2)).view_as(images)
     return select(changed, jittered.mul_(bright).clamp_(0, 1), images)
@@ -116,6 +118,8 @@ def to_grayscale(images: Tensor) -> Tensor:
 def random_grayscale(images: Tensor, p: float = 0.2, *, generator: Generator) -> Tensor:
     """Convert each image to grayscale with probability ``p``, keeping the number of channels.
 
+    Images of another number of channels than 3 have no gray version, and stay as they are.
+
     Args:
         images: ``b c h w``.
         p: Probability of grayscale.
@@ -126,7 +130,7 @@ def random_grayscale(images: Tensor, p: float = 0.2, *, generator: Generator) ->
 
     Raises:
         OptionError: ``p`` is not in [0, 1].
-        ShapeError: The images are not ``b c h w`` with 1 or 3 channels.
+        ShapeError: The images are not ``b c h w``.
 
     Example:
         >>> generator = torch.Generator().manual_seed(0)
@@ -135,4 +139,4 @@ def random_grayscale(images: Tensor, p: float = 0.2, *, generator: Generator) ->
         True
     """
     gray = bernoulli(images, p, generator)
-    return select(gray, to_grayscale(images), images)
+    return select(gray, to_grayscale(images), images) if images.shape[1] == 3 else images

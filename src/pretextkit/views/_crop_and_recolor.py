@@ -26,8 +26,9 @@ class CropAndRecolor:
         crop_scale: Smallest and largest area of a crop, as fractions of the image.
         flip: Probability of a horizontal flip. Raise it to 0.5 for photographs whose left and right mean the same; it
             spoils the features of digits, letters, and everything else that a mirror changes.
-        jitter: Strength of the color jitter, relative to the paper's on ImageNet.
-        grayscale: Probability of conversion to grayscale.
+        jitter: Strength of the color jitter, relative to the paper's on ImageNet. Images of another number of channels
+            than 3 change in brightness and contrast only.
+        grayscale: Probability of conversion to grayscale; images of 3 channels only.
         side: Sides of the view, as a fraction of the sides of the image.
 
     Raises:

@@ -69,10 +69,18 @@ class ConvDecoder(Head):
         self.layers.append(nn.Conv2d(widths[-1], out_channels, 3, padding=1))
 
     @classmethod
-    def fitting(cls, backbone: SpatialBackbone, out_channels: int = 3, *, bottleneck: int | None = None) -> ConvDecoder:
+    def fitting(
+        cls, backbone: SpatialBackbone, out_channels: int | None = None, *, bottleneck: int | None = None
+    ) -> ConvDecoder:
         """Make a decoder with as many doublings as the backbone has halvings.
 
         A copy of the backbone runs on a black trial image to count its halvings.
+
+        Args:
+            backbone: Backbone whose feature map is decoded.
+            out_channels: Channels of the images; None takes those of the backbone, and 3 for gray images, which
+                :func:`match_images` converts.
+            bottleneck: Number of channels to which the map is reduced first; None keeps all.
 
         Raises:
             OptionError: The backbone has no feature maps, or a number of channels is below 1.
@@ -91,10 +99,13 @@ class ConvDecoder(Head):
                 fix="Derive it from pretextkit.SpatialBackbone and define stages().",
             )
         size = max(TRIAL_SIZE, network.smallest_image)
-        trial = next(network.parameters()).new_zeros(1, network.normalization.channels, size, size)
+        channels = network.normalization.channels
+        trial = next(network.parameters()).new_zeros(1, channels, size, size)
         with torch.no_grad():
             side = min(copy.deepcopy(network).eval().feature_map(trial).shape[2:])
         doublings = max(0, math.ceil(math.log2(size / side)))
+        if out_channels is None:
+            out_channels = 3 if channels == 1 else channels  # a network of one channel also takes color images
         return cls(network.feature_dim, out_channels, doublings=doublings, bottleneck=bottleneck)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -105,18 +116,18 @@ def match_images(decoded: Tensor, images: Tensor) -> Tensor:
     """Convert decoded images to the size and number of channels of ``images``.
 
     Args:
-        decoded: ``b 3 h' w'``.
-        images: ``b c h w`` with 1 or 3 channels.
+        decoded: ``b 3 h' w'``, or as many channels as ``images``.
+        images: ``b c h w``.
 
     Returns:
-        ``b c h w``; resized if sizes differ, and converted to luma for gray images.
+        ``b c h w``; resized if sizes differ, and colors converted to luma for gray images.
 
     Example:
         >>> match_images(torch.rand(2, 3, 32, 32), torch.zeros(2, 1, 28, 28)).shape
         torch.Size([2, 1, 28, 28])
     """
     decoded = match_size(decoded, images)
-    return to_grayscale(decoded) if images.shape[1] == 1 else decoded
+    return to_grayscale(decoded) if images.shape[1] == 1 else decoded  # other numbers are equal already
 
 
 def match_size(decoded: Tensor, images: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ class PatchDiscriminator(Head):
 
     Raises:
         OptionError: An option is not an integer >= 1.
-        ShapeError: The images are smaller than ``2 ** halvings`` pixels.
+        ShapeError: The images are smaller than ``2 ** halvings`` pixels, or have another number of channels.
 
     Example:
         >>> PatchDiscriminator()(torch.rand(2, 3, 32, 32)).shape
@@ -43,7 +43,7 @@ class PatchDiscriminator(Head):
         in_channels = check_int("in_channels", in_channels, of=type(self))
         width = check_int("width", width, of=type(self))
         halvings = check_int("halvings", halvings, of=type(self))
-        self.min_size = 2**halvings
+        self.in_channels, self.min_size = in_channels, 2**halvings
         widths = [in_channels, *(min(width << step, max(width, MAX_WIDTH)) for step in range(halvings))]
         self.layers = nn.Sequential()
         for inputs, outputs in pairwise(widths):
@@ -51,6 +51,12 @@ class PatchDiscriminator(Head):
         self.layers.append(nn.Conv2d(widths[-1], 1, 1))
 
     def forward(self, features: Tensor) -> Tensor:
+        if features.shape[1] != self.in_channels:
+            raise ShapeError(
+                f"images of {self.in_channels} channels for the discriminator",
+                got=f"{features.shape[1]}",
+                fix=f"Create it with in_channels={features.shape[1]}.",
+            )
         if min(features.shape[2:]) < self.min_size:
             raise ShapeError(
                 f"images of at least {self.min_size}x{self.min_size} pixels",
