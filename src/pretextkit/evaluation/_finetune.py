@@ -47,7 +47,7 @@ from pretextkit.training._history import History
 from pretextkit.training._optim import OptimizerName
 from pretextkit.training._settings import Settings
 
-__all__ = ["FinetuneOptions", "FinetuneResult", "Trainable", "freeze_and_finetune"]
+__all__ = ["FinetuneOptions", "FinetuneResult", "Trainable", "finetune_result", "freeze_and_finetune"]
 
 
 class FinetuneOptions(TypedDict, total=False):
@@ -219,15 +219,22 @@ def freeze_and_finetune(
         measure_normalizations(work)
         done = train_classifier(work)
     work.classifier.eval()
-    return _result(work, done, time.monotonic() - start)
+    return finetune_result(work, done, time.monotonic() - start, "freeze_and_finetune")
 
 
-def _result(work: FinetuneWork, done: Trained, seconds: float) -> FinetuneResult:
-    """Score the trained classifier, and warn if the score shows a failure."""
+def finetune_result(work: FinetuneWork, done: Trained, seconds: float, by: str) -> FinetuneResult:
+    """Score the trained classifier, and warn if the score shows a failure.
+
+    Args:
+        work: What was trained, and on which data.
+        done: Outcome of the training.
+        seconds: Duration of the training.
+        by: Name of the function, for the file of the classifier.
+    """
     data, report, predictions, probabilities = work.data, None, None, None
     network, head = work.classifier.backbone, work.classifier.head
     trained = {
-        "by": "freeze_and_finetune",
+        "by": by,
         "images": len(data.labels),
         **asdict(done.settings),
         "seed": work.settings.seed,

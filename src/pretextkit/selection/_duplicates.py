@@ -42,7 +42,8 @@ def distinct_rows(features: Tensor, first: Tensor) -> Tensor:
     rest[first] = False
     order = torch.cat([first, rest.nonzero()[:, 0]])
     seen: set[int] = set()
-    marks = image_marks(features[order] + 0.0).tolist()  # + 0.0 makes -0.0 equal 0.0
+    parts = torch.split(order, BLOCK)
+    marks = [mark for part in parts for mark in image_marks(features[part] + 0.0).tolist()]  # + 0.0: -0.0 equals 0.0
     order = order[[mark not in seen and not seen.add(mark) for mark in marks]]  # type: ignore[func-returns-value]
     if len(order) < 2:
         return order

@@ -14,6 +14,9 @@ __all__ = ["draw_by_distance", "k_means", "nearest_distances", "spread_rows"]
 ITERATIONS = 30
 """Most passes over the points; few points change their cluster after as many."""
 
+FITTED = 20_000
+"""Most points whose clusters are searched; more points join the clusters of these."""
+
 Pick = Callable[[Tensor], int]
 """Function from squared distances ``n``, -1 for rows already chosen, to the number of the next row."""
 
@@ -36,7 +39,9 @@ def k_means(points: Tensor, k: int, generator: Generator, centers: Tensor | None
         >>> centers.sort(0).values[:, 0], bool(clusters[0] == clusters[1] != clusters[2])
         (tensor([0.0500, 5.0500]), True)
     """
-    centers = points[:0] if centers is None else centers
+    centers, everything = points[:0] if centers is None else centers, points
+    if len(points) > FITTED:
+        points = points[torch.randperm(len(points), generator=generator)[:FITTED]]
     nearest = nearest_distances(points, centers)
     seeds, _ = spread_rows(points, k - len(centers), nearest, draw_by_distance(generator), generator)
     centers = torch.cat([centers, points[seeds]])
@@ -48,7 +53,7 @@ def k_means(points: Tensor, k: int, generator: Generator, centers: Tensor | None
         before, clusters = clusters, _nearest(points, centers)
         if torch.equal(before, clusters):
             break
-    return centers, clusters
+    return centers, clusters if points is everything else _nearest(everything, centers)
 
 
 def spread_rows(points: Tensor, count: int, nearest: Tensor, pick: Pick, generator: Generator) -> tuple[Tensor, Tensor]:
