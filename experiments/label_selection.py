@@ -51,7 +51,11 @@ class Experiment:
             backbone.load_state_dict(torch.load(options.weights, weights_only=True))
             return backbone
         task = pk.pretext_tasks[options.task](backbone)
-        print(pretrain(task, self.images, epochs=options.epochs, checkpoint=options.out / "runs" / options.data))
+        print(
+            pretrain(
+                task, self.images, epochs=options.epochs, checkpoint=options.out / "runs" / Path(options.data).stem
+            )
+        )
         return backbone
 
     def order(self, method: str, draw: int, number: int) -> Tensor:
@@ -68,14 +72,14 @@ class Experiment:
         for number in self.options.labels:
             rows = self.order(method, draw, number) if order is None else order[:number]
             found[str(number)] = {
-                "classes": len(self.labels[rows].unique()),
+                "classes": len(torch.unique(self.labels[rows])),
                 **{layer: self.accuracy(layer, rows) for layer in self.options.layers},
             }
         return found
 
     def accuracy(self, layer: str, rows: Tensor) -> float | None:
         """Probe one layer; classes without a label count as errors, and one class alone has no probe."""
-        if len(self.labels[rows].unique()) < 2:
+        if len(torch.unique(self.labels[rows])) < 2:
             return None
         labels, known, targets = self.renumbered(rows)
         train, test = (self.pool_features[layer][rows], labels), (self.test_features[layer][known], targets)
@@ -83,7 +87,7 @@ class Experiment:
 
     def renumbered(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Number the classes that have labels: labels of ``rows``, test images of these classes, and their labels."""
-        classes = self.labels[rows].unique()
+        classes = torch.unique(self.labels[rows])
         known = torch.isin(self.data.test_labels, classes)
         labels, targets = (
             torch.searchsorted(classes, each) for each in (self.labels[rows], self.data.test_labels[known])
@@ -102,7 +106,7 @@ class Experiment:
             (self.data.test_images[known], targets),
             steps=self.options.steps,
             seed=draw,
-            checkpoint=self.options.out / "runs" / f"{self.options.data}-{method}-{number}-{draw}",
+            checkpoint=self.options.out / "runs" / f"{Path(self.options.data).stem}-{method}-{number}-{draw}",
         )
         assert result.accuracy is not None
         accuracy = result.accuracy * known.float().mean().item()
@@ -110,7 +114,7 @@ class Experiment:
 
     def run(self) -> None:
         """Measure all rows that are missing."""
-        data = self.options.data
+        data = Path(self.options.data).stem
         for draw in range(self.options.draws):
             for method in self.options.methods:
                 self.row(f"{data}; {method}; {draw}", partial(self.probe, method, draw))

@@ -90,7 +90,8 @@ def test_probcover_equals_a_naive_greedy_cover() -> None:
     features = nn.functional.normalize(normal(40, 4))
     near = torch.cdist(features, features) <= 0.7
     covered = torch.zeros(40, dtype=torch.bool)
-    expected, gains = [], []
+    expected: list[int] = []
+    gains: list[int] = []
     while len(expected) < 8:
         counts = (near & ~covered).sum(1)
         row = int(counts.argmax())
@@ -189,7 +190,7 @@ def test_memory_grows_with_blocks_not_pairs(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("pretextkit._chunks._MAX_ENTRIES", 64 * 3000)
     monkeypatch.setattr("pretextkit.evaluation._neighbor_search.QUERY_CHUNK", 64)
     for method in METHODS:
-        with LargestTensor() as largest:
+        with LargestTensor() as largest:  # type: ignore[no-untyped-call]
             select_to_label(features, 12, method=method)
         assert largest.numbers <= 64 * 3000 * 1.01
 

@@ -243,7 +243,8 @@ def finetune_result(work: FinetuneWork, done: Trained, seconds: float, by: str) 
     if data.heldout is not None:
         predictions, probabilities = classify(classifier, data.heldout.images)
         report = class_report(predictions, data.heldout.labels, data.classes.shown_names)
-        warn_of_missed_classes(report, "Pass class_weights='balanced', or add training images of the class.")
+        weights = "Pass class_weights='balanced', or add" if by == "freeze_and_finetune" else "Add"
+        warn_of_missed_classes(report, f"{weights} training images of the class.")
         if data.class_weights is None:  # weights trade the accuracy for that of rare classes
             warn_below_majority(report)
     return FinetuneResult(
