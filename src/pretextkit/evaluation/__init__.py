@@ -3,6 +3,7 @@
 from pretextkit.evaluation._features import Features, extract_features
 from pretextkit.evaluation._finetune import FinetuneResult, freeze_and_finetune
 from pretextkit.evaluation._finetune_recipe import FinetuneSettings
+from pretextkit.evaluation._fixmatch import fixmatch
 from pretextkit.evaluation._knn import KNNResult, knn_probe
 from pretextkit.evaluation._linear_probe import LayerScore, ProbeResult, linear_probe
 from pretextkit.evaluation._neighbors import Duplicates, Neighbors, near_duplicates, nearest_neighbors
@@ -24,6 +25,7 @@ __all__ = [
     "SegmentationResult",
     "SegmentationScore",
     "extract_features",
+    "fixmatch",
     "freeze_and_finetune",
     "knn_probe",
     "linear_probe",

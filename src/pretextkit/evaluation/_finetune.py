@@ -49,7 +49,7 @@ from pretextkit.training._history import History
 from pretextkit.training._optim import OptimizerName
 from pretextkit.training._settings import Settings
 
-__all__ = ["FinetuneOptions", "FinetuneResult", "Trainable", "freeze_and_finetune"]
+__all__ = ["FinetuneOptions", "FinetuneResult", "Trainable", "finetune_result", "freeze_and_finetune"]
 
 
 class FinetuneOptions(TypedDict, total=False):
@@ -227,15 +227,22 @@ def freeze_and_finetune(
         measure_normalizations(work)
         done = train_classifier(work)
     work.classifier.eval()
-    return _result(work, done, time.monotonic() - start)
+    return finetune_result(work, done, time.monotonic() - start, "freeze_and_finetune")
 
 
-def _result(work: FinetuneWork, done: Trained, seconds: float) -> FinetuneResult:
-    """Score the trained classifier, and warn if the score shows a failure."""
+def finetune_result(work: FinetuneWork, done: Trained, seconds: float, by: str) -> FinetuneResult:
+    """Score the trained classifier, and warn if the score shows a failure.
+
+    Args:
+        work: What was trained, and on which data.
+        done: Outcome of the training.
+        seconds: Duration of the training.
+        by: Name of the function, for the file of the classifier.
+    """
     data, report, predictions, probabilities = work.data, None, None, None
     network, head = work.classifier.backbone, work.classifier.head
     trained = {
-        "by": "freeze_and_finetune",
+        "by": by,
         "images": len(data.labels),
         **asdict(done.settings),
         "seed": work.settings.seed,
@@ -244,7 +251,8 @@ def _result(work: FinetuneWork, done: Trained, seconds: float) -> FinetuneResult
     if data.heldout is not None:
         predictions, probabilities = classify(classifier, data.heldout.images)
         report = class_report(predictions, data.heldout.labels, data.classes.shown_names)
-        warn_of_missed_classes(report, "Pass class_weights='balanced', or add training images of the class.")
+        weights = "Pass class_weights='balanced', or add" if by == "freeze_and_finetune" else "Add"
+        warn_of_missed_classes(report, f"{weights} training images of the class.")
         if data.class_weights is None:  # weights trade the accuracy for that of rare classes
             warn_below_majority(report)
     return FinetuneResult(

@@ -20,7 +20,7 @@ from pretextkit.training._optim import parameter_groups
 from pretextkit.views import Augmentation
 from pretextkit.views._augmentation import augmented
 
-__all__ = ["ClassifierObjective", "HeadObjective"]
+__all__ = ["ClassifierObjective", "HeadObjective", "classification_loss"]
 
 CONFIDENT_ERROR = 4.0
 """Loss in units of that of a guess, up to which the loss may rise from a solution whose features begin to change."""
@@ -92,11 +92,11 @@ class ClassifierObjective(Objective):
 
     def loss(self, batch: Any) -> TaskOutput:
         images, labels = batch
-        return _cross_entropy(self.module(images), labels, self.classes, self.class_weights, self.label_smoothing)
+        return classification_loss(self.module(images), labels, self.classes, self.class_weights, self.label_smoothing)
 
     def head_loss(self, features: Tensor, labels: Tensor) -> TaskOutput:
         """Compute the loss of the features that the head gets."""
-        return _cross_entropy(
+        return classification_loss(
             self.module.head(features), labels, self.classes, self.class_weights, self.label_smoothing
         )
 
@@ -127,12 +127,20 @@ class HeadObjective(Objective):
     def loss(self, batch: Any) -> TaskOutput:
         features, labels = batch
         features = as_input(features, self.module)
-        return _cross_entropy(self.module(features), labels, self.classes, self.class_weights, self.label_smoothing)
+        return classification_loss(
+            self.module(features), labels, self.classes, self.class_weights, self.label_smoothing
+        )
 
 
-def _cross_entropy(
+def classification_loss(
     outputs: Tensor, labels: Tensor, classes: Tensor, class_weights: Tensor | None, label_smoothing: float
 ) -> TaskOutput:
+    """Compute the loss and the accuracy of logits ``b k``.
+
+    Raises:
+        ShapeError: The outputs are no logits ``b k``.
+        DataError: There are fewer outputs than classes.
+    """
     logits = check_tensor(outputs, "logits b k from the head", "Return one tensor from its forward.").float()
     if logits.ndim != 2 or len(logits) != len(labels):
         raise ShapeError(

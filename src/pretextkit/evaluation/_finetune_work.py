@@ -42,7 +42,15 @@ from pretextkit.training._sampler import sample_images, unmeasured_normalization
 from pretextkit.training._settings import Plan, Settings, check_batch_norm, make_plan
 from pretextkit.views import Augmentation
 
-__all__ = ["FinetuneWork", "Trained", "check_fit", "measure_normalizations", "prepare_work", "train_classifier"]
+__all__ = [
+    "FinetuneWork",
+    "Trained",
+    "check_fit",
+    "measure_normalizations",
+    "prepare_work",
+    "set_head",
+    "train_classifier",
+]
 
 BATCH_NORM_IMAGES = 256
 """Images from which unused BatchNorm layers are measured."""
@@ -221,7 +229,7 @@ def train_classifier(work: FinetuneWork) -> Trained:
     if prepares or not on_images:
         backbone, settings = work.classifier.backbone, work.settings
         features, fixed = read_features(backbone, work.data.source, settings.precision, settings.seed, always=prepares)
-    start = _set_head(work, layer, features) if prepares and features is not None else "its own weights"
+    start = set_head(work, layer, features) if prepares and features is not None else "its own weights"
     if on_images or features is None or not fixed:
         run = _train(work, work.objective(), work.data.source, work.plan, work.callbacks)
     elif layer is None or work.budget_given:
@@ -231,7 +239,8 @@ def train_classifier(work: FinetuneWork) -> Trained:
     return Trained(_describe(work, run.steps, start), run.history, run.stopped)
 
 
-def _set_head(work: FinetuneWork, layer: nn.Linear | None, features: FeatureRows) -> str:
+def set_head(work: FinetuneWork, layer: nn.Linear | None, features: FeatureRows) -> str:
+    """Set a linear head by logistic regression on the features, another head by some steps, and say how."""
     if layer is not None:
         set_to_logistic_regression(layer, features, work.data, work.settings.seed)
         return "logistic regression"

@@ -24,7 +24,7 @@ from pretextkit.evaluation._storage import row_slices
 from pretextkit.inference._predictions import show_table, write_csv
 from pretextkit.training._hardware import Precision
 
-__all__ = ["Duplicates", "Neighbors", "near_duplicates", "nearest_neighbors"]
+__all__ = ["Duplicates", "Neighbors", "near_duplicates", "nearest_neighbors", "unit_features"]
 
 TYPICAL = 0.1
 """Default threshold of duplicates, as a part of the median distance between nearest neighbors."""
@@ -261,9 +261,9 @@ def _both_sets(
     """Extract unit features and files of both sets, and say whether they are one set."""
     within = sets[1] is None or is_same_data(*sets)
     images, others = read_files(sets, *file_options)
-    first = _unit_features(backbone, images, memory if within else memory / 2, options)
+    first = unit_features(backbone, images, memory if within else memory / 2, options)
     if not within:
-        second = _unit_features(backbone, others, memory / 2, options)
+        second = unit_features(backbone, others, memory / 2, options)
         check_widths({"last": first[0]}, {"last": second[0]})
         return first, second, False
     if len(first[0]) < 2:
@@ -271,9 +271,10 @@ def _both_sets(
     return first, first, True
 
 
-def _unit_features(
+def unit_features(
     backbone: Model, images: Any, memory: float, options: ExtractOptions
 ) -> tuple[Tensor, tuple[str, ...]]:
+    """Extract the features of one layer, of unit length, and the files of the images or their numbers as texts."""
     source = images if getattr(images, "ndim", 0) == 2 else as_source(images, labels=False)
     layers = extract_features(backbone, source, memory=memory, **options).layers
     if len(layers) != 1:

@@ -1,7 +1,7 @@
 """Functions for use in any code, without a framework: pretraining, probes, fine-tuning, anomaly scores, comparison.
 
 This module only re-exports. The code is in :mod:`pretextkit.training`, ``evaluation``, ``inference``, ``anomaly``,
-``comparison``, ``metrics`` and ``losses``.
+``selection``, ``comparison``, ``metrics`` and ``losses``.
 """
 
 from pretextkit.anomaly import (
@@ -32,6 +32,7 @@ from pretextkit.evaluation import (
     SegmentationResult,
     SegmentationScore,
     extract_features,
+    fixmatch,
     freeze_and_finetune,
     knn_probe,
     linear_probe,
@@ -42,6 +43,7 @@ from pretextkit.evaluation import (
 from pretextkit.inference import Classifier, Predictions
 from pretextkit.losses import nt_xent_loss
 from pretextkit.metrics import DetectionMetrics, SegmentationMetrics, detection_metrics, segmentation_metrics
+from pretextkit.selection import ProbCover, Selection, TypiClust, select_files, select_to_label
 from pretextkit.training._pretrain import PretrainResult, pretrain
 
 __all__ = [
@@ -63,16 +65,20 @@ __all__ = [
     "PixelHead",
     "Predictions",
     "PretrainResult",
+    "ProbCover",
     "ProbeResult",
     "SegmentationMetrics",
     "SegmentationResult",
     "SegmentationScore",
+    "Selection",
     "TopFraction",
+    "TypiClust",
     "calibrate",
     "compare",
     "detection_metrics",
     "extract_features",
     "feature_distance",
+    "fixmatch",
     "freeze_and_finetune",
     "knn_probe",
     "linear_probe",
@@ -87,5 +93,7 @@ __all__ = [
     "rotation_anomaly_score",
     "segmentation_metrics",
     "segmentation_probe",
+    "select_files",
+    "select_to_label",
     "views_per_image",
 ]

@@ -7,11 +7,13 @@ from pretextkit.views._crop_and_recolor import CropAndRecolor
 from pretextkit.views._mask import hide_pixels, mask_blocks, mask_center, mask_patches
 from pretextkit.views._patches import cut_patches, drop_colors, standardize_patches
 from pretextkit.views._rotate import all_rotations, rotate90
+from pretextkit.views._strong import StrongAugmentation
 
 __all__ = [
     "Augmentation",
     "CropAndRecolor",
     "LightAugmentation",
+    "StrongAugmentation",
     "all_rotations",
     "color_jitter",
     "cut_patches",
