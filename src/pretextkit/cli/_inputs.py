@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import Any
 import pretextkit as pk
 from pretextkit._recipes import training_of
 from pretextkit.cli._command import UsageError
-from pretextkit.cli._flags import add_flags, given, parse_assignments
-from pretextkit.cli._script import Code, call
+from pretextkit.cli._flags import add_flags, given, keyword_flag, parse_assignments
+from pretextkit.cli._script import Code, call, literal
 from pretextkit.data import FolderImages
 from pretextkit.data._file_options import is_pattern
 from pretextkit.errors import unknown_name
@@ -23,9 +22,11 @@ __all__ = [
     "add_image_flags",
     "add_labels_flags",
     "backbone_lines",
+    "image_flags",
     "image_lines",
     "input_lines",
     "labels_of",
+    "pixel_hints",
     "seed_line",
     "trained_format",
 ]
@@ -43,6 +44,17 @@ def add_image_flags(parser: ArgumentParser) -> None:
     """Add the flags that say how files become images: the keywords of :class:`FolderImages`."""
     group = parser.add_argument_group("images")
     add_flags(group, FolderImages, leave_out=("labels", "max_pixels"))
+
+
+def image_flags(options: Namespace) -> list[str]:
+    """Return the flags of images that a next command needs again; it finds the size in the run."""
+    values = given(options, FolderImages, leave_out=("labels", "size", "fit"))
+    return [word for name, value in values.items() for word in (keyword_flag(name), str(value))]
+
+
+def pixel_hints(options: Namespace) -> tuple[str, ...]:
+    """Say that pixels are compared, if they are."""
+    return ("Pixels were compared; --backbone RUN compares features.",) if options.backbone == PIXELS else ()
 
 
 def add_labels_flags(parser: ArgumentParser, *, other: str = "") -> None:
@@ -74,7 +86,7 @@ def labels_of(options: Namespace, other: str = "") -> Any:
         return labels
     if options.labels in (None, "folders"):
         raise UsageError("--label-column and --file-column need --labels with a CSV file")
-    return Code(call("pk.data.CsvLabels", repr(labels), **columns))
+    return Code(call("pk.data.CsvLabels", literal(labels), **columns))
 
 
 def image_lines(
@@ -91,15 +103,15 @@ def image_lines(
 
     Example:
         >>> image_lines("photos", "birds", Namespace(size=32), {}, "labels.csv")
-        ["photos = pk.data.FolderImages('birds', labels='labels.csv', size=32)", 'print(photos)']
+        ['photos = pk.data.FolderImages("birds", labels="labels.csv", size=32)', 'print(photos)']
     """
     values = {**defaults, **given(options, FolderImages)}
     values.pop("labels", None)
     paths = [paths] if isinstance(paths, str) else list(paths)
     if len(paths) == 1 and Path(paths[0]).suffix == ".npz":
-        return [f"{name} = " + call("pk.data.as_source", repr(paths[0]), **given(options, FolderImages))]
+        return [f"{name} = " + call("pk.data.as_source", literal(paths[0]), **given(options, FolderImages))]
     alone = len(paths) == 1 and (is_pattern(paths[0]) or not Path(paths[0]).is_file())
-    source = repr(paths[0]) if alone else repr(paths)
+    source = literal(paths[0] if alone else paths)
     named = {} if labels is None else {"labels": labels}
     return [f"{name} = " + call("pk.data.FolderImages", source, **named, **values), f"print({name})"]
 
@@ -156,12 +168,12 @@ def backbone_lines(options: Namespace) -> list[str]:
 
     Example:
         >>> backbone_lines(Namespace(backbone="small-cnn", backbone_option=["in_channels=1"]))
-        ["backbone = pk.backbones['small-cnn'](in_channels=1)"]
+        ['backbone = pk.backbones["small-cnn"](in_channels=1)']
     """
     value = options.backbone
     if value in pk.backbones:
         named = parse_assignments(options.backbone_option, pk.backbones[value], "--backbone-option")
-        return [f"backbone = {call(f'pk.backbones[{value!r}]', **named)}"]
+        return [f"backbone = {call(f'pk.backbones[{literal(value)}]', **named)}"]
     if options.backbone_option:
         raise UsageError("--backbone-option needs the name of a backbone; a saved one has its options")
     if value == PIXELS:
@@ -169,7 +181,7 @@ def backbone_lines(options: Namespace) -> list[str]:
     if not Path(value).exists():
         fix = "Or give the folder of a run, or the file of a backbone or classifier; there is none of this name."
         raise unknown_name("backbone", value, pk.backbones, fix)
-    return [f"backbone = pk.load_backbone({value!r})"]
+    return [f"backbone = pk.load_backbone({literal(value)})"]
 
 
 def seed_line(options: Namespace) -> str:
@@ -177,7 +189,6 @@ def seed_line(options: Namespace) -> str:
     return f"torch.manual_seed({getattr(options, 'seed', 0)})"
 
 
-@functools.cache
 def trained_format(value: str) -> Mapping[str, Any]:
     """Return size and ``fit`` of the images with which a saved backbone was trained; empty if it is not known."""
     if value == PIXELS:

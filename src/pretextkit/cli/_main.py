@@ -47,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = build_parser()
     try:
         options = parser.parse_args(_with_hyphens(sys.argv[1:] if arguments is None else arguments))
-        return _run(options.command, options)
+        status = _run(options.command, options)
+        sys.stdout.flush()  # a pipe without a reader is found here
+        return status
     except SystemExit as stop:  # argparse: 0 after --help, 2 after wrong flags
         return stop.code if isinstance(stop.code, int) else USAGE
     except KeyboardInterrupt:
@@ -94,7 +96,8 @@ def _run(command: Command, options: argparse.Namespace) -> int:
         except UsageError as error:
             options.parser.error(str(error))
         except (PretextkitError, OSError) as error:
-            print("\n".join(filter(None, [f"Error: {error}", as_flags(str(error), flags)])), file=sys.stderr)
+            fix = error.fix if isinstance(error, PretextkitError) else ""
+            print("\n".join(filter(None, [f"Error: {error}", as_flags(fix, flags)])), file=sys.stderr)
             return FAILED
     if options.json:
         about: Mapping[str, Any] = {"files": script.files, "warnings": texts}
@@ -106,10 +109,8 @@ def _run(command: Command, options: argparse.Namespace) -> int:
 
 def _tell(script: Script) -> None:
     """Say what was written, and what may come next."""
-    for path in script.files:
-        print(f"Written: {path}", file=sys.stderr)
-    if script.next_step:
-        print(f"Next: {script.next_step}", file=sys.stderr)
+    for line in [*(f"Written: {path}" for path in script.files), *script.hints]:
+        print(line, file=sys.stderr)
 
 
 def _flags_of(parser: argparse.ArgumentParser) -> dict[str, str]:

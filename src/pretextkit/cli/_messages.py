@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,8 @@ from typing import Any
 
 __all__ = ["as_flags", "shown_warnings"]
 
-KEYWORD = re.compile(r"\b([a-z]\w*)=(\([^)]*\)|\[[^\]]*\]|'[^']*'|\"[^\"]*\"|[\w.-]*\w)")
+KEYWORD = re.compile(r"\b([a-z]\w*)=(\([^)]*\)|\[[^\]]*\]|'[^']*'|\"[^\"]*\"|True|False|-?\d(?:[\w.]*\w)?)")
+"""A keyword with a value of Python; a call or a name is no value."""
 
 
 def as_flags(message: str, flags: Mapping[str, str]) -> str:
@@ -48,11 +50,8 @@ def shown_warnings(flags: Mapping[str, str]) -> Iterator[list[str]]:
 
 
 def _as_flag(flag: str, text: str) -> str:
-    try:
-        value: Any = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        value = text
+    value = ast.literal_eval(text)
     if isinstance(value, bool):
         return flag if value else flag.replace("--", "--no-", 1)
     values = value if isinstance(value, tuple | list) else [value]
-    return " ".join([flag, *map(str, values)])
+    return shlex.join([flag, *map(str, values)])

@@ -40,8 +40,8 @@ class Script:
     """Statements that print the result; left out with ``--json``."""
     files: Sequence[Path] = ()
     """Files and folders that the program writes."""
-    next_step: str = ""
-    """Command that a user may want next."""
+    hints: Sequence[str] = ()
+    """Lines for the user at the end, such as the next command."""
 
     def text(self, *, show: bool = True) -> str:
         """Write the program with its imports; ``show`` adds the statements that print the result."""
@@ -69,11 +69,11 @@ def call(function: str, *arguments: str, **options: Any) -> str:
 
     Example:
         >>> call("pretrain", "task", "photos", epochs=3, checkpoint="run")
-        "pretrain(task, photos, epochs=3, checkpoint='run')"
+        'pretrain(task, photos, epochs=3, checkpoint="run")'
     """
     parts = [*arguments, *(f"{name}={literal(value)}" for name, value in options.items())]
     line = f"{function}({', '.join(parts)})"
-    if len(line) <= WIDTH - len("if __name__: result = "):
+    if len(line) <= WIDTH - len("    result = "):
         return line
     return f"{function}(\n" + "".join(f"    {part},\n" for part in parts) + ")"
 
@@ -82,17 +82,18 @@ def literal(value: Any) -> str:
     """Write a value as code; paths become texts, and a :class:`Code` is code already.
 
     Example:
-        >>> literal(Path("run")), literal([1.0, float("inf")]), literal(Code("photos.size"))
-        ("'run'", "[1.0, float('inf')]", 'photos.size')
+        >>> print(literal(Path("run")), literal([1.0, float("inf")]), literal(Code("photos.size")))
+        "run" [1.0, float("inf")] photos.size
     """
     if isinstance(value, Code):
-        return value
-    if isinstance(value, Path):
-        return repr(str(value))
+        return str(value)
+    if isinstance(value, str | Path):
+        text = str(value)
+        return repr(text) if '"' in text else '"' + repr("'" + text)[2:]  # in double quotes
     if isinstance(value, list):
         return f"[{', '.join(map(literal, value))}]"
     if isinstance(value, float) and not math.isfinite(value):
-        return f"float({str(value)!r})"
+        return f'float("{value}")'
     return repr(value)
 
 

@@ -10,7 +10,7 @@ from pretextkit.cli._command import Command
 from pretextkit.cli._flags import add_flags, given
 from pretextkit.cli._inputs import IMAGES, add_image_flags, add_labels_flags, image_lines, labels_of
 from pretextkit.cli._outputs import add_out_flag, check_folder
-from pretextkit.cli._script import Code, Script, call
+from pretextkit.cli._script import Code, Script, call, literal
 from pretextkit.functional import Comparison, compare
 
 __all__ = ["COMMAND"]
@@ -55,7 +55,9 @@ def _write(options: Namespace) -> Script:
         chosen["images"] = Code("images")
     if options.out is not None:
         chosen["save"] = options.out
-    body.append(f"result = {call('compare', repr(options.tasks), repr(options.backbone), 'train', 'test', **chosen)}")
+    body.append(
+        f"result = {call('compare', literal(options.tasks), literal(options.backbone), 'train', 'test', **chosen)}"
+    )
     return Script(body, files=() if options.out is None else (options.out / "comparison.json",))
 
 

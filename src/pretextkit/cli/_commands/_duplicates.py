@@ -8,9 +8,9 @@ from typing import Any
 
 from pretextkit.cli._command import Command
 from pretextkit.cli._flags import add_flags, given
-from pretextkit.cli._inputs import IMAGES, PIXELS, add_backbone_flags, add_image_flags, input_lines
+from pretextkit.cli._inputs import IMAGES, PIXELS, add_backbone_flags, add_image_flags, input_lines, pixel_hints
 from pretextkit.cli._outputs import add_csv_flag, check_file
-from pretextkit.cli._script import Script, call
+from pretextkit.cli._script import Script, call, literal
 from pretextkit.functional import Duplicates, near_duplicates
 
 __all__ = ["COMMAND"]
@@ -32,8 +32,10 @@ def _write(options: Namespace) -> Script:
     body = input_lines(options, {name: getattr(options, name) for name in names})
     body.append(f"result = {call('near_duplicates', 'backbone', *names, **given(options, near_duplicates))}")
     if options.csv is None:
-        return Script(body)
-    return Script([*body, call("result.to_csv", repr(str(options.csv)))], files=(options.csv,))
+        return Script(body, hints=pixel_hints(options))
+    return Script(
+        [*body, call("result.to_csv", literal(options.csv))], files=(options.csv,), hints=pixel_hints(options)
+    )
 
 
 def _describe(result: Duplicates) -> Mapping[str, Any]:

@@ -19,7 +19,7 @@ from pretextkit.cli._inputs import (
     labels_of,
 )
 from pretextkit.cli._outputs import add_out_flag, check_file
-from pretextkit.cli._script import Script, call
+from pretextkit.cli._script import Script, call, literal
 from pretextkit.functional import FinetuneResult, freeze_and_finetune
 
 __all__ = ["COMMAND"]
@@ -45,11 +45,11 @@ def _write(options: Namespace) -> Script:
     chosen = given(options, freeze_and_finetune, leave_out=ELSEWHERE)
     body = [
         *input_lines(options, {"train": options.train, "val": options.val}, labels),
-        f"result = {call('freeze_and_finetune', 'backbone', repr(options.head), *sets, **chosen)}",
-        call("result.classifier.save", repr(str(options.out))),
+        f"result = {call('freeze_and_finetune', 'backbone', literal(options.head), *sets, **chosen)}",
+        call("result.classifier.save", literal(options.out)),
     ]
     words = ["pretextkit", "predict", str(options.out), "new-photos", "--csv", "predictions.csv"]
-    return Script(body, files=(Path(options.out),), next_step=shlex.join(words))
+    return Script(body, files=(Path(options.out),), hints=(f"Next: {shlex.join(words)}",))
 
 
 def _describe(result: FinetuneResult) -> Mapping[str, Any]:

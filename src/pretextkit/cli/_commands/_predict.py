@@ -10,7 +10,7 @@ from pretextkit.cli._command import Command
 from pretextkit.cli._flags import add_flags, given
 from pretextkit.cli._inputs import IMAGES
 from pretextkit.cli._outputs import add_csv_flag, check_file
-from pretextkit.cli._script import Script, call
+from pretextkit.cli._script import Script, call, literal
 from pretextkit.functional import Classifier, Predictions
 
 __all__ = ["COMMAND"]
@@ -27,12 +27,12 @@ def _write(options: Namespace) -> Script:
     check_file(options.csv)
     images = options.images[0] if len(options.images) == 1 else options.images
     body = [
-        f"classifier = pk.load_classifier({options.classifier!r})",
-        f"result = {call('classifier.predict', repr(images), **given(options, Classifier.predict))}",
+        f"classifier = pk.load_classifier({literal(options.classifier)})",
+        f"result = {call('classifier.predict', literal(images), **given(options, Classifier.predict))}",
     ]
     if options.csv is None:
         return Script(body)
-    return Script([*body, call("result.to_csv", repr(str(options.csv)))], files=(options.csv,))
+    return Script([*body, call("result.to_csv", literal(options.csv))], files=(options.csv,))
 
 
 def _describe(result: Predictions) -> Mapping[str, Any]:

@@ -15,12 +15,13 @@ from pretextkit.cli._inputs import (
     add_backbone_flags,
     add_image_flags,
     backbone_lines,
+    image_flags,
     image_lines,
     seed_line,
     trained_format,
 )
 from pretextkit.cli._outputs import add_out_flag, check_folder
-from pretextkit.cli._script import Script, call
+from pretextkit.cli._script import Script, call, literal
 from pretextkit.functional import PretrainResult, pretrain
 
 __all__ = ["COMMAND"]
@@ -51,13 +52,14 @@ def _write(options: Namespace) -> Script:
     body = [
         seed_line(options),
         *backbone_lines(options),
-        f"task = {call(f'pk.pretext_tasks[{options.task!r}]', 'backbone', **task)}",
+        f"task = {call(f'pk.pretext_tasks[{literal(options.task)}]', 'backbone', **task)}",
         *image_lines("photos", options.images, options, trained_format(options.backbone)),
         f"result = {call('pretrain', 'task', 'photos', **chosen)}",
-        call("pk.save_backbone", "backbone", repr(str(file))),
+        call("pk.save_backbone", "backbone", literal(file)),
     ]
     words = ["pretextkit", "probe", options.images[0], "--backbone", str(options.out), "--labels", "labels.csv"]
-    return Script(body, files=(options.out, file), next_step=shlex.join(words))
+    next_step = shlex.join([*words, *image_flags(options)])
+    return Script(body, files=(options.out, file), hints=(f"Next: {next_step}",))
 
 
 def _describe(result: PretrainResult) -> Mapping[str, Any]:

@@ -15,11 +15,12 @@ from pretextkit.cli._inputs import (
     add_backbone_flags,
     add_image_flags,
     add_labels_flags,
+    image_flags,
     input_lines,
     labels_of,
 )
 from pretextkit.cli._outputs import add_out_flag, check_file
-from pretextkit.cli._script import Script, call
+from pretextkit.cli._script import Script, call, literal
 from pretextkit.functional import ProbeResult, linear_probe
 
 __all__ = ["COMMAND"]
@@ -43,10 +44,11 @@ def _write(options: Namespace) -> Script:
     body.append(f"result = {call('linear_probe', 'backbone', 'train', *test, **given(options, linear_probe))}")
     if options.out is None:
         words = ["pretextkit", "finetune", options.train, "--backbone", options.backbone, "--out", "classifier.pt"]
-        words += ["--labels", options.labels] if options.labels else []
-        return Script(body, next_step=shlex.join(words))
-    body.append(call("result.classifier.save", repr(str(options.out))))
-    return Script(body, files=(Path(options.out),), next_step=f"pretextkit predict {options.out} new-photos")
+        words += [*(["--labels", options.labels] if options.labels else []), *image_flags(options)]
+        return Script(body, hints=(f"Next: {shlex.join(words)}",))
+    body.append(call("result.classifier.save", literal(options.out)))
+    words = ["pretextkit", "predict", str(options.out), "new-photos", "--csv", "predictions.csv"]
+    return Script(body, files=(Path(options.out),), hints=(f"Next: {shlex.join(words)}",))
 
 
 def _describe(result: ProbeResult) -> Mapping[str, Any]:
