@@ -26,19 +26,26 @@ SYSTEM_FILES = ("Thumbs.db", ".DS_Store", "._IMG_0000.jpg", "2024/.hidden.png", 
 
 
 def make_untidy_folder(
-    folder: Path, data: str = "sample", *, photos: int = 300, labels: int = 100, new: int = 100
+    folder: Path,
+    data: str = "sample",
+    *,
+    classes: int | None = None,
+    photos: int = 300,
+    labels: int = 100,
+    new: int = 100,
 ) -> None:
     """Write photos, labels.csv, new-photos and truth.csv into a folder.
 
     Args:
         folder: New folder.
         data: Any source of pretextkit.data.load.
+        classes: Number of classes; all by default.
         photos: Number of photos, a damaged one included.
         labels: Number of labeled photos.
         new: Number of photos to name.
     """
     images = pk.data.load(data)
-    chosen = torch.randperm(len(images.train_images), generator=Generator().manual_seed(0))[:photos]
+    chosen = draw(images.train_labels, classes, photos, seed=0)
     names = write_photos(images.train_images[chosen], folder / "photos")
     words = [images.class_names[label] for label in images.train_labels[chosen].tolist()]
     damage(folder / "photos", names)
@@ -46,10 +53,16 @@ def make_untidy_folder(
     rows = [(names[row], words[row]) for row in kept.tolist()]
     write_table(folder / "labels.csv", [*rows, ("IMG_9998.jpg", words[0]), ("IMG_9999.jpg", words[1])])
 
-    unseen = torch.randperm(len(images.test_images), generator=Generator().manual_seed(1))[:new]
+    unseen = draw(images.test_labels, classes, new, seed=1)
     names = write_photos(images.test_images[unseen], folder / "new-photos")
     truth = [images.class_names[label] for label in images.test_labels[unseen].tolist()]
     write_table(folder / "truth.csv", list(zip(names, truth, strict=True)))
+
+
+def draw(labels: Tensor, classes: int | None, count: int, seed: int) -> Tensor:
+    """Draw the numbers of ``count`` images of the first classes."""
+    order = torch.randperm(len(labels), generator=Generator().manual_seed(seed))
+    return order[labels[order] < (classes or len(labels))][:count]
 
 
 def write_photos(images: Tensor, folder: Path) -> list[str]:

@@ -129,7 +129,7 @@ def _list_kind(element: type, words: tuple[str, ...], *, scalar: bool) -> dict[s
         return text if text in words else element(text)
 
     read.__name__ = element.__name__  # in the message of argparse
-    return {"nargs": "+", "type": read, "action": Values, "metavar": "X"}
+    return {"nargs": "*", "type": read, "action": Values, "metavar": "X"}
 
 
 def _members(annotation: Any) -> list[Any]:
@@ -155,7 +155,8 @@ def _descriptions(function: Callable[..., Any]) -> dict[str, str]:
 
 def _plain(text: str) -> str:
     text = re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"\1", text)
-    return re.sub(r"\s+", " ", text.replace("``", "").replace("%", "%%")).strip()
+    text = re.sub(r"\s+", " ", text.replace("``", "").replace("%", "%%")).strip()
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text
 
 
 def _default(value: Any) -> str:

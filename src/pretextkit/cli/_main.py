@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import os
 import sys
@@ -46,7 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _escape_names_of_files()
     parser = build_parser()
     try:
-        options = parser.parse_args(_with_hyphens(sys.argv[1:] if arguments is None else arguments))
+        words = _with_hyphens(sys.argv[1:] if arguments is None else arguments)
+        options, unknown = parser.parse_known_args(words)
+        if unknown:
+            options.parser.error(_unknown_text(unknown, options.parser))
         status = _run(options.command, options)
         sys.stdout.flush()  # a pipe without a reader is found here
         return status
@@ -79,7 +83,18 @@ def build_parser() -> argparse.ArgumentParser:
         own.add_argument("--json", action="store_true", help="print the result as one JSON object")
         own.add_argument("--show-code", action="store_true", help="print the Python program that does the same")
         own.set_defaults(command=command, parser=own)
+        own.usage = _short_usage(own)
     return parser
+
+
+def _short_usage(parser: argparse.ArgumentParser) -> str:
+    """Name the positional arguments and the required flags; ``--help`` lists the others."""
+    words = [f"{a.option_strings[0]} {a.metavar}" for a in parser._actions if a.option_strings and a.required]
+    for action in parser._actions:
+        if not action.option_strings:
+            name = str(action.metavar or action.dest).upper()
+            words.append(f"[{name}]" if action.nargs == "?" else f"{name} ..." if action.nargs == "+" else name)
+    return " ".join([parser.prog, *words, "[flags]"])
 
 
 def _run(command: Command, options: argparse.Namespace) -> int:
@@ -95,12 +110,14 @@ def _run(command: Command, options: argparse.Namespace) -> int:
                 result = script.run(show=not options.json)
         except UsageError as error:
             options.parser.error(str(error))
+        except BrokenPipeError:
+            raise
         except (PretextkitError, OSError) as error:
             fix = error.fix if isinstance(error, PretextkitError) else ""
             print("\n".join(filter(None, [f"Error: {error}", as_flags(fix, flags)])), file=sys.stderr)
             return FAILED
     if options.json:
-        about: Mapping[str, Any] = {"files": script.files, "warnings": texts}
+        about: Mapping[str, Any] = {"files": [path for path in script.files if path], "warnings": texts}
         print(json.dumps(plain({"command": command.name, **command.describe(result), **about})))
     else:
         _tell(script)
@@ -109,7 +126,7 @@ def _run(command: Command, options: argparse.Namespace) -> int:
 
 def _tell(script: Script) -> None:
     """Say what was written, and what may come next."""
-    for line in [*(f"Written: {path}" for path in script.files), *script.hints]:
+    for line in [*(f"Written: {path}" for path in script.files if path), *script.hints]:
         print(line, file=sys.stderr)
 
 
@@ -125,6 +142,13 @@ def _with_hyphens(arguments: Sequence[str]) -> list[str]:
     return [
         (keyword_flag(name[2:]) if name.startswith("--") else name) + equals + value for name, equals, value in parts
     ]
+
+
+def _unknown_text(unknown: Sequence[str], parser: argparse.ArgumentParser) -> str:
+    """Name unknown arguments, and the flag that is most similar to the first."""
+    flags = [flag for action in parser._actions for flag in action.option_strings]
+    near = difflib.get_close_matches(unknown[0].partition("=")[0], flags, n=1)
+    return f"unrecognized arguments: {' '.join(unknown)}" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _escape_names_of_files() -> None:

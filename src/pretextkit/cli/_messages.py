@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from pretextkit.errors import DataWarning, TrainingWarning
+
 __all__ = ["as_flags", "shown_warnings"]
 
 KEYWORD = re.compile(r"\b([a-z]\w*)=(\([^)]*\)|\[[^\]]*\]|'[^']*'|\"[^\"]*\"|True|False|-?\d(?:[\w.]*\w)?)")
@@ -45,6 +47,8 @@ def shown_warnings(flags: Mapping[str, str]) -> Iterator[list[str]]:
             print("\n".join(filter(None, [f"Warning: {text}", as_flags(text, flags)])), file=sys.stderr)
 
     with warnings.catch_warnings():
+        for category in (DataWarning, TrainingWarning):
+            warnings.simplefilter("always", category)
         warnings.showwarning = show
         yield texts
 

@@ -13,9 +13,10 @@ from typing import Any
 
 from torch import Tensor
 
+from pretextkit.cli._script import call, literal
 from pretextkit.errors import OptionError, PretextkitError
 
-__all__ = ["add_csv_flag", "add_out_flag", "check_file", "check_folder", "plain"]
+__all__ = ["add_csv_flag", "add_out_flag", "check_file", "check_folder", "csv_lines", "plain"]
 
 
 def add_out_flag(parser: ArgumentParser, text: str, *, default: str | None = None) -> None:
@@ -27,6 +28,16 @@ def add_out_flag(parser: ArgumentParser, text: str, *, default: str | None = Non
 def add_csv_flag(parser: ArgumentParser, columns: str) -> None:
     """Add the flag ``--csv``, a table."""
     parser.add_argument("--csv", metavar="FILE", type=Path, help=f"write a table with the columns {columns}")
+
+
+def csv_lines(path: Path | None) -> list[str]:
+    """Write code that saves the result as a table, if it is asked for.
+
+    Example:
+        >>> csv_lines(Path("scores.csv"))
+        ['result.to_csv("scores.csv")']
+    """
+    return [] if path is None else [call("result.to_csv", literal(path))]
 
 
 def check_file(path: Path | None) -> None:

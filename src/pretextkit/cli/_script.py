@@ -38,8 +38,8 @@ class Script:
     """Statements."""
     show: Sequence[str] = ("print(result)",)
     """Statements that print the result; left out with ``--json``."""
-    files: Sequence[Path] = ()
-    """Files and folders that the program writes."""
+    files: Sequence[Path | None] = ()
+    """Files and folders that the program writes; None stands for a file that is not asked for."""
     hints: Sequence[str] = ()
     """Lines for the user at the end, such as the next command."""
 

@@ -9,8 +9,8 @@ from typing import Any
 from pretextkit.cli._command import Command, UsageError
 from pretextkit.cli._flags import add_flags, given, keyword_flag
 from pretextkit.cli._inputs import IMAGES, PIXELS, add_backbone_flags, add_image_flags, input_lines, pixel_hints
-from pretextkit.cli._outputs import add_csv_flag, check_file
-from pretextkit.cli._script import Script, call, literal
+from pretextkit.cli._outputs import add_csv_flag, check_file, csv_lines
+from pretextkit.cli._script import Script, call
 from pretextkit.functional import (
     AnomalyScores,
     mahalanobis_anomaly_score,
@@ -51,11 +51,8 @@ def _write(options: Namespace) -> Script:
     chosen = given(options, function, leave_out=ELSEWHERE)
     body.append(f"result = {call(function.__name__, 'backbone', 'normal', names[-1], **chosen)}")
     show = ("for row in result.rows[:10]:", "    print(f\"{row['score']:.4g}  {row['file']}\")", "print(result)")
-    if options.csv is None:
-        return Script(body, show, hints=pixel_hints(options))
-    return Script(
-        [*body, call("result.to_csv", literal(options.csv))], show, files=(options.csv,), hints=pixel_hints(options)
-    )
+    body += csv_lines(options.csv)
+    return Script(body, show, files=(options.csv,), hints=pixel_hints(options))
 
 
 def _check_method(options: Namespace, function: Callable[..., AnomalyScores]) -> None:

@@ -55,10 +55,9 @@ def _write(options: Namespace) -> Script:
         chosen["images"] = Code("images")
     if options.out is not None:
         chosen["save"] = options.out
-    body.append(
-        f"result = {call('compare', literal(options.tasks), literal(options.backbone), 'train', 'test', **chosen)}"
-    )
-    return Script(body, files=() if options.out is None else (options.out / "comparison.json",))
+    arguments = (literal(options.tasks), literal(options.backbone), "train", "test")
+    body.append(f"result = {call('compare', *arguments, **chosen)}")
+    return Script(body, files=(options.out and options.out / "comparison.json",))
 
 
 def _describe(result: Comparison) -> Mapping[str, Any]:

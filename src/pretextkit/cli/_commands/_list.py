@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pretextkit.cli._command import Command
-from pretextkit.cli._script import Script
+from pretextkit.cli._script import Script, literal
 
 __all__ = ["COMMAND"]
 
@@ -26,12 +26,12 @@ def _add_flags(parser: ArgumentParser) -> None:
 
 def _write(options: Namespace) -> Script:
     kinds = [options.kind] if options.kind else list(KINDS)
-    registries = ", ".join(f"{kind!r}: pk.{KINDS[kind]}" for kind in kinds)
+    registries = ", ".join(f"{literal(kind)}: pk.{KINDS[kind]}" for kind in kinds)
     return Script(
         [
             f"registries = {{{registries}}}",
             "result = {",
-            "    kind: {name: (cls.__doc__ or '').partition('\\n')[0] for name, cls in registry.items()}",
+            '    kind: {name: (cls.__doc__ or "").partition("\\n")[0] for name, cls in registry.items()}',
             "    for kind, registry in registries.items()",
             "}",
         ],

@@ -9,8 +9,8 @@ from typing import Any
 from pretextkit.cli._command import Command
 from pretextkit.cli._flags import add_flags, given
 from pretextkit.cli._inputs import IMAGES, PIXELS, add_backbone_flags, add_image_flags, input_lines, pixel_hints
-from pretextkit.cli._outputs import add_csv_flag, check_file
-from pretextkit.cli._script import Script, call, literal
+from pretextkit.cli._outputs import add_csv_flag, check_file, csv_lines
+from pretextkit.cli._script import Script, call
 from pretextkit.functional import Neighbors, nearest_neighbors
 
 __all__ = ["COMMAND"]
@@ -34,11 +34,8 @@ def _write(options: Namespace) -> Script:
     body = input_lines(options, {name: getattr(options, name) for name in names})
     values = {"k": options.k, **given(options, nearest_neighbors)}
     body.append(f"result = {call('nearest_neighbors', 'backbone', *reversed(names), **values)}")
-    if options.csv is None:
-        return Script(body, hints=pixel_hints(options))
-    return Script(
-        [*body, call("result.to_csv", literal(options.csv))], files=(options.csv,), hints=pixel_hints(options)
-    )
+    body += csv_lines(options.csv)
+    return Script(body, files=(options.csv,), hints=pixel_hints(options))
 
 
 def _describe(result: Neighbors) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from pretextkit.cli._command import Command
 from pretextkit.cli._flags import add_flags, given
 from pretextkit.cli._inputs import IMAGES
-from pretextkit.cli._outputs import add_csv_flag, check_file
+from pretextkit.cli._outputs import add_csv_flag, check_file, csv_lines
 from pretextkit.cli._script import Script, call, literal
 from pretextkit.functional import Classifier, Predictions
 
@@ -30,9 +30,7 @@ def _write(options: Namespace) -> Script:
         f"classifier = pk.load_classifier({literal(options.classifier)})",
         f"result = {call('classifier.predict', literal(images), **given(options, Classifier.predict))}",
     ]
-    if options.csv is None:
-        return Script(body)
-    return Script([*body, call("result.to_csv", literal(options.csv))], files=(options.csv,))
+    return Script([*body, *csv_lines(options.csv)], files=(options.csv,))
 
 
 def _describe(result: Predictions) -> Mapping[str, Any]:
