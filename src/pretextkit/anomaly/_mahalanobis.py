@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pretextkit.anomaly._neighbors import join_layers
-from pretextkit.anomaly._scores import AnomalyScores, full_images
+from pretextkit.anomaly._scores import AnomalyScores, files_of, full_images
 from pretextkit.data import ImagesLike
 from pretextkit.data._types import OnError
 from pretextkit.errors import DataError
@@ -65,14 +65,19 @@ def mahalanobis_anomaly_score(
         >>> mahalanobis_anomaly_score(torch.nn.Identity(), normal, images).scores
         tensor([0.7..., 2.7...])
     """
-    pair = (
-        extract_features(backbone, data, layers=layers, pool=pool, batch_size=batch_size, precision=precision).layers
-        for data in full_images(normal, images, size=size, on_error=on_error)
+    pair = full_images(normal, images, size=size, on_error=on_error)
+    reference, queries = join_layers(
+        *(
+            extract_features(
+                backbone, each, layers=layers, pool=pool, batch_size=batch_size, precision=precision
+            ).layers
+            for each in pair
+        )
     )
-    reference, queries = join_layers(*pair)
     factor = torch.linalg.cholesky(shrunk_covariance(reference))
     offsets = (queries - reference.mean(0)).double()
-    return AnomalyScores(torch.linalg.solve_triangular(factor, offsets.T, upper=False).norm(dim=0).float())
+    distances = torch.linalg.solve_triangular(factor, offsets.T, upper=False).norm(dim=0).float()
+    return AnomalyScores(distances, files=files_of(pair[1]))
 
 
 def shrunk_covariance(features: Tensor) -> Tensor:

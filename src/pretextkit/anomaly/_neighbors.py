@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pretextkit._validation import check_int
-from pretextkit.anomaly._scores import AnomalyScores, full_images
+from pretextkit.anomaly._scores import AnomalyScores, files_of, full_images
 from pretextkit.data import ImagesLike
 from pretextkit.data._types import OnError
 from pretextkit.errors import ShapeError, unknown_name
@@ -77,19 +77,21 @@ def neighbor_anomaly_score(
     if metric not in get_args(Metric):
         raise unknown_name("metric", metric, get_args(Metric))
     k = check_int("k", k, of=neighbor_anomaly_score)
+    pair = full_images(normal, images, size=size, on_error=on_error)
+    files = files_of(pair[1])
     reference, queries = (
         extract_features(backbone, data, layers=layers, pool=pool, batch_size=batch_size, precision=precision).layers
-        for data in full_images(normal, images, size=size, on_error=on_error)
+        for data in pair
     )
     if metric == "euclidean":
-        return AnomalyScores(nearest_distances(*join_layers(reference, queries), k))
+        return AnomalyScores(nearest_distances(*join_layers(reference, queries), k), files=files)
     reference, queries = (
         {name: nn.functional.normalize(values) for name, values in layers_of.items()}
         for layers_of in (reference, queries)
     )
     # For unit vectors, half the squared Euclidean distance is one minus the cosine.
     distances = nearest_distances(*join_layers(reference, queries), k, square=True)
-    return AnomalyScores(distances / (2 * len(reference)))
+    return AnomalyScores(distances / (2 * len(reference)), files=files)
 
 
 def join_layers(reference: Mapping[str, Tensor], queries: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

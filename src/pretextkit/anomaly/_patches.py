@@ -12,7 +12,7 @@ from pretextkit._modules import check_model, module_device, refuse_meta
 from pretextkit._validation import check_finite, check_int
 from pretextkit.anomaly._error_maps import Reduction, resize_maps, resolve_reduction
 from pretextkit.anomaly._neighbors import nearest_distances
-from pretextkit.anomaly._scores import AnomalyScores, full_images, image_batches
+from pretextkit.anomaly._scores import AnomalyScores, files_of, full_images, image_batches
 from pretextkit.data import ImagesLike, as_source
 from pretextkit.data._collate import join_maps
 from pretextkit.data._sources import ImageSource, retry_in_color
@@ -105,7 +105,7 @@ def patch_anomaly_score(
             lambda source: join_maps([_distance_maps(memory_bank, read(x), x, k).cpu() for x in batches(source)]),
             as_source(images),
         )
-    return AnomalyScores(reduce(maps), maps)
+    return AnomalyScores(reduce(maps), maps, files_of(images))
 
 
 def _distance_maps(memory_bank: Tensor, layers: dict[str, Tensor], inputs: Tensor, k: int) -> Tensor:

@@ -11,7 +11,7 @@ from pretextkit._evaluation_mode import evaluation_mode
 from pretextkit._modules import module_device, module_dtype, refuse_meta
 from pretextkit._validation import check_finite, check_tensor
 from pretextkit.anomaly._error_maps import ErrorMaps, Reduction, resolve_error, resolve_reduction
-from pretextkit.anomaly._scores import AnomalyScores, full_images, image_batches
+from pretextkit.anomaly._scores import AnomalyScores, files_of, full_images, image_batches
 from pretextkit.data import ImagesLike, as_source
 from pretextkit.data._collate import join_maps
 from pretextkit.data._sources import ImageSource, retry_in_color
@@ -73,7 +73,7 @@ def reconstruction_anomaly_score(
     refuse_meta(reconstruct, "the model of reconstruct")
     with evaluation_mode(reconstruct), evaluation_mode(error):
         errors = retry_in_color(lambda source: _error_maps(reconstruct, measure, source, batch_size), as_source(images))
-    return AnomalyScores(reduce(errors), errors)
+    return AnomalyScores(reduce(errors), errors, files_of(images))
 
 
 def _error_maps(

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from pretextkit._evaluation_mode import evaluation_mode
 from pretextkit._modules import as_input, module_device, refuse_meta, unwrap
-from pretextkit.anomaly._scores import AnomalyScores, full_images, image_batches
+from pretextkit.anomaly._scores import AnomalyScores, files_of, full_images, image_batches
 from pretextkit.data import ImagesLike, as_source
 from pretextkit.data._sources import ImageSource, retry_in_color
 from pretextkit.data._types import OnError
@@ -64,7 +64,7 @@ def rotation_anomaly_score(
     (images,) = full_images(images, size=size, on_error=on_error)
     with evaluation_mode(task):
         scores = retry_in_color(lambda source: _losses(task, source, batch_size), as_source(images))
-    return AnomalyScores(scores)
+    return AnomalyScores(scores, files=files_of(images))
 
 
 def _losses(task: Rotation, source: ImageSource, batch_size: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,25 +14,45 @@ from pretextkit._display import Displayed
 from pretextkit._validation import check_int
 from pretextkit.data import ImagesLike, as_source
 from pretextkit.data._as_source import read_files
+from pretextkit.data._image_files import find_files
 from pretextkit.data._types import OnError
+from pretextkit.inference._predictions import write_csv
 from pretextkit.metrics._detection import check_scores
 
-__all__ = ["AnomalyScores", "check_scores", "full_images", "image_batches"]
+__all__ = ["AnomalyScores", "check_scores", "files_of", "full_images", "image_batches"]
 
 
 @dataclass(frozen=True, repr=False)
 class AnomalyScores(Displayed):
-    """Anomaly scores of images, with a map for each image if the method localizes anomalies."""
+    """Anomaly scores of images, with a map for each image if the method localizes anomalies.
+
+    Example:
+        >>> found = AnomalyScores(torch.tensor([0.1, 0.9]), files=("a.png", "b.png"))
+        >>> found.rows[0]["file"]
+        'b.png'
+    """
 
     scores: Tensor
     """``n``, higher is more anomalous."""
     maps: Tensor | None = field(default=None, repr=False)
     """``n h w``, the score of each pixel; None if the method does not localize anomalies."""
+    files: tuple[str, ...] = field(default=(), repr=False)
+    """File of each image; empty for images without files."""
+
+    @property
+    def rows(self) -> list[dict[str, str | float]]:
+        """One row for each image, ``file`` and ``score``, the most anomalous first; a number in place of no file."""
+        names = self.files or tuple(map(str, range(len(self.scores))))
+        order = self.scores.argsort(descending=True, stable=True).tolist()
+        return [{"file": names[row], "score": round(self.scores[row].item(), 6)} for row in order]
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write the rows to a CSV file with a header."""
+        write_csv(path, ("file", "score"), self.rows)
 
     def display_table(self) -> list[list[str]]:
-        """Return the most anomalous images, by number."""
-        top = self.scores.argsort(descending=True)[:10].tolist()
-        return [["Image", "Score"], *([f"{image}", f"{self.scores[image]:.4g}"] for image in top)]
+        """Return the most anomalous images, by file or number."""
+        return [["Image", "Score"], *([f"{row['file']}", f"{row['score']:.4g}"] for row in self.rows[:10])]
 
     def __str__(self) -> str:
         low, middle, high = self.scores.quantile(self.scores.new_tensor([0.0, 0.5, 1.0])).tolist()
@@ -46,6 +67,18 @@ def full_images(*many: ImagesLike, size: int | None = None, on_error: OnError = 
         [torch.Size([5, 1, 8, 8])]
     """
     return read_files(many, size, on_error, fit="pad")
+
+
+def files_of(images: Any) -> tuple[str, ...]:
+    """Find the files of images that :func:`full_images` gave; empty where images have no files.
+
+    Example:
+        >>> files_of(["a.png", "b.png"]), files_of(torch.rand(2, 1, 8, 8))
+        (('a.png', 'b.png'), ())
+    """
+    if isinstance(images, list | tuple) and all(isinstance(each, str | Path) for each in images):
+        return tuple(map(str, images))
+    return find_files(images) or ()
 
 
 def image_batches(

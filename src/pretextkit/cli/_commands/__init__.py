@@ -1,0 +1,29 @@
+"""The commands. To add one, write a file with a ``COMMAND``, and name it in the table below."""
+
+from pretextkit.cli._command import Command
+from pretextkit.cli._commands import (
+    _anomaly,
+    _compare,
+    _duplicates,
+    _finetune,
+    _list,
+    _neighbors,
+    _predict,
+    _pretrain,
+    _probe,
+)
+
+__all__ = ["COMMANDS"]
+
+COMMANDS: tuple[Command, ...] = (
+    _pretrain.COMMAND,
+    _probe.COMMAND,
+    _finetune.COMMAND,
+    _predict.COMMAND,
+    _compare.COMMAND,
+    _neighbors.COMMAND,
+    _duplicates.COMMAND,
+    _anomaly.COMMAND,
+    _list.COMMAND,
+)
+"""All commands, in the order of ``pretextkit --help``."""
