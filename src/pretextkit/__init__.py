@@ -29,7 +29,7 @@ from pretextkit.registries import (
 )
 
 if TYPE_CHECKING:
-    from pretextkit import plots, testing
+    from pretextkit import plots, report, testing
 
 __version__ = "0.2.0"
 
@@ -66,13 +66,14 @@ __all__ = [
     "register_backbone",
     "register_head",
     "register_pretext_task",
+    "report",
     "save_backbone",
     "tasks",
     "testing",
     "views",
 ]
 
-_LAZY = ("plots", "testing")
+_LAZY = ("plots", "report", "testing")
 """Modules that are imported at their first use."""
 
 if not TYPE_CHECKING:  # for a type checker, __getattr__ would make every name valid

@@ -39,6 +39,7 @@ CALLS: dict[str, list[str]] = {
     "duplicates": ["duplicates", "photos", "--threshold", "0.5", "--csv", "pairs.csv"],
     "anomaly": ["anomaly", "photos", "new-photos", "--backbone", "run", "--csv", "scores.csv"],
     "anomaly patches": ["anomaly", "photos", "new-photos", "--backbone", "run", "--method", "patches", "--k", "2"],
+    "report": ["report", "run", "--out", "pages/run.html"],
     "list": ["list"],
 }
 
@@ -51,6 +52,7 @@ KEYS = {
     "neighbors": {"neighbors"},
     "duplicates": {"duplicates", "redundant"},
     "anomaly": {"scores"},
+    "report": {"report"},
     "list": {"tasks", "backbones", "heads"},
 }
 

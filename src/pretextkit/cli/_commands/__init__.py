@@ -11,6 +11,7 @@ from pretextkit.cli._commands import (
     _predict,
     _pretrain,
     _probe,
+    _report,
 )
 
 __all__ = ["COMMANDS"]
@@ -24,6 +25,7 @@ COMMANDS: tuple[Command, ...] = (
     _neighbors.COMMAND,
     _duplicates.COMMAND,
     _anomaly.COMMAND,
+    _report.COMMAND,
     _list.COMMAND,
 )
 """All commands, in the order of ``pretextkit --help``."""
