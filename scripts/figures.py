@@ -1,6 +1,7 @@
-"""Draw the figures of the documentation: ``python scripts/figures.py [tasks] [gallery]``, both by default.
+"""Draw the figures of the documentation: ``python scripts/figures.py [tasks] [readme] [gallery]``, all by default.
 
-``tasks`` draws docs/figures/task-*.png, the views of each pretext task. ``gallery`` runs the code of
+``tasks`` draws docs/figures/task-*.png, the views of each pretext task, from docs/figures/photos; ``readme`` draws the
+strip of views at the top of README.md. ``gallery`` runs the code of
 docs/how-to/figures.md, which takes minutes, and copies its figures to docs/figures/gallery-*.png.
 
 ``python scripts/figures.py colorization --data data/cifar10.npz`` trains colorization for some minutes and draws
@@ -18,12 +19,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from einops import rearrange
 from PIL import Image
 from torch import Generator, Tensor
+from torch.nn import functional
+from torchvision.transforms.functional import pil_to_tensor
 
 import pretextkit as pk
 from pretextkit.functional import pretrain
 from pretextkit.plots import views
+from pretextkit.plots._figures import grid_of_tiles
 from pretextkit.testing import TinyBackbone, TinyTokenBackbone
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -32,15 +37,53 @@ GALLERY = DOCS / "how-to" / "figures.md"
 OPTIONS: dict[str, dict[str, Any]] = {"rotation": {"label_names": ("0°", "90°", "180°", "270°")}}
 
 
+def photos() -> Tensor:
+    """Read the free photos of the documentation, ``8 3 96 96``."""
+    return (
+        torch.stack([pil_to_tensor(Image.open(path)) for path in sorted((FIGURES / "photos").glob("*.jpg"))]).float()
+        / 255
+    )
+
+
 def draw_tasks() -> None:
-    images = pk.data.load("sample").train_images[:8].float() / 255
-    for name in pk.pretext_tasks:
+    images = photos()
+    for name, cls in pk.pretext_tasks.items():
+        if not cls.__module__.startswith("pretextkit."):  # of an installed plug-in
+            continue
         if name in ("colorization", "distillation"):  # colors are drawn after training; a teacher sees one view
             continue
         backbone = TinyTokenBackbone() if name == "mae" else TinyBackbone()  # views do not depend on its weights
         task = pk.pretext_tasks.create(name, backbone)
         figure = views(task.views(images, Generator().manual_seed(0)), **OPTIONS.get(name, {}))
         figure.savefig(FIGURES / f"task-{name}.png", dpi=80, metadata={"Software": None})
+
+
+class Strip(NamedTuple):
+    """Rows of the figure of README.md."""
+
+    photos: Tensor
+    rotation: Tensor
+    jigsaw: Tensor
+    simclr: Tensor
+    colorization: Tensor
+    inpainting: Tensor
+
+
+def draw_readme() -> None:
+    """Draw one row of views for each of five tasks."""
+    images, draws = photos()[[0, 4, 2, 6, 1, 7, 5, 3]], Generator().manual_seed(1)
+    backbone, tasks = TinyBackbone(), pk.tasks
+    rotated = rearrange(tasks.Rotation(backbone).views(images, draws).images, "(r b) c h w -> r b c h w", r=4)
+    tiles = tasks.Jigsaw(backbone).views(images, draws).tiles
+    strip = Strip(
+        photos=images,
+        rotation=torch.stack([rotated[(place + 1) % 4, place] for place in range(len(images))]),
+        jigsaw=functional.interpolate(grid_of_tiles(list(tiles)), size=96),
+        simclr=functional.interpolate(tasks.SimCLR(backbone).views(images, draws).a, size=96),
+        colorization=tasks.Colorization(backbone).views(images, draws).input.expand(-1, 3, -1, -1),
+        inpainting=tasks.ContextEncoder(backbone).views(images, draws).visible,
+    )
+    views(strip).savefig(FIGURES / "readme-views.png", dpi=80, metadata={"Software": None})
 
 
 def draw_gallery() -> None:
@@ -82,12 +125,15 @@ def draw_colorization(source: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("figures", nargs="*", default=["tasks", "gallery"], metavar="tasks|gallery|colorization")
+    parser.add_argument(
+        "figures", nargs="*", default=["tasks", "readme", "gallery"], metavar="tasks|readme|gallery|colorization"
+    )
     parser.add_argument("--data", default="cifar10", help="color images: any source of pretextkit.data.load")
     options = parser.parse_args()
     FIGURES.mkdir(parents=True, exist_ok=True)
     drawn: dict[str, Callable[[], None]] = {
         "tasks": draw_tasks,
+        "readme": draw_readme,
         "gallery": draw_gallery,
         "colorization": lambda: draw_colorization(options.data),
     }
