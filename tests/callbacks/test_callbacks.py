@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -392,3 +393,18 @@ def test_compare_does_not_extend_the_pretraining_of_another_budget(tmp_path: Pat
     compare(["rotation"], TinyBackbone, *DATA, **options | {"epochs": 1})
     with pytest.raises(pk.errors.CheckpointError, match="total: 2 there, 8 here"):
         compare(["rotation"], TinyBackbone, *DATA, **options)
+
+
+@pytest.mark.parametrize(("size", "refused"), [(1, False), (2, True)])
+def test_keep_best_refuses_more_than_one_process(size: int, refused: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also a callback that was built before the group."""
+    keep = KeepBest("loss", best="lowest")
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: size)
+    status: Any = SimpleNamespace(folder=None, step=0)
+    for call in (lambda: keep.on_start(status), lambda: KeepBest("loss", best="lowest")):
+        if refused:
+            with pytest.raises(OptionError, match="KeepBest in one process, but got a group of 2 processes"):
+                call()
+        else:
+            call()

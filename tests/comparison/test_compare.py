@@ -536,7 +536,7 @@ def test_compare_without_progress_prints_nothing(capfd: pytest.CaptureFixture[st
         ({"label_fractions": 0.1}, "Expected label_fractions to be a sequence, but got 0.1. "),
         (
             {"tasks": [Brightness]},
-            f"Expected task names, or a mapping from names to factories, but got {Brightness!r}. "
+            "Expected task names, or a mapping from names to factories, but got Brightness. "
             'Name the task: {"rotation": Rotation}.',
         ),
         (
@@ -611,7 +611,7 @@ def test_factory_that_returns_no_task_is_refused(factory: Callable[[Any], Any], 
 
 
 def test_factory_that_returns_no_backbone_is_refused() -> None:
-    with pytest.raises(DataError, match=r"Expected a pretextkit\.Backbone from the factory, but got Identity\. Derive"):
+    with pytest.raises(DataError, match=r"Expected a pretextkit\.Backbone from the factory, but got Identity\. Return"):
         compared(backbone=nn.Identity)
 
 

@@ -332,6 +332,7 @@ def one_of_several(folder: Path, rank: int, processes: int) -> Outcome:
         refusal(lambda: outcome(make("rotation"), batch_size=2 * processes - 1)),
         refusal(lambda: outcome(synchronized)),
         refusal(lambda: outcome(make("rotation"), Same())),
+        refusal(lambda: outcome(make("rotation"), callbacks=[pk.callbacks.KeepBest("loss", best="lowest")])),
     ]
     return found
 

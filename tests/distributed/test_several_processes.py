@@ -157,7 +157,7 @@ def test_signal_to_one_stops_all_and_all_resume(outcomes: list[runs.Outcome]) ->
 def test_unsuitable_runs_are_refused_by_all_processes(outcomes: list[runs.Outcome]) -> None:
     count = len(outcomes)
     for found in outcomes:
-        seed, batch, norm, stream = found["refusals"]
+        seed, batch, norm, stream, keep = found["refusals"]
         assert seed == (
             "Expected the same call on every process, but got differences between process 0 (there) and process 1 "
             "(here): seed: 0 there, 1 here. Pass the same arguments to all processes: each takes its own rows of every "
@@ -175,6 +175,10 @@ def test_unsuitable_runs_are_refused_by_all_processes(outcomes: list[runs.Outcom
             "Expected another part of the stream for each process, but got the same images. Let the dataset iterate "
             "over pretextkit.data.shards_for_this_worker(all_shards), or, if it is a WebDataset, split by node and by "
             "worker."
+        )
+        assert keep == (
+            f"Expected KeepBest in one process, but got a group of {count} processes. Save the weights in a callback "
+            "of your own, and load them after the run."
         )
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 import pretextkit as pk
-from pretextkit.errors import CheckpointError
+from pretextkit.errors import CheckpointError, TrainingWarning
 from pretextkit.functional import PretrainResult, pretrain
 from pretextkit.testing import toy_images
 from pretextkit.training import warmup_cosine
@@ -213,20 +213,21 @@ def test_init_of_another_task_is_refused_and_leaves_the_weights(tmp_path: Path) 
 
 
 class Scripted(pk.PretextTask[Any, Any]):
-    """A task whose loss is as high as its step says: low at the first step of the added part, then as at first."""
+    """A task whose loss is as high as its step says: 1, but nearly 0 at one step, and 9 from another on."""
 
     steps: Tensor
 
-    def __init__(self, low_at: int) -> None:
+    def __init__(self, low_at: int, rising_from: int = 1_000) -> None:
         super().__init__(WithDropoutAndNorm())
-        self.low_at = low_at
+        self.script = (low_at, rising_from)
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
     def views(self, images: Tensor, generator: Generator) -> Any:
         return images
 
     def forward(self, batch: Any) -> pk.TaskOutput:
-        scale = 0.001 if int(self.steps) == self.low_at else 1.0
+        low_at, rising_from = self.script
+        scale = 0.001 if int(self.steps) == low_at else 9.0 if int(self.steps) >= rising_from else 1.0
         return pk.TaskOutput((1 + 1e-6 * self.backbone(batch).square().mean()) * scale, {})
 
     def after_step(self) -> None:
@@ -235,4 +236,12 @@ class Scripted(pk.PretextTask[Any, Any]):
 
 def test_loss_of_a_new_warmup_is_no_rise(tmp_path: Path) -> None:
     run(Scripted(low_at=8), tmp_path)
-    run(Scripted(low_at=8), tmp_path, epochs=3)  # warnings are errors
+    run(Scripted(low_at=8), tmp_path, epochs=6)  # 16 more steps, and warnings are errors
+
+
+@pytest.mark.parametrize("first", [{"epochs": 6, "callbacks": [stop_at(4)]}, {}], ids=["resumed", "extended"])
+def test_rise_after_another_call_is_reported(first: dict[str, Any], tmp_path: Path) -> None:
+    """The reference is the first epoch of the run, which an earlier call has done."""
+    run(Scripted(low_at=4, rising_from=20), tmp_path, **first)
+    with pytest.warns(TrainingWarning, match=r"The loss rises: it was 1 at first and is 9 on average in epoch 6\."):
+        run(Scripted(low_at=4, rising_from=20), tmp_path, epochs=6)

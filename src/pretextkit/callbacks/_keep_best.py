@@ -49,6 +49,7 @@ class KeepBest(Callback):
     """
 
     def __init__(self, column: str, *, best: Best) -> None:
+        _refuse_several_processes()
         check_best(best)
         self.column, self.best = column, best
         self.kept: _Kept | None = None
@@ -60,9 +61,7 @@ class KeepBest(Callback):
 
     def on_start(self, status: RunStatus) -> None:
         """Read the best weights of the part of the run that an earlier call has done."""
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            fix = "Save the weights in a callback of your own, and load them after the run."
-            raise OptionError("KeepBest in one process", got="a process group", fix=fix)
+        _refuse_several_processes()
         self.kept = None
         path = _file(status)
         if path is not None and path.exists():
@@ -85,6 +84,14 @@ class KeepBest(Callback):
         """Load the best weights."""
         if self.kept is not None:
             status.module.load_state_dict(self.kept.weights)
+
+
+def _refuse_several_processes() -> None:
+    """Refuse to keep weights that other processes would not load; each process asks when it builds the callback."""
+    group = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if group and (count := torch.distributed.get_world_size()) > 1:
+        fix = "Save the weights in a callback of your own, and load them after the run."
+        raise OptionError("KeepBest in one process", got=f"a group of {count} processes", fix=fix)
 
 
 def _file(status: RunStatus) -> Path | None:

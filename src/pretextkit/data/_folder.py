@@ -53,8 +53,8 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
     pages the first is read.
 
     Gray images become RGB, 16-bit images are scaled to 8 bit, transparent pixels become white, and the orientation of
-    the camera (Exif) is applied. Then each image is made square as ``fit`` says. JPEG files at least four times as
-    large as needed are decoded at a half, a quarter or an eighth of their size, but never below twice ``size``, and
+    the camera (Exif) is applied. Then each image is made square as ``fit`` says. JPEG files at least three times as
+    large as needed are decoded at a half, a quarter or an eighth of their size, but never below 1.5 x ``size``, and
     only where rounding the sides moves no edge by more than a twentieth of a pixel of the result. Pixels of photos then
     differ from those of a full decoding by less than one level of 255 on average.
 

@@ -216,7 +216,8 @@ def _monitor(
     """Build the monitor of the run; a loss that rises is measured from the first epoch, also after a resume."""
     own, scaled = plan.batch_size // strategy.group.world_size, precision == "fp16"
     monitor = TrainingMonitor(objective.module, source, own, plan.per_epoch, scaled, strategy.full_tensor)
-    monitor.usual_loss = max([objective.usual_loss, *(row["loss"] for row in recorder.rows[:1])])
+    monitor.usual_loss = objective.usual_loss
+    monitor.first_loss = recorder.rows[0]["loss"] if recorder.rows else None
     return monitor
 
 

@@ -133,7 +133,7 @@ class TrainingMonitor:
         if not (math.isfinite(gradient) or self.scaled):
             raise diverged(f"gradient{self._bad_gradients()}", gradient, step + 1, GRADIENT_CAUSE)
         self.all_zero = self.all_zero and gradient == 0
-        if step == 0:
+        if self.first_loss is None:
             self.first_loss = values["loss"]
 
     def on_epoch(self, epoch: float, loss: float, scale: float) -> list[Finding]:
@@ -160,10 +160,10 @@ class TrainingMonitor:
                 "it. Otherwise delete it."
             )
             found.append(Finding("unreached", text))
-        first = RISEN * max(self.first_loss or 0.0, self.usual_loss)
-        if self.steps >= ENOUGH_STEPS and self.first_loss is not None and 0 < first < loss:
+        first = max(self.first_loss or 0.0, self.usual_loss)
+        if self.steps >= ENOUGH_STEPS and 0 < RISEN * first < loss:
             text = (
-                f"The loss rises: it was {self.first_loss:.3g} at the first step and is {loss:.3g} on average in epoch "
+                f"The loss rises: it was {first:.3g} at first and is {loss:.3g} on average in epoch "
                 f"{epoch:g}. Steps are too long: lower learning_rate, lengthen warmup, or set clip_norm=1.0."
             )
             found.append(Finding("rising", text))
