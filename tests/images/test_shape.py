@@ -20,6 +20,7 @@ from pretextkit.functional import extract_features, pretrain
 from pretextkit.models import SmallCNN
 from pretextkit.testing import TinyBackbone, toy_images
 from tests.helpers import generator
+from tests.images.tasks import build
 
 SQUARE_ONLY = {"rotation"}
 OBLONG = toy_images(12, size=(48, 64), generator=generator())
@@ -29,7 +30,7 @@ OBLONG = toy_images(12, size=(48, 64), generator=generator())
 @pytest.mark.parametrize("size", [(48, 64), (64, 48)])
 def test_tasks_take_oblong_images_or_say_why_not(name: str, size: tuple[int, int]) -> None:
     images = toy_images(4, size=size, generator=generator())
-    task = pk.pretext_tasks.create(name, TinyBackbone())
+    task = build(name)
     if name in SQUARE_ONLY:
         with pytest.raises(ShapeError, match=r"Expected square images b c h h, but got shape .*center_crop"):
             task.step(images, generator())
