@@ -109,8 +109,7 @@ def test_normalization_refuses_channels_below_one(channels: int) -> None:
     with pytest.raises(OptionError) as caught:
         InputNormalization(channels)
     assert str(caught.value) == (
-        f"Expected in_channels to be an integer >= 1, but got {channels}. "
-        "1 is gray, 3 is color, 13 are thirteen bands."
+        f"Expected in_channels to be an integer >= 1, but got {channels}. 1 is gray, 3 is color, 13 are thirteen bands."
     )
 
 

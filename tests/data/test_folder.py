@@ -173,7 +173,7 @@ def test_folder_applies_exif_orientation(tmp_path: Path, orientation: int, mode:
 @pytest.mark.parametrize("value", [-1, 65536])
 def test_deep_image_of_unclear_range_raises_error(value: int) -> None:
     with pytest.raises(
-        DataError, match=f"Expected an image of 8 or 16 bit, but got values from {value} to {value}. Let"
+        DataError, match=f"Expected an image of 8 or 16 bit, but got values from {value} to {value}. State"
     ):
         pil_tensor(Image.new("I", (2, 2), value))
     with pytest.raises(DataError, match="Expected an image of 8 or 16 bit, but got a floating-point image"):

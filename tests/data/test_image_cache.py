@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pretextkit.data import FolderImages, as_source
 from pretextkit.data import _decoding as decoding_module
-from pretextkit.data import _folder as folder_module
+from pretextkit.data import _file_reader as reader_module
 from pretextkit.errors import DataError
 
 COUNT, SIZE = 5, 8
@@ -40,11 +40,11 @@ def count_decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     counts: Counter[str] = Counter()
     original = decoding_module.decode_square
 
-    def counted(path: Path, *arguments: Any) -> Any:
+    def counted(path: Path, *arguments: Any, **options: Any) -> Any:
         counts[path.name] += 1
-        return original(path, *arguments)
+        return original(path, *arguments, **options)
 
-    monkeypatch.setattr(folder_module, "decode_square", counted)
+    monkeypatch.setattr(reader_module, "decode_square", counted)
     return counts
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL.Image
 import pytest
 import torch
 from PIL import Image
@@ -27,10 +26,10 @@ def test_script_warns_and_cure_keeps_levels(tmp_path: Path) -> None:
     with pytest.warns(DataWarning, match=r"is 4095, below a tenth of the range 0 to 65535\.") as caught:
         FolderImages(tmp_path, size=64)
     advice = str(caught[0].message)
-    code = advice[advice.index("torch.from_numpy") :].rstrip(".")
-    pixels = eval(code, {"torch": torch, "numpy": np, "PIL": PIL, "path": tmp_path / "a.tif"})
-    assert (pixels.shape, float(pixels.max())) == ((1, 64, 64), 1.0)
-    assert len(pixels.unique()) == 4096
+    code = advice[advice.index("pretextkit.data") :].rstrip(".")
+    pixels = eval(code, {"pretextkit": pk})[0][0]
+    assert (pixels.shape, float(pixels.max())) == ((3, 64, 64), 1.0)
+    assert len(set(pixels.flatten().tolist())) == 4096
     assert len(as_source(pixels[None])) == 1
 
 
@@ -129,7 +128,7 @@ def test_deep_file_of_other_kind_has_one_message(tmp_path: Path, image: Image.Im
     with pytest.raises(DataError) as caught:
         FolderImages(tmp_path)[0]
     assert str(caught.value).startswith(
-        f"Expected an image of 8 or 16 bit at {tmp_path / 'a.tif'}, but got {text}. Let"
+        f"Expected an image of 8 or 16 bit at {tmp_path / 'a.tif'}, but got {text}. State the values"
     )
     assert str(caught.value).count("Expected") == 1
 

@@ -28,6 +28,7 @@ from pretextkit import functional, metrics, views
 from pretextkit.contracts import InputNormalization
 from pretextkit.errors import PretextkitError
 from pretextkit.models import LinearHead, SmallCNN
+from pretextkit.plots._figures import displayable
 from pretextkit.views._lab import rgb_to_lab
 
 SOURCE = Path(pk.__file__).parent
@@ -399,6 +400,22 @@ case("compare with no views", compare_options, None, views_per_image=0)
 case("compare with a seed of text", compare_options, None, seeds=("a",))
 case("compare with seeds that are no sequence", compare_options, None, seeds=3)
 case("compare with a seed twice", compare_options, None, seeds=(1, 1))
+OBLONG = torch.rand(4, 8, 9, 7)
+case("oblong bands in an array", lambda array: source(array), OBLONG.permute(0, 3, 1, 2), array=OBLONG.numpy())
+case("one image beside white", lambda images: len(pk.data.as_source(images, white=2)), 1, images=torch.rand(3, 8, 9))
+case(
+    "discriminator of colors for bands",
+    lambda in_channels: pk.models.PatchDiscriminator(in_channels)(torch.rand(2, 5, 8, 8)).shape,
+    (2, 1, 1, 1),
+    in_channels=3,
+)
+case("two channels to draw", lambda channels: displayable(RGBA[0], channels).shape, (8, 9, 3), channels=(0, 1))
+case(
+    "colorization of bands",
+    lambda in_channels: pk.tasks.Colorization(SmallCNN(in_channels=in_channels)),
+    None,
+    in_channels=13,
+)
 
 
 def half(images: Tensor) -> Tensor:
@@ -508,6 +525,9 @@ EXEMPT: dict[Site, str] = {
     ("data/_file_options.py", "refuse_file_options"): "test_7_followed_files::test_size_beside_an_archive",
     ("data/_folder.py", "to_file_pixels"): "test_7_followed::test_map_of_one_image",
     ("data/_image_conversion.py", "pil_tensor"): "test_7_followed::test_files_of_floats",
+    ("data/_file_options.py", "check_opening"): "test_5_range::test_function_that_opens_files",
+    ("data/_file_options.py", "checked_suffixes"): "test_5_range::test_suffixes_of_files",
+    ("data/_image_conversion.py", "stored_tensor"): "test_5_range::test_colors_of_sixteen_bits",
     ("data/_load.py", "_from_folder"): "test_3_splits::test_advice_without_train_is_right_when_followed",
     ("data/_npz.py", "read_npz"): "test_7_followed::test_arrays_of_npz_file",
     ("data/_segmentation.py", "_from_npz"): "test_7_followed::test_arrays_of_npz_file",
@@ -559,6 +579,7 @@ EXEMPT: dict[Site, str] = {
     ("training/_user_code.py", "check_place"): "test_7_followed::test_moved_task",
     ("training/_user_code.py", "check_trained_dtype"): "test_7_followed::test_weights_converted_to_float",
     # No call that can be repeated.
+    ("data/_as_source.py", "_source"): "names the class of the reader's source, which takes the option",
     ("comparison/_cost.py", "views_per_image"): "a line in the forward of the reader's class",
     ("comparison/_result.py", "from_dict"): "names the file that another call wrote",
     ("data/_folder.py", "__init__"): "shows the name of a file and its error",

@@ -18,7 +18,7 @@ from torch.utils.data import TensorDataset
 import pretextkit as pk
 from pretextkit import functional
 from pretextkit.data import FolderImages, as_source, load_segmentation
-from pretextkit.errors import PretextkitError
+from pretextkit.errors import DataError, PretextkitError
 from pretextkit.models import ConvDecoder, LinearHead, MLPHead
 from pretextkit.tasks import SimCLR
 from pretextkit.testing import TinyBackbone
@@ -360,18 +360,10 @@ def test_files_of_floats(tmp_path: Path) -> None:
     ramp = numpy.linspace(-3, 5, 64, dtype=numpy.float32).reshape(8, 8)
     for number in range(4):
         Image.fromarray(ramp).save(tmp_path / f"{number}.tiff")
-    code = "torch.from_numpy((numpy.array(image) - low) / (high - low)).float()[None]"
-
-    class Read(TensorDataset):
-        def __getitem__(self, index: int) -> Any:
-            with Image.open(tmp_path / f"{index}.tiff") as image:
-                return advised(read, code, image=image, low=-3.0, high=5.0)
-
-    def read() -> Any:
-        return as_source(tmp_path).in_memory()
-
-    images = as_source(Read(torch.zeros(4))).in_memory().images
-    torch.testing.assert_close(images, torch.from_numpy((ramp + 3) / 8).expand(4, 1, 8, 8))
+    with pytest.raises(DataError, match=r"pretextkit\.data\.FolderImages\(root, black=0, white=1\)\.$"):
+        as_source(tmp_path).in_memory()
+    images = as_source(FolderImages(tmp_path, black=-3, white=5)).in_memory().images
+    torch.testing.assert_close(images, torch.from_numpy((ramp + 3) / 8).expand(4, 3, 8, 8))
 
 
 def test_map_of_one_image(tmp_path: Path) -> None:

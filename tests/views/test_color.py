@@ -163,7 +163,10 @@ def test_luma_matches_torchvision() -> None:
 
 @pytest.mark.parametrize("channels", [2, 4])
 def test_two_or_four_channels_have_no_luma(channels: int) -> None:
-    fix = {2: "If they are gray with an alpha channel, drop it: images[:, :1].", 4: "If they are RGBA, drop the alpha channel: images[:, :3]."}[channels]
+    fix = {
+        2: "If they are gray with an alpha channel, drop it: images[:, :1].",
+        4: "If they are RGBA, drop the alpha channel: images[:, :3].",
+    }[channels]
     text = f"Expected images of 1 or 3 channels, but got {channels}. {fix}"
     images = torch.zeros(2, channels, 4, 4)
     with pytest.raises(ShapeError) as caught:

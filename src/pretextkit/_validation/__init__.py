@@ -8,8 +8,8 @@ from pretextkit._validation._arrays import (
     tensor_from_array,
 )
 from pretextkit._validation._images import (
-    check_float_images,
     check_channels,
+    check_float_images,
     check_image_batch,
     check_image_tensor,
     check_images,
@@ -22,6 +22,7 @@ from pretextkit._validation._outputs import check_callable, check_features, chec
 
 __all__ = [
     "check_callable",
+    "check_channels",
     "check_classes",
     "check_classes_seen",
     "check_features",
@@ -29,7 +30,6 @@ __all__ = [
     "check_float",
     "check_float_images",
     "check_floats",
-    "check_channels",
     "check_image_batch",
     "check_image_tensor",
     "check_images",

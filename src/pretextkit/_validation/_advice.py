@@ -25,9 +25,9 @@ __all__ = [
     "dtype_fix",
     "floats_fix",
     "images_fix",
+    "integers_fix",
     "is_channels_first",
     "is_channels_last",
-    "integers_fix",
     "item_fix",
     "masks_fix",
     "network_fix",
@@ -55,9 +55,9 @@ def dtype_fix(images: Tensor) -> str:
 
     Example:
         >>> dtype_fix(torch.tensor([0, 255]))
-        'Divide by the value of white: images.float() / 255 if it is 255. pretextkit.data.as_source(..., white=255) ...'
+        'Divide by the value of white: images.float() / 255 if it is 255. pretextkit.data.as_source(..., ...'
         >>> dtype_fix(torch.tensor([0, 3000], dtype=torch.int16))
-        'Divide by the value of white: images.float() / 4095 if it is 4095. pretextkit.data.as_source(..., white=4095) ...'
+        'Divide by the value of white: images.float() / 4095 if it is 4095. pretextkit.data.as_source(..., ...'
     """
     if images.dtype == torch.bool:
         return "Convert with images.float()."
@@ -75,9 +75,10 @@ def dtype_fix(images: Tensor) -> str:
             f"(images.float() - {low}) / {high - low}.".replace("- -", "+ ")
         )
     if high < DARK:
+        high = max(high, 1)
         return (
-            f"Divide by the value of white: images.float() / 255 if they were bytes, images.float() / {max(high, 1)} if "
-            f"{max(high, 1)} is the highest value of the format."
+            f"Divide by the value of white: images.float() / 255 if they were bytes, images.float() / {high} if {high} "
+            "is the highest value of the format."
         )
     white = _white(high)
     return (
@@ -171,7 +172,7 @@ def channels_fix(channels: int) -> str:
 
     Example:
         >>> channels_fix(2)
-        'If they are gray with an alpha channel, drop it: images[:, :1]. Otherwise select one of the two: images[:, 1:].'
+        'If they are gray with an alpha channel, drop it: images[:, :1]. Otherwise select one of the two: ...'
     """
     if channels == 2:
         return (

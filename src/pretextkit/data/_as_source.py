@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from pretextkit._validation import check_images, check_int, tensor_from_array
+from pretextkit._validation import check_int, tensor_from_array
 from pretextkit._validation._advice import images_fix, path_fix
 from pretextkit.data._brightness import warn_of_dark_images
 from pretextkit.data._file_options import describes_files, is_pattern, refuse_file_options
+from pretextkit.data._file_reader import FileReader
 from pretextkit.data._image_conversion import Fit, channels_second, check_fit
 from pretextkit.data._listed import ListedImages, WithLabels, is_list_of_images, named_labels
 from pretextkit.data._sources import DatasetImages, ImageSource, LoaderImages, TensorImages
 from pretextkit.data._stream import StreamImages
 from pretextkit.data._types import ImagesLike, OnError
-from pretextkit.errors import DataError, ShapeError
+from pretextkit.data._value_range import value_range
+from pretextkit.errors import DataError, OptionError, ShapeError
 
 __all__ = ["as_source", "read_files"]
 
@@ -36,6 +38,8 @@ def as_source(
     fit: Fit | None = None,
     size: int | None = None,
     on_error: OnError = "raise",
+    white: float | None = None,
+    black: float = 0.0,
 ) -> ImageSource:
     """Convert images to an :class:`ImageSource`, which reads them in batches.
 
@@ -53,15 +57,19 @@ def as_source(
         fit: How the images of a folder become square, as for :class:`FolderImages`.
         size: Side of the images of a folder, a pattern or a list of paths, as for :class:`FolderImages`.
         on_error: What happens with files that cannot be decoded, as for :class:`FolderImages`.
+        white: Value of white of images that are neither bytes nor floats in [0, 1], such as 4095 for 12 bits; the
+            images become floats, and values beyond black and white are clipped. None leaves them as they are.
+        black: Value of black beside ``white``.
 
     Raises:
         ShapeError: The images have another shape.
         DataError: ``images`` has another type, or :func:`check_images` refuses them.
         OptionError: ``workers`` is not an integer >= 0, ``fit`` has another value, or ``images`` are no paths beside
-            ``size`` or ``on_error``.
+            ``size`` or ``on_error``. ``white`` is not above ``black``, or stands beside an :class:`ImageSource`.
 
     Warns:
-        DataWarning: The brightest pixel of a tensor or array is below a tenth of its range.
+        DataWarning: The brightest pixel of a tensor or array is below a tenth of its range, or many of its values lie
+            beyond black and white.
 
     Example:
         >>> import torch
@@ -72,9 +80,13 @@ def as_source(
         True
         >>> as_source(torch.rand(3, 1, 8, 8), ["dog", "cat", "dog"]).class_names
         ('cat', 'dog')
+        >>> deep = torch.full((2, 1, 8, 8), 4095, dtype=torch.uint16)
+        >>> next(as_source(deep, white=4095).in_order(2)).images.max()
+        tensor(1.)
     """
     check_fit(fit)
-    options: dict[str, Any] = {"fit": fit, "size": size, "on_error": on_error}
+    value_range(white, black)
+    options: dict[str, Any] = {"fit": fit, "size": size, "on_error": on_error, "white": white, "black": black}
     if labels is False:
         if isinstance(images, tuple | list) and len(images) == 2 and getattr(images[1], "ndim", 0) < 3:
             # Two batches of images are not a pair; the check below rejects them.
@@ -95,7 +107,7 @@ def as_source(
     if not isinstance(images, str | Path):
         refuse_file_options(images, size, on_error)
     if (tensor := _as_tensor(images, labels)) is not None:
-        return _tensor_source(tensor, labels, names)
+        return _tensor_source(tensor, labels, names, values_of(options))
     return _labeled(_source(images, workers, options), labels)
 
 
@@ -161,11 +173,17 @@ def _list_source(images: list[Any], labels: Any, workers: int, options: dict[str
 
     if options["fit"] is None:
         refuse_file_options(images, options["size"], options["on_error"])
+    values = values_of(options)
     asked = options["size"] is not None or options["on_error"] != "raise" or options["fit"] is not None
     if asked and all(isinstance(image, str | Path) for image in images):
         given: Any = False if labels is None else labels
         return DatasetImages(FolderImages(images, labels=given, **options), workers)
-    return _labeled(DatasetImages(ListedImages(images), workers), labels)
+    return _labeled(DatasetImages(ListedImages(images, FileReader(values=value_range(**values))), workers), labels)
+
+
+def values_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Select the options of the range of values."""
+    return {name: options[name] for name in ("white", "black")}
 
 
 def _as_tensor(images: Any, labels: Any) -> Tensor | None:
@@ -185,13 +203,21 @@ def _as_tensor(images: Any, labels: Any) -> Tensor | None:
     return channels_second(tensor_from_array(images))
 
 
-def _tensor_source(images: Tensor, labels: Any, names: Sequence[str] | None = None) -> TensorImages:
+def _tensor_source(
+    images: Tensor, labels: Any, names: Sequence[str] | None = None, values: Mapping[str, Any] | None = None
+) -> TensorImages:
     """Give the source of a tensor; texts among the labels bring the names of the classes."""
-    check_images(images)
-    numbers, found = (None, None) if labels is None else named_labels(labels, len(images), names)
-    source = TensorImages(images, numbers, class_names=found or names)
-    warn_of_dark_images(images)
-    return source
+    has_range = values is not None and values["white"] is not None
+    source = TensorImages(images, **(values or {}))
+    if not has_range:
+        warn_of_dark_images(images)
+    return _named(source, labels, names)
+
+
+def _named(source: TensorImages, labels: Any, names: Sequence[str] | None) -> TensorImages:
+    """Give the images of a source other labels, which may be texts."""
+    numbers, found = (None, None) if labels is None else named_labels(labels, len(source), names)
+    return source._with_labels(numbers, found or names)
 
 
 def _labeled(source: ImageSource, labels: Any) -> ImageSource:
@@ -199,33 +225,39 @@ def _labeled(source: ImageSource, labels: Any) -> ImageSource:
     if labels is None:
         return source
     if isinstance(source, TensorImages):
-        return _tensor_source(source.images, labels)
+        return _named(source, labels, None)
     if not isinstance(source, DatasetImages):
         raise DataError(
             "labels beside a tensor, an array, a list, a folder or a map-style Dataset",
             got=f"labels beside {type(source).__name__}, which decides the order of its images",
             fix="Let the dataset return pairs (image, label).",
         )
-    return DatasetImages(WithLabels(source.dataset, labels), source.workers)
+    return source._with_dataset(WithLabels(source.dataset, labels))
 
 
 def _source(images: Any, workers: int, options: dict[str, Any]) -> ImageSource:
     """Give the source of what is neither a tensor nor an array nor a list of images."""
     from PIL.Image import Image
 
+    from pretextkit.data._folder import FolderImages
+
+    values = values_of(options)
     if isinstance(images, IterableDataset):
-        return StreamImages(images, workers=workers)
+        return StreamImages(images, workers=workers, **values)
+    if isinstance(images, ImageSource | FolderImages) and values["white"] is not None:
+        fix = f"Give white to {type(images).__name__} itself."
+        raise OptionError("white where a source is made", got=f"a {type(images).__name__}", fix=fix)
     if isinstance(images, ImageSource):
         return images
     if isinstance(images, DataLoader):
-        return LoaderImages(images)
+        return LoaderImages(images, **values)
     if isinstance(images, str | Path) and images != "":  # Path("") is the current folder
         return _path_source(Path(images), workers, options)
     if isinstance(images, Image):
-        return DatasetImages(ListedImages([images]))
+        return _list_source([images], None, 0, options)
     listed = isinstance(images, tuple | list | dict | str)
     if isinstance(images, Dataset) or (hasattr(images, "__getitem__") and not listed):
-        return DatasetImages(cast("Dataset[Any]", images), workers)
+        return DatasetImages(cast("Dataset[Any]", images), workers, **values)
     raise DataError(f"images as {KINDS}", got=type(images).__name__, fix=images_fix(images))
 
 
@@ -235,14 +267,14 @@ def _path_source(path: Path, workers: int, options: dict[str, Any]) -> ImageSour
 
     if path.is_file() and path.suffix == ".npz":
         refuse_file_options(path, options["size"], options["on_error"])
-        splits = read_npz(path)
+        splits = read_npz(path, value_range(**values_of(options)))
         return _tensor_source(splits.train.images, splits.train.labels, splits.class_names or None)
     if _is_many_files(path):
         return _files_source(path, workers, None, options)
     if path.is_file() and path.suffix.lower() in image_suffixes():
         if options["size"] is not None:
             return _list_source([path], None, 0, options)
-        one = ListedImages([path])
+        one = ListedImages([path], FileReader(values=value_range(**values_of(options))))
         one[0]  # a damaged file is an error at once
         return DatasetImages(one)
     raise DataError(

@@ -11,8 +11,9 @@ from torch import Tensor
 from pretextkit._color import as_float
 from pretextkit._validation import check_images, check_labels
 from pretextkit._validation._advice import sizes_fix
-from pretextkit.data._image_conversion import image_tensor
+from pretextkit.data._image_conversion import image_tensor, stored_tensor
 from pretextkit.data._items import Split
+from pretextkit.data._value_range import ValueRange
 from pretextkit.errors import ShapeError
 
 __all__ = [
@@ -37,8 +38,13 @@ class ImageBatch(NamedTuple):
     """``b``, int64, -1 for unlabeled images; None if no image of the batch has a label."""
 
 
-def collate(split: Split, items: list[Any]) -> ImageBatch:
+def collate(split: Split, items: list[Any], values: ValueRange | None = None) -> ImageBatch:
     """Collate items to a batch. An item without a label reads as -1, beside items that have one.
+
+    Args:
+        split: Function from an item to an image and a label.
+        items: Items of a dataset.
+        values: Black and white of the images; None for bytes, and for floats in [0, 1].
 
     Raises:
         ShapeError: The images differ in size.
@@ -50,7 +56,11 @@ def collate(split: Split, items: list[Any]) -> ImageBatch:
         tensor([ 4, -1])
     """
     pairs = [split(item) for item in items]
-    images = _matched([image_tensor(image) for image, _ in pairs], "in a dataset")
+    if values is None:
+        found = [image_tensor(image) for image, _ in pairs]
+    else:
+        found = [values.to_unit(stored_tensor(image)) for image, _ in pairs]
+    images = _matched(found, "in a dataset")
     batch = torch.stack(images)
     check_images(batch)
     return ImageBatch(uint8_or_float32(batch), read_labels([label for _, label in pairs], len(batch)))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 from torch import Tensor
 
-from pretextkit.data._image_conversion import LONGEST, Fit, pil_tensor, resize
+from pretextkit.data._image_conversion import LONGEST, Fit, note_depth, pil_tensor, resize
 from pretextkit.errors import DataError, reason
 
 if TYPE_CHECKING:
@@ -133,6 +133,7 @@ def opened(path: Path, max_pixels: int, *, fix: str = OR_SKIP) -> Iterator[PilIm
                 image = Image.open(file)
             if image.width * image.height > max_pixels:
                 raise DataError(f"{image.width} x {image.height} pixels, above max_pixels={max_pixels}")
+            note_depth(image)
             yield image
     except Exception as error:  # decoders raise almost any type of error for a damaged file
         if isinstance(error, DataError) and error.got is not ...:  # the image is intact, but of another kind

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from pretextkit._validation import check_sequence, described
+from pretextkit.data._file_listing import EVERY
 from pretextkit.errors import OptionError
 
-__all__ = ["check_on_error", "describes_files", "is_pattern", "refuse_file_options"]
+__all__ = [
+    "check_on_error",
+    "check_opening",
+    "checked_suffixes",
+    "describes_files",
+    "is_pattern",
+    "refuse_file_options",
+]
 
 
 def is_pattern(source: object) -> bool:
@@ -39,6 +48,40 @@ def check_on_error(on_error: str) -> None:
     """Check the option ``on_error``."""
     if on_error not in ("raise", "skip"):
         raise OptionError('on_error "raise" or "skip"', got=repr(on_error), fix="Choose one of them.")
+
+
+def check_opening(opener: Any, cache: Any, white: Any) -> None:
+    """Check the option ``open``, and that no cache of bytes is asked for beside floats or other channels.
+
+    Raises:
+        OptionError: ``opener`` is no function, or ``cache`` stands beside it or ``white``.
+    """
+    if opener is not None and (isinstance(opener, type) or not callable(opener)):
+        fix = "For example open=numpy.load."
+        raise OptionError("open to be a function of a path", got=described(opener), fix=fix)
+    if cache is not None and (opener is not None or white is not None):
+        beside = "open" if opener is not None else "white"
+        fix = f"Leave cache or {beside} out."
+        raise OptionError("a cache of ordinary files, because it holds bytes", got=f"cache beside {beside}", fix=fix)
+
+
+def checked_suffixes(suffixes: Any, opener: Any) -> Collection[str] | None:
+    """Check the option ``suffixes``, and return small letters; None for those that Pillow reads.
+
+    Raises:
+        OptionError: It is no list of suffixes that begin with a dot.
+
+    Example:
+        >>> sorted(checked_suffixes([".NPY", ".tif"], None))
+        ['.npy', '.tif']
+    """
+    if suffixes is None:
+        return None if opener is None else EVERY
+    fix = 'For example suffixes=(".npy",).'
+    listed = check_sequence("suffixes", suffixes, fix=fix)
+    if not all(isinstance(each, str) and each.startswith(".") for each in listed):
+        raise OptionError("suffixes that begin with a dot", got=repr(suffixes), fix=fix)
+    return {each.lower() for each in listed}
 
 
 def refuse_file_options(images: Any, size: int | None, on_error: str) -> None:

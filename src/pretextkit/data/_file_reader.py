@@ -72,11 +72,10 @@ class FileReader:
         return image.shape[1], image.shape[2]
 
     def brightness(self, path: Path) -> tuple[float, float, float]:
-        """Give the highest value of a file, the white of its kind, and the fraction of values beyond black and white."""
+        """Give the highest value of a file, the white of its kind, and the fraction of values beyond the range."""
         if self.open is not None:
-            image = self.full(path)  # in [0, 1] with a range
-            white = 1.0 if image.is_floating_point() else 255.0
-            return float(image.max()), white, 0.0
+            pixels = self.full(path)  # in [0, 1] with a range
+            return float(pixels.max()), 1.0 if pixels.is_floating_point() else 255.0, 0.0
         with opened(path, self.max_pixels) as image:
             if self.values is None:
                 value, white = brightest_pixel(image)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,15 +12,17 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pretextkit._validation import check_int
-from pretextkit.data._brightness import DARK
-from pretextkit.data._decoding import MAX_PIXELS, decode, decode_square, opened, stored_shape
+from pretextkit.data._decoding import MAX_PIXELS
 from pretextkit.data._file_labels import LabelsOfFiles, label_files
 from pretextkit.data._file_listing import Listing, count_suffixes, warn_of_lost_files
-from pretextkit.data._file_options import check_on_error, is_pattern
+from pretextkit.data._file_options import check_on_error, check_opening, checked_suffixes, is_pattern
+from pretextkit.data._file_reader import FileReader, Opener
 from pretextkit.data._files import find_images
+from pretextkit.data._folder_brightness import spread, warn_of_darkness
 from pretextkit.data._image_cache import ImageCache, open_cache
-from pretextkit.data._image_conversion import Fit, brightest_pixel, check_fit, lost_area, map_to_pixels
+from pretextkit.data._image_conversion import Fit, check_fit, lost_area, map_to_pixels
 from pretextkit.data._split_folders import warn_of_splits_in_classes
+from pretextkit.data._value_range import value_range
 from pretextkit.errors import DataError, DataWarning, ShapeError
 
 __all__ = ["DEFAULT_LIMIT", "FolderImages"]
@@ -31,20 +32,12 @@ DEFAULT_LIMIT = 224
 SAMPLE = 16
 """Files whose headers are read if a size is given."""
 
-SEARCHED = 64
-"""Files searched for a bright pixel, before a set is called dark."""
-
 OBLONG = 1 / 3
 """Share of the area that the center crop may remove without a warning: photos of sides 3:2 are ordinary."""
 
-DIVIDE = (
-    "If their highest value is {top}, let a Dataset of your own return floats: "
-    "torch.from_numpy(numpy.array(PIL.Image.open(path)) / {top}).float()[None]."
-)
-
 
 class FolderImages(Dataset[tuple[Tensor, int]]):
-    """Read image files, each as ``3 size size`` uint8 with a label.
+    """Read image files, each as ``3 size size`` uint8 with a label; with other options, as more channels or floats.
 
     Images may lie at any depth, and are sorted by path. Every suffix that Pillow reads is read, in upper or lower case.
     Other files are listed in :attr:`skipped`, and a :class:`DataWarning` is given if they are many or if a class folder
@@ -58,7 +51,12 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
     only where rounding the sides moves no edge by more than a twentieth of a pixel of the result. Pixels of photos then
     differ from those of a full decoding by less than one level of 255 on average.
 
-    With a ``size``, construction lists the files and looks at a few of them. Without one, it reads every header. With
+    Deep files whose values do not reach 65,535 lose most of their levels in 8 bits: with ``white``, images are floats,
+    and keep them. Files that Pillow does not read, and files of more channels than RGB, are read by ``open``: its
+    images keep their channels.
+
+    With a ``size``, construction lists the files and looks at a few of them. Without one, it reads every header, and
+    with ``open`` every file. With
     ``on_error="skip"``, it decodes every file once, which takes as long as one epoch of reading, because the length
     must be final.
 
@@ -91,13 +89,23 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
             crop, with a :class:`DataWarning` if that removes more than a third of the images.
         cache: Folder that keeps the decoded, resized images, ``3 * size ** 2`` bytes each, in one file. Each image is
             written when it is first read, by any process, and is read from there afterwards. If one of the files, the
-            size or ``fit`` changes, the cache is built again; damaged parts are decoded again.
+            size or ``fit`` changes, the cache is built again; damaged parts are decoded again. It holds bytes, and is
+            not to be had beside ``open`` and ``white``.
+        open: Function from the ``Path`` of a file to an image, an array ``h w`` or ``h w c`` or a tensor ``c h w``, for
+            files that Pillow does not read, such as DICOM, GeoTIFF and ``.npy``. It also works in worker processes if
+            it can be pickled. None reads by Pillow.
+        suffixes: Suffixes of the image files, such as ``(".npy",)``; by default those that Pillow reads, or with
+            ``open`` all but those of notes, such as ``.txt`` and ``.json``.
+        white: Value of white of files that are neither bytes nor floats in [0, 1], such as 4095 for 12 bits; images
+            become floats, and values beyond black and white are clipped. None takes 65,535 for deep files.
+        black: Value of black beside ``white``.
 
     Raises:
         DataError: The folder does not exist, has no images or several splits, the labels fit no image, or (with
             ``on_error="raise"``) a file cannot be decoded. A damaged header is found at construction if headers are
             read, other damage when the image is read. There is no space for the cache.
-        OptionError: ``size``, ``max_pixels``, ``on_error`` or ``fit`` has another value.
+        OptionError: ``size``, ``max_pixels``, ``on_error``, ``fit``, ``open``, ``suffixes`` or ``white`` has another
+            value, or ``cache`` stands beside ``open`` or ``white``.
 
     Example:
         >>> import tempfile
@@ -123,16 +131,23 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         max_pixels: int = MAX_PIXELS,
         fit: Fit | None = None,
         cache: str | Path | None = None,
+        open: Opener | None = None,
+        suffixes: Collection[str] | None = None,
+        white: float | None = None,
+        black: float = 0.0,
     ) -> None:
         check_on_error(on_error)
         check_fit(fit)
+        check_opening(open, cache, white)
         if size is not None:
             size = check_int("size", size, fix="Leave size out to take the files' median.")
         self.max_pixels = check_int("max_pixels", max_pixels, of=FolderImages)
+        self.reader = FileReader(self.max_pixels, open, value_range(white, black))
+        """How files become tensors."""
         self.fit: Fit = fit or "crop"
         """How images are made square."""
         listed = not isinstance(root, str | Path)
-        listing = find_images(root)
+        listing = find_images(root, checked_suffixes(suffixes, open))
         self.root = listing.root
         if labels is None:
             labels = "folders" if listing.classes and not listed and not is_pattern(root) else False
@@ -157,10 +172,12 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         """Label of each image, -1 where unlabeled."""
         self._damaged = len(damaged)
         by_folder = isinstance(labels, str) and labels == "folders"
+        if suffixes is not None:
+            listing = listing._replace(passed_over=[])  # left out on purpose
         self._warn_of_files(listing, rows if by_folder else None, sorted(lost))
         if fit is None:
             self._warn_of_crop(shapes)
-        self._warn_of_darkness()
+        warn_of_darkness(self.reader, self.paths, self.root)
         self._cache = None if cache is None else self._open_cache(cache, listed, root, on_error)
 
     def __len__(self) -> int:
@@ -177,7 +194,8 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         return image, self.labels[index]
 
     def __repr__(self) -> str:
-        kind = f"{len(self)} images of 3x{self.size}x{self.size}"
+        channels = "3x" if self.reader.open is None else ""
+        kind = f"{len(self)} images of {channels}{self.size}x{self.size}"
         labeled = sum(label >= 0 for label in self.labels)
         some = f", {labeled} labeled" if 0 < labeled < len(self) else ""
         others = [path for path, _ in self.skipped[self._damaged :] if path.is_file()]
@@ -186,8 +204,8 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         return f"FolderImages({self.root}: {counts})"
 
     def _square(self, index: int) -> Tensor:
-        image, _ = decode_square(self.paths[index], self.max_pixels, self.size, self.fit)
-        return image.expand(3, -1, -1)
+        image, _ = self.reader.square(self.paths[index], self.size, self.fit)
+        return image.expand(3, -1, -1) if self.reader.open is None else image
 
     def _open_cache(self, folder: str | Path, listed: bool, root: object, on_error: str) -> ImageCache:
         source = (
@@ -229,7 +247,7 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         if values.ndim != 2 or values.shape[0] != values.shape[1]:
             fix = "Pass the map of one image, such as result.maps[index]."
             raise ShapeError("a square map h w", got=f"shape {tuple(values.shape)}", fix=fix)
-        height, width = decode(self.paths[index], self.max_pixels).shape[1:]
+        height, width = self.reader.full(self.paths[index]).shape[1:]
         return map_to_pixels(values, height, width, self.size, self.fit)
 
     def _read_shapes(
@@ -239,12 +257,12 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         shapes: list[tuple[int, int]] = []
         damaged: list[tuple[Path, str]] = []
         sampled = size is not None and on_error == "raise"
-        for path in _spread(paths, SAMPLE) if sampled else paths:
+        for path in spread(paths, SAMPLE) if sampled else paths:
             try:
                 if on_error == "skip":
-                    shapes.append(decode_square(path, self.max_pixels, size or DEFAULT_LIMIT, self.fit)[1])
+                    shapes.append(self.reader.square(path, size or DEFAULT_LIMIT, self.fit)[1])
                 else:
-                    shapes.append(stored_shape(path, self.max_pixels))
+                    shapes.append(self.reader.shape(path))
             except DataError as error:  # noqa: PERF203 - the file to blame is the point
                 if on_error == "raise" and not sampled:
                     raise
@@ -260,32 +278,3 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
                 DataWarning,
                 stacklevel=3,
             )
-
-    def _warn_of_darkness(self) -> None:
-        """Warn if the brightest pixel of many files is below a tenth of the range; decodes one file if it is not."""
-        brightest, depth = 0, 255
-        sample = _spread(self.paths, SEARCHED)
-        for path in sample:
-            try:
-                with opened(path, self.max_pixels) as image:
-                    value, white = brightest_pixel(image)
-            except DataError:  # found again, with a clear message, when the image is read
-                continue
-            brightest, depth = max(brightest, value), max(depth, white)
-            if brightest >= DARK * depth:
-                return
-        if brightest:
-            what = f"the brightest pixel of {len(sample)} images in {self.root}"
-            if depth == 255:
-                cause = "If floats in [0, 1] were cast to bytes, write the files again, scaled by 255."
-            else:
-                top = 2 ** brightest.bit_length() - 1
-                cause = f"16-bit files that use fewer bits keep few gray levels. {DIVIDE.format(top=top)}"
-            text = f"{what[0].upper()}{what[1:]} is {brightest}, below a tenth of the range 0 to {depth}. {cause}"
-            warnings.warn(text, DataWarning, stacklevel=3)
-
-
-def _spread(paths: Sequence[Path], count: int) -> list[Path]:
-    """Choose up to ``count`` files, evenly spread."""
-    step = max(1, math.ceil(len(paths) / count))
-    return list(paths[::step])

@@ -24,6 +24,7 @@ __all__ = [
     "image_tensor",
     "lost_area",
     "map_to_pixels",
+    "note_depth",
     "padded_box",
     "pil_tensor",
     "resize",
@@ -46,6 +47,10 @@ STATE_RANGE = "State the values of black and white, one pair for all files: pret
 
 READ_YOURSELF = "Read them with another library: pretextkit.data.FolderImages(root, open=function, white=65535)."
 """Advice for images whose depth Pillow reduces."""
+
+
+REDUCED = "colors of 16 bits"
+"""Key in the ``info`` of PIL images whose colors had 16 bits."""
 
 
 def image_tensor(image: Any) -> Tensor:
@@ -110,7 +115,8 @@ def pil_tensor(image: PilImage) -> Tensor:
         values: Tensor = torch.from_numpy(numpy.array(image, dtype=numpy.int64))[None]
         low, high = int(values.min()), int(values.max())
         if low < 0 or high > 65535:
-            fix = STATE_RANGE.format(call=f"root, black={low}, white={high}")
+            black = min(low, 0)
+            fix = STATE_RANGE.format(call=f"root, black={black}, white={max(high, black + 1)}")
             raise DataError("an image of 8 or 16 bit", got=f"values from {low} to {high}", fix=fix)
         return ((values * 255 + 32767) // 65535).to(torch.uint8)
     if image.mode == "F":
@@ -149,9 +155,17 @@ def stored_tensor(image: Any) -> Tensor:
     if image.mode == "F" or image.mode.startswith("I"):
         kind = numpy.float32 if image.mode == "F" else numpy.int32
         return torch.from_numpy(numpy.array(image, dtype=kind))[None]
-    if any("16" in str(tile[3]) for tile in getattr(image, "tile", ())):  # Pillow keeps the high bytes of colors
+    note_depth(image)
+    if REDUCED in image.info:
         raise DataError("gray levels of 16 bits", got=f"{image.mode} of 16 bits, reduced to 8", fix=READ_YOURSELF)
     return pil_tensor(image)
+
+
+def note_depth(image: PilImage) -> None:
+    """Note in the ``info`` of an image that is not decoded yet whether Pillow will reduce its colors from 16 bits."""
+    deep = any("16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+    if deep and image.mode != "F" and not image.mode.startswith("I"):
+        image.info[REDUCED] = True
 
 
 def brightest_pixel(image: PilImage) -> tuple[int, int]:
@@ -165,12 +179,15 @@ def brightest_pixel(image: PilImage) -> tuple[int, int]:
     import numpy
 
     if image.mode.startswith("I"):
+        pil_tensor(image)  # refuses other values
         return int(numpy.array(image, dtype=numpy.int64).max()), 65535
     return int(pil_tensor(image).max()), 255
 
 
 def channels_second(images: Tensor) -> Tensor:
     """View ``n h w c``, ``n h w`` or ``n c h w`` as ``n c h w``; other shapes are returned unchanged.
+
+    Channels are 1, 3, at most 4, or beside a square; or they are at most a quarter of both sides.
 
     Raises:
         ShapeError: The shape may be ``h w c``, one image, which would be read as ``h`` gray images; or it may be
@@ -198,9 +215,9 @@ def channels_second(images: Tensor) -> Tensor:
         return images.permute(0, 3, 1, 2)
     if first in (1, 3):
         return images
-    if is_channels_last(shape) or first == second != last:
+    if is_channels_last(shape) or first == second != last or 4 * last <= min(first, second):
         return images.permute(0, 3, 1, 2)
-    if is_channels_first(shape):
+    if is_channels_first(shape) or 4 * first <= min(second, last):
         return images
     raise ShapeError(
         "an array n h w c or n c h w that tells its channels",

@@ -16,11 +16,12 @@ from pretextkit._seeding import derived_seed, seeded
 from pretextkit._validation import check_channels, check_int
 from pretextkit.data._collate import ImageBatch
 from pretextkit.data._folder import FolderImages
-from pretextkit.data._image_conversion import Fit, image_tensor, resize, scale
+from pretextkit.data._image_conversion import Fit, image_tensor, resize, scale, stored_tensor
 from pretextkit.data._image_files import inner_datasets
 from pretextkit.data._items import Split, image_only
 from pretextkit.data._listed import ListedImages
 from pretextkit.data._sources import DatasetImages, ImageSource, WrappedSource
+from pretextkit.data._value_range import ValueRange
 
 __all__ = ["ImageFormat", "in_format"]
 
@@ -103,9 +104,10 @@ def in_format(source: ImageSource, wanted: ImageFormat | None) -> ImageSource:
             items.size, items.fit = wanted.height, wanted.fit
             vars(items)["_cache"] = None  # a cache holds images of the former size
     elif isinstance(items, FolderImages):
-        items = ListedImages(items.paths)
+        items = ListedImages(items.paths, items.reader)
     formatted: Any = copy(source)
-    formatted.dataset, formatted._split = _FormattedItems(items, wanted, source._split), image_only
+    formatted.dataset, formatted._split = _FormattedItems(items, wanted, source._split, source._values), image_only
+    formatted._values = None  # the items are converted before they are resized
     return cast(ImageSource, formatted)
 
 
@@ -124,12 +126,13 @@ class _Formatted(WrappedSource):
 class _FormattedItems(Dataset[Tensor]):
     """Images of a dataset in another format, one by one: they may have different sizes."""
 
-    def __init__(self, dataset: Any, wanted: ImageFormat, split: Split) -> None:
-        self.dataset, self.wanted, self.split = dataset, wanted, split
+    def __init__(self, dataset: Any, wanted: ImageFormat, split: Split, values: ValueRange | None) -> None:
+        self.dataset, self.wanted, self.split, self.values = dataset, wanted, split, values
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Tensor:
         image, _ = self.split(self.dataset[index])
-        return self.wanted.apply(image_tensor(image)[None])[0]
+        pixels = image_tensor(image) if self.values is None else self.values.to_unit(stored_tensor(image))
+        return self.wanted.apply(pixels[None])[0]

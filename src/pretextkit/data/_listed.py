@@ -11,7 +11,8 @@ from torch.utils.data import Dataset
 
 from pretextkit._validation import check_labels
 from pretextkit.data._class_names import named_classes, number_texts, texts_of
-from pretextkit.data._decoding import MAX_PIXELS, decode
+from pretextkit.data._file_reader import FileReader
+from pretextkit.data._image_conversion import stored_tensor
 from pretextkit.data._items import image_only
 from pretextkit.errors import DataError, ShapeError
 
@@ -21,23 +22,28 @@ __all__ = ["ListedImages", "WithLabels", "is_image", "is_list_of_images", "named
 class ListedImages(Dataset[Any]):
     """Images in a list: paths of files, PIL images, tensors ``c h w``, arrays ``h w c`` or ``h w``.
 
+    Args:
+        items: The images.
+        reader: Reader of the files, whose range also holds for the other images; None reads ordinary files by Pillow.
+
     Example:
         >>> from PIL import Image
         >>> len(ListedImages([Image.new("RGB", (8, 8))]))
         1
     """
 
-    def __init__(self, items: Sequence[Any]) -> None:
+    def __init__(self, items: Sequence[Any], reader: FileReader | None = None) -> None:
         self.items = list(items)
+        self.reader = reader or FileReader()
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, index: int) -> Any:
         item = self.items[index]
-        if not isinstance(item, str | Path):
-            return item
-        return decode(Path(item), MAX_PIXELS, fix="Repair it, or remove it from the list.")
+        if isinstance(item, str | Path):
+            return self.reader.full(Path(item), fix="Repair it, or remove it from the list.")
+        return item if self.reader.values is None else self.reader.values.to_unit(stored_tensor(item))
 
 
 class WithLabels(Dataset[Any]):

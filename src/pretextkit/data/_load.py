@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -24,7 +24,8 @@ from pretextkit.data._npz import read_npz
 from pretextkit.data._split_folders import Part, find_splits
 from pretextkit.data._splits import stratified_split
 from pretextkit.data._torchvision_sets import CATALOG, read_dataset, torchvision_class
-from pretextkit.errors import DataError, UnknownNameError, unknown_name
+from pretextkit.data._value_range import ValueRange, value_range
+from pretextkit.errors import DataError, OptionError, UnknownNameError, unknown_name
 
 __all__ = ["ImageData", "load"]
 
@@ -43,7 +44,7 @@ class ImageData:
 
     name: str
     train_images: Tensor
-    """``n c h w``, uint8."""
+    """``n c h w``, uint8; float32 in [0, 1] if a range was stated."""
     train_labels: Tensor
     """``n``, int64, -1 where unlabeled."""
     test_images: Tensor
@@ -102,6 +103,8 @@ def load(
     download: bool = True,
     on_error: Literal["raise", "skip"] = "raise",
     fit: Fit | None = None,
+    white: float | None = None,
+    black: float = 0.0,
 ) -> ImageData:
     """Read an image set into memory.
 
@@ -131,10 +134,13 @@ def load(
             it in :attr:`ImageData.skipped`.
         fit: How an image becomes square, as for :class:`FolderImages`. By default ``"crop"``; and ``"pad"``, which
             keeps the full image, for the folder of an anomaly set: one class in the training part, more in the others.
+        white: Value of white in a folder or an ``.npz`` file whose images are neither bytes nor floats in [0, 1], such
+            as 4095 for 12 bits. The images become float32, and values beyond black and white are clipped.
+        black: Value of black beside ``white``.
 
     Raises:
         UnknownNameError: ``source`` is neither the name of a dataset nor a path.
-        OptionError: ``size``, ``on_error`` or ``fit`` has another value.
+        OptionError: ``size``, ``on_error``, ``fit`` or ``white`` has another value, or ``white`` stands beside a name.
         DataError: A file is missing (the message says which file, and where to put it) or has other content.
 
     Example:
@@ -149,20 +155,23 @@ def load(
         )
     check_on_error(on_error)
     check_fit(fit)
+    values = value_range(white, black)
     name = str(source)
     key = _key(name) if isinstance(source, str) else ""
     names = {_key(each): each for each in CATALOG}
+    if values is not None and (key == "sample" or key in names):
+        raise OptionError("white beside a folder or an .npz file", got=f"the name {name!r}", fix="Leave white out.")
     if key == "sample":
         data = ImageData("sample", *sample.read_sample("train"), *sample.read_sample("test"), sample.CLASS_NAMES)
     elif key in names:
         data = _from_torchvision(names[key], Path(root), size, download, fit or "crop")
     elif (path := Path(source)).is_dir():
-        return _from_folder(path, size, on_error, fit)
+        return _from_folder(path, {"size": size, "on_error": on_error, "fit": fit, "white": white, "black": black})
     elif path.exists():
         if path.suffix.lower() != ".npz":
             fix = path_fix(path)
             raise DataError("the path of an .npz file or of a folder of images", got=repr(name), fix=fix)
-        data = _from_npz(path)
+        data = _from_npz(path, values)
     elif isinstance(source, Path) or os.sep in name or "/" in name or path.suffix:
         raise DataError("the path of an .npz file or of a folder of images", got=repr(name), fix="Check the path.")
     elif (class_name := torchvision_class(name)) is not None:
@@ -184,25 +193,26 @@ def _from_torchvision(name: str, root: Path, size: int | None, download: bool, f
     return ImageData(name, *train, *test, names)
 
 
-def _from_npz(path: Path) -> ImageData:
-    train, validation, test, names = read_npz(path)
+def _from_npz(path: Path, values: ValueRange | None) -> ImageData:
+    train, validation, test, names = read_npz(path, values)
     parts = [part for part in (train, validation, test) if part is not None]
     top = max(int(part.labels.max()) for part in parts)
     if names and top >= len(names):
         raise DataError(
             f"labels below {len(names)}, the number of class_names in {path}", got=top, fix="Name every class, or none."
         )
-    for each in parts:
-        warn_of_dark_images(each.images, f"{path}")
+    if values is None:
+        for each in parts:
+            warn_of_dark_images(each.images, f"{path}")
     return _image_data(
         path.stem, path, (train, validation, test), names or tuple(str(label) for label in range(top + 1))
     )
 
 
-def _from_folder(path: Path, size: int | None, on_error: Literal["raise", "skip"], fit: Fit | None) -> ImageData:
+def _from_folder(path: Path, options: dict[str, Any]) -> ImageData:
     splits = find_splits(path)
     if len(splits) < 2:
-        folder = FolderImages(path, size=size, on_error=on_error, fit=fit)
+        folder = FolderImages(path, **options)
         images = _in_memory(folder, folder.classes)
         return _image_data(path.resolve().name, path, (images, None, None), folder.classes, folder.skipped)
     if "train" not in splits:
@@ -212,14 +222,14 @@ def _from_folder(path: Path, size: int | None, on_error: Literal["raise", "skip"
             got=f"{' and '.join(listed)} only",
             fix=f"Rename one of them to train, or read one alone: load({str(splits['test'])!r}).",
         )
-    if fit is None and _of_anomalies(splits):
-        fit = "pad"
-    train = FolderImages(splits["train"], size=size, on_error=on_error, fit=fit)
+    if options["fit"] is None and _of_anomalies(splits):
+        options = {**options, "fit": "pad"}
+    train = FolderImages(splits["train"], **options)
     folders: dict[Part, FolderImages] = {"train": train}
     others: tuple[Part, ...] = ("test", "validation")
     for part in others:
         if part in splits:
-            folders[part] = FolderImages(splits[part], size=train.size, on_error=on_error, fit=fit)
+            folders[part] = FolderImages(splits[part], **{**options, "size": train.size})
     # Classes of the test part alone (the defects of an anomaly set) follow the classes of the training part.
     names = tuple(dict.fromkeys(name for folder in folders.values() for name in folder.classes))
     read = {part: _in_memory(folder, names) for part, folder in folders.items()}
@@ -252,7 +262,8 @@ def _of_anomalies(splits: Mapping[Part, Path]) -> bool:
 
 
 def _in_memory(folder: FolderImages, names: tuple[str, ...]) -> Labeled:
-    images = torch.empty(len(folder), 3, folder.size, folder.size, dtype=torch.uint8)
+    dtype = torch.uint8 if folder.reader.values is None else torch.float32
+    images = torch.empty(len(folder), 3, folder.size, folder.size, dtype=dtype)
     labels = torch.empty(len(folder), dtype=torch.int64)
     for index in range(len(folder)):
         images[index], label = folder[index]

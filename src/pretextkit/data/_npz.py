@@ -15,6 +15,7 @@ from pretextkit._validation import check_images, check_labels, tensor_from_array
 from pretextkit.batches import Labeled
 from pretextkit.data._class_names import number_texts, texts_of
 from pretextkit.data._image_conversion import channels_second
+from pretextkit.data._value_range import ValueRange, check_stored_images
 from pretextkit.errors import DataError, ShapeError, reason
 
 __all__ = ["NpzSplits", "as_uint8", "read_arrays", "read_npz"]
@@ -32,7 +33,7 @@ class NpzSplits(NamedTuple):
     class_names: tuple[str, ...]
 
 
-def read_npz(path: Path) -> NpzSplits:
+def read_npz(path: Path, values: ValueRange | None = None) -> NpzSplits:
     """Read the training, validation and test parts of an ``.npz`` file.
 
     Args:
@@ -40,6 +41,8 @@ def read_npz(path: Path) -> NpzSplits:
             ``val_images``, ``val_labels``, ``test_images``, ``test_labels`` and ``class_names``. Images are
             ``n h w c``, ``n h w`` or ``n c h w``, uint8 or float in [0, 1]. Labels are integers ``n`` or ``n 1``, or
             texts, which are numbered for all parts together; missing labels are read as -1.
+        values: Black and white of images of any real numbers, which become floats; None for bytes, and for floats in
+            [0, 1], which become bytes.
 
     Raises:
         DataError: The file cannot be read, or has no ``train_images``.
@@ -55,9 +58,9 @@ def read_npz(path: Path) -> NpzSplits:
     names = tuple(str(name) for name in arrays.get("class_names", ()))
     names = _number_texts(arrays, names)
     validation, test = (
-        _split(arrays, split, path) if f"{split}_images" in arrays else None for split in ("val", "test")
+        _split(arrays, split, path, values) if f"{split}_images" in arrays else None for split in ("val", "test")
     )
-    return NpzSplits(_split(arrays, "train", path), validation, test, names)
+    return NpzSplits(_split(arrays, "train", path, values), validation, test, names)
 
 
 def read_arrays(path: Path, keys: Iterable[str]) -> tuple[dict[str, Any], str]:
@@ -102,12 +105,15 @@ def _number_texts(arrays: dict[str, Any], names: tuple[str, ...]) -> tuple[str, 
     return names
 
 
-def _split(arrays: dict[str, Any], split: str, path: Path) -> Labeled:
+def _split(arrays: dict[str, Any], split: str, path: Path, values: ValueRange | None) -> Labeled:
     labels = arrays.get(f"{split}_labels")
     try:
         images = channels_second(tensor_from_array(arrays[f"{split}_images"]))
+        if values is not None:
+            check_stored_images(images, values)
+            images = torch.cat([values.to_unit(chunk) for chunk in torch.split(images, 256)])
         check_images(images)
         checked = torch.full((len(images),), -1) if labels is None else check_labels(labels, len(images))
     except (DataError, ShapeError) as error:
         raise type(error)(f"{error.expected} ({split} of {path})", got=error.got, fix=error.fix) from error
-    return Labeled(as_uint8(images).contiguous(), checked)
+    return Labeled((as_uint8(images) if values is None else images).contiguous(), checked)

@@ -37,6 +37,7 @@ from pretextkit.data._collate import (
 )
 from pretextkit.data._items import Split, image_and_label, image_only
 from pretextkit.data._seeded_dataset import SeededDataset
+from pretextkit.data._value_range import ValueRange, check_stored_images, value_range
 from pretextkit.errors import DataError, OptionError, PretextkitError, ShapeError
 
 __all__ = [
@@ -151,13 +152,21 @@ class TensorImages(ImageSource):
     """Images in one tensor, read without workers or a copy; memory-mapped tensors stay on disk.
 
     Args:
-        images: ``n c h w``, uint8 (which stays uint8) or float in [0, 1]; checked once, here.
+        images: ``n c h w``, uint8 (which stays uint8) or float in [0, 1], or any real numbers beside ``white``; checked
+            once, here.
         labels: ``n`` integers, -1 where unlabeled.
         class_names: Names of the classes, by label; None without names.
+        white: Value of white, such as 4095 for 12 bits, if the images are neither bytes nor floats in [0, 1]. A
+            batch becomes floats, and values beyond black and white are clipped. None leaves the images as they are.
+        black: Value of black beside ``white``.
 
     Raises:
         ShapeError: The images are not ``n c h w``, or the labels not one for each.
         DataError: The images or labels hold something else.
+        OptionError: ``white`` is not above ``black``.
+
+    Warns:
+        DataWarning: Beside ``white``: many values lie beyond it and ``black``, or all images are dark.
 
     Example:
         >>> source = TensorImages(torch.zeros(10, 1, 28, 28, dtype=torch.uint8), torch.arange(10))
@@ -165,9 +174,22 @@ class TensorImages(ImageSource):
         [tensor([3, 1]), tensor([4, 1])]
     """
 
-    def __init__(self, images: Tensor, labels: Any = None, *, class_names: Sequence[str] | None = None) -> None:
-        check_images(images)
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Any = None,
+        *,
+        class_names: Sequence[str] | None = None,
+        white: float | None = None,
+        black: float = 0.0,
+    ) -> None:
+        self._values = value_range(white, black)
+        if self._values is None:
+            check_images(images)
+        else:
+            check_stored_images(images, self._values)
         self.images = images
+        """The images as they are stored."""
         self._class_names = None if class_names is None else tuple(class_names)
         targets = read_labels(labels, len(images))
         self.labels = None if targets is None else targets.to(images.device)
@@ -180,7 +202,18 @@ class TensorImages(ImageSource):
         for indices in order:
             rows = indices.to(self.images.device)
             labels = None if self.labels is None else self.labels.index_select(0, rows)
-            yield ImageBatch(uint8_or_float32(self.images.index_select(0, rows)), labels)
+            yield ImageBatch(self._read(self.images.index_select(0, rows)), labels)
+
+    def _read(self, stored: Tensor) -> Tensor:
+        return uint8_or_float32(stored) if self._values is None else self._values.to_unit(stored)
+
+    def _with_labels(self, labels: Any, class_names: Sequence[str] | None = None) -> TensorImages:
+        """Give the same images other labels: ``n`` integers, and the names of the classes."""
+        other = copy(self)
+        targets = read_labels(labels, len(self.images))
+        other.labels = None if targets is None else targets.to(self.images.device)
+        other._class_names = None if class_names is None else tuple(class_names)
+        return other
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
@@ -194,8 +227,11 @@ class TensorImages(ImageSource):
         return other
 
     def in_memory(self) -> TensorImages:
-        """Give the source itself."""
-        return self
+        """Give the source itself; images with a stated range are converted."""
+        if self._values is None:
+            return self
+        unit = torch.cat([self._values.to_unit(chunk) for chunk in torch.split(self.images, 256)])
+        return TensorImages(unit, self.labels, class_names=self.class_names)
 
 
 class DatasetImages(ImageSource):
@@ -207,9 +243,13 @@ class DatasetImages(ImageSource):
     Args:
         dataset: Has ``__len__`` and ``__getitem__``.
         workers: Processes that read ahead; 0 reads in this one.
+        white: Value of white, such as 4095 for 12 bits, if the images are neither bytes nor floats in [0, 1]; they
+            become floats, and values beyond black and white are clipped. None leaves the images as they are.
+        black: Value of black beside ``white``.
 
     Raises:
         DataError: The dataset is empty, has no length, or gives something else. Batches are checked as they are read.
+        OptionError: ``white`` is not above ``black``.
 
     Example:
         >>> from torch.utils.data import TensorDataset
@@ -218,7 +258,10 @@ class DatasetImages(ImageSource):
         tensor([5, 0])
     """
 
-    def __init__(self, dataset: Dataset[Any], workers: int = 0) -> None:
+    def __init__(
+        self, dataset: Dataset[Any], workers: int = 0, *, white: float | None = None, black: float = 0.0
+    ) -> None:
+        self._values = value_range(white, black)
         if isinstance(dataset, IterableDataset) or not isinstance(dataset, Sized):
             raise DataError(
                 "a map-style dataset, with __len__ and __getitem__",
@@ -245,7 +288,7 @@ class DatasetImages(ImageSource):
             SeededDataset(self.dataset, seed),
             batch_sampler=[rows.tolist() for rows in order],
             num_workers=self.workers,
-            collate_fn=partial(collate, self._split),
+            collate_fn=partial(collate, self._split, values=self._values),
             generator=Generator(),  # else the DataLoader draws from the global one
         )
         return iter(loader)
@@ -269,6 +312,12 @@ class DatasetImages(ImageSource):
         """Names of the classes, by label, from ``dataset.classes``; ``None`` without names."""
         return named_classes(self.dataset)
 
+    def _with_dataset(self, dataset: Dataset[Any]) -> DatasetImages:
+        """Read another dataset with the same workers and range of values."""
+        other = DatasetImages(dataset, self.workers)
+        other._values = self._values
+        return other
+
     def without_labels(self) -> DatasetImages:
         """Drop the labels; they are not read."""
         other = copy(self)
@@ -285,9 +334,13 @@ class LoaderImages(ImageSource):
 
     Args:
         loader: Gives image tensors, or tuples of an image tensor, a label tensor and further parts, which are ignored.
+        white: Value of white, such as 4095 for 12 bits, if the images are neither bytes nor floats in [0, 1]; they
+            become floats, and values beyond black and white are clipped. None leaves the images as they are.
+        black: Value of black beside ``white``.
 
     Raises:
         DataError: The loader is empty, or does not know how many images it has.
+        OptionError: ``white`` is not above ``black``.
 
     Example:
         >>> loader = DataLoader(torch.rand(10, 3, 8, 8), batch_size=4)
@@ -295,10 +348,11 @@ class LoaderImages(ImageSource):
         [5, 5, 2]
     """
 
-    def __init__(self, loader: DataLoader[Any]) -> None:
+    def __init__(self, loader: DataLoader[Any], *, white: float | None = None, black: float = 0.0) -> None:
+        self._values = value_range(white, black)
         self.loader = loader
         self._split: Split = image_and_label
-        self._reader = _collating(loader, self._split)
+        self._reader = _collating(loader, self._split, self._values)
         self._length = _count(loader)
         if self._length == 0:
             raise DataError("at least one image", got="an empty DataLoader", fix="Check its dataset and drop_last.")
@@ -361,7 +415,7 @@ class LoaderImages(ImageSource):
         """Drop the labels; they are not read."""
         other = copy(self)
         other._split = image_only
-        other._reader = _collating(self.loader, image_only)
+        other._reader = _collating(self.loader, image_only, self._values)
         return other
 
     def _stream(self) -> Iterator[ImageBatch]:
@@ -373,6 +427,8 @@ class LoaderImages(ImageSource):
                     yield item
                     continue
                 images, labels = self._split(item)
+                if self._values is not None:
+                    images = self._values.to_unit(images)
                 check_images(images)
                 yield ImageBatch(uint8_or_float32(images), read_labels(labels, len(images)))
             if empty:
@@ -523,12 +579,12 @@ def _has_color(source: ImageSource) -> bool:
         return False  # the first error is the one to report
 
 
-def _collating(loader: DataLoader[Any], split: Split) -> DataLoader[Any]:
+def _collating(loader: DataLoader[Any], split: Split, values: ValueRange | None) -> DataLoader[Any]:
     """Copy a loader without a collation of its own, to collate as for a dataset: missing labels, gray beside RGB."""
     if type(loader) is not DataLoader or loader.collate_fn is not default_collate:
         return loader
     reader = copy(loader)
-    reader.collate_fn = partial(collate, split)
+    reader.collate_fn = partial(collate, split, values=values)
     reader._iterator = None
     return reader
 

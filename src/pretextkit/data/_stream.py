@@ -17,6 +17,7 @@ from pretextkit.data._class_names import named_classes
 from pretextkit.data._collate import ImageBatch, collate, rebatch
 from pretextkit.data._items import Split, image_and_label, image_only
 from pretextkit.data._sources import ImageSource
+from pretextkit.data._value_range import value_range
 from pretextkit.errors import DataError
 
 __all__ = ["SPLIT_ADVICE", "StreamImages", "shards_for_this_worker"]
@@ -42,9 +43,13 @@ class StreamImages(ImageSource):
             :class:`~pretextkit.data.DatasetImages`.
         length: Images in an epoch, of all workers and processes together; by default what ``len(dataset)`` says.
         workers: Processes that read ahead; 0 reads in this one.
+        white: Value of white, such as 4095 for 12 bits, if the images are neither bytes nor floats in [0, 1]; they
+            become floats, and values beyond black and white are clipped. None leaves the images as they are.
+        black: Value of black beside ``white``.
 
     Raises:
         DataError: The number of images is unknown, or 0.
+        OptionError: ``white`` is not above ``black``.
 
     Example:
         >>> class Grays(IterableDataset):
@@ -55,7 +60,16 @@ class StreamImages(ImageSource):
         [3, 2]
     """
 
-    def __init__(self, dataset: IterableDataset[Any], *, length: int | None = None, workers: int = 0) -> None:
+    def __init__(
+        self,
+        dataset: IterableDataset[Any],
+        *,
+        length: int | None = None,
+        workers: int = 0,
+        white: float | None = None,
+        black: float = 0.0,
+    ) -> None:
+        self._values = value_range(white, black)
         if length is None:
             if not isinstance(dataset, Sized):
                 raise DataError(
@@ -81,7 +95,7 @@ class StreamImages(ImageSource):
             self.dataset,
             batch_size=max(map(len, order), default=1),
             num_workers=self.workers,
-            collate_fn=partial(collate, self._split),
+            collate_fn=partial(collate, self._split, values=self._values),
             generator=Generator().manual_seed(seed),
         )
         return rebatch(_parts(loader), map(len, order))

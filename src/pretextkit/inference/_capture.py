@@ -14,6 +14,7 @@ from pretextkit._modules import eager_execution, is_scripted, module_dtype, unwr
 from pretextkit._validation import described
 from pretextkit.contracts import SpatialBackbone
 from pretextkit.errors import OptionError, ShapeError, unknown_name
+from pretextkit.inference._trained_size import warn_of_larger_images
 
 __all__ = ["Layers", "Model", "Reader", "capture_layers", "capture_maps", "last_map_layer"]
 
@@ -47,6 +48,9 @@ def capture_layers(model: Model, layers: Layers, *, maps: bool) -> Iterator[Read
         OptionError: Inner layers of a function or of a TorchScript module are requested, or no requested layer returns
             a tensor.
 
+    Warns:
+        DataWarning: The first images are much larger than those on which the model was trained.
+
     Example:
         >>> import torch
         >>> from pretextkit.models import SmallCNN
@@ -56,8 +60,12 @@ def capture_layers(model: Model, layers: Layers, *, maps: bool) -> Iterator[Read
     """
     network: Any = unwrap(model)  # stages and layers are those of the network inside wrappers, which runs eagerly
     dtype = module_dtype(model)
+    sizes: set[tuple[int, ...]] = set()
 
     def own(images: Tensor) -> Tensor:
+        if not sizes:
+            warn_of_larger_images(network, images)
+            sizes.add(tuple(images.shape[2:]))
         return images.to(dtype) if images.is_floating_point() and dtype != torch.float32 else images
 
     if layers == "last":

@@ -115,9 +115,10 @@ def drawn_channels(count: int, channels: Sequence[int] | None) -> list[int]:
     """
     if channels is None:
         return [0, 1, 2] if count >= 3 else [0]
-    listed = list(channels) if isinstance(channels, Sequence) and not isinstance(channels, str) else []
+    given: Any = channels
+    listed = list(given) if isinstance(given, Sequence) else []
     known = range(count)
-    if len(listed) not in (1, 3) or any(isinstance(each, bool) or each not in known for each in listed):
+    if len(listed) not in (1, 3) or any(isinstance(each, bool | str) or each not in known for each in listed):
         raise OptionError(
             f"channels to be one or three numbers from 0 to {count - 1}",
             got=repr(channels),

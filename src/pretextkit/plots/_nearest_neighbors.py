@@ -122,9 +122,7 @@ def nearest_neighbors(
     return figure
 
 
-def _show(
-    axes: Axes, image: Tensor, label: int, class_names: Sequence[str], channels: Sequence[int] | None
-) -> None:
+def _show(axes: Axes, image: Tensor, label: int, class_names: Sequence[str], channels: Sequence[int] | None) -> None:
     draw_image(axes, as_float(image), channels)
     if label >= 0:
         axes.set_xlabel(class_name(label, class_names), fontsize="small")

@@ -86,7 +86,9 @@ def segmentation(
         for column, (name, shown_masks) in enumerate(columns.items()):
             axes = figure.add_subplot(shown, len(columns), row * len(columns) + column + 1)
             shown_pixels = (
-                _as_rgb(images[row], channels) if shown_masks is None else _colored(shown_masks[row], palette, ignore_index)
+                _as_rgb(images[row], channels)
+                if shown_masks is None
+                else _colored(shown_masks[row], palette, ignore_index)
             )
             axes.imshow(shown_pixels, interpolation="nearest")
             axes.set_xticks([])

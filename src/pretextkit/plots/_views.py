@@ -97,9 +97,7 @@ def _rows(batch: Any, count: int, label_names: Sequence[str]) -> tuple[list[_Row
         return [_Row("", _in_place(batch, count))], [POSITIONS[place] for place in batch.position[:count].tolist()]
     fields = batch._asdict() if hasattr(batch, "_asdict") else {}
     rows = [
-        _Row(name, value[:count])
-        for name, value in fields.items()
-        if isinstance(value, Tensor) and value.ndim == 4
+        _Row(name, value[:count]) for name, value in fields.items() if isinstance(value, Tensor) and value.ndim == 4
     ]
     if not rows or not len(rows[0].images):
         raise DataError(

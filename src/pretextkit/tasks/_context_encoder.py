@@ -172,7 +172,9 @@ def dilate_border(mask: Tensor, width: int) -> Tensor:
 
 
 def mask_outside(images: Tensor, mask: Tensor) -> Tensor:
-    """Set the pixels of ``b c h w`` outside the hole ``mask`` (``b 1 h w``, bool) to gray; gray images become ``b 3 h w``.
+    """Set the pixels of ``b c h w`` outside the hole ``mask`` (``b 1 h w``, bool) to gray.
+
+    Gray images become ``b 3 h w``.
 
     Example:
         >>> mask_outside(torch.ones(1, 1, 1, 2), torch.tensor([[[[True, False]]]]))[0, :, 0]

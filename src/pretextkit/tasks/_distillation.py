@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, final
 
 import torch
@@ -75,7 +75,8 @@ class Distillation(PretextTask[TwoViews, BackboneT]):
         check_callable("augmentation", augmentation, "images", "generator")
         check_callable("loss", loss, "predictions", "targets")
         self.augmentation, self.loss = augmentation, loss
-        self.teacher = Teacher(teacher)
+        taken = getattr(getattr(backbone, "normalization", None), "channels", 3)
+        self.teacher = Teacher(teacher, channels=(taken, 3, 1) if taken not in (1, 3) else (3, 1))
         self.teacher_weights = self.teacher.digest()
         own = {id(weight) for weight in backbone.parameters()}
         if any(id(weight) in own for weight in self.teacher.tensors()):
@@ -131,16 +132,17 @@ class Teacher:
 
     Args:
         function: Module or function from images ``b c h w`` to features ``b d``.
+        channels: Numbers of channels of the images of a dry run, in the order of trial.
 
     Raises:
         OptionError: It is neither, or fails on a black image of every usual size.
     """
 
-    def __init__(self, function: Callable[[Tensor], Any]) -> None:
+    def __init__(self, function: Callable[[Tensor], Any], channels: Sequence[int] = (3, 1)) -> None:
         check_model(function)
         refuse_meta(function, "the teacher")
         self.function = function
-        self.width = self._dry_run()
+        self.width = self._dry_run(channels)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Compute features ``b d`` of images ``b c h w``, without gradient, on the device of the images.
@@ -171,12 +173,12 @@ class Teacher:
             output = self.function(images.to(module_device(self.function), module_dtype(self.function)))
         return check_features(output, len(images), "the teacher", finite=False)
 
-    def _dry_run(self) -> int:
+    def _dry_run(self, channels: Sequence[int]) -> int:
         first: Exception | None = None
-        for channels in (3, 1):
+        for count in channels:
             for side in SIDES:
                 try:
-                    return self._features(torch.zeros(1, channels, side, side)).shape[1]
+                    return self._features(torch.zeros(1, count, side, side)).shape[1]
                 except Exception as error:  # noqa: PERF203 - of any kind, from a function of the caller
                     first = first or error
         assert first is not None

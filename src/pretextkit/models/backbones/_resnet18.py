@@ -43,7 +43,7 @@ class ResNet18(SpatialBackbone):
     Args:
         stem: ``"small"`` for images up to about 96x96, ``"imagenet"`` for larger ones. None is ``"small"``, with a
             warning at the first images of 112 pixels or more; an explicit stem never warns.
-        in_channels: Channels of the images. Networks of 1 or 3 channels also take images with the other of these numbers.
+        in_channels: Channels of the images. A network of 1 or 3 channels also takes images of the other kind.
 
     Raises:
         OptionError: ``stem`` is neither ``"small"`` nor ``"imagenet"``.

@@ -26,7 +26,7 @@ class SmallCNN(SpatialBackbone):
     convolution halves the image, which makes steps cheaper.
 
     Args:
-        in_channels: Channels of the images. Networks of 1 or 3 channels also take images with the other of these numbers.
+        in_channels: Channels of the images. A network of 1 or 3 channels also takes images of the other kind.
 
     Example:
         >>> backbone = SmallCNN()

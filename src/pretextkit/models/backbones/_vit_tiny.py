@@ -27,7 +27,7 @@ class ViTTiny(TokenBackbone):
     Transformers need more images and epochs than convolutional networks of the same cost.
 
     Args:
-        in_channels: Channels of the images. Networks of 1 or 3 channels also take images with the other of these numbers.
+        in_channels: Channels of the images. A network of 1 or 3 channels also takes images of the other kind.
         patch: Side of a patch in pixels.
 
     Raises:

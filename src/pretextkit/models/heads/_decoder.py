@@ -78,8 +78,8 @@ class ConvDecoder(Head):
 
         Args:
             backbone: Backbone whose feature map is decoded.
-            out_channels: Channels of the images; None takes those of the backbone, and 3 for gray images, which
-                :func:`match_images` converts.
+            out_channels: Channels of the images; None takes those of the backbone, and 3 in place of 1, because tasks
+                reduce colors to gray.
             bottleneck: Number of channels to which the map is reduced first; None keeps all.
 
         Raises:
