@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from pretextkit.data import FolderImages
 from pretextkit.errors import DataError, DataWarning, OptionError, UnknownNameError
 from pretextkit.functional import ProbCover, Selection, TypiClust, linear_probe, select_files, select_to_label
-from pretextkit.selection import METHODS, SelectionMethod, _duplicates, _kmeans
+from pretextkit.selection import SelectionMethod, _duplicates, _kmeans
 from pretextkit.selection._duplicates import distinct_rows
 from pretextkit.selection._kmeans import k_means, nearest_distances
 from pretextkit.selection._probcover import pure_radius
+from pretextkit.selection._select import METHODS
 from tests.helpers import LargestTensor, generator, normal
 
 
