@@ -18,13 +18,13 @@ from typing import Any
 import torch
 from _report import Rows, write_report
 from few_labels_tables import by_method, formatted, save_plots, tables_of
-from fixmatch import FixMatch, augment
 from torch import Tensor, nn
 
 import pretextkit as pk
-from pretextkit.functional import freeze_and_finetune, linear_probe, pretrain
-from pretextkit.views import CropAndRecolor
+from pretextkit.functional import fixmatch, freeze_and_finetune, linear_probe, pretrain
+from pretextkit.views import CropAndRecolor, LightAugmentation
 
+AUGMENT = LightAugmentation()
 TASKS: dict[str, tuple[str, dict[str, Any]]] = {
     "rotation": ("rotation", {}),
     "jigsaw-context": ("jigsaw-context", {}),
@@ -32,8 +32,8 @@ TASKS: dict[str, tuple[str, dict[str, Any]]] = {
     "simclr": ("simclr", {"temperature": 0.2, "augmentation": CropAndRecolor(crop_scale=(0.4, 1.0))}),
 }
 BUDGET: dict[str, dict[str, Any]] = {
-    "rotation": {"epochs": 24, "batch_size": 64, "augment": augment},
-    "jigsaw-context": {"epochs": 12, "batch_size": 64, "augment": augment},
+    "rotation": {"epochs": 24, "batch_size": 64},
+    "jigsaw-context": {"epochs": 12, "batch_size": 64},
     "simclr": {"epochs": 24, "batch_size": 256},
 }
 
@@ -84,9 +84,9 @@ class Experiment:
             self.row("supervised, augmented", labels, self.finetune, self.new_backbone(), labels)
         self.row("supervised", self.main, self.finetune, self.new_backbone(), self.main, None)
         everything = len(self.data.train_labels)
-        self.row("supervised, augmented", everything, self.finetune, self.new_backbone(), everything, augment, 4)
+        self.row("supervised, augmented", everything, self.finetune, self.new_backbone(), everything, AUGMENT, 4)
         longer = "supervised, augmented, 4 times as long"
-        self.row(longer, self.main, self.finetune, self.new_backbone(), self.main, augment, 4)
+        self.row(longer, self.main, self.finetune, self.new_backbone(), self.main, AUGMENT, 4)
         self.row("FixMatch", self.main, self.fixmatch, self.new_backbone())
 
     def pretrained(self, name: str) -> None:
@@ -102,7 +102,7 @@ class Experiment:
         self.evaluate(name, task.backbone)
         if name == self.options.curve:
             longer = f"{name}, fine-tuned 4 times as long"
-            self.row(longer, self.main, self.finetune, copy.deepcopy(task.backbone), self.main, augment, 4)
+            self.row(longer, self.main, self.finetune, copy.deepcopy(task.backbone), self.main, AUGMENT, 4)
             self.row(f"{name}, FixMatch", self.main, self.fixmatch, copy.deepcopy(task.backbone))
             longer = f"{name}, FixMatch 4 times as long"
             self.row(longer, self.main, self.fixmatch, copy.deepcopy(task.backbone), 4)
@@ -140,7 +140,7 @@ class Experiment:
         layers = {name: score.accuracy for name, score in result.layers.items()}
         return {"accuracy": result.accuracy, "layer": result.layer, "layers": layers}
 
-    def finetune(self, backbone: Any, labels: int, view: Any = augment, times: int = 1) -> dict[str, Any]:
+    def finetune(self, backbone: Any, labels: int, view: Any = AUGMENT, times: int = 1) -> dict[str, Any]:
         """Fine-tune the head, then all weights; the number of steps does not depend on the number of labels."""
         head = pk.heads["linear"](backbone.feature_dim, self.classes)
         epochs = max(1, round(times * self.options.steps * 64 / labels))
@@ -165,24 +165,21 @@ class Experiment:
 
     def fixmatch(self, backbone: Any, times: int = 1) -> dict[str, Any]:
         """Train with FixMatch on the labels and on all training images."""
-        head = pk.heads["linear"](backbone.feature_dim, self.classes)
-        few = self.few(self.main)
-        freeze_and_finetune(backbone, head, few, trainable="none")  # fit the head to the features first
-        task = FixMatch(backbone, head, *few)
         steps = 2 * self.options.steps * times
-        images = self.data.train_images[: self.options.images]
-        folder = self.options.out / "runs" / f"FixMatch-{steps}-{self.seed}" if times > 1 else None
-        run = pretrain(task, images, steps=steps, batch_size=192, learning_rate=2e-3, seed=self.seed, checkpoint=folder)
-        predictions = classify(nn.Sequential(task.backbone, task.head), self.data.test_images)
-        accuracy = (predictions == self.data.test_labels).float().mean().item()
-        return {"accuracy": accuracy, "seconds": run.seconds, "predictions": predictions.tolist()}
-
-
-def classify(model: nn.Module, images: Tensor) -> Tensor:
-    """Predict the labels of uint8 images."""
-    model.eval()
-    with torch.no_grad():
-        return torch.cat([model(part.float() / 255).argmax(1) for part in torch.split(images, 256)])
+        result = fixmatch(
+            backbone,
+            "linear",
+            self.few(self.main),
+            self.data.train_images[: self.options.images],
+            self.data.test,
+            steps=steps,
+            learning_rate=2e-3,
+            augment=AUGMENT,
+            seed=self.seed,
+            checkpoint=self.options.out / "runs" / f"FixMatch-{steps}-{self.seed}" if times > 1 else None,
+        )
+        assert result.predictions is not None
+        return {"accuracy": result.accuracy, "seconds": result.seconds, "predictions": result.predictions.tolist()}
 
 
 def described(option: Any) -> Any:

@@ -30,7 +30,11 @@ PAGES = sorted(
     if "_build" not in path.parts and BLOCK.search(path.read_text("utf-8"))
 )
 PROCESSES = re.compile(r"\b((?:num_)?workers)=[1-9]\d*")
-PHOTOS = {"docs/how-to/own-images.md", "docs/how-to/troubleshooting.md"}  # read a folder of images
+PHOTOS = {
+    "docs/how-to/label-first.md",
+    "docs/how-to/own-images.md",
+    "docs/how-to/troubleshooting.md",
+}  # read a folder of images
 SLOW = {"docs/how-to/own-task.md"}  # runs the conformance kit
 
 

@@ -14,6 +14,7 @@ from pretextkit.plots._label_efficiency import label_efficiency
 from pretextkit.plots._nearest_neighbors import nearest_neighbors
 from pretextkit.plots._patch_layout import patch_layout
 from pretextkit.plots._segmentation import segmentation
+from pretextkit.plots._selection import selection
 from pretextkit.plots._training_curves import training_curves
 from pretextkit.plots._views import views
 
@@ -29,6 +30,7 @@ __all__ = [
     "reconstruction_panel",
     "score_histogram",
     "segmentation",
+    "selection",
     "training_curves",
     "views",
 ]

@@ -21,12 +21,17 @@ IMPURE = 0.05
 """Share of neighborhoods that may hold an image of another cluster."""
 
 
+SMALLEST = 1e-3
+"""Radius that is halved no more: only equal images are as near."""
+
+
 @dataclass(frozen=True)
 class ProbCover:
     """Choose the image whose neighborhood covers most images not yet covered (Yehuda et al. 2022, arXiv 2205.11320).
 
     Neighborhoods are counted again in blocks: memory grows with the number of images, and not with its square.
-    Where every image is covered, covering begins again with half the radius.
+    Where every image is covered, covering begins again with a half of the radius, or a
+    half of that, until something is not covered.
 
     Args:
         radius: Radius of a neighborhood, as a Euclidean distance of features of unit length. By default the largest
@@ -60,7 +65,7 @@ class ProbCover:
         gains: list[int] = []
         for _ in range(count):
             row, gain = cover.best()
-            if gain < 1:
+            while gain < 1 and cover.radius > SMALLEST:
                 cover = _Cover(features, torch.cat([labeled.long(), torch.tensor(rows)]), cover.radius / 2)
                 row, gain = cover.best()
             cover.add(torch.tensor([row]))
@@ -87,7 +92,7 @@ def pure_radius(features: Tensor, classes: int, generator: Generator) -> float:
         products = features[sample[part]] @ features.T
         products[clusters[sample[part], None] == clusters] = -1.0
         distances.append((2 - 2 * products.amax(1)).clamp(min=0).sqrt())
-    return max(float(torch.cat(distances).quantile(IMPURE)), 1e-3)
+    return max(float(torch.cat(distances).quantile(IMPURE)), SMALLEST)
 
 
 class _Cover:

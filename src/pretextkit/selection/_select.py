@@ -63,8 +63,8 @@ def select_to_label(
             are ignored.
         n: Number of images to choose.
         backbone: Module or function from images to features; None for features.
-        method: Name in :data:`~pretextkit.selection.METHODS`, or a method with its options, such as
-            ``ProbCover(radius=0.5)``.
+        method: ``"typiclust"``, ``"probcover"``, ``"k-center"``, ``"k-means++"``, ``"random"``, or a method with its
+            options, such as ``ProbCover(radius=0.5)``.
         labeled: Images that have labels already: their numbers, or a mask of bools, such as ``labels >= 0``. They are
             not chosen, and what they show is known.
         seed: Seed of the draws.

@@ -26,7 +26,7 @@ class Selection(Displayed):
     scores: Tensor = field(repr=False)
     """``n``, float32: score of each image at its choice."""
     score: str
-    """Meaning of the scores: typicality, covered images, or distance to the nearest image before."""
+    """What the scores are, such as the typicality, or the distance to the nearest image before."""
     method: str
     """Name of the method."""
     files: tuple[str, ...] = field(repr=False)
