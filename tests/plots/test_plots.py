@@ -188,6 +188,12 @@ def test_numbers_beside_full_bars_are_not_cropped() -> None:
         assert text.get_window_extent().x1 <= figure.bbox.x1
 
 
+def test_comparison_draws_baselines_in_gray() -> None:
+    figure = comparison({"random init": 0.5, "rotation": 0.6, "mine": 0.4}, baselines=["random init", "mine"])
+    first, second, third = (bar.get_facecolor() for bar in figure.axes[0].patches)
+    assert first == third != second
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [

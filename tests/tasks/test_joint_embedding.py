@@ -14,8 +14,7 @@ from torch.nn import functional as F
 
 import pretextkit as pk
 from pretextkit.batches import MultiViews
-from pretextkit.contracts import Backbone
-from pretextkit.errors import CollapseWarning, OptionError
+from pretextkit.errors import OptionError
 from pretextkit.functional import pretrain
 from pretextkit.tasks import (
     BYOL,
@@ -261,39 +260,6 @@ def test_augmentation_may_be_any_function(name: str) -> None:
     assert torch.equal(b, IMAGES[:8])
     with pytest.raises(OptionError, match=r"^Expected augmentation to be a function of \(images, generator\)"):
         make(name, augmentation=3)
-
-
-class Attracted(SimSiam[Backbone]):
-    """SimSiam without its stop-gradient: planted."""
-
-    def forward(self, batch: Any) -> pk.TaskOutput:
-        z_a, z_b = self.backbone(torch.cat(batch)).chunk(2)
-        return pk.TaskOutput((z_a - z_b).square().mean(), {})
-
-
-def collapsing(name: str) -> Any:
-    """Remove the part that keeps images apart, and the head that could collapse in place of the backbone."""
-    backbone = TinyBackbone()
-    plants: dict[str, Callable[[], Any]] = {
-        "simsiam": lambda: Attracted(backbone),
-        "vicreg": lambda: VICReg(backbone, variance_weight=0, covariance_weight=0),
-        "lejepa": lambda: LeJEPA(backbone, sigreg_weight=0),
-    }
-    task: Any = plants[name]()
-    task.projector = nn.Identity()
-    if name == "simsiam":
-        task.predictor = nn.Identity()
-    return task
-
-
-@pytest.mark.parametrize("name", ["simsiam", "vicreg", "lejepa"])
-def test_planted_collapse_is_reported_with_its_cause(name: str) -> None:
-    torch.manual_seed(0)
-    images = toy_images(64, generator=Generator().manual_seed(0))
-    with pytest.warns(
-        CollapseWarning, match="all images have nearly the same features.*a term that keeps images apart"
-    ):
-        pretrain(collapsing(name), images, epochs=15, batch_size=32, learning_rate=0.01, device="cpu", progress=False)
 
 
 def test_classes_are_exported() -> None:

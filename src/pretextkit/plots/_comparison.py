@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 __all__ = ["accuracies_of", "comparison"]
 
 
-def comparison(rows: Mapping[str, float | Sequence[float]], *, title: str = "") -> Figure:
+def comparison(
+    rows: Mapping[str, float | Sequence[float]],
+    *,
+    title: str = "",
+    baselines: Collection[str] = ("random init", "supervised"),
+) -> Figure:
     """Draw accuracies in percent as horizontal bars.
 
     Rows with accuracies of several seeds show the mean, and the sample standard deviation as an error bar. The axis
@@ -26,6 +31,8 @@ def comparison(rows: Mapping[str, float | Sequence[float]], *, title: str = "") 
         rows: Mapping from names to an accuracy in [0, 1], or to the accuracies of several seeds; drawn from top to
             bottom.
         title: Title of the figure.
+        baselines: Names of rows that are drawn in gray; by default those that :func:`~pretextkit.functional.compare`
+            adds.
 
     Returns:
         A figure to save or display.
@@ -48,7 +55,8 @@ def comparison(rows: Mapping[str, float | Sequence[float]], *, title: str = "") 
 
     figure = new_figure(7, 0.8 + 0.45 * len(accuracies) + (0.3 if title else 0))
     axes = figure.add_subplot()
-    bars = axes.barh(range(len(means)), means, height=0.7, color="tab:blue", alpha=0.75)
+    colors = ["tab:gray" if name in baselines else "tab:blue" for name in accuracies]
+    bars = axes.barh(range(len(means)), means, height=0.7, color=colors, alpha=0.75)
     if several:
         axes.errorbar(means, range(len(means)), xerr=spreads, fmt="none", ecolor="black", capsize=3)
     for bar, height, spread in zip(bars, means, spreads, strict=True):

@@ -103,7 +103,8 @@ def detect_collapse(images: Tensor, features: Tensor, spread: float, rank: float
         what = "all images have nearly the same features"
         why = (
             "The loss is then lowest without looking at the images: it needs a term that keeps images apart, such as "
-            "negatives, a variance term, or a stop-gradient with a predictor. If it has one, lower learning_rate."
+            "negatives, a variance term, clusters of equal size, a centered teacher, or a stop-gradient with a "
+            "predictor. If it has one, lower learning_rate."
         )
     else:
         what = "features differ along one direction only"
