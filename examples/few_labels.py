@@ -13,17 +13,9 @@ import argparse
 from pathlib import Path
 
 import torch
-from torch import Generator, Tensor
 
 import pretextkit as pk
 from pretextkit.functional import freeze_and_finetune, linear_probe, pretrain
-from pretextkit.views import color_jitter, random_resized_crop
-
-
-def augment(images: Tensor, generator: Generator) -> Tensor:
-    """Crop and jitter colors at random. Use only changes that keep the label: no flips for digits, for example."""
-    images = random_resized_crop(images, scale=(0.6, 1.0), generator=generator)
-    return color_jitter(images, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, generator=generator)
 
 
 def main() -> None:
@@ -33,7 +25,7 @@ def main() -> None:
     parser.add_argument("--task", default="rotation", choices=list(pk.pretext_tasks))
     parser.add_argument("--labels", type=int, default=200, help="number of labeled training images")
     parser.add_argument("--images", type=int, help="number of images to pretrain on; all by default")
-    parser.add_argument("--epochs", type=int, default=4, help="epochs of pretraining")
+    parser.add_argument("--epochs", type=int, help="epochs of pretraining; chosen from the images by default")
     parser.add_argument("--steps", type=int, help="steps of fine-tuning; chosen from the labels by default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("out/few-labels"))
@@ -53,16 +45,16 @@ def main() -> None:
             task = pk.pretext_tasks[options.task](backbone)
             # An interrupted run continues from the checkpoint when the command is repeated.
             folder = options.out / "checkpoint"
-            print(pretrain(task, images, epochs=options.epochs, augment=augment, seed=options.seed, checkpoint=folder))
+            print(pretrain(task, images, epochs=options.epochs, seed=options.seed, checkpoint=folder))
 
-        # The probe does not change the backbone. It chooses stage and penalty on a split of the labeled images.
-        probe = linear_probe(backbone, labeled, data.test, layers="all", pool=[1, 2])
+        # The probe does not change the backbone. It chooses layers and penalty on the labeled images.
+        probe = linear_probe(backbone, labeled, data.test)
         tuned = freeze_and_finetune(backbone, "linear", labeled, data.test, steps=options.steps, seed=options.seed)
         name = options.task if pretrained else "random init"
         print(f"{name}: linear probe {probe.accuracy:.1%} ({probe.layer}), fine-tuned {tuned.accuracy:.1%}")
 
     options.out.mkdir(parents=True, exist_ok=True)
-    torch.save(tuned.classifier.state_dict(), options.out / "classifier.pt")
+    tuned.classifier.save(options.out / "classifier.pt")
     print(f"The fine-tuned classifier is in {options.out / 'classifier.pt'}")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -35,6 +36,7 @@ PHOTOS = {
     "docs/how-to/own-images.md",
     "docs/how-to/troubleshooting.md",
 }  # read a folder of images
+UNTIDY = {"docs/tutorial/own-photos.md"}  # reads an untidy folder of photos and labels.csv
 SLOW = {"docs/how-to/own-task.md"}  # runs the conformance kit
 
 
@@ -102,6 +104,9 @@ def test_code_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(registry, "_classes", dict(registry._classes))
     if page in PHOTOS:
         write_photos(tmp_path / "photos")
+    if page in UNTIDY:
+        load_script("examples/untidy_folder.py").make_untidy_folder(tmp_path, classes=3, photos=30, labels=15, new=8)
+        warnings.filterwarnings("ignore", "2 of 17 names in labels.csv fit no image")
     module = ModuleType("page")  # in sys.modules, like a script, because pickle looks classes up there
     module.__dict__["small_sample"] = small_sample
     monkeypatch.setitem(sys.modules, "page", module)

@@ -19,7 +19,7 @@ import pretextkit as pk
 from pretextkit.cli import main
 from pretextkit.cli._commands import COMMANDS
 from pretextkit.cli._flags import add_flags, given
-from pretextkit.cli._main import build_parser
+from pretextkit.cli._main import parse
 from pretextkit.cli._messages import as_flags
 from pretextkit.cli._outputs import plain
 from pretextkit.functional import compare, freeze_and_finetune, linear_probe, pretrain
@@ -38,7 +38,7 @@ def test_help_has_an_example_that_parses(command: str, capsys: pytest.CaptureFix
         assert line in shown
         program, *words = line.split()
         assert program == "pretextkit"
-        assert build_parser().parse_args(words).command.name == command
+        assert parse(words).command.name == command
 
 
 @pytest.mark.parametrize(
@@ -92,6 +92,11 @@ def test_values_of_a_flag_become_the_value_of_the_keyword(
 ) -> None:
     assert main(["probe", "photos", "--backbone", "run", *words, "--show-code"]) == 0
     assert f"backbone, train, {code})" in capsys.readouterr().out
+
+
+def test_second_set_may_stand_after_flags(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["probe", "photos", "--backbone", "run", "new-photos", "--show-code"]) == 0
+    assert "linear_probe(backbone, train, test)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

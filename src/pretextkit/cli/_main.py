@@ -21,7 +21,7 @@ from pretextkit.cli._outputs import plain
 from pretextkit.cli._script import Script
 from pretextkit.errors import PretextkitError
 
-__all__ = ["build_parser", "main"]
+__all__ = ["main", "parse"]
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit status: of success, of an error that is explained, of wrong flags, and of Ctrl-C."""
@@ -45,12 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0
     """
     _escape_names_of_files()
-    parser = build_parser()
     try:
-        words = _with_hyphens(sys.argv[1:] if arguments is None else arguments)
-        options, unknown = parser.parse_known_args(words)
-        if unknown:
-            options.parser.error(_unknown_text(unknown, options.parser))
+        options = parse(sys.argv[1:] if arguments is None else arguments)
         status = _run(options.command, options)
         sys.stdout.flush()  # a pipe without a reader is found here
         return status
@@ -64,8 +60,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Build the parser of all commands."""
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse a command and its arguments, in any order; the result has its ``command`` and its ``parser`` too.
+
+    Raises:
+        SystemExit: After ``--help``, or if the arguments are wrong.
+
+    Example:
+        >>> parse(["neighbors", "one.jpg", "--k", "3", "photos"]).database
+        'photos'
+    """
+    words = _with_hyphens(arguments)
+    parser, commands = _build_parsers()
+    if not words or words[0] not in commands:
+        return parser.parse_args(words)
+    own = commands[words[0]]
+    options, unknown = own.parse_known_intermixed_args(words[1:])
+    if unknown:
+        own.error(_unknown_text(unknown, own))
+    return options
+
+
+def _build_parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
+    """Build the parser that lists the commands, and the parser of each."""
     parser = argparse.ArgumentParser(prog="pretextkit", description="Self-supervised learning on your images.")
     parser.add_argument("--version", action="version", version=f"pretextkit {pretextkit.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -84,7 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
         own.add_argument("--show-code", action="store_true", help="print the Python program that does the same")
         own.set_defaults(command=command, parser=own)
         own.usage = _short_usage(own)
-    return parser
+    return parser, commands.choices
 
 
 def _short_usage(parser: argparse.ArgumentParser) -> str:
