@@ -13,7 +13,15 @@ project = "pretextkit"
 author = "the pretextkit authors"
 release = version = pretextkit.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "reference_pages"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "reference_pages",
+]
 exclude_patterns = ["_build", "figures"]
 html_theme = "furo"
 html_title = "pretextkit"
