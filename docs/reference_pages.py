@@ -59,7 +59,10 @@ def page(module: ModuleType, homes: dict[int, str]) -> str:
 
 def directive(name: str, value: Any) -> list[str]:
     if inspect.isclass(value):
-        return [f".. autoclass:: {name}", "   :members:", "   :show-inheritance:"]
+        # Methods that scikit-learn makes, and whose docstrings point to pages of its own.
+        made = [each for each in vars(value) if each.startswith("set_") and each.endswith("_request")]
+        without = [f"   :exclude-members: {', '.join(made)}"] if made else []
+        return [f".. autoclass:: {name}", "   :members:", *without, "   :show-inheritance:"]
     return [f".. autofunction:: {name}"] if callable(value) and inspect.isfunction(value) else [f".. autodata:: {name}"]
 
 
