@@ -15,10 +15,12 @@ from pretextkit import functional
 from pretextkit.errors import DataError, OptionError
 from pretextkit.functional import (
     compare,
+    fixmatch,
     freeze_and_finetune,
     linear_probe,
     near_duplicates,
     nearest_neighbors,
+    select_to_label,
 )
 from pretextkit.testing import TinyBackbone
 
@@ -90,7 +92,17 @@ def paired(backbone: Any, train: Any, test: Any, **options: Any) -> int:
     return len(near_duplicates(backbone, train, test, threshold=0, **options).files)
 
 
-CALLS = [probed, finetuned, compared, searched, paired]
+def matched(backbone: Any, train: Any, test: Any, **options: Any) -> int:
+    budget: dict[str, Any] = {"steps": 1, "batch_size": 4, "unlabeled_batch_size": 4, "augment": None}
+    result = fixmatch(backbone, "linear", train, test, **budget, **QUICK, **options)
+    return int(result.classifier.trained["images"])
+
+
+def selected(backbone: Any, train: Any, test: Any, **options: Any) -> int:
+    return len(select_to_label(train, 2, backbone=backbone, method="random", **options).files)
+
+
+CALLS = [probed, finetuned, compared, searched, paired, matched, selected]
 
 
 @pytest.mark.filterwarnings("ignore::pretextkit.errors.TrainingWarning", "ignore::pretextkit.errors.DataWarning")

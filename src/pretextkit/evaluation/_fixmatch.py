@@ -15,7 +15,9 @@ from torch import nn
 from pretextkit._seeding import derived_seed, seeded
 from pretextkit._validation import check_callable, check_float, check_int
 from pretextkit.data import ImagesLike, LabeledLike, as_source
+from pretextkit.data._as_source import read_files
 from pretextkit.data._sources import ImageSource, TensorImages
+from pretextkit.data._types import OnError
 from pretextkit.errors import DataError, OptionError, ShapeError, TrainingWarning
 from pretextkit.evaluation._finetune import FinetuneResult, finetune_result
 from pretextkit.evaluation._finetune_data import FinetuneData, read_data
@@ -84,6 +86,8 @@ def fixmatch(
     progress: bool = True,
     callbacks: Sequence[CallbackLike] = (),
     workers: int = 0,
+    size: int | None = None,
+    on_error: OnError = "raise",
 ) -> FinetuneResult:
     """Train a backbone and a head on labeled and unlabeled images by FixMatch, in place.
 
@@ -130,6 +134,9 @@ def fixmatch(
         progress: Show a progress bar.
         callbacks: Callbacks of steps and epochs, as for :func:`~pretextkit.functional.pretrain`.
         workers: Processes that read a ``Dataset`` or folder.
+        size: Side of the images of a folder, a pattern or a list of paths, as for
+            :class:`~pretextkit.data.FolderImages`.
+        on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 
     Returns:
         The classifier of averaged weights, its accuracy, the settings and the history.
@@ -158,6 +165,7 @@ def fixmatch(
     for name, view in (("weak", weak), ("strong", strong)):
         check_callable(name, view, "images", "generator")
     callbacks = check_callbacks(callbacks)
+    labeled, unlabeled, test = read_files([labeled, unlabeled, test], size, on_error, workers=workers)
     data, source = _read(labeled, unlabeled, test, seed, workers)
     given = Settings(
         steps=steps,

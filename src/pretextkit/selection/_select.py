@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from pretextkit._seeding import derived_generator
 from pretextkit._validation import check_int
 from pretextkit.data import ImagesLike
+from pretextkit.data._as_source import read_files
+from pretextkit.data._types import OnError
 from pretextkit.errors import DataError, OptionError, unknown_name
 from pretextkit.evaluation._features import ExtractOptions, Layers, Model
 from pretextkit.evaluation._neighbors import unit_features
@@ -47,6 +49,8 @@ def select_to_label(
     batch_size: int = 256,
     precision: Precision = "auto",
     memory: float = math.inf,
+    size: int | None = None,
+    on_error: OnError = "raise",
 ) -> Selection:
     """Choose the images to label first, in the order in which to label them.
 
@@ -73,6 +77,9 @@ def select_to_label(
         batch_size: Images per forward pass.
         precision: Precision of the forward passes.
         memory: Memory budget of the features in bytes, as for :func:`~pretextkit.functional.extract_features`.
+        size: Side of the images of a folder, a pattern or a list of paths, as for
+            :class:`~pretextkit.data.FolderImages`.
+        on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 
     Returns:
         The numbers and files of the images, in order.
@@ -101,6 +108,7 @@ def select_to_label(
             fix="Pass backbone=backbone, such as one that pretrain has trained on the images.",
         )
     options: ExtractOptions = {"layers": layers, "pool": pool, "batch_size": batch_size, "precision": precision}
+    (images,) = read_files([images], size, on_error)
     features, files = unit_features(nn.Identity() if backbone is None else backbone, images, memory, options)
     known = _labeled_rows(labeled, len(features))
     kept = distinct_rows(features, known)
