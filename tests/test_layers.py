@@ -68,7 +68,7 @@ def test_plan_names_every_part_of_the_package() -> None:
     rank, beside = design()
     parts = {part(path) for path in PACKAGE.rglob("*.py")} - {"__init__"}
     assert sorted(parts - set(rank) - beside) == []
-    assert beside == {"plots", "testing"}
+    assert beside == {"plots", "report", "testing"}
 
 
 def test_imports_point_downwards() -> None:
