@@ -48,4 +48,5 @@ def visreg_loss(z: Tensor, directions: Tensor, *, shape_weight: float = 1.0) -> 
         slices = (shape @ nn.functional.normalize(directions.to(z.dtype), dim=0)).sort(0).values
         quantiles = torch.special.ndtri(torch.arange(1, len(z) + 1, device=z.device, dtype=z.dtype) / (len(z) + 1))
         wasserstein = (slices - quantiles[:, None]).square().mean()
-        return mean.square().mean() + (1 - deviation).square().mean() + shape_weight * wasserstein
+        loss: Tensor = mean.square().mean() + (1 - deviation).square().mean() + shape_weight * wasserstein
+        return loss
