@@ -115,6 +115,7 @@ def link_by_last_name(
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
+    app.setup_extension("task_pages")  # of this folder
     app.connect("builder-inited", write_pages)
     app.connect("missing-reference", link_by_last_name)
     return {"parallel_read_safe": True}

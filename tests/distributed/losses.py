@@ -36,6 +36,7 @@ LOSSES: dict[str, Loss] = {
     "sinkhorn": lambda a, b, rows: (losses.sinkhorn(a / 5) * b).sum(1).mean() + 0 * a.sum(),
     "swav_loss": lambda a, b, rows: losses.swav_loss([a / 5, b / 5]),
     "vicreg_loss": lambda a, b, rows: losses.vicreg_loss(a, b),
+    "visreg_loss": lambda a, b, rows: losses.visreg_loss(a, DIRECTIONS) + losses.visreg_loss(b, DIRECTIONS),
 }
 
 

@@ -98,6 +98,7 @@ CALLS: dict[Any, Callable[..., Any]] = {
     losses.sinkhorn: lambda **options: losses.sinkhorn(EYE, **options),
     losses.swav_loss: lambda **options: losses.swav_loss([EYE, EYE], **options),
     losses.vicreg_loss: lambda **options: losses.vicreg_loss(EYE, EYE, **options),
+    losses.visreg_loss: lambda **options: losses.visreg_loss(EYE, EYE, **options),
     functional.nt_xent_loss: lambda **options: functional.nt_xent_loss(EYE, EYE, **options),
     functional.patch_anomaly_score: lambda **options: functional.patch_anomaly_score(tiny(), IMAGES, IMAGES, **options),
     functional.pretrain: lambda **options: training(

@@ -86,6 +86,19 @@ def test_sigreg() -> None:
     require_equal(6 * losses.sigreg_loss(z, directions), theirs(z), z)
 
 
+@pytest.mark.parametrize("weight", [0.0, 1.0, 2.5])
+def test_visreg(weight: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The regularizer of lightly's loss, which draws its own directions."""
+    from lightly.loss import visreg_loss as theirs
+
+    z = embeddings(6, 4).detach().float().requires_grad_()
+    directions = torch.randn(4, 9, generator=torch.Generator().manual_seed(3))
+    ours = losses.visreg_loss(z, directions, shape_weight=weight)
+    monkeypatch.setattr(torch, "randn", lambda *_, **__: directions)
+    shape = theirs.visreg_shape_loss(z, 9)
+    require_equal(ours, theirs.visreg_center_loss(z) + theirs.visreg_scale_loss(z) + weight * shape, z)
+
+
 def test_masked_mse() -> None:
     """lightly applies ``MSELoss`` to the masked patches alone."""
     predictions, targets = (embeddings(2, 5, 3, seed=seed).detach().float().requires_grad_() for seed in range(2))

@@ -10,6 +10,7 @@ from pretextkit.losses._reconstruction import masked_mse, weighted_mse
 from pretextkit.losses._sigreg import sigreg_loss
 from pretextkit.losses._swav import sinkhorn, swav_loss
 from pretextkit.losses._vicreg import vicreg_loss
+from pretextkit.losses._visreg import visreg_loss
 from pretextkit.metrics import alignment, feature_spread, psnr, rankme, uniformity
 
 __all__ = [
@@ -30,5 +31,6 @@ __all__ = [
     "swav_loss",
     "uniformity",
     "vicreg_loss",
+    "visreg_loss",
     "weighted_mse",
 ]

@@ -10,7 +10,7 @@ from pretextkit.distributed import gather_rows
 from pretextkit.errors import ShapeError
 from pretextkit.losses._embeddings import in_full_precision
 
-__all__ = ["sigreg_loss"]
+__all__ = ["check_directions", "sigreg_loss"]
 
 
 def sigreg_loss(z: Tensor, directions: Tensor, *, knots: int = 17, limit: float = 3.0) -> Tensor:
@@ -44,13 +44,7 @@ def sigreg_loss(z: Tensor, directions: Tensor, *, knots: int = 17, limit: float 
         tensor(0.4020)
     """
     check_rows(z, "embeddings")
-    check_rows(directions, "directions")
-    if len(directions) != z.shape[1]:
-        raise ShapeError(
-            f"directions {z.shape[1]} s, as long as the embeddings are wide",
-            got=f"shape {tuple(directions.shape)}",
-            fix="Draw them with torch.randn(d, s).",
-        )
+    check_directions(directions, z.shape[1])
     knots = check_int("knots", knots, at_least=2, of=sigreg_loss)
     limit = check_float("limit", limit, "(0, inf)", of=sigreg_loss)
     with torch.autocast(z.device.type, enabled=False):
@@ -60,3 +54,21 @@ def sigreg_loss(z: Tensor, directions: Tensor, *, knots: int = 17, limit: float 
         gaussian = (-points.square() / 2).exp()
         errors = (angles.cos().mean(0) - gaussian).square() + angles.sin().mean(0).square()
         return 2 * torch.trapezoid(errors * gaussian, points).mean()
+
+
+def check_directions(directions: Tensor, width: int) -> None:
+    """Check that directions are ``d s`` with d = ``width``.
+
+    Raises:
+        ShapeError: They have another shape.
+
+    Example:
+        >>> check_directions(torch.randn(8, 256), 8)
+    """
+    check_rows(directions, "directions")
+    if len(directions) != width:
+        raise ShapeError(
+            f"directions {width} s, as long as the embeddings are wide",
+            got=f"shape {tuple(directions.shape)}",
+            fix="Draw them with torch.randn(d, s).",
+        )

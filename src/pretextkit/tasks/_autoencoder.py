@@ -24,6 +24,8 @@ class Autoencoder(PretextTask[ImageToImage, SpatialBackboneT]):
     images for anomaly scores. All pixels have equal weight, so mean colors of regions dominate the error, and features
     improve less than with other tasks.
 
+    Not suited to photographs, most of whose pixels need no knowledge of objects: methods of two views learn more.
+
     Metrics: ``mse`` and ``psnr``, in decibels.
 
     Args:

@@ -21,6 +21,8 @@ class BarlowTwins(TwoViewTask[BackboneT]):
     Dimensions are compared, not images: there are no negatives, no momentum copy and no stop-gradient (Zbontar et al.
     2021, arXiv 2103.03230). The loss is divided by the number of dimensions: its scale does not depend on them.
 
+    Not suited to batches with far fewer images than dimensions, because correlations are then mostly noise.
+
     Metrics: ``top1``, the fraction of views whose nearest view shows the same image; ``alignment`` and ``uniformity``
     of the projections.
 

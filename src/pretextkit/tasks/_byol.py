@@ -25,6 +25,8 @@ class BYOL(TwoViewTask[BackboneT]):
     keep the features from collapsing. Differences from the paper: a constant momentum, and one BatchNorm batch for
     both views.
 
+    Not suited to runs of a few epochs, because the copy follows slowly.
+
     Metrics: ``top1``, the fraction of views whose nearest view shows the same image; ``alignment`` and ``uniformity``
     of the projections.
 

@@ -31,6 +31,8 @@ class Colorization(PretextTask[ImageToImage, SpatialBackboneT]):
     arXiv 1603.08511). The loss is the paper's baseline, the regression of a* and b* in CIE Lab. If several colors are
     likely, the optimal prediction is their mean, which looks dull; the paper's final model classifies 313 color bins.
 
+    Not suited to gray images, nor to things of any color.
+
     Metrics: ``color_error``, the mean distance of predicted and true colors in the plane of a* and b*, and
     ``color_error_of_gray``, the same distance for a gray prediction.
 

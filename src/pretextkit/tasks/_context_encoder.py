@@ -64,6 +64,8 @@ class ContextEncoder(PretextTask[Masked, SpatialBackboneT]):
     updates both networks, and the generator minimizes the non-saturating loss, whose gradient does not vanish for a
     confident discriminator. The total loss then no longer measures the quality of the fill; see ``mse_hidden``.
 
+    Not suited to textures, whose parts say little about each other.
+
     Metrics: ``mse_hidden`` and ``psnr_hidden`` (in decibels) of the hole; ``mse_border`` of the border; ``psnr_mean``,
     the PSNR of filling the hole with the mean color of the visible pixels. With a discriminator also ``discriminator``,
     its loss (1.39 for random guesses), and ``generator``, the adversarial loss of the decoder.

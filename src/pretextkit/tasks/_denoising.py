@@ -63,6 +63,8 @@ class Denoising(PretextTask[Masked, SpatialBackboneT]):
     wide code (Vincent et al. 2008, doi 10.1145/1390156.1390294). All pixels count in the loss, so :meth:`reconstruct`
     also maps uncorrupted images towards the training distribution.
 
+    Not suited to classes that differ in fine detail, because corruption removes it.
+
     Metrics: ``mse`` and ``psnr`` (in decibels) of all pixels, ``mse_hidden`` of the hidden pixels, and ``psnr_input``
     of the corrupted images, the baseline of a model that copies its input.
 

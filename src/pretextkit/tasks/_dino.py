@@ -28,6 +28,8 @@ class DINO(MultiViewTask[BackboneT]):
     al. 2021, arXiv 2104.14294). Differences from the paper: constant momentum and temperature, and a projector with
     BatchNorm, as small networks without a transformer need.
 
+    Not suited to a few thousand images with thousands of outputs: most outputs would stay unused.
+
     Metrics: ``teacher_entropy``, the mean entropy of the copy's outputs; ``outputs_used``, the effective number of
     outputs over all images, 1 if one output wins always.
 

@@ -40,6 +40,9 @@ class Distillation(PretextTask[TwoViews, BackboneT]):
     which views are copied. Its weights are named in the identity of a run, so that no run is resumed with another
     teacher.
 
+    Not suited to a teacher that knows less about such images than a short pretraining: its mistakes are learned,
+    too.
+
     Metrics: ``top1``, the fraction of predictions whose nearest features of the teacher, among those of the batch, are
     those of the same view; ``cosine``, the mean similarity of predictions and features.
 

@@ -36,6 +36,8 @@ class Jigsaw(PatchTask[Tiles, BackboneT]):
     as in :class:`JigsawContext`: gaps and jitter break continuous lines, dropping two channels of a tile removes
     chromatic aberration, and standardizing each tile removes vignetting.
 
+    Not suited to images below 48 pixels, whose tiles show little, nor to textures, whose tiles have no order.
+
     Metrics: ``accuracy`` (chance is ``1 / orders``).
 
     Args:

@@ -29,6 +29,8 @@ class JigsawContext(PatchTask[PatchPair, BackboneT]):
     chromatic aberration, and standardizing each patch removes vignetting. In images larger than the grid, the position
     of the grid is random.
 
+    Not suited to textures, and to images without a usual layout: their patches have no positions.
+
     Metrics: ``accuracy`` (chance is 0.125).
 
     Args:

@@ -26,6 +26,8 @@ class LeJEPA(MultiViewTask[BackboneT]):
     2511.08544): along random directions, new in every step, the embeddings of each view are compared with a Gaussian.
     Difference from the paper: the weight of this term does not depend on the batch size.
 
+    Not suited to small batches, which cannot be compared with a Gaussian, nor to classes that views make equal.
+
     Metrics: ``invariance``, the mean squared distance of views from the mean of the global views; ``sigreg``, the
     distance from a Gaussian, 0.4 for a single point.
 

@@ -30,6 +30,8 @@ class MAE(PretextTask[Masked, TokenBackboneT]):
     one learned token for each hidden patch (He et al. 2021, arXiv 2111.06377). The target is each patch, normalized by
     its own mean and standard deviation. Differences from the paper: no class token, and a decoder of two blocks.
 
+    Not suited to linear probes, few images or short runs: judge its features by fine-tuning.
+
     Metrics: ``mse`` of the hidden patches, and ``mse_of_mean``, the error of a prediction of each patch's mean, about
     1: the task has learned something once ``mse`` is below it.
 

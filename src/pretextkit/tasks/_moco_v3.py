@@ -26,6 +26,8 @@ class MoCoV3(TwoViewTask[BackboneT]):
     arXiv 2104.02057). Differences from the paper: a constant momentum, and a loss that is not scaled by the
     temperature.
 
+    Not suited to small batches, because the negatives come from the batch.
+
     Metrics: ``top1``, the fraction of views whose nearest view shows the same image; ``alignment`` and ``uniformity``
     of the projections.
 

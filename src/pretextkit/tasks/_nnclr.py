@@ -26,6 +26,8 @@ class NNCLR(TwoViewTask[BackboneT]):
     Neighbors are views that no augmentation can make: other images of the same kind (Dwibedi et al. 2021, arXiv
     2104.14548).
 
+    Not suited to runs of a few epochs, because the queue begins with random embeddings.
+
     Metrics: ``top1``, the fraction of views whose nearest view shows the same image; ``alignment`` and ``uniformity``
     of the projections.
 

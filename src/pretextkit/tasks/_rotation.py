@@ -28,6 +28,8 @@ class Rotation(PretextTask[Labeled, BackboneT]):
     All four rotations show the same crop and colors of an image, so neither gives the angle away. Without augmentation,
     thousands of images are memorized within some epochs.
 
+    Not suited to textures, round objects and aerial photographs, which have no upright orientation.
+
     Metrics: ``accuracy`` (chance is 0.25) and ``accuracy_0``, ``accuracy_90``, ``accuracy_180``, ``accuracy_270``.
 
     Args:

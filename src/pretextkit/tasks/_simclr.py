@@ -21,6 +21,9 @@ class SimCLR(TwoViewTask[BackboneT]):
     Features that are invariant to cropping and recoloring describe the content of an image (Chen et al. 2020,
     arXiv 2002.05709).
 
+    Not suited to small batches, because the negatives come from the batch, nor to classes that differ in color
+    only.
+
     Metrics: ``top1``, the fraction of views whose nearest view shows the same image; ``alignment`` and ``uniformity``
     of the projections.
 

@@ -21,6 +21,8 @@ class SimSiam(TwoViewTask[BackboneT]):
     A predictor and a stop-gradient keep the features from collapsing (Chen & He 2020, arXiv 2011.10566). BatchNorm ends
     the projector; in the predictor it is in the hidden layer only, which is narrow.
 
+    Not suited to runs without a look at ``spread``: only the predictor and the stop-gradient prevent a collapse.
+
     Metrics: ``top1``, the fraction of views whose nearest view shows the same image; ``alignment`` and ``uniformity``
     of the projections.
 

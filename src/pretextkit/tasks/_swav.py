@@ -26,6 +26,8 @@ class SwAV(MultiViewTask[BackboneT]):
     Clusters are learned prototypes. The assignment uses all of them equally often, which prevents a collapse (Caron et
     al. 2020, arXiv 2006.09882). Differences from the paper: no queue, and prototypes train from the first step.
 
+    Not suited to images most of which are of one kind, because all prototypes are used equally often.
+
     Metrics: ``prototypes_used``, the effective number of prototypes that views choose; ``agreement``, the fraction of
     images whose two global views choose the same prototype.
 

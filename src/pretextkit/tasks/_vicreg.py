@@ -21,6 +21,8 @@ class VICReg(TwoViewTask[BackboneT]):
     Each term prevents one failure, and nothing else does: there are no negatives, no momentum copy and no
     stop-gradient (Bardes et al. 2022, arXiv 2105.04906).
 
+    Not suited to batches with far fewer images than dimensions, because covariances are then mostly noise.
+
     Metrics: ``top1``, the fraction of views whose nearest view shows the same image; ``alignment`` and ``uniformity``
     of the projections.
 

@@ -1,0 +1,169 @@
+"""A Sphinx extension: one page for each built-in pretext task, from the registry, its docstring and the measurements.
+
+The pages are written from the live package at each build, as the reference is: no page can be missing or out of date.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Generator
+
+import pretextkit as pk
+from pretextkit.comparison._cost import views_per_image
+from pretextkit.testing import TinyBackbone, TinyTokenBackbone, toy_images
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+HIGHER, LOWER = "higher", "lower"
+METRICS = {
+    "accuracy": (HIGHER, "one over the number of answers"),
+    "accuracy_*": (HIGHER, "one over the number of answers"),
+    "agreement": (HIGHER, "one over ``prototypes_used``"),
+    "alignment": (LOWER, "2 for independent embeddings, 0 for equal ones"),
+    "color_error": (LOWER, "``color_error_of_gray``"),
+    "color_error_of_gray": ("baseline", "itself"),
+    "cosine": (HIGHER, "0"),
+    "invariance": (LOWER, "0 for equal views, or collapsed ones"),
+    "mse": (LOWER, "the variance of the target; ``mse_of_mean``, where there is one"),
+    "mse_border": (LOWER, "the variance of the target"),
+    "mse_hidden": (LOWER, "the variance of the target"),
+    "mse_of_mean": ("baseline", "itself"),
+    "outputs_used": (HIGHER, "1 if one output wins always"),
+    "prototypes_used": (HIGHER, "1 if all views choose one prototype"),
+    "psnr": (HIGHER, "``psnr_input``, where there is one"),
+    "psnr_hidden": (HIGHER, "``psnr_mean``"),
+    "psnr_input": ("baseline", "itself"),
+    "psnr_mean": ("baseline", "itself"),
+    "sigreg": (LOWER, "0.4 for a single point, 0 for a Gaussian"),
+    "teacher_entropy": ("between the ends", "0 if certain, the logarithm of ``outputs`` if uniform"),
+    "top1": (HIGHER, "one over the number of candidates in the batch"),
+    "uniformity": (LOWER, "0 for a single point"),
+}
+"""Better direction, and value at chance, of each metric; a star stands for any ending."""
+IMAGES = 8_000
+"""Number of images for which the recommended settings are shown."""
+
+
+def task_names() -> list[str]:
+    """List the built-in tasks."""
+    return [name for name in pk.pretext_tasks if pk.pretext_tasks[name].__module__.startswith("pretextkit.")]
+
+
+def new_task(name: str) -> pk.PretextTask[Any, Any]:
+    """Build a task on a tiny backbone."""
+    backbone = TinyTokenBackbone() if name == "mae" else TinyBackbone()
+    options = {"teacher": TinyBackbone()} if name == "distillation" else {}
+    return pk.pretext_tasks.create(name, backbone, **options)
+
+
+def paragraphs(name: str) -> Iterator[str]:
+    """Yield the paragraphs of a class's docstring before its arguments."""
+    cls = pk.pretext_tasks[name]
+    text = re.sub(r":meth:`(\w+)`", rf":py:meth:`~pretextkit.tasks.{cls.__name__}.\1`", inspect.getdoc(cls) or "")
+    yield from re.split(r"\n\n", re.split(r"\n\n(?:Args|Raises|Example):", text)[0])
+
+
+def metrics_of(name: str) -> list[tuple[str, str, str]]:
+    """List the metrics of a step on toy images: name, better direction, and value at chance."""
+    task = new_task(name)
+    with torch.no_grad():
+        output = task.step(toy_images(8, generator=Generator().manual_seed(0)), Generator().manual_seed(0))
+    rows = []
+    for metric in output.metrics:
+        stars = (key for key in METRICS if key.endswith("*") and metric.startswith(key[:-1]))
+        rows.append((metric, *METRICS[metric if metric in METRICS else next(stars)]))
+    return rows
+
+
+def options_of(name: str) -> list[tuple[str, str]]:
+    """List the options of a task with their defaults."""
+    parameters = inspect.signature(pk.pretext_tasks[name]).parameters.values()
+    return [(each.name, _default(each)) for each in parameters if each.kind is each.KEYWORD_ONLY]
+
+
+def _default(parameter: inspect.Parameter) -> str:
+    if parameter.default is parameter.empty:
+        return "required"
+    shown = getattr(parameter.default, "__name__", None) or repr(parameter.default)
+    return f"``{shown}``"
+
+
+def measured(name: str, figures: Path) -> list[tuple[str, list[str], list[str]]]:
+    """Find the rows of a task in the committed reports of experiments/methods.py: title, columns and cells."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+    from tables import cell_text
+
+    found = []
+    for path in sorted(figures.glob("methods*.json")):
+        for title, table in json.loads(path.read_text("utf-8"))["tables"].items():
+            if name in table["rows"]:
+                rows = {key: table["rows"][key] for key in ("random init", name) if key in table["rows"]}
+                cells = [text for key in rows for text in (key, *map(cell_text, rows[key]))]
+                found.append((title, ["%", *table["columns"]], cells))
+    return found
+
+
+def list_table(header: list[str], rows: list[list[str]]) -> list[str]:
+    """Format a table of reStructuredText."""
+    lines = [".. list-table::", "   :header-rows: 1", ""]
+    for row in (header, *rows):
+        lines += [f"   {'*' if not number else ' '} - {cell}" for number, cell in enumerate(row)]
+    return [*lines, ""]
+
+
+def page(name: str, figures: Path) -> str:
+    """Write the page of a task."""
+    cls, task = pk.pretext_tasks[name], new_task(name)
+    texts = list(paragraphs(name))
+    unsuited, explained = ([text for text in texts if text.startswith(start)] for start in ("Not suited", "Metrics"))
+    about = [text for text in texts if text not in (*unsuited, *explained)]
+    settings = cls.recommended
+    views = views_per_image(task, toy_images(8, generator=Generator().manual_seed(0)))
+    parts = [cls.__name__, "=" * len(cls.__name__), "", *(line for text in about for line in (text, ""))]
+    if (figures / f"task-{name}.png").exists():
+        parts += [f".. figure:: /figures/task-{name}.png", f"   :alt: views of eight images by {name}", ""]
+    parts += ["When not to use it", "------------------", "", *unsuited, ""]
+    parts += ["Options", "-------", "", f"Registered as ``{name}``, as the class"]
+    parts += [f":py:class:`~pretextkit.tasks.{cls.__name__}`, whose reference describes each option.", ""]
+    parts += ["", *list_table(["Option", "Default"], [[f"``{key}``", value] for key, value in options_of(name)])]
+    parts += [
+        f"Recommended for {IMAGES:,} images: a learning rate of {settings.learning_rate:g} (AdamW), batches of "
+        f"{settings.batch_size_for(IMAGES)}, {settings.epochs_for(IMAGES)} epochs. A step sends {views:.3g} full "
+        "images through the backbone for each image of the batch.",
+        "",
+    ]
+    parts += ["Metrics", "-------", "", *(text.removeprefix("Metrics: ") for text in explained), ""]
+    parts += list_table(
+        ["Metric", "Better", "At chance"], [[f"``{key}``", better, chance] for key, better, chance in metrics_of(name)]
+    )
+    for title, header, cells in measured(name, figures):
+        rows = [cells[start : start + len(header)] for start in range(0, len(cells), len(header))]
+        parts += [f"Measured: {title}", "-" * (10 + len(title)), "", *list_table(header, rows)]
+    return "\n".join(parts)
+
+
+def write_pages(app: Sphinx) -> None:
+    """Write the pages of all tasks, and leave those that have not changed."""
+    folder = Path(app.srcdir) / "reference" / "generated" / "tasks"
+    folder.mkdir(parents=True, exist_ok=True)
+    pages = {name: page(name, Path(app.srcdir) / "figures") for name in task_names()}
+    for stale in set(folder.glob("*.rst")) - {folder / f"{name}.rst" for name in pages}:
+        stale.unlink()
+    for name, text in pages.items():
+        path = folder / f"{name}.rst"
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.connect("builder-inited", write_pages)
+    return {"parallel_read_safe": True}
