@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 import pretextkit as pk
-from pretextkit.data import FolderImages, as_source, load
+from pretextkit.data import FolderImages, ImageFormat, as_source, load
+from pretextkit.data._image_format import in_format
 from pretextkit.errors import DataError, DataWarning, OptionError, ShapeError
 from pretextkit.functional import knn_probe, pretrain
 from pretextkit.models import SmallCNN
@@ -118,6 +119,14 @@ def test_labels_stay_beside_a_range() -> None:
     assert next(pairs.in_order(6)).labels.tolist() == list(range(6))  # type: ignore[union-attr]
     again = as_source((as_source(images, white=4095), ["b", "a"] * 3))
     assert torch.equal(next(again.in_order(6)).images, read(images, white=4095))
+
+
+@pytest.mark.parametrize("holder", ["tensor", "dataset", "list of PIL images", "loader"])
+def test_range_holds_where_images_are_resized(holder: str) -> None:
+    images = deep()
+    wanted = ImageFormat(4, 4, 3)
+    out = next(in_format(as_source(HOLDERS[holder](images), white=4095), wanted).in_order(6)).images
+    torch.testing.assert_close(out, wanted.apply(images.float() / 4095))
 
 
 def test_memory_mapped_images_stay_on_disk(tmp_path: Path) -> None:
