@@ -102,7 +102,7 @@ def test_second_set_may_stand_after_flags(folder: Path, capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "the following arguments are required: COMMAND"),
+        ([], "train a backbone on images without labels"),
         (["pretrian"], "invalid choice: 'pretrian'"),
         (["pretrain"], "the following arguments are required: IMAGES"),
         (["pretrain", "photos", "--epochs", "many"], "argument --epochs: invalid int value: 'many'"),
@@ -135,7 +135,7 @@ def test_wrong_flags_end_with_status_2(
         (["pretrain", "photos", "--backbone", "resnet81"], "Did you mean 'resnet18'?"),
         (["pretrain", "photos", "--out", "labels.csv"], "Expected a folder to write in at"),
         (["finetune", "photos", *LABELS, "--backbone", "run", "--out", "run"], "For example run/classifier.pt."),
-        (["finetune", "photos", "--backbone", "run"], "label"),
+        (["finetune", "photos", "--backbone", "run"], "\nOn the command line: --labels labels.csv\n"),
         (["predict", "run/backbone.pt", "photos"], "Expected a classifier in run/backbone.pt, but got a backbone."),
         (["predict", "labels.csv", "photos"], "labels.csv"),
         (["probe", "photos", "--labels", "none.csv", "--backbone", "run"], "got no file 'none.csv'"),
