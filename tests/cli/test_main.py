@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +66,21 @@ def test_every_keyword_is_a_flag_with_its_default(
 def test_flag_has_the_type_of_its_keyword() -> None:
     import argparse
 
-    def train(images: Any, *, epochs: int | None = None, fast: bool = True, rate: float = 0.1) -> None: ...
+    def train(
+        images: Any,
+        *,
+        epochs: int | None = None,
+        fast: bool = True,
+        rate: float = 0.1,
+        hook: Callable[[int], int] | None = None,
+    ) -> None: ...
 
     parser = argparse.ArgumentParser()
     add_flags(parser, train)
     options = parser.parse_args(["--epochs", "3", "--no-fast"])
     assert given(options, train) == {"epochs": 3, "fast": False}
     assert given(parser.parse_args([]), train) == {}
+    assert "--hook" not in parser.format_help()
 
 
 @pytest.mark.parametrize(
