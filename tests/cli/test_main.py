@@ -193,7 +193,7 @@ def test_warning_is_printed_once_and_is_in_the_json(folder: Path, capsys: pytest
     assert found.err.count(text) == 1
 
 
-class Interrupting(pk.tasks.Rotation):  # type: ignore[type-arg]
+class Interrupting(pk.tasks.Rotation):
     """A rotation task during whose second step somebody presses Ctrl-C, once."""
 
     armed = True
