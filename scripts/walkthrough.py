@@ -67,12 +67,12 @@ def filled(page: str, done: dict[str, dict[str, str]]) -> str:
         if done.get(name, {}).get("commands") != block:
             raise SystemExit(f"The commands {name!r} of {PAGE} have not run: python scripts/walkthrough.py --run.")
 
-    def block(match: re.Match[str]) -> str:
+    def shown(match: re.Match[str]) -> str:
         lines = done[match[2]]["output"].splitlines()
         text = "\n".join(line if len(line) <= WIDTH else line[: WIDTH - 1] + "…" for line in lines)
         return f"{match[1]}```text\n{text}\n```\n{match[3]}"
 
-    return OUTPUT.sub(block, page)
+    return OUTPUT.sub(shown, page)
 
 
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:

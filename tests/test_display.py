@@ -87,7 +87,7 @@ def test_names_are_escaped_in_html() -> None:
 
 def test_display_changes_no_equality_or_fields() -> None:
     one = AnomalyScores(torch.zeros(2))
-    assert list(one.__dataclass_fields__) == ["scores", "maps"]
+    assert list(one.__dataclass_fields__) == ["scores", "maps", "files"]
     assert KNNResult.__eq__ is not object.__eq__
 
 

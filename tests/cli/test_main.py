@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +66,21 @@ def test_every_keyword_is_a_flag_with_its_default(
 def test_flag_has_the_type_of_its_keyword() -> None:
     import argparse
 
-    def train(images: Any, *, epochs: int | None = None, fast: bool = True, rate: float = 0.1) -> None: ...
+    def train(
+        images: Any,
+        *,
+        epochs: int | None = None,
+        fast: bool = True,
+        rate: float = 0.1,
+        hook: Callable[[int], int] | None = None,
+    ) -> None: ...
 
     parser = argparse.ArgumentParser()
     add_flags(parser, train)
     options = parser.parse_args(["--epochs", "3", "--no-fast"])
     assert given(options, train) == {"epochs": 3, "fast": False}
     assert given(parser.parse_args([]), train) == {}
+    assert "--hook" not in parser.format_help()
 
 
 @pytest.mark.parametrize(
@@ -102,7 +111,7 @@ def test_second_set_may_stand_after_flags(folder: Path, capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "the following arguments are required: COMMAND"),
+        ([], "train a backbone on images without labels"),
         (["pretrian"], "invalid choice: 'pretrian'"),
         (["pretrain"], "the following arguments are required: IMAGES"),
         (["pretrain", "photos", "--epochs", "many"], "argument --epochs: invalid int value: 'many'"),
@@ -135,7 +144,7 @@ def test_wrong_flags_end_with_status_2(
         (["pretrain", "photos", "--backbone", "resnet81"], "Did you mean 'resnet18'?"),
         (["pretrain", "photos", "--out", "labels.csv"], "Expected a folder to write in at"),
         (["finetune", "photos", *LABELS, "--backbone", "run", "--out", "run"], "For example run/classifier.pt."),
-        (["finetune", "photos", "--backbone", "run"], "label"),
+        (["finetune", "photos", "--backbone", "run"], "\nOn the command line: --labels labels.csv\n"),
         (["predict", "run/backbone.pt", "photos"], "Expected a classifier in run/backbone.pt, but got a backbone."),
         (["predict", "labels.csv", "photos"], "labels.csv"),
         (["probe", "photos", "--labels", "none.csv", "--backbone", "run"], "got no file 'none.csv'"),
@@ -184,7 +193,7 @@ def test_warning_is_printed_once_and_is_in_the_json(folder: Path, capsys: pytest
     assert found.err.count(text) == 1
 
 
-class Interrupting(pk.tasks.Rotation):  # type: ignore[type-arg]
+class Interrupting(pk.tasks.Rotation):
     """A rotation task during whose second step somebody presses Ctrl-C, once."""
 
     armed = True

@@ -38,7 +38,7 @@ def make(maker: ModuleType, folder: Path) -> Path:
 
 def mode_of(path: Path) -> str:
     with Image.open(path) as image:
-        return image.mode
+        return str(image.mode)
 
 
 def test_untidy_folder_is_read_as_a_person_expects(maker: ModuleType, tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def walkthrough() -> ModuleType:
 def test_outputs_in_the_page_are_those_of_its_commands(walkthrough: ModuleType) -> None:
     assert walkthrough.main(["--check"]) == 0
     shown = set(walkthrough.commands(PAGE))
-    assert {name for _, name in walkthrough.OUTPUT.findall(PAGE)} == shown
+    assert {name for _, name, _ in walkthrough.OUTPUT.findall(PAGE)} == shown
     assert PAGE.count("<!-- run: ") == len(shown)
 
 
@@ -117,7 +117,7 @@ def test_changed_command_and_changed_output_fail(walkthrough: ModuleType, tmp_pa
     record = (ROOT / walkthrough.PAGE).with_suffix(".json").read_text("utf-8")
     page.with_suffix(".json").write_text(record, "utf-8")
     assert walkthrough.main(["--check"], tmp_path) == 0
-    page.write_text(re.sub(r"(images of 3x64x64)", "images", PAGE, count=1), "utf-8")
+    page.write_text(re.sub(r"(images of 3x32x32)", "images", PAGE, count=1), "utf-8")
     assert walkthrough.main(["--check"], tmp_path) == 1
     assert walkthrough.main([], tmp_path) == 0
     assert page.read_text("utf-8") == PAGE

@@ -30,6 +30,8 @@ def add_flags(
 ) -> None:
     """Add a flag for each keyword of a function: ``batch_size`` becomes ``--batch-size``.
 
+    Keywords that take functions or other objects of Python have no flag.
+
     A flag that is not given leaves no trace in the parsed options, and the function uses its own default.
 
     Args:
@@ -50,8 +52,9 @@ def add_flags(
         if parameter.kind is not parameter.KEYWORD_ONLY or name in {*leave_out, *present}:
             continue
         annotation = (kinds or {}).get(name) or _resolved(parameter.annotation, function)
-        text = described.get(name, "") + _default(parameter.default)
-        group.add_argument(keyword_flag(name), dest=name, default=SUPPRESS, help=text, **_kind(annotation))
+        if (kind := _kind(annotation)) is not None:
+            text = described.get(name, "") + _default(parameter.default)
+            group.add_argument(keyword_flag(name), dest=name, default=SUPPRESS, help=text, **kind)
 
 
 def given(options: Namespace, function: Callable[..., Any], *, leave_out: Iterable[str] = ()) -> dict[str, Any]:
@@ -100,8 +103,8 @@ def parse_assignments(texts: Iterable[str], function: Callable[..., Any], flag: 
     return found
 
 
-def _kind(annotation: Any) -> dict[str, Any]:
-    """Translate a type into arguments of ``add_argument``."""
+def _kind(annotation: Any) -> dict[str, Any] | None:
+    """Translate a type into arguments of ``add_argument``; None for a function and other objects of Python."""
     members = _members(annotation)
     words = tuple(word for each in members if get_origin(each) is Literal for word in get_args(each))
     lists = [each for each in members if get_origin(each) is Several]
@@ -114,7 +117,7 @@ def _kind(annotation: Any) -> dict[str, Any]:
     for kind, shown in ((int, "N"), (float, "X"), (Path, "PATH"), (str, "TEXT")):
         if kind in members:
             return {"type": str if kind is Path else kind, "metavar": shown}
-    raise TypeError(f"no flag for {annotation}")
+    return None
 
 
 def _list_kind(element: type, words: tuple[str, ...], *, scalar: bool) -> dict[str, Any]:

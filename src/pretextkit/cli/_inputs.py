@@ -17,6 +17,8 @@ from pretextkit.data._file_options import is_pattern
 from pretextkit.errors import unknown_name
 
 __all__ = [
+    "FILE_OPTIONS",
+    "IMAGES",
     "PIXELS",
     "add_backbone_flags",
     "add_image_flags",
@@ -36,6 +38,9 @@ PIXELS = "pixels"
 
 PIXELS_SIZE = 32
 """Side of the images whose pixels are compared, without ``--size``."""
+
+FILE_OPTIONS = ("size", "on_error")
+"""Keywords of many functions that these programs give to :class:`FolderImages`."""
 
 IMAGES = "folder of images at any depth, or a quoted pattern such as 'photos/**/*.jpg'"
 

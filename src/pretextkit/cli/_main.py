@@ -72,7 +72,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """
     words = _with_hyphens(arguments)
     parser, commands = _build_parsers()
-    if not words or words[0] not in commands:
+    if not words:
+        parser.print_help(sys.stderr)
+        raise SystemExit(USAGE)
+    if words[0] not in commands:
         return parser.parse_args(words)
     own = commands[words[0]]
     options, unknown = own.parse_known_intermixed_args(words[1:])

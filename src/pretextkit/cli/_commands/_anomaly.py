@@ -8,7 +8,15 @@ from typing import Any
 
 from pretextkit.cli._command import Command, UsageError
 from pretextkit.cli._flags import add_flags, given, keyword_flag
-from pretextkit.cli._inputs import IMAGES, PIXELS, add_backbone_flags, add_image_flags, input_lines, pixel_hints
+from pretextkit.cli._inputs import (
+    FILE_OPTIONS,
+    IMAGES,
+    PIXELS,
+    add_backbone_flags,
+    add_image_flags,
+    input_lines,
+    pixel_hints,
+)
 from pretextkit.cli._outputs import add_csv_flag, check_file, csv_lines
 from pretextkit.cli._script import Script, call
 from pretextkit.functional import (
@@ -26,7 +34,7 @@ METHODS: dict[str, Callable[..., AnomalyScores]] = {
     "patches": patch_anomaly_score,
 }
 
-ELSEWHERE = ("size", "on_error", "reduction")
+ELSEWHERE = (*FILE_OPTIONS, "reduction")
 
 
 def _add_flags(parser: ArgumentParser) -> None:

@@ -8,14 +8,14 @@ from typing import Any
 
 from pretextkit.cli._command import Command
 from pretextkit.cli._flags import add_flags, given
-from pretextkit.cli._inputs import IMAGES, add_image_flags, add_labels_flags, image_lines, labels_of
+from pretextkit.cli._inputs import FILE_OPTIONS, IMAGES, add_image_flags, add_labels_flags, image_lines, labels_of
 from pretextkit.cli._outputs import add_out_flag, check_folder
 from pretextkit.cli._script import Code, Script, call, literal
 from pretextkit.functional import Comparison, compare
 
 __all__ = ["COMMAND"]
 
-ELSEWHERE = ("images", "save", "pretraining", "finetuning", "callbacks")
+ELSEWHERE = (*FILE_OPTIONS, "images", "save", "pretraining", "finetuning", "callbacks")
 
 HOLD_OUT = (
     "_, held_out = pk.data.stratified_split(photos.labels, 0.8)",

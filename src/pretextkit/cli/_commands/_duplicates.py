@@ -8,7 +8,15 @@ from typing import Any
 
 from pretextkit.cli._command import Command
 from pretextkit.cli._flags import add_flags, given
-from pretextkit.cli._inputs import IMAGES, PIXELS, add_backbone_flags, add_image_flags, input_lines, pixel_hints
+from pretextkit.cli._inputs import (
+    FILE_OPTIONS,
+    IMAGES,
+    PIXELS,
+    add_backbone_flags,
+    add_image_flags,
+    input_lines,
+    pixel_hints,
+)
 from pretextkit.cli._outputs import add_csv_flag, check_file, csv_lines
 from pretextkit.cli._script import Script, call
 from pretextkit.functional import Duplicates, near_duplicates
@@ -23,14 +31,15 @@ def _add_flags(parser: ArgumentParser) -> None:
     add_csv_flag(parser, "first, second and distance")
     add_backbone_flags(parser, default=PIXELS, pixels=True)
     add_image_flags(parser)
-    add_flags(parser.add_argument_group("features"), near_duplicates)
+    add_flags(parser.add_argument_group("features"), near_duplicates, leave_out=FILE_OPTIONS)
 
 
 def _write(options: Namespace) -> Script:
     check_file(options.csv)
     names = ["images"] if options.others is None else ["images", "others"]
     body = input_lines(options, {name: getattr(options, name) for name in names})
-    body.append(f"result = {call('near_duplicates', 'backbone', *names, **given(options, near_duplicates))}")
+    chosen = given(options, near_duplicates, leave_out=FILE_OPTIONS)
+    body.append(f"result = {call('near_duplicates', 'backbone', *names, **chosen)}")
     body += csv_lines(options.csv)
     show = ("print(repr(result))", "print(result)")
     return Script(body, show, files=(options.csv,), hints=pixel_hints(options))

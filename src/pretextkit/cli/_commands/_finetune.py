@@ -11,6 +11,7 @@ from typing import Any
 from pretextkit.cli._command import Command
 from pretextkit.cli._flags import add_flags, given
 from pretextkit.cli._inputs import (
+    FILE_OPTIONS,
     IMAGES,
     add_backbone_flags,
     add_image_flags,
@@ -24,7 +25,7 @@ from pretextkit.functional import FinetuneResult, freeze_and_finetune
 
 __all__ = ["COMMAND"]
 
-ELSEWHERE = ("augment", "callbacks")
+ELSEWHERE = (*FILE_OPTIONS, "augment", "callbacks")
 
 
 def _add_flags(parser: ArgumentParser) -> None:

@@ -8,7 +8,15 @@ from typing import Any
 
 from pretextkit.cli._command import Command
 from pretextkit.cli._flags import add_flags, given
-from pretextkit.cli._inputs import IMAGES, PIXELS, add_backbone_flags, add_image_flags, input_lines, pixel_hints
+from pretextkit.cli._inputs import (
+    FILE_OPTIONS,
+    IMAGES,
+    PIXELS,
+    add_backbone_flags,
+    add_image_flags,
+    input_lines,
+    pixel_hints,
+)
 from pretextkit.cli._outputs import add_csv_flag, check_file, csv_lines
 from pretextkit.cli._script import Script, call
 from pretextkit.functional import Neighbors, nearest_neighbors
@@ -24,7 +32,7 @@ def _add_flags(parser: ArgumentParser) -> None:
     add_csv_flag(parser, "query, rank, neighbor and distance")
     add_backbone_flags(parser, default=PIXELS, pixels=True)
     add_image_flags(parser)
-    add_flags(parser.add_argument_group("features"), nearest_neighbors)
+    add_flags(parser.add_argument_group("features"), nearest_neighbors, leave_out=FILE_OPTIONS)
 
 
 def _write(options: Namespace) -> Script:
@@ -32,7 +40,7 @@ def _write(options: Namespace) -> Script:
     # The database comes first: queries get the size of its images.
     names = ["queries"] if options.database is None else ["database", "queries"]
     body = input_lines(options, {name: getattr(options, name) for name in names})
-    values = {"k": options.k, **given(options, nearest_neighbors)}
+    values = {"k": options.k, **given(options, nearest_neighbors, leave_out=FILE_OPTIONS)}
     body.append(f"result = {call('nearest_neighbors', 'backbone', *reversed(names), **values)}")
     body += csv_lines(options.csv)
     return Script(body, files=(options.csv,), hints=pixel_hints(options))

@@ -11,6 +11,7 @@ import pretextkit as pk
 from pretextkit.cli._command import Command
 from pretextkit.cli._flags import add_flags, given, parse_assignments
 from pretextkit.cli._inputs import (
+    FILE_OPTIONS,
     IMAGES,
     add_backbone_flags,
     add_image_flags,
@@ -26,7 +27,7 @@ from pretextkit.functional import PretrainResult, pretrain
 
 __all__ = ["COMMAND"]
 
-ELSEWHERE = ("size", "on_error", "checkpoint", "augment", "callbacks")
+ELSEWHERE = (*FILE_OPTIONS, "checkpoint", "augment", "callbacks")
 """Keywords with a flag of another group or name, or without a flag."""
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from pretextkit.cli._command import Command
 from pretextkit.cli._flags import add_flags, given
 from pretextkit.cli._inputs import (
+    FILE_OPTIONS,
     IMAGES,
     add_backbone_flags,
     add_image_flags,
@@ -33,7 +34,7 @@ def _add_flags(parser: ArgumentParser) -> None:
     add_backbone_flags(parser, default=None)
     add_labels_flags(parser, other="test")
     add_image_flags(parser)
-    add_flags(parser.add_argument_group("probe"), linear_probe)
+    add_flags(parser.add_argument_group("probe"), linear_probe, leave_out=FILE_OPTIONS)
 
 
 def _write(options: Namespace) -> Script:
@@ -41,7 +42,8 @@ def _write(options: Namespace) -> Script:
     labels = {"train": labels_of(options), "test": labels_of(options, "test")}
     test = [] if options.test is None else ["test"]
     body = input_lines(options, {"train": options.train, "test": options.test}, labels)
-    body.append(f"result = {call('linear_probe', 'backbone', 'train', *test, **given(options, linear_probe))}")
+    chosen = given(options, linear_probe, leave_out=FILE_OPTIONS)
+    body.append(f"result = {call('linear_probe', 'backbone', 'train', *test, **chosen)}")
     if options.out is None:
         words = ["pretextkit", "finetune", options.train, "--backbone", options.backbone, "--out", "classifier.pt"]
         words += [*(["--labels", options.labels] if options.labels else []), *image_flags(options)]
