@@ -1,11 +1,12 @@
 """Which images to label first? Methods of selection, by linear probes and FixMatch on what they choose.
 
     python experiments/label_selection.py --data cifar10 --task simclr --epochs 60
-    python experiments/label_selection.py --data cifar10 --weights simclr.pt --fixmatch 40
+    python experiments/label_selection.py --data svhn --weights simclr.pt --fixmatch 40 100
 
 Each draw chooses the largest number of labels once, and its beginnings serve as the smaller numbers: a selection is
 ordered. Stratified random sampling needs all labels, and is no method that a user has; it shows what a perfect balance
-of the classes is worth. Nothing is tuned on labels. A repeated command continues where it stopped.
+of the classes is worth. Nothing is tuned on labels. A repeated command continues where it stopped, and commands for
+several sets with one ``--out`` join their tables.
 """
 
 from __future__ import annotations
@@ -115,6 +116,11 @@ class Experiment:
     def run(self) -> None:
         """Measure all rows that are missing."""
         data = Path(self.options.data).stem
+        start = (
+            self.options.weights.name if self.options.weights else f"{self.options.task}, {self.options.epochs} epochs"
+        )
+        if (before := self.rows.measure(f"{data}; start", lambda: start)) != start:
+            raise SystemExit(f"The rows of {data} began from {before}, not from {start}. Give another --out.")
         for draw in range(self.options.draws):
             for method in self.options.methods:
                 self.row(f"{data}; {method}; {draw}", partial(self.probe, method, draw))
@@ -134,6 +140,8 @@ def tables_of(rows: dict[str, Any], labels: list[int], layers: list[str]) -> dic
     tables: dict[str, Any] = {}
     for name, row in rows.items():
         data, method, *rest = name.split("; ")
+        if method == "start":
+            continue
         if rest[0] == "FixMatch":
             table = tables.setdefault(f"{data}: FixMatch", {"columns": [], "rows": {}})
             column = f"{rest[1]} labels"
@@ -174,14 +182,22 @@ def main() -> None:
     torch.set_num_threads(options.threads)
 
     settings = {name: getattr(options, name) for name in ("images", "backbone", "labels", "layers", "steps")}
-    settings["start"] = options.weights.name if options.weights else f"{options.task}, {options.epochs} epochs"
     rows = Rows(options.out / "rows", settings)
     experiment = Experiment(options, rows)
     experiment.run()
-    tables = tables_of(rows.all(), options.labels, options.layers)
+    found = rows.all()
+    starts = {name.split("; ")[0]: start for name, start in found.items() if name.endswith("; start")}
+    tables = tables_of(found, options.labels, options.layers)
     for title, table in tables.items():
         print(title, *(f"  {method}: {cells}" for method, cells in table["rows"].items()), sep="\n")
-    write_report(options.out / "label-selection.json", experiment.data, **settings, draws=options.draws, tables=tables)
+    write_report(
+        options.out / "label-selection.json",
+        experiment.data,
+        **settings,
+        starts=starts,
+        draws=options.draws,
+        tables=tables,
+    )
 
 
 if __name__ == "__main__":

@@ -153,6 +153,18 @@ def test_batch_has_two_views_of_the_same_images_and_labels_of_their_own() -> Non
     assert all(torch.equal(one, other) for one, other in zip(batch, again, strict=True))
 
 
+def test_each_view_has_its_own_augmentation() -> None:
+    matched = objective()
+    matched.weak, matched.strong = (lambda images, generator: images * 0.5), (lambda images, generator: 1 - images)
+    batch = matched.prepare_batch(IMAGES[6:10], None, generator())
+    assert torch.equal(batch.weak, IMAGES[6:10] * 0.5)
+    assert torch.equal(batch.strong, 1 - IMAGES[6:10])
+
+
+def test_probability_at_the_threshold_is_sure() -> None:
+    assert consistency_loss(torch.zeros(1, 2), torch.zeros(1, 2), 0.5)[1].tolist() == [True]
+
+
 def test_gray_labeled_images_join_images_in_color() -> None:
     matched = objective()
     matched.images = matched.images[:, :1]

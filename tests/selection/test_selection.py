@@ -112,6 +112,13 @@ def test_probcover_goes_on_when_all_is_covered() -> None:
     assert chosen.scores[2] > 1  # two images cover all; the third begins to cover again
 
 
+def test_probcover_begins_again_where_the_labels_cover_all() -> None:
+    features, _ = blobs((20, 20), spread=0.05)
+    chosen = select_to_label(features, 3, method=ProbCover(radius=2.0), labeled=[0])
+    assert len(set(chosen.indices.tolist()) - {0}) == 3
+    assert chosen.scores[0] > 1
+
+
 def test_pure_radius_is_the_largest_with_pure_neighborhoods() -> None:
     features = nn.functional.normalize(blobs((60, 60), spread=0.3)[0])
     radius = pure_radius(features, 2, generator())

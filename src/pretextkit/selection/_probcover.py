@@ -30,8 +30,8 @@ class ProbCover:
     """Choose the image whose neighborhood covers most images not yet covered (Yehuda et al. 2022, arXiv 2205.11320).
 
     Neighborhoods are counted again in blocks: memory grows with the number of images, and not with its square.
-    Where every image is covered, covering begins again with a half of the radius, or a
-    half of that, until something is not covered.
+    Where every image is covered, covering begins again with half the radius, or half of that, until an image is not
+    covered.
 
     Args:
         radius: Radius of a neighborhood, as a Euclidean distance of features of unit length. By default the largest
@@ -66,7 +66,9 @@ class ProbCover:
         for _ in range(count):
             row, gain = cover.best()
             while gain < 1 and cover.radius > SMALLEST:
-                cover = _Cover(features, torch.cat([labeled.long(), torch.tensor(rows)]), cover.radius / 2)
+                cover = _Cover(
+                    features, torch.cat([labeled.long(), torch.tensor(rows, dtype=torch.int64)]), cover.radius / 2
+                )
                 row, gain = cover.best()
             cover.add(torch.tensor([row]))
             rows.append(row)
