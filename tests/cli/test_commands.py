@@ -39,6 +39,8 @@ CALLS: dict[str, list[str]] = {
     "duplicates": ["duplicates", "photos", "--threshold", "0.5", "--csv", "pairs.csv"],
     "anomaly": ["anomaly", "photos", "new-photos", "--backbone", "run", "--csv", "scores.csv"],
     "anomaly patches": ["anomaly", "photos", "new-photos", "--backbone", "run", "--method", "patches", "--k", "2"],
+    "select": ["select", "photos", "--n", "3", "--backbone", "run", "--csv", "to_label.csv"],
+    "select more": ["select", "photos", "--n", "3", "--method", "k-center", *LABELS, "--csv", "to_label.csv"],
     "report": ["report", "run", "--out", "pages/run.html"],
     "list": ["list"],
 }
@@ -52,6 +54,7 @@ KEYS = {
     "neighbors": {"neighbors"},
     "duplicates": {"duplicates", "redundant"},
     "anomaly": {"scores"},
+    "select": {"selection"},
     "report": {"report"},
     "list": {"tasks", "backbones", "heads"},
 }

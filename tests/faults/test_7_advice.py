@@ -499,6 +499,12 @@ EXEMPT: dict[Site, str] = {
     ): "test_9_wrapped_networks::test_graph_of_evaluation_mode_has_the_features_of_the_network",
     ("_modules.py", "explain_complex_weights"): "test_14_dtypes::test_complex_weights_that_convert_work",
     ("_modules.py", "not_built"): "test_7_troubleshooting::test_name_of_a_backbone_is_built_as_advised",
+    ("cli/_outputs.py", "check_file"): "the name of a file, or a command",
+    ("report/_folders.py", "read_folder"): "the folder of an earlier call of the reader",
+    ("report/_sections.py", "scored"): "test_7_followed_files::test_images_of_a_report",
+    ("selection/_select.py", "_labeled_rows"): "test_7_followed_files::test_mask_of_labeled_images",
+    ("selection/_select.py", "_method"): "test_7_followed_files::test_method_of_selection",
+    ("selection/_select.py", "select_to_label"): "test_7_followed_files::test_backbone_of_selection",
     ("_validation/_labels.py", "_integers"): "test_7_followed::test_text_labels_of_two_parts",
     ("_validation/_labels.py", "check_classes"): "test_7_advice::test_renumbering_gives_train_and_test_one_table",
     (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy
 import pytest
@@ -15,7 +15,7 @@ from torch import nn
 
 import pretextkit as pk
 from pretextkit.data import as_source
-from pretextkit.functional import Classifier
+from pretextkit.functional import Classifier, ProbCover, linear_probe, select_to_label
 from pretextkit.losses import sigreg_loss
 from pretextkit.models import SmallCNN
 from pretextkit.tasks import MAE, Distillation, ProjectionHead, Rotation
@@ -188,3 +188,36 @@ def test_numbers_of_a_callback() -> None:
     code = "{'validation_accuracy': 0.5}"
     callback.numbers = advised(lambda: train(callbacks=[callback]), code)
     assert train(callbacks=[callback]) == 1
+
+
+def test_images_of_a_report(tmp_path: Path) -> None:
+    images, labels = torch.rand(12, 3, 32, 32), torch.arange(12) % 2
+    probe = linear_probe(TinyBackbone(), (images[:8], labels[:8]), (images[8:], labels[8:]), layers="last")
+    path = tmp_path / "probe.html"
+    fix = fix_of(lambda: pk.report.write(probe, path, images=images))
+    assert fix == "Pass images=test_images."
+    assert "Features" in pk.report.write(probe, path, images=images[8:]).read_text("utf-8")
+
+
+def test_mask_of_labeled_images() -> None:
+    features, labels = torch.randn(9, 4), [-1, 0, 1, -1, -1, -1, -1, -1, 2]
+    mask = advised(
+        lambda: select_to_label(features, 2, labeled=[0.5, 1.5]), r"torch.as_tensor(labels) >= 0", labels=labels
+    )
+    assert not {1, 2, 8} & set(select_to_label(features, 2, labeled=mask).indices.tolist())
+
+
+def test_method_of_selection() -> None:
+    features = torch.randn(9, 4)
+    fix = fix_of(lambda: select_to_label(features, 2, method=cast("Any", 3)))
+    assert fix.endswith("such as ProbCover(radius=0.5).")
+    assert len(select_to_label(features, 2, method=ProbCover(radius=0.5)).indices) == 2
+    for name in re.findall(r"'([a-z+-]+)'", fix):
+        assert len(select_to_label(features, 2, method=name).indices) == 2
+
+
+def test_backbone_of_selection() -> None:
+    images, backbone = torch.rand(9, 3, 32, 32), TinyBackbone()
+    fix = fix_of(lambda: select_to_label(images, 2))
+    assert fix.startswith("Pass backbone=backbone")
+    assert len(select_to_label(images, 2, backbone=backbone).indices) == 2

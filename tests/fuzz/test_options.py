@@ -14,7 +14,7 @@ import numpy
 import pytest
 import torch
 from torch import Generator, Tensor
-from torch.utils.data import IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from pretextkit import data, functional, losses, models, tasks, views
 from pretextkit.errors import PretextkitError
@@ -81,6 +81,10 @@ CALLS: dict[Any, Callable[..., Any]] = {
     )(**options),
     functional.extract_features: lambda **options: functional.extract_features(tiny(), IMAGES, **options),
     functional.freeze_and_finetune: training(functional.freeze_and_finetune, tiny, LinearHead(64, 2), PAIR, epochs=1),
+    functional.fixmatch: training(functional.fixmatch, tiny, "linear", PAIR, IMAGES, steps=1),
+    functional.select_to_label: lambda **options: functional.select_to_label(IMAGES.flatten(1), **{"n": 4, **options}),
+    functional.ProbCover: functional.ProbCover,
+    functional.TypiClust: functional.TypiClust,
     functional.knn_probe: lambda **options: functional.knn_probe(tiny(), PAIR, **options),
     functional.linear_probe: lambda **options: functional.linear_probe(tiny(), PAIR, PAIR, **options),
     functional.mahalanobis_anomaly_score: lambda **options: functional.mahalanobis_anomaly_score(
@@ -117,6 +121,8 @@ CALLS: dict[Any, Callable[..., Any]] = {
         torch.nn.Identity(), (IMAGES, MASKS), (IMAGES, MASKS), **{"steps": 1, **options}
     ),
     functional.TopFraction: functional.TopFraction,
+    data.TensorImages: lambda **options: data.TensorImages(IMAGES, **options),
+    data.LoaderImages: lambda **options: data.LoaderImages(DataLoader(TensorDataset(IMAGES)), **options),
     data.DatasetImages: lambda **options: data.DatasetImages(TensorDataset(IMAGES), **options),
     data.ImageFormat: lambda **options: data.ImageFormat(**{"height": 8, "width": 8, "channels": 3, **options}),
     data.FolderImages: lambda **options: data.FolderImages(FOLDER, **options),
@@ -137,6 +143,7 @@ CALLS: dict[Any, Callable[..., Any]] = {
     views.random_horizontal_flip: drawn(views.random_horizontal_flip),
     views.random_resized_crop: drawn(views.random_resized_crop),
     views.CropAndRecolor: with_shape(views.CropAndRecolor),
+    views.StrongAugmentation: with_shape(views.StrongAugmentation),
     views.LightAugmentation: with_shape(views.LightAugmentation),
     tasks.Autoencoder: calling(tasks.Autoencoder),
     tasks.BYOL: calling(tasks.BYOL),
@@ -184,6 +191,7 @@ CALLS: dict[Any, Callable[..., Any]] = {
 """Every public function that takes a number as an option, with good images and labels."""
 
 ELSEWHERE = {
+    functional.select_files: "its numbers are those of select_to_label",
     tasks.PatchTask: "abstract",
     data.check_labels: "a number that is not that of the labels is refused as such",
 }
@@ -195,7 +203,7 @@ SEQUENCES = {
     "tuple[float, float]",
     "int | tuple[int, int] | None",
 }
-RESULTS = ("Result", "Settings", "Score", "Metrics", "Run", "Calibration", "DetectionMetrics", "Data")
+RESULTS = ("Result", "Settings", "Score", "Metrics", "Run", "Calibration", "DetectionMetrics", "Data", "Selection")
 """Endings of the names of result classes."""
 
 WRONG: tuple[Any, ...] = ("3", "", b"3", None, True, [1], ["3"], [None], {"3": 3}, math.nan, 2.5, 1j, object())

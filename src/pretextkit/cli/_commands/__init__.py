@@ -12,6 +12,7 @@ from pretextkit.cli._commands import (
     _pretrain,
     _probe,
     _report,
+    _select,
 )
 
 __all__ = ["COMMANDS"]
@@ -22,6 +23,7 @@ COMMANDS: tuple[Command, ...] = (
     _finetune.COMMAND,
     _predict.COMMAND,
     _compare.COMMAND,
+    _select.COMMAND,
     _neighbors.COMMAND,
     _duplicates.COMMAND,
     _anomaly.COMMAND,
