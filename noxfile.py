@@ -33,7 +33,9 @@ SHORT_FORMS = {  # the arguments that make each script finish in seconds; quicks
     "examples/distributed_pretrain.py": ("--epochs=1", "--images=512", "--batch-size=128"),
     "examples/few_labels.py": ("--epochs=1", "--images=512", "--labels=50", "--steps=1"),
     "examples/fsdp_pretrain.py": ("--epochs=1", "--images=512", "--batch-size=128"),
+    "examples/label_first.py": ("--images=300", "--epochs=1", "--labels=20", "--steps=2"),
     "examples/lightning_loop.py": ("--steps=2",),
+    "examples/own_photos.py": ("--epochs=1", "--images=120", "--labels=30", "--steps=4"),
     "examples/plain_loop.py": ("--steps=2",),
     "examples/segmentation.py": ("--epochs=1", "--images=256", "--labels=50", "--steps=5"),
     "examples/shards_stream.py": ("--epochs=1", "--images=512", "--shards=2", "--workers=2"),
@@ -62,6 +64,14 @@ SHORT_FORMS = {  # the arguments that make each script finish in seconds; quicks
     "experiments/fashion_mnist_transfer.py": (
         *("--first=sample", "--second=sample", "--tasks", "rotation", "colorization"),
         *("--views=4", "--images=128", "--seeds=0"),
+    ),
+    "experiments/images_table.py": ("--channels", "1", "5", "--tasks", "rotation", "colorization"),
+    "experiments/label_selection.py": (
+        *("--data=sample", "--images=400", "--epochs=1", "--labels", "10", "20", "--draws=1"),
+        *("--methods", "random", "typiclust", "--fixmatch", "20", "--fixmatch-draws=1", "--steps=2"),
+    ),
+    "experiments/methods.py": (
+        *("--data", "sample=sample", "--images=128", "--tasks", "rotation", "--views=1", "--labels"),
     ),
     "experiments/one_class.py": (
         *("--data=sample", "--classes", "0", "--images=200", "--epochs=1", "--reconstruction-epochs=1"),
@@ -205,3 +215,15 @@ def package(session: nox.Session) -> None:
     shutil.copy(ROOT / "examples" / "quickstart.py", away)
     session.chdir(away)
     session.run("python", "quickstart.py", *session.posargs)
+    session.run("pretextkit", "list", "--json")
+    shutil.copy(ROOT / "examples" / "untidy_folder.py", away)
+    folder = "untidy_folder.make_untidy_folder(pathlib.Path('.'), classes=3, photos=40, labels=20, new=8)"
+    session.run("python", "-c", f"import pathlib, untidy_folder; {folder}")
+    photos = ("photos", "--on-error=skip")
+    session.run("pretextkit", "pretrain", *photos, "--backbone=small-cnn", "--size=32", "--epochs=1", "--out=run")
+    session.run(
+        *("pretextkit", "finetune", *photos, "--backbone=run", "--labels=labels.csv", "--steps=2", "--out=birds.pt")
+    )
+    session.run("pretextkit", "predict", "birds.pt", "new-photos", "--csv=predictions.csv")
+    session.run("pretextkit", "select", *photos, "--backbone=run", "--n=5", "--csv=to_label.csv")
+    session.run("pretextkit", "report", "run", "--out=run.html")
