@@ -135,10 +135,10 @@ def test_load_bad_pascal_voc_raises_error(tmp_path: Path) -> None:
     (root / "JPEGImages/val_0.jpg").write_bytes(b"")
     with pytest.raises(DataError) as caught:
         load_segmentation(root)
-    assert str(caught.value).endswith(
+    assert (
         "val_0.jpg, but got an empty file. "
-        "Repair the file, or remove its name from the lists in ImageSets/Segmentation."
-    )
+        "Repair the file, or remove its name from the lists in ImageSets/Segmentation. See"
+    ) in str(caught.value)
     (root / "ImageSets/Segmentation/val.txt").write_text("")
     with pytest.raises(DataError, match=r"names of images in the lists of .*, but got an empty list"):
         load_segmentation(root)

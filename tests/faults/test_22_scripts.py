@@ -144,7 +144,7 @@ def test_unreadable_pixels_give_one_sentence(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_error_of_worker_is_one_sentence(workers: int) -> None:
-    items: Any = [torch.zeros(2, 5, 5), torch.zeros(2, 5, 5)]
+    items: Any = [torch.zeros(2, 3, 5, 5), torch.zeros(2, 3, 5, 5)]
     with pytest.raises(ShapeError) as caught:
         next(pk.data.DatasetImages(items, workers).in_order(2))
     text = str(caught.value)

@@ -500,6 +500,7 @@ EXEMPT: dict[Site, str] = {
     ("_modules.py", "explain_complex_weights"): "test_14_dtypes::test_complex_weights_that_convert_work",
     ("_modules.py", "not_built"): "test_7_troubleshooting::test_name_of_a_backbone_is_built_as_advised",
     ("cli/_outputs.py", "check_file"): "the name of a file, or a command",
+    ("evaluation/_labels.py", "labeled_rows"): "test_7_followed_files::test_labels_of_files",
     ("report/_folders.py", "read_folder"): "the folder of an earlier call of the reader",
     ("report/_sections.py", "scored"): "test_7_followed_files::test_images_of_a_report",
     ("selection/_select.py", "_labeled_rows"): "test_7_followed_files::test_mask_of_labeled_images",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import warnings
 from pathlib import Path
 from typing import Any, cast
 
@@ -221,3 +222,19 @@ def test_backbone_of_selection() -> None:
     fix = fix_of(lambda: select_to_label(images, 2))
     assert fix.startswith("Pass backbone=backbone")
     assert len(select_to_label(images, 2, backbone=backbone).indices) == 2
+
+
+def test_labels_of_files(tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    write(root, *(f"{number}.png" for number in range(6)))
+    table = tmp_path / "labels.csv"
+    table.write_text(
+        "file,label\n" + "".join(f"{number}.png,{'cat' if number % 2 else 'dog'}\n" for number in range(6))
+    )
+    fix = fix_of(lambda: linear_probe(nn.Flatten(), root))
+    code = re.search(r"FolderImages\(.*?\)", fix)
+    assert code is not None, fix
+    photos = eval(code[0].replace('"labels.csv"', "table"), {**vars(pk.data), "root": root, "table": table})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert linear_probe(nn.Flatten(), photos).label_count == 6

@@ -25,6 +25,7 @@ PAIRS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "sigreg_loss": lambda one, other: losses.sigreg_loss(one, other.mT if other.ndim == 2 else other),
     "swav_loss": lambda one, other: losses.swav_loss([one, other]),
     "vicreg_loss": losses.vicreg_loss,
+    "visreg_loss": lambda one, other: losses.visreg_loss(one, other.mT if other.ndim == 2 else other),
 }
 LOGITS: dict[str, Callable[..., Tensor]] = {
     "discriminator_loss": losses.discriminator_loss,

@@ -31,6 +31,7 @@ VIEWS: dict[str, View] = {
     "CropAndRecolor": lambda x, g: views.CropAndRecolor(flip=0.5)(x, g),
     "CropAndRecolor of half the sides": lambda x, g: views.CropAndRecolor(side=0.5)(x, g),
     "LightAugmentation": lambda x, g: views.LightAugmentation(flip=0.5)(x, g),
+    "StrongAugmentation": lambda x, g: views.StrongAugmentation()(x, g),
     "all_rotations": lambda x, g: views.all_rotations(x),
     "color_jitter": lambda x, g: views.color_jitter(x, generator=g),
     "cut_patches": lambda x, g: views.cut_patches(x, corner(x, g), corner(x, g), 2),
