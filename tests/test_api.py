@@ -59,7 +59,13 @@ def signature(function: Any) -> str:
         return Bare(annotation) if isinstance(annotation, str) else annotation
 
     found = inspect.signature(function)
-    parameters = [p.replace(annotation=bare(p.annotation)) for p in found.parameters.values()]
+
+    def default(value: Any) -> Any:
+        return Bare(value.__name__) if inspect.isfunction(value) else value  # their repr has an address
+
+    parameters = [
+        p.replace(annotation=bare(p.annotation), default=default(p.default)) for p in found.parameters.values()
+    ]
     return str(found.replace(parameters=parameters, return_annotation=bare(found.return_annotation)))
 
 

@@ -5,9 +5,9 @@ in ``Pipeline``, ``cross_val_score`` and ``GridSearchCV``. Importing this module
 pretextkit`` does not.
 """
 
-from pretextkit.sklearn._installed import require_sklearn
+from pretextkit.sklearn._installed import require_sklearn as _require_sklearn
 
-require_sklearn()
+_require_sklearn()
 
 from pretextkit.sklearn._feature_extractor import FeatureExtractor  # noqa: E402 - the error above comes first
 from pretextkit.sklearn._finetune_classifier import FinetuneClassifier  # noqa: E402
