@@ -23,7 +23,7 @@ import pretextkit as pk
 from pretextkit.functional import freeze_and_finetune, knn_probe, linear_probe, pretrain
 
 LABELS = 100
-TASKS = {"rotation": 2, "simclr": 3, "jigsaw-context": 3}  # epochs, few of them for a quick start
+TASKS = {"rotation": 2, "simclr": 3}  # epochs, few of them for a quick start
 COLUMNS = ["Linear probe", "Linear probe, last stage", "kNN", "Fine-tuned", "Pretraining, s"]
 
 
