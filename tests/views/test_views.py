@@ -58,7 +58,12 @@ def some_images(n: int = 6, channels: int = 3) -> Tensor:
 
 
 def test_every_public_view_is_in_the_tables() -> None:
-    elsewhere = {"Augmentation", "CropAndRecolor", "LightAugmentation", "StrongAugmentation"}  # classes, under other names
+    elsewhere = {
+        "Augmentation",
+        "CropAndRecolor",
+        "LightAugmentation",
+        "StrongAugmentation",
+    }  # classes, under other names
     assert set(views.__all__) == set(RANDOM | FIXED) | MASKS | elsewhere
 
 
