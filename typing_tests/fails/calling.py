@@ -26,7 +26,6 @@ pretrain(Rotation(backbone), images, epochs=1, precision="fp8")  # E
 print(pretrain(Rotation(backbone), images, epochs=1).accuracy)  # E: pretraining has none
 
 nt_xent_loss(images, images, 0.5)  # E: keyword only
-linear_probe(backbone, (images, labels))  # E: no test set
 linear_probe(backbone, images, images)  # E: no labels
 knn_probe(backbone, images)  # E: no labels
 linear_probe(backbone, (images, labels), (images, labels), "all")  # E: keyword only
