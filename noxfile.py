@@ -211,12 +211,13 @@ def build(session: nox.Session) -> None:
 def package(session: nox.Session) -> None:
     """Install the wheel with figures and run the quickstart outside the source tree."""
     session.install(f"{built_wheel()}[plot]")
+    shutil.rmtree(session.create_tmp())  # of an earlier run
     away = session.create_tmp()
-    shutil.copy(ROOT / "examples" / "quickstart.py", away)
+    for script in ("quickstart.py", "untidy_folder.py"):
+        shutil.copy(ROOT / "examples" / script, away)
     session.chdir(away)
     session.run("python", "quickstart.py", *session.posargs)
     session.run("pretextkit", "list", "--json")
-    shutil.copy(ROOT / "examples" / "untidy_folder.py", away)
     folder = "untidy_folder.make_untidy_folder(pathlib.Path('.'), classes=3, photos=40, labels=20, new=8)"
     session.run("python", "-c", f"import pathlib, untidy_folder; {folder}")
     photos = ("photos", "--on-error=skip")
