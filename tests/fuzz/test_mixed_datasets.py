@@ -17,15 +17,18 @@ from pretextkit.data import StreamImages, as_source
 from pretextkit.functional import (
     compare,
     extract_features,
+    fixmatch,
     freeze_and_finetune,
     knn_probe,
     linear_probe,
     mahalanobis_anomaly_score,
+    nearest_neighbors,
     neighbor_anomaly_score,
     patch_anomaly_score,
     pretrain,
     reconstruction_anomaly_score,
     rotation_anomaly_score,
+    select_to_label,
 )
 from pretextkit.tasks import Rotation
 from pretextkit.testing import TinyBackbone
@@ -124,7 +127,12 @@ def test_mixed_items_give_the_plain_loop_or_an_error(
         warnings.simplefilter("ignore")
         options: dict[str, Any] = {"progress": False, "device": "cpu"}
         answer(freeze_and_finetune, TinyBackbone(), nn.Linear(64, 2), data(), data(), epochs=1, batch_size=2, **options)
+        answer(fixmatch, TinyBackbone(), nn.Linear(64, 2), data(), None, data(), steps=1, batch_size=2, **options)
         answer(pretrain, Rotation(TinyBackbone()), data(), steps=1, batch_size=2, **options)
+        chosen = answer(select_to_label, data(), 1, backbone=flat, method="k-center", batch_size=batch)
+        assert chosen is None or 0 <= int(chosen.indices) < len(images)
+        near = answer(nearest_neighbors, flat, data(), k=1, batch_size=batch)
+        assert near is None or len(near.indices) == len(images)
         backbone = TinyBackbone()
         for scored in (
             answer(mahalanobis_anomaly_score, backbone, data(), data(), batch_size=batch),
