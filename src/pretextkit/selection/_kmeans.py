@@ -57,7 +57,7 @@ def k_means(points: Tensor, k: int, generator: Generator, centers: Tensor | None
 
 
 def spread_rows(points: Tensor, count: int, nearest: Tensor, pick: Pick, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Choose rows one after the other by their distance to the nearest of those before.
+    """Choose rows one by one, by their distance to the nearest row that is already chosen.
 
     Args:
         points: ``n d``.

@@ -33,7 +33,7 @@ class TypiClust:
 
     The labels grow in rounds: 10, 20, 40 and so on. Each round begins with the clusters of the round before, counts its
     choices as labeled, and lies in front of all later rounds. The first ``m`` images are the choice of ``m``
-    for every ``m``. The paper chooses each number of images anew; its rounds of active learning are those here.
+    for every ``m``. In the paper, each number of images is a new choice, and active learning has the rounds used here.
 
     Args:
         neighbors: Neighbors over which distances are averaged; at most half of the cluster.
