@@ -13,6 +13,7 @@ from torch import Generator, Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchvision.models import resnet18
 
+from pretextkit.contracts import SpatialBackbone
 from pretextkit.errors import (
     DataError,
     DivergenceError,
@@ -28,9 +29,9 @@ from pretextkit.evaluation._finetune_objectives import HeadObjective
 from pretextkit.evaluation._finetune_recipe import default_steps, divide_evenly
 from pretextkit.evaluation._finetune_score import warn_below_majority
 from pretextkit.evaluation._logistic_classifier import fit_logistic_classifier
-from pretextkit.functional import FinetuneResult, extract_features, freeze_and_finetune
+from pretextkit.functional import FinetuneResult, extract_features, freeze_and_finetune, linear_probe
 from pretextkit.metrics._classification import class_report
-from pretextkit.models import LinearHead, MLPHead
+from pretextkit.models import LinearHead, MLPHead, SmallCNN
 from pretextkit.testing import TinyBackbone
 from pretextkit.views import LightAugmentation
 
@@ -528,12 +529,88 @@ def linear_probe_logits(backbone: nn.Module, train: tuple[Tensor, Tensor], image
 @pytest.mark.parametrize("head", ["linear", LinearHead(64, 2), nn.Linear(64, 2)])
 def test_linear_head_of_a_frozen_backbone_is_the_linear_probe(head: Any) -> None:
     backbone, train = TinyBackbone(), striped(50, 3)
-    result = freeze_and_finetune(backbone, head, train, VAL, trainable="none", device="cpu", progress=False)
+    options: Any = {"trainable": "none", "layers": "last", "device": "cpu", "progress": False}
+    result = freeze_and_finetune(backbone, head, train, VAL, **options)
     expected = linear_probe_logits(backbone, train, VAL[0]).softmax(1)
     torch.testing.assert_close(result.probabilities, expected, rtol=0, atol=1e-3)
     assert (result.settings.steps, result.history.rows) == (0, ())
     assert str(result.settings) == "the head, head from logistic regression"
     assert str(result).startswith("fine-tuned in ")
+
+
+def test_named_head_of_a_frozen_backbone_is_the_linear_probe_of_the_chosen_layers() -> None:
+    backbone, train = TinyBackbone(), striped(50, 3)
+    result = freeze_and_finetune(backbone, "linear", train, VAL, trainable="none", device="cpu", progress=False)
+    probe = linear_probe(backbone, train, VAL)
+    torch.testing.assert_close(result.probabilities, probe.probabilities, rtol=0, atol=1e-5)
+    assert result.settings.layers == probe.layer
+    assert result.classifier.layers == probe.classifier.layers
+    assert str(result.settings) == f"the head, head on {probe.layer} from logistic regression"
+
+
+def test_training_of_a_named_head_begins_from_the_probe_of_the_chosen_layers() -> None:
+    backbone, train = TinyBackbone(), striped(50, 3)
+    probe = linear_probe(backbone, train, VAL)
+    still: dict[str, Any] = {"trainable": "all", "augment": None, "optimizer": "sgd", "learning_rate": 0.0}
+    result = tune(backbone, "linear", train, VAL, **still)
+    torch.testing.assert_close(result.probabilities, probe.probabilities, rtol=0, atol=1e-5)
+    assert set(probe.layer.split(" + ")) <= set(result.settings.layers.split(" + "))
+
+
+def test_training_of_a_named_head_reaches_every_stage() -> None:
+    backbone, train = SmallCNN(), striped(40, 3)
+    before = snapshot(backbone)
+    result = tune(backbone, "linear", train, trainable="all", steps=3)
+    assert any(layer == "stage4" for layer, _ in result.classifier.layers)
+    assert {name for name, _ in backbone.named_parameters()} <= changed(backbone, before)
+
+
+class LastIsNoise(SpatialBackbone):
+    """Two stages: the first has the classes, the second is noise."""
+
+    def __init__(self) -> None:
+        super().__init__(in_channels=3)
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def stages(self, images: Tensor) -> tuple[Tensor, ...]:
+        noise = torch.rand(len(images), 4, 2, 2, generator=Generator().manual_seed(len(images)))
+        return images * self.scale, noise * self.scale
+
+
+def test_last_layer_joins_with_weights_of_zero_if_it_is_not_chosen() -> None:
+    backbone, train = LastIsNoise(), striped(50, 3)
+    probe = linear_probe(backbone, train, VAL)
+    assert "stage2" not in probe.layer
+    for trainable, joined in (("all", True), ("none", False)):
+        options: dict[str, Any] = {"augment": None, "optimizer": "sgd", "learning_rate": 0.0}
+        result = tune(backbone, "linear", train, VAL, trainable=trainable, **options)
+        assert (("stage2", 1) in result.classifier.layers) is joined
+        torch.testing.assert_close(result.probabilities, probe.probabilities, rtol=0, atol=1e-5)
+        if joined:
+            assert not result.classifier.head.linear.weight[:, -4:].any()
+
+
+def test_head_reads_the_layers_that_are_named() -> None:
+    train = striped(50, 3)
+    result = tune(SmallCNN(), "linear", train, layers=["stage2 2x2", "stage4"])
+    assert result.classifier.layers == (("stage2", 2), ("stage4", 1))
+    assert result.settings.layers == "stage2 2x2 + stage4 1x1"
+    assert result.classifier.head.linear.in_features == 4 * 64 + 256
+    again = tune(SmallCNN(), LinearHead(4 * 64 + 256, 3), train, layers=["stage2 2x2 + stage4"])
+    assert again.classifier.layers == result.classifier.layers
+    assert tune(SmallCNN(), "linear", train, layers="last").settings.layers == "last"
+    assert tune(SmallCNN(), LinearHead(256, 3), train).settings.layers == "last"
+    with pytest.raises(UnknownNameError, match="stage9"):
+        tune(SmallCNN(), "linear", train, layers=["stage9"])
+
+
+def test_other_heads_by_name_read_the_chosen_layers() -> None:
+    backbone, train = TinyBackbone(), striped(50, 3)
+    result = tune(backbone, "mlp", train, VAL, trainable="all", steps=30)
+    assert result.settings.layers != "last"
+    assert result.settings.head_start == "30 steps on features"
+    assert result.accuracy is not None
+    assert result.accuracy > 0.8
 
 
 def test_training_begins_from_the_linear_probe() -> None:

@@ -5,9 +5,13 @@ A map of the files beside this one, in the order in which a call passes through 
     _finetune             this file: the public call, its options and its result
     _finetune_data        labels of train, images and labels of val
     _finetune_modules     modules of the backbone that train
-    _finetune_head        the head: built by name, and set to the features of the backbone
+    _finetune_layers      layers that the head reads, and their features
+    _finetune_head        the head: built by name, and set to the solution of the linear probe
     _finetune_recipe      defaults that follow from the number of labels
-    _finetune_work        the two parts of the training: first the head, then everything
+    _finetune_work        what trains, on which data, and how; checked before anything changes
+    _finetune_normalization  statistics of a backbone that has seen no image
+    _finetune_start       layers and first weights of the head
+    _finetune_training    the training: first the head, then everything
     _finetune_objectives  the loss of a classifier on images, and of a head on features
     _finetune_score       accuracy, probabilities and warnings on val
 """
@@ -29,17 +33,13 @@ from pretextkit.data._as_source import read_files
 from pretextkit.data._types import OnError
 from pretextkit.evaluation._classes import ClassWeights
 from pretextkit.evaluation._finetune_data import read_data
+from pretextkit.evaluation._finetune_layers import HeadLayers
 from pretextkit.evaluation._finetune_modules import Trainable, restored
+from pretextkit.evaluation._finetune_normalization import measure_normalizations
 from pretextkit.evaluation._finetune_recipe import AugmentationChoice, FinetuneSettings
 from pretextkit.evaluation._finetune_score import classify, warn_below_majority
-from pretextkit.evaluation._finetune_work import (
-    FinetuneWork,
-    Trained,
-    check_fit,
-    measure_normalizations,
-    prepare_work,
-    train_classifier,
-)
+from pretextkit.evaluation._finetune_training import Trained, train_classifier
+from pretextkit.evaluation._finetune_work import FinetuneWork, check_fit, prepare_work
 from pretextkit.evaluation._trained_classifiers import trained_classifier
 from pretextkit.inference._classifier import Classifier
 from pretextkit.metrics._classification import ClassReport, class_report, warn_of_missed_classes
@@ -56,6 +56,7 @@ class FinetuneOptions(TypedDict, total=False):
     """Options of :func:`freeze_and_finetune` that do not depend on the budget or the data."""
 
     trainable: Trainable
+    layers: HeadLayers
     batch_size: int | None
     optimizer: OptimizerName
     learning_rate: float | None
@@ -114,6 +115,7 @@ def freeze_and_finetune(
     val: LabeledLike | None = None,
     *,
     trainable: Trainable = "all",
+    layers: HeadLayers = "auto",
     epochs: int | None = None,
     steps: int | None = None,
     batch_size: int | None = None,
@@ -141,6 +143,9 @@ def freeze_and_finetune(
     same features, whatever its weights were; another head takes a few steps on the features. Then the head and the
     modules named by ``trainable`` train together.
 
+    A head that is given by its name reads the layers that :func:`linear_probe` chooses, and begins at its accuracy. The
+    last layer is read, too, so that all stages train.
+
     Frozen modules stay in evaluation mode, BatchNorm statistics included, and are bit-identical afterwards. Backbone
     and head are returned in evaluation mode. After an error, their modes are restored. Classes without training images
     are never predicted: their logits are -inf, and outputs of the head beyond the
@@ -159,6 +164,9 @@ def freeze_and_finetune(
             ``SpatialBackbone``, such as ``["stage4"]``. With ``"none"`` and without ``augment``, features are computed
             once if the images are equal on a second reading, and a linear head keeps the solution of the linear probe
             unless ``epochs`` or ``steps`` is given.
+        layers: Layers that the head reads. ``"auto"`` is the choice of :func:`linear_probe` for a head that is given by
+            name, on a ``SpatialBackbone``, and the output for any other. ``"last"`` is the output; a list has names of
+            layers as in results, such as ``["stage3 2x2", "stage4"]``.
         epochs: Passes over the labeled images; pass at most one of ``epochs`` and ``steps``.
         steps: Optimizer steps; by default 20 passes over the labeled images, but at least 600 and at most 4,000 steps.
         batch_size: Most images in a step; by default 64, 128 from 10,000 images and 256 from 40,000. The labeled images
@@ -190,18 +198,19 @@ def freeze_and_finetune(
     Raises:
         DataError: No labels, one class only, labels that are not 0…k-1, or more classes than the head has outputs.
         ShapeError: The backbone or the head returns something else, or the head takes features of another width.
-        UnknownNameError: The backbone has no submodule of that name, or there is no head of that name.
+        UnknownNameError: The backbone has no submodule or layer of that name, or there is no head of that name.
         OptionError: An option is out of range, or BatchNorm would train on batches of one image.
         DivergenceError: The loss or a weight became NaN or infinite.
 
     Example:
         >>> from pretextkit.models import SmallCNN
         >>> images, labels = torch.rand(16, 3, 32, 32), torch.arange(16) % 2
-        >>> result = freeze_and_finetune(SmallCNN(), "linear", (images, labels), steps=1, device="cpu", progress=False)
+        >>> options = {"layers": ["stage3 2x2", "stage4"], "steps": 1, "device": "cpu", "progress": False}
+        >>> result = freeze_and_finetune(SmallCNN(), "linear", (images, labels), **options)
         >>> result.classifier(images).shape
         torch.Size([16, 2])
         >>> print(result.settings)
-        all weights, 1 step of 16, learning rate 0.001, head from logistic regression
+        all weights, 1 step of 16, learning rate 0.001, head on stage3 2x2 + stage4 1x1 from logistic regression
     """
     layer_decay = check_float("layer_decay", layer_decay, "(0, 1]", fix="1 switches it off.")
     label_smoothing = check_float("label_smoothing", label_smoothing, "[0, 1)", fix="0 switches it off.")
@@ -219,13 +228,13 @@ def freeze_and_finetune(
         device=device,
         seed=seed,
     )
-    work = prepare_work(backbone, head, data, given, trainable, augment, layer_decay, label_smoothing, progress)
+    work = prepare_work(backbone, head, data, given, trainable, layers, augment, layer_decay, label_smoothing, progress)
     work = replace(work, callbacks=check_callbacks(callbacks))
     start = time.monotonic()
     with restored(backbone, work.classifier):
         check_fit(work)
         measure_normalizations(work)
-        done = train_classifier(work)
+        work, done = train_classifier(work)
     work.classifier.eval()
     return finetune_result(work, done, time.monotonic() - start, "freeze_and_finetune")
 
@@ -247,7 +256,8 @@ def finetune_result(work: FinetuneWork, done: Trained, seconds: float, by: str) 
         **asdict(done.settings),
         "seed": work.settings.seed,
     }
-    classifier = trained_classifier(network, head, data.classes, data.source, trained).eval()
+    layers = work.classifier.layers
+    classifier = trained_classifier(network, head, data.classes, data.source, trained, layers=layers).eval()
     if data.heldout is not None:
         predictions, probabilities = classify(classifier, data.heldout.images)
         report = class_report(predictions, data.heldout.labels, data.classes.shown_names)

@@ -53,12 +53,15 @@ class FinetuneSettings:
     """Name of the augmentation; None without."""
     head_start: str
     """Where the head begins, such as logistic regression, a number of steps on features, or its own weights."""
+    layers: str = "last"
+    """Layers that the head reads, each with its grid; ``last`` is the output of the backbone."""
 
     def __str__(self) -> str:
         steps = f"{self.steps} step{'' if self.steps == 1 else 's'} of {self.batch_size}, "
         optimizer = "" if self.optimizer == "adamw" else f"{self.optimizer}, "
         run = f"{steps}{optimizer}learning rate {self.learning_rate:g}, " if self.steps else ""
-        return f"{self.trained}, {run}head from {self.head_start}"
+        layers = "" if self.layers == "last" else f" on {self.layers}"
+        return f"{self.trained}, {run}head{layers} from {self.head_start}"
 
 
 def resolve_augmentation(augment: AugmentationChoice, trained: Sequence[nn.Module]) -> Augmentation | None:

@@ -21,19 +21,16 @@ from pretextkit.data._types import OnError
 from pretextkit.errors import DataError, OptionError, ShapeError, TrainingWarning
 from pretextkit.evaluation._finetune import FinetuneResult, finetune_result
 from pretextkit.evaluation._finetune_data import FinetuneData, read_data
-from pretextkit.evaluation._finetune_head import find_linear_layer, read_features
+from pretextkit.evaluation._finetune_layers import HeadLayers
 from pretextkit.evaluation._finetune_modules import Trainable, restored
+from pretextkit.evaluation._finetune_normalization import measure_normalizations
 from pretextkit.evaluation._finetune_recipe import AugmentationChoice, FinetuneSettings
-from pretextkit.evaluation._finetune_work import (
-    FinetuneWork,
-    Trained,
-    check_fit,
-    measure_normalizations,
-    prepare_work,
-    set_head,
-)
+from pretextkit.evaluation._finetune_start import start_head
+from pretextkit.evaluation._finetune_training import Trained
+from pretextkit.evaluation._finetune_work import check_fit, prepare_work
 from pretextkit.evaluation._fixmatch_objective import FixMatchObjective
 from pretextkit.evaluation._labels import labeled_images
+from pretextkit.inference._classifier import described_layers
 from pretextkit.training._callbacks import CallbackLike, check_callbacks
 from pretextkit.training._hardware import Precision
 from pretextkit.training._history import History
@@ -65,6 +62,7 @@ def fixmatch(
     test: LabeledLike | None = None,
     *,
     trainable: Trainable = "all",
+    layers: HeadLayers = "auto",
     steps: int | None = None,
     views: int | None = None,
     batch_size: int = 64,
@@ -110,6 +108,7 @@ def fixmatch(
             ``labeled``, of which those without a label are labeled -1.
         test: Held-out images with labels; scored once, after the last step.
         trainable: Trained part of the backbone, as for :func:`freeze_and_finetune`.
+        layers: Layers that the head reads, as for :func:`freeze_and_finetune`.
         steps: Optimizer steps; pass at most one of ``steps`` and ``views``. By default 50 passes over the unlabeled
             images, but at least 2,000 and at most 20,000 steps.
         views: Budget of images that go through the network, each view counted.
@@ -181,13 +180,13 @@ def fixmatch(
     settings = _with_steps(given, views, batch_size, len(source))
     plan = make_plan(settings, source)
     labeled_settings = replace(settings, batch_size=batch_size)
-    work = prepare_work(backbone, head, data, labeled_settings, trainable, augment, 1.0, 0.0, progress)
+    work = prepare_work(backbone, head, data, labeled_settings, trainable, layers, augment, 1.0, 0.0, progress)
     assert isinstance(data.source, TensorImages)
     start = time.monotonic()
     with restored(backbone, work.classifier):
         check_fit(work)
         measure_normalizations(replace(work, data=replace(data, source=source)))
-        begun = _begin(work)
+        work, begun = start_head(work, on_features=True)
         objective = FixMatchObjective(
             work.objective(),
             data.source.images,
@@ -214,7 +213,8 @@ def fixmatch(
         optimizer=settings.optimizer,
         learning_rate=plan.learning_rate,
         augmentation=objective.augmentation(),
-        head_start=begun,
+        head_start=begun.described,
+        layers=described_layers(work.classifier.layers),
     )
     return finetune_result(work, Trained(described, run.history, run.stopped), time.monotonic() - start, "fixmatch")
 
@@ -264,16 +264,6 @@ def _with_steps(settings: Settings, views: Any, batch_size: int, count: int) -> 
         return settings
     passes = PASSES * (count // settings.batch_size)
     return replace(settings, steps=min(max(FEWEST_STEPS, passes), MOST_STEPS))
-
-
-def _begin(work: FinetuneWork) -> str:
-    """Set the head to the features of the labeled images, and say how."""
-    settings = work.settings
-    features, _ = read_features(
-        work.classifier.backbone, work.data.source, settings.precision, settings.seed, always=True
-    )
-    assert features is not None
-    return set_head(work, find_linear_layer(work.classifier.head), features)
 
 
 def _trained(trainable: Trainable) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from pretextkit._fingerprint import digest
 from pretextkit._seeding import derived_seed, seeded
@@ -13,10 +14,9 @@ from pretextkit.data import LabeledLike, as_source
 from pretextkit.data._collate import ImageBatch, concat, in_color, join_labels, rebatch
 from pretextkit.data._sources import ImageSource, TensorImages, WrappedSource
 from pretextkit.errors import DataError
-from pretextkit.evaluation._feature_rows import FeatureRows
-from pretextkit.evaluation._features import Model, extract_features
+from pretextkit.evaluation._features import ExtractOptions, LabeledFeatures, Model, labeled_features
 from pretextkit.evaluation._labels import labeled_images, labeled_part, labeled_rows
-from pretextkit.training._hardware import Precision
+from pretextkit.evaluation._storage import FeatureStore
 
 __all__ = ["LabeledSource", "cached_features", "labeled_source"]
 
@@ -138,18 +138,19 @@ def labeled_source(data: LabeledLike, what: str, seed: int, workers: int) -> tup
     return held or labeled, labeled.labels
 
 
-def cached_features(backbone: Model, source: LabeledSource, precision: Precision, seed: int) -> FeatureRows | None:
+def cached_features(
+    backbone: Model, source: LabeledSource, seed: int, **options: Unpack[ExtractOptions]
+) -> LabeledFeatures | None:
     """Extract the features of all images, or return None if the images differ on a second reading."""
     if source.copied_generator is not None:
         return None
     compared = _Compared(source)
     with seeded(derived_seed(seed, "features")):
         try:
-            features, labels = extract_features(backbone, compared, precision=precision)
+            found = labeled_features(backbone, compared, "train", FeatureStore(), **options)
         except _Changed:
             return None
-    assert labels is not None
-    return FeatureRows(features["last"], labels) if sorted(compared.digests) == sorted(source.digests) else None
+    return found if sorted(compared.digests) == sorted(source.digests) else None
 
 
 def _in_memory(source: LabeledSource, seed: int) -> TensorImages | None:

@@ -11,7 +11,10 @@ from pretextkit.evaluation._features import Layers
 from pretextkit.evaluation._layer_names import GRID, PLUS, grid_parts
 from pretextkit.inference._capture import Model
 
-__all__ = ["candidates", "has_stages", "last", "read_layers"]
+__all__ = ["SIDES", "candidates", "has_stages", "last", "read_layers"]
+
+SIDES = (1, 2, 4)
+"""Grids over which the stages are averaged by default."""
 
 
 def has_stages(backbone: Model, layers: Layers | Literal["auto"]) -> bool:

@@ -23,16 +23,13 @@ from pretextkit.evaluation._features import ExtractOptions, Layers, Model, label
 from pretextkit.evaluation._layer_choice import Choice, choose_layers
 from pretextkit.evaluation._layer_names import named_parts
 from pretextkit.evaluation._logistic_classifier import LogisticProblem, folds
-from pretextkit.evaluation._probe_candidates import candidates, has_stages, read_layers
+from pretextkit.evaluation._probe_candidates import SIDES, candidates, has_stages, read_layers
 from pretextkit.evaluation._storage import FeatureStore
 from pretextkit.evaluation._trained_classifiers import trained_classifier
 from pretextkit.inference._classifier import Classifier
 from pretextkit.training._hardware import Precision
 
 __all__ = ["ProbeSetup", "Scored", "read_train"]
-
-SIDES = (1, 2, 4)
-"""Grids over which the stages are averaged by default."""
 
 
 class Scored(NamedTuple):

@@ -22,7 +22,7 @@ from pretextkit.errors import ShapeError
 from pretextkit.inference._capture import capture_layers
 from pretextkit.inference._predictions import Predictions
 
-__all__ = ["OUTPUT", "Classifier", "only_classes"]
+__all__ = ["OUTPUT", "Classifier", "described_layers", "only_classes"]
 
 OUTPUT = (("last", 1),)
 """Output of a backbone, averaged over the full map."""
@@ -45,6 +45,16 @@ def only_classes(logits: Tensor, classes: Tensor) -> Tensor:
     absent = torch.ones(logits.shape[1], dtype=torch.bool, device=logits.device)
     absent[classes.to(logits.device)] = False
     return logits.masked_fill(absent, float("-inf"))
+
+
+def described_layers(layers: Sequence[tuple[str, int]]) -> str:
+    """Name the layers that a head reads, as in the result of a linear probe.
+
+    Example:
+        >>> described_layers([("stage3", 4), ("stage4", 1)]), described_layers(OUTPUT)
+        ('stage3 4x4 + stage4 1x1', 'last')
+    """
+    return "last" if tuple(layers) == OUTPUT else " + ".join(f"{name} {side}x{side}" for name, side in layers)
 
 
 class Classifier(nn.Module):
@@ -239,7 +249,7 @@ class Classifier(nn.Module):
         save_classifier(self, Path(path), weights_only=weights_only)
 
     def extra_repr(self) -> str:
-        layer = [] if self.layers == OUTPUT else [" + ".join(f"{name} {side}x{side}" for name, side in self.layers)]
+        layer = [] if self.layers == OUTPUT else [described_layers(self.layers)]
         names = [] if self.class_names is None else [f"{len(self.class_names)} classes"]
         wanted = self.image_format
         size = [] if wanted is None else [f"images {wanted.channels}x{wanted.height}x{wanted.width}"]
