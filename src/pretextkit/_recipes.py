@@ -13,6 +13,7 @@ from torch import nn
 
 from pretextkit._arguments import Arguments, decode, encode
 from pretextkit._modules import unwrap
+from pretextkit._starting_point import KEY, starting_point
 from pretextkit.errors import CheckpointError, PretextkitError, UnknownNameError, reason
 from pretextkit.registries import Registry, backbones
 
@@ -22,7 +23,7 @@ __all__ = ["backbone_header", "build_module", "remember_training", "training_of"
 def backbone_header(
     backbone: nn.Module, trained: Mapping[str, Any] | None = None, *, recorded: bool = True
 ) -> dict[str, Any]:
-    """Describe a backbone in plain data: its recipe, its training, and the versions at work.
+    """Describe a backbone in plain data: its recipe, its start, its training, and the versions at work.
 
     Args:
         backbone: Backbone, perhaps compiled.
@@ -41,6 +42,7 @@ def backbone_header(
         "backbone": try_recipe(network, backbones) if recorded else None,
         "class": type(network).__name__,
         "trained": dict(training_of(network) if trained is None else trained),
+        KEY: starting_point(network),
         "versions": {
             "pretextkit": sys.modules["pretextkit"].__version__,
             "torch": torch.__version__,

@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from pretextkit._atomic import write_json
 from pretextkit._display import Displayed
+from pretextkit._starting_point import KEY
+from pretextkit.contracts import Backbone
 from pretextkit.errors import DataError, reason
 from pretextkit.evaluation._linear_probe import LayerScore
 from pretextkit.metrics._classification import ClassReport
@@ -59,7 +61,10 @@ class ComparisonRun:
     finetuned_reports: Mapping[int, ClassReport] = field(default_factory=dict)
     """Number of labels to recall and precision of each class after fine-tuning on them."""
     settings: Mapping[str, str] = field(default_factory=dict)
-    """Settings of the training, of the probes and of each fine-tuning; empty in runs of an earlier version."""
+    """Settings of the training, of the probes and of each fine-tuning; empty in runs of an earlier version.
+
+    ``"starts from"`` says which trained weights the backbone had before, and is missing for random weights.
+    """
 
     @property
     def linear_balanced(self) -> float:
@@ -135,12 +140,19 @@ class Comparison(Displayed):
         }
 
     def table(self) -> list[list[str]]:
-        """Return a header and a row for each method: accuracies in percent, and the cost of the training."""
+        """Return a header and a row for each method: accuracies in percent, and the cost of the training.
+
+        If a run starts from trained weights, a last column says from which.
+        """
         rows = self._runs_by_method()
         finetuned = self.label_efficiency()
         header = ["%", "Linear", "Linear, last stage", "kNN"]
         header += [f"Fine-tuned, {labels:,} labels" for labels in next(iter(finetuned.values()))]
         header += ["Images", "Views", "Training, s", "Peak memory, MB"]
+        starts = {
+            row: ", ".join(dict.fromkeys(run.settings.get(KEY, "") for run in runs)) for row, runs in rows.items()
+        }
+        header += ["Starts from"] if any(starts.values()) else []
         lines = []
         for row, runs in rows.items():
             peaks = [run.peak_memory for run in runs if run.peak_memory is not None]
@@ -155,6 +167,7 @@ class Comparison(Displayed):
                     f"{mean(run.views_seen for run in runs):,.0f}",
                     f"{mean(run.seconds for run in runs):,.0f}",
                     f"{max(peaks) / 1e6:,.0f}" if peaks else "",
+                    *([starts[row] or Backbone.starts_from] if any(starts.values()) else []),
                 ]
             )
         return [header, *lines]

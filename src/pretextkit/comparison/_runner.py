@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from pretextkit._atomic import write_json
 from pretextkit._fingerprint import differences
+from pretextkit._starting_point import KEY, starting_point
 from pretextkit.comparison._methods import Method
 from pretextkit.comparison._resources import peak_memory, reset_peak_memory
 from pretextkit.comparison._result import ComparisonRun
@@ -177,6 +178,7 @@ def _measure(method: Method, seed: int, checkpoint: Path | None, on_progress: On
         knn_report=neighbors.class_report,
         finetuned_reports=reports,
         settings={
+            **({KEY: start} if (start := starting_point(backbone)) else {}),
             "training": trained.settings,
             "linear probe": probe.layer,
             "kNN": f"k={neighbors.k}",

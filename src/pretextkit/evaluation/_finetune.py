@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from pretextkit._display import Displayed
+from pretextkit._starting_point import KEY, starts_note
 from pretextkit._validation import check_float
 from pretextkit.data import LabeledLike
 from pretextkit.data._as_source import read_files
@@ -105,7 +106,8 @@ class FinetuneResult(Displayed):
     def __str__(self) -> str:
         note = "" if self.class_report is None else self.class_report.note.rstrip(",")
         shown = "not measured" if self.accuracy is None else f"{self.accuracy:.1%}{note}"
-        return f"fine-tuned in {self.seconds:.1f} s ({self.settings}): accuracy {shown}"
+        start = starts_note(self.classifier.trained.get(KEY))
+        return f"fine-tuned in {self.seconds:.1f} s ({self.settings}): accuracy {shown}{start}"
 
 
 def freeze_and_finetune(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pretextkit._display import Displayed
+from pretextkit._starting_point import starting_point, starts_note
 from pretextkit._validation import check_float, check_int, check_widths
 from pretextkit.data import LabeledLike
 from pretextkit.data._as_source import read_files
@@ -46,6 +47,8 @@ class KNNResult(Displayed):
     """Recall and precision of each class on test."""
     seconds: float = field(repr=False)
     """Wall-clock time in seconds, extraction included."""
+    starts_from: str | None = None
+    """Where the weights of the backbone come from, if they were trained before; None for random weights."""
 
     @property
     def balanced_accuracy(self) -> float:
@@ -57,7 +60,7 @@ class KNNResult(Displayed):
         return self.class_report.table()
 
     def __str__(self) -> str:
-        return f"{self.k}-NN probe: {self.class_report.accuracy_text}"
+        return f"{self.k}-NN probe: {self.class_report.accuracy_text}{starts_note(self.starts_from)}"
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -149,7 +152,8 @@ def knn_probe(
     report = class_report(predictions, targets, classes.shown_names)
     if not (leave_one_out and _warn_of_own_class(report, labels, k)):
         warn_of_missed_classes(report, "Lower k, because rare classes have fewer than k neighbors of their own.")
-    return KNNResult(report.accuracy, k, predictions, targets, report, time.monotonic() - start)
+    seconds = time.monotonic() - start
+    return KNNResult(report.accuracy, k, predictions, targets, report, seconds, starting_point(backbone))
 
 
 def _default_k(labels: Tensor) -> int:

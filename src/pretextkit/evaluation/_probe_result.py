@@ -9,6 +9,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from pretextkit._display import Displayed
+from pretextkit._starting_point import KEY, starts_note
 from pretextkit.inference._classifier import Classifier
 from pretextkit.metrics._classification import ClassReport, wilson_interval
 from pretextkit.models.heads import LinearHead
@@ -89,8 +90,9 @@ class ProbeResult(Displayed):
         many = len(self.layers) > 1
         choice = f"chosen from {len(self.layers)} candidates by {self.rule} on {labels}" if many else f"from {labels}"
         text = f"{kind}: {self.class_report.accuracy_text} at {self.layer}, {choice}"
+        note = starts_note(self.classifier.trained.get(KEY))
         if not many or self.last == self.layer:
-            return text
+            return text + note
         accuracy = self.layers[self.last].accuracy
         low, high = wilson_interval(round(accuracy * count), count)
-        return f"{text}; last layer ({self.last}) {accuracy:.1%} ({100 * low:.1f}-{100 * high:.1f})"
+        return f"{text}; last layer ({self.last}) {accuracy:.1%} ({100 * low:.1f}-{100 * high:.1f}){note}"

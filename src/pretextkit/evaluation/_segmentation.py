@@ -15,6 +15,7 @@ from pretextkit._color import as_float
 from pretextkit._evaluation_mode import evaluation_mode
 from pretextkit._modules import module_device
 from pretextkit._seeding import derived_generator, seeded
+from pretextkit._starting_point import starting_point, starts_note
 from pretextkit._validation import check_float, check_int, check_sequence, described
 from pretextkit.data import LabeledLike
 from pretextkit.data._segmentation import Segmented, as_segmented
@@ -65,11 +66,13 @@ class SegmentationResult:
     """Head of the chosen layer, from maps to logits."""
     seconds: float = field(repr=False)
     """Wall-clock time in seconds, extraction included."""
+    starts_from: str | None = None
+    """Where the weights of the backbone come from, if they were trained before; None for random weights."""
 
     def __str__(self) -> str:
         rows = ", ".join(f"{name} {score.miou:.1%}" for name, score in self.layers.items())
         scores = f"mIoU {self.miou:.1%}, pixel accuracy {self.pixel_accuracy:.1%}"
-        return f"segmentation probe: {scores} at {self.layer} (mIoU {rows})"
+        return f"segmentation probe: {scores} at {self.layer} (mIoU {rows}){starts_note(self.starts_from)}"
 
 
 def segmentation_probe(
@@ -193,6 +196,7 @@ def segmentation_probe(
         predictions=predictions,
         head=final.requires_grad_(False),
         seconds=time.monotonic() - start,
+        starts_from=starting_point(backbone),
     )
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pretextkit._modules import module_device
 from pretextkit._recipes import training_of
+from pretextkit._starting_point import KEY, starting_point
 from pretextkit.data._image_format import ImageFormat
 from pretextkit.data._sources import ImageSource, with_accepted_channels
 from pretextkit.evaluation._classes import Classes
@@ -56,7 +57,7 @@ def trained_classifier(
         ('cat', 'dog')
     """
     network = backbone if isinstance(backbone, nn.Module) else FunctionModule(backbone)
-    before = training_of(network)
+    notes = {"backbone": training_of(network), KEY: starting_point(backbone)}
     source = None
     if isinstance(train, ImageSource):  # gray images beside RGB images became RGB, if the network refuses them
         source = with_accepted_channels(train, lambda images: takes_images(network, images))
@@ -67,5 +68,5 @@ def trained_classifier(
         layers=layers,
         class_names=classes.shown_names,
         image_format=None if source is None else ImageFormat.of(source),
-        trained={**trained, "classes": len(classes.present), **({"backbone": before} if before else {})},
+        trained={**trained, "classes": len(classes.present), **{name: each for name, each in notes.items() if each}},
     )

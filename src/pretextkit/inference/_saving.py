@@ -18,6 +18,7 @@ from pretextkit._recipes import (
     try_recipe,
     why_unbuildable,
 )
+from pretextkit._starting_point import restore_starting_point
 from pretextkit.contracts import Backbone, InputNormalization
 from pretextkit.data._image_format import ImageFormat
 from pretextkit.errors import CheckpointError, OptionError
@@ -97,6 +98,7 @@ def load_backbone(path: str | Path, *, into: nn.Module | None = None) -> Backbon
     module = into if into is not None else _built(header["backbone"], backbones, path, "load_backbone(path, into=...)")
     _fill(module, tensors, path)
     remember_training(module, header["trained"])
+    restore_starting_point(module, header)
     return cast(Backbone, module)
 
 
@@ -165,6 +167,7 @@ def load_classifier(path: str | Path, *, into: Classifier | None = None) -> Clas
     _fill(backbone, _part(tensors, "backbone."), path)
     _fill(head, _part(tensors, "head."), path)
     remember_training(backbone, header["trained"])
+    restore_starting_point(backbone, header)
     classifier = Classifier(
         backbone,
         head,

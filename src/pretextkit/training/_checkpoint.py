@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 import warnings
@@ -15,6 +16,8 @@ import torch
 
 from pretextkit._atomic import atomic_write
 from pretextkit._fingerprint import differences
+from pretextkit._modules import unwrap
+from pretextkit._starting_point import KEY, restore_starting_point
 from pretextkit.distributed._strategy import Strategy
 from pretextkit.errors import CheckpointError, reason
 from pretextkit.training._extension import SavedRun, Start, resolve_extension
@@ -80,7 +83,7 @@ def load_checkpoint(folder: Path) -> SavedRun | None:
         warnings.warn(f"The checkpoint {problems[0]} is damaged; training resumes from {path}.", stacklevel=2)
         os.replace(folder / NAME, folder / DAMAGED)  # else the next checkpoint would replace the intact one
     _require_known(path, content["format"])
-    return SavedRun(path, content["identity"], dict(content["state"]))
+    return SavedRun(path, content["identity"], dict(content["state"]), content.get("about", ""))
 
 
 def read_checkpoint(folder: Path) -> dict[str, Any] | None:
@@ -199,9 +202,12 @@ class RunCheckpoints:
         state, self.state = self.state, None  # frees the memory
         if state is not None:
             train_step.load_state_dict(state)
+            self._take_starting_point(state["about"], train_step)
         elif self.start.init is not None:
             init = Path(self.start.init)
-            train_step.strategy.load_module(self.group.broadcast_object(lambda: self._weights(init, train_step)))
+            weights, about = self.group.broadcast_object(lambda: self._weights(init, train_step))
+            train_step.strategy.load_module(weights)
+            self._take_starting_point(about, train_step)
         self.saves_together = self.strategy.saves_together and self.group.all_reduce_max(self.folder is not None) > 0
         self.saved = time.monotonic()
         return (
@@ -252,10 +258,19 @@ class RunCheckpoints:
         if saved is None:
             return None, 0
         extend = self.start.extend and (settings.epochs is not None or settings.steps is not None)
-        return saved.state, resolve_extension(saved, self.identity, plan, settings.warmup, extend)
+        return {**saved.state, "about": saved.about}, resolve_extension(
+            saved, self.identity, plan, settings.warmup, extend
+        )
 
-    def _weights(self, folder: Path, train_step: TrainStep) -> dict[str, Any]:
-        """Read the weights with which a new run starts.
+    def _take_starting_point(self, about: str, train_step: TrainStep) -> None:
+        """Note where the weights of another call come from, in the backbone and for the checkpoints of this call."""
+        header = json.loads(about or "{}")
+        if self.about and KEY in header:
+            restore_starting_point(unwrap(train_step.objective.module).backbone, header)
+            self.about = json.dumps({**json.loads(self.about), KEY: header[KEY]})
+
+    def _weights(self, folder: Path, train_step: TrainStep) -> tuple[dict[str, Any], str]:
+        """Read the weights with which a new run starts, and the description of their backbone.
 
         Raises:
             CheckpointError: There is no checkpoint, or its weights have other names or shapes.
@@ -269,7 +284,7 @@ class RunCheckpoints:
         if found := differences({name: tuple(value.shape) for name, value in weights.items()}, shapes):
             fix = "Build the task and its backbone as in that run."
             raise CheckpointError(f"weights of the shapes of those in {folder}", got=found, fix=fix)
-        return weights
+        return weights, content.get("about", "")
 
     def _report(self, error: OSError, done: int, last: bool) -> None:
         if last:

@@ -31,6 +31,8 @@ class SavedRun(NamedTuple):
     path: Path
     identity: dict[str, Any]
     state: dict[str, Any]
+    about: str = ""
+    """Description of the backbone; empty without one."""
 
 
 def resolve_extension(saved: SavedRun, identity: Mapping[str, Any], plan: Plan, warmup: float, extend: bool) -> int:

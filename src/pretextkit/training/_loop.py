@@ -29,6 +29,7 @@ import torch
 from torch import nn  # noqa: F401 - in the example
 
 from pretextkit._modules import refuse_meta, refuse_traced_training
+from pretextkit._starting_point import starting_point
 from pretextkit.data._sources import ImageSource
 from pretextkit.distributed._batch_slices import BatchSlice
 from pretextkit.distributed._group import ALONE, ProcessGroup
@@ -146,7 +147,7 @@ def train(
     train_step = TrainStep(objective, settings, plan, device, precision, strategy)
     done, recorded = checkpoints.resume(train_step)
     start = done
-    resolved = run_settings(settings, plan, objective.augmentation())
+    resolved = run_settings(settings, plan, objective.augmentation(), starting_point(module))
     recorder = Recorder(**recorded, settings=asdict(resolved))
     monitor = _monitor(objective, source, plan, precision, strategy, recorder)
     normalizations = unmeasured_normalizations(module)

@@ -15,6 +15,7 @@ from typing_extensions import TypedDict
 from pretextkit._display import Displayed
 from pretextkit._modules import unwrap
 from pretextkit._recipes import backbone_header, remember_training, training_of
+from pretextkit._starting_point import starts_note
 from pretextkit._validation import check_callable
 from pretextkit.contracts import PretextTask
 from pretextkit.data import ImagesLike, as_source
@@ -78,7 +79,8 @@ class PretrainResult(Displayed):
     def display_line(self) -> str:
         """Return the length of the run and its last loss."""
         loss = f", loss {self.history.last['loss']:.3f}" if self.history.rows else ""
-        return f"{self.steps} steps in {self.seconds:.1f} s, {self.device}{loss}{self._stop_note}"
+        notes = f"{self._stop_note}{starts_note(self.settings.starts_from)}"
+        return f"{self.steps} steps in {self.seconds:.1f} s, {self.device}{loss}{notes}"
 
     def display_table(self) -> list[list[str]]:
         """Return the newest rows of the history."""

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from pretextkit._modules import unwrap
+from pretextkit._starting_point import starts_note
 from pretextkit._validation import check_float, check_int
 from pretextkit.contracts import PretextTask, Recommended
 from pretextkit.data._sources import ImageSource
@@ -105,6 +106,8 @@ class RunSettings:
     """Augmentation before the views, by the task and by ``augment`` of the call; ``None`` without."""
     extends: int = 0
     """Steps of the finished run that this run extends; 0 without."""
+    starts_from: str | None = None
+    """Where the first weights come from, if they were trained before; None for random weights."""
 
     def __str__(self) -> str:
         epochs = f"{self.epochs:.3g} epoch{'' if self.epochs == 1 else 's'}"
@@ -114,11 +117,13 @@ class RunSettings:
             epochs += f" ({self.extends} of {self.steps} steps in a finished run)"
         return (
             f"{epochs}, batch {self.batch_size}, {optimizer}learning rate {self.learning_rate:g}, "
-            f"weight decay {self.weight_decay:g}{augmentation}"
+            f"weight decay {self.weight_decay:g}{augmentation}{starts_note(self.starts_from)}"
         )
 
 
-def run_settings(settings: Settings, plan: Plan, augmentation: str | None) -> RunSettings:
+def run_settings(
+    settings: Settings, plan: Plan, augmentation: str | None, starts_from: str | None = None
+) -> RunSettings:
     """Collect the resolved settings of a run.
 
     Example:
@@ -135,6 +140,7 @@ def run_settings(settings: Settings, plan: Plan, augmentation: str | None) -> Ru
         warmup=plan.warmup,
         augmentation=augmentation,
         extends=plan.extends,
+        starts_from=starts_from,
     )
 
 
