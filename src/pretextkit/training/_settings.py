@@ -105,6 +105,8 @@ class RunSettings:
     """Augmentation before the views, by the task and by ``augment`` of the call; ``None`` without."""
     extends: int = 0
     """Steps of the finished run that this run extends; 0 without."""
+    chance_accuracy: float | None = None
+    """Accuracy of random guesses; ``None`` for a task without accuracy."""
 
     def __str__(self) -> str:
         epochs = f"{self.epochs:.3g} epoch{'' if self.epochs == 1 else 's'}"
@@ -118,7 +120,9 @@ class RunSettings:
         )
 
 
-def run_settings(settings: Settings, plan: Plan, augmentation: str | None) -> RunSettings:
+def run_settings(
+    settings: Settings, plan: Plan, augmentation: str | None, chance_accuracy: float | None = None
+) -> RunSettings:
     """Collect the resolved settings of a run.
 
     Example:
@@ -135,6 +139,7 @@ def run_settings(settings: Settings, plan: Plan, augmentation: str | None) -> Ru
         warmup=plan.warmup,
         augmentation=augmentation,
         extends=plan.extends,
+        chance_accuracy=chance_accuracy,
     )
 
 
