@@ -18,37 +18,31 @@ from torch import Generator
 
 import pretextkit as pk
 from pretextkit.comparison._cost import views_per_image
+from pretextkit.plots._metrics import BASELINES, better_direction
 from pretextkit.testing import TinyBackbone, TinyTokenBackbone, toy_images
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
-HIGHER, LOWER = "higher", "lower"
-METRICS = {
-    "accuracy": (HIGHER, "one over the number of answers"),
-    "accuracy_*": (HIGHER, "one over the number of answers"),
-    "agreement": (HIGHER, "one over ``prototypes_used``"),
-    "alignment": (LOWER, "2 for independent embeddings, 0 for equal ones"),
-    "color_error": (LOWER, "``color_error_of_gray``"),
-    "color_error_of_gray": ("baseline", "itself"),
-    "cosine": (HIGHER, "0"),
-    "invariance": (LOWER, "0 for equal views, or collapsed ones"),
-    "mse": (LOWER, "the variance of the target; ``mse_of_mean``, where there is one"),
-    "mse_border": (LOWER, "the variance of the target"),
-    "mse_hidden": (LOWER, "the variance of the target"),
-    "mse_of_mean": ("baseline", "itself"),
-    "outputs_used": (HIGHER, "1 if one output wins always"),
-    "prototypes_used": (HIGHER, "1 if all views choose one prototype"),
-    "psnr": (HIGHER, "``psnr_input``, where there is one"),
-    "psnr_hidden": (HIGHER, "``psnr_mean``"),
-    "psnr_input": ("baseline", "itself"),
-    "psnr_mean": ("baseline", "itself"),
-    "sigreg": (LOWER, "0.4 for a single point, 0 for a Gaussian"),
-    "teacher_entropy": ("between the ends", "0 if certain, the logarithm of ``outputs`` if uniform"),
-    "top1": (HIGHER, "one over the number of candidates in the batch"),
-    "uniformity": (LOWER, "0 for a single point"),
+AT_CHANCE = {
+    "agreement": "one over ``prototypes_used``",
+    "alignment": "2 for independent embeddings, 0 for equal ones",
+    "color_error": "``color_error_of_gray``",
+    "cosine": "0",
+    "invariance": "0 for equal views, or collapsed ones",
+    "mse": "the variance of the target; ``mse_of_mean``, where there is one",
+    "mse_border": "the variance of the target",
+    "mse_hidden": "the variance of the target",
+    "outputs_used": "1 if one output wins always",
+    "prototypes_used": "1 if all views choose one prototype",
+    "psnr": "``psnr_input``, where there is one",
+    "psnr_hidden": "``psnr_mean``",
+    "sigreg": "0.4 for a single point, 0 for a Gaussian",
+    "teacher_entropy": "0 if certain, the logarithm of ``outputs`` if uniform",
+    "top1": "one over the number of candidates in the batch",
+    "uniformity": "0 for a single point",
 }
-"""Better direction, and value at chance, of each metric; a star stands for any ending."""
+"""Value at chance of each metric but accuracy, which the task states, and baselines."""
 IMAGES = 8_000
 """Number of images for which the recommended settings are shown."""
 
@@ -79,8 +73,12 @@ def metrics_of(name: str) -> list[tuple[str, str, str]]:
         output = task.step(toy_images(8, generator=Generator().manual_seed(0)), Generator().manual_seed(0))
     rows = []
     for metric in output.metrics:
-        stars = (key for key in METRICS if key.endswith("*") and metric.startswith(key[:-1]))
-        rows.append((metric, *METRICS[metric if metric in METRICS else next(stars)]))
+        if metric in BASELINES:
+            rows.append((metric, "baseline", "itself"))
+            continue
+        is_accuracy = metric.partition("_")[0] == "accuracy"
+        chance = f"{task.chance_accuracy:.3g}" if is_accuracy else AT_CHANCE[metric]
+        rows.append((metric, better_direction(metric) or "between the ends", chance))
     return rows
 
 

@@ -13,6 +13,7 @@ import argparse
 import copy
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -53,10 +54,10 @@ class Experiment:
         for draw in self.options.draws:
             for count in self.options.labels:
                 few = self.few(count, draw)
-                self.rows.measure(f"{self.name}; {count}; {draw}", lambda few=few: self.probed(backbone, few))
+                self.rows.measure(f"{self.name}; {count}; {draw}", partial(self.probed, backbone, few))
                 for variant in self.options.variants:
                     key = f"{self.name}; {count}; {draw}; {variant}"
-                    self.rows.measure(key, lambda few=few, of=variant: self.finetuned(backbone, few, of))
+                    self.rows.measure(key, partial(self.finetuned, backbone, few, variant))
 
     def few(self, count: int, draw: int) -> tuple[Tensor, Tensor]:
         """Draw labeled images."""

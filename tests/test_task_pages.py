@@ -42,6 +42,6 @@ def test_measured_rows_stand_beside_random_weights(pages: ModuleType, tmp_path: 
 
 
 def test_metric_without_a_meaning_fails(pages: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(pages.METRICS, "top1")
-    with pytest.raises(StopIteration):
+    monkeypatch.delitem(pages.AT_CHANCE, "top1")
+    with pytest.raises(KeyError):
         pages.metrics_of("byol")

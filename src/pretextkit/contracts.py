@@ -369,6 +369,11 @@ class PretextTask(nn.Module, ABC, Generic[BatchT, BackboneT]):
     def after_step(self) -> None:
         """Update state that follows the weights, such as a momentum copy, after each optimizer step."""
 
+    @property
+    def chance_accuracy(self) -> float | None:
+        """Metric ``accuracy`` of random guesses, which plots of a training mark; None for a task without accuracy."""
+        return None
+
     @final
     def step(self, images: Tensor, generator: Generator) -> TaskOutput:
         """Make views of ``images``, without gradient and in float32 even under autocast, and compute their loss.

@@ -18,9 +18,11 @@ from torch import Generator, Tensor
 import pretextkit as pk
 from pretextkit.errors import DataError, OptionError, PretextkitError
 from pretextkit.plots import comparison, training_curves, views
+from pretextkit.plots._figures import GRAY
+from pretextkit.plots._metrics import BASELINES, better_direction
 from pretextkit.plots._views import POSITIONS
 from pretextkit.tasks._jigsaw_context import OFFSETS
-from pretextkit.testing import TinyBackbone, toy_images
+from pretextkit.testing import TinyBackbone, TinyTokenBackbone, toy_images
 from pretextkit.training import History
 
 
@@ -80,7 +82,7 @@ def test_neighbor_is_drawn_at_its_position(place: int) -> None:
     center, neighbor = torch.full((1, 3, 4, 4), 0.5), torch.zeros(1, 3, 4, 4)
     figure = views(pk.PatchPair(center, neighbor, torch.tensor([place])))
     (axes,) = figure.axes
-    assert axes.get_title() == POSITIONS[place]
+    assert (axes.get_title(), axes.get_ylabel()) == (POSITIONS[place], "center and neighbor")
     down, right = OFFSETS[place]
     words = {-1: "above", 1: "below", 0: ""}[down], {-1: "left", 1: "right", 0: ""}[right]
     assert axes.get_title() == " ".join(word for word in words if word)
@@ -97,6 +99,7 @@ def test_tiles_are_drawn_in_shuffled_order() -> None:
     tiles = tuple(torch.full((2, 1, 3, 3), place / 10) for place in range(9))
     figure = views(pk.Tiles(tiles, torch.tensor([5, 0])))
     assert [axes.get_title() for axes in figure.axes] == ["order 5", "order 0"]
+    assert figure.axes[0].get_ylabel() == "tiles, shuffled"
     picture = shown(figure, 1)
     assert picture.shape == (11, 11)
     for place in range(9):
@@ -158,18 +161,18 @@ def test_bars_show_mean_accuracies() -> None:
     figure = comparison(rows, title="Linear probe")
     (axes,) = figure.axes
     bars: Any = axes.patches
-    assert [bar.get_width() for bar in bars] == pytest.approx([62, 80, 100])
-    assert [label.get_text() for label in axes.get_yticklabels()] == list(rows)
+    assert [bar.get_width() for bar in bars] == pytest.approx([100, 80, 62])
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["all labels", "rotation", "random init"]
     tops = [bar.get_y() for bar in bars]
     assert axes.yaxis_inverted()
     assert tops == sorted(tops)
-    assert [text.get_text() for text in axes.texts] == ["62.0 ± 2.0", "80.0", "100.0 ± 0.0"]
+    assert [text.get_text() for text in axes.texts] == ["100.0 ± 0.0", "80.0", "62.0 ± 2.0"]
     assert axes.get_title() == "Linear probe"
-    assert axes.get_xlabel() == "accuracy in %, mean and standard deviation over seeds"
+    assert axes.get_xlabel() == "accuracy in % (higher is better)\nmean ± standard deviation over seeds"
     assert axes.get_xlim()[0] == 0
     (errors,) = [each for each in axes.collections if isinstance(each, LineCollection)]
-    first = errors.get_segments()[0]
-    assert first[:, 0].tolist() == pytest.approx([60, 64])
+    last = errors.get_segments()[-1]
+    assert last[:, 0].tolist() == pytest.approx([60, 64])
     drawn(figure)
 
 
@@ -177,7 +180,7 @@ def test_single_accuracies_have_no_error_bar() -> None:
     figure = comparison({"a": 0.5, "b": [0.25]})
     (axes,) = figure.axes
     assert not axes.collections
-    assert axes.get_xlabel() == "accuracy in %"
+    assert axes.get_xlabel() == "accuracy in % (higher is better)"
     assert [text.get_text() for text in axes.texts] == ["50.0", "25.0"]
 
 
@@ -188,10 +191,23 @@ def test_numbers_beside_full_bars_are_not_cropped() -> None:
         assert text.get_window_extent().x1 <= figure.bbox.x1
 
 
-def test_comparison_draws_baselines_in_gray() -> None:
-    figure = comparison({"random init": 0.5, "rotation": 0.6, "mine": 0.4}, baselines=["random init", "mine"])
-    first, second, third = (bar.get_facecolor() for bar in figure.axes[0].patches)
-    assert first == third != second
+def test_baselines_differ_by_hatching_and_are_explained() -> None:
+    rows = {"random init": 0.5, "rotation": 0.6, "mine": 0.4}
+    figure = comparison(rows, baselines=["random init", "mine"])
+    assert [bar.get_hatch() for bar in figure.axes[0].patches] == [None, "////", "////"]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["baseline, no pretext task"]
+    assert not comparison(rows, baselines=[]).legends
+    drawn(figure)
+
+
+def test_chance_is_a_dashed_line_with_its_percentage() -> None:
+    figure = comparison({"a": 0.5}, chance=0.125)
+    (line,) = figure.axes[0].lines
+    assert np.asarray(line.get_xdata()).tolist() == [12.5, 12.5]
+    assert (line.get_linestyle(), line.get_label()) == ("--", "chance 12.5 %")
+    with pytest.raises(OptionError, match=r"Expected chance to be a number in \[0, 1\], but got 12\.5\. The default"):
+        comparison({"a": 0.5}, chance=12.5)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +228,7 @@ def test_comparison_refuses_invalid_accuracies(rows: Any, message: str) -> None:
     assert str(error.value) == message
 
 
-def history(epochs: int) -> History:
+def history(epochs: int, **settings: float) -> History:
     return History(
         tuple(
             {
@@ -227,13 +243,19 @@ def history(epochs: int) -> History:
                 "seconds": 1.0,
             }
             for epoch in range(1, epochs + 1)
-        )
+        ),
+        settings,
     )
 
 
 def test_metrics_have_panels_shared_by_variants() -> None:
     figure = training_curves(history(3), title="rotation")
-    assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "top1", "accuracy", "uniformity"]
+    assert [axes.get_ylabel() for axes in figure.axes] == [
+        "loss (lower is better)",
+        "top1 (higher is better)",
+        "accuracy (higher is better)",
+        "uniformity (lower is better)",
+    ]
     assert {axes.get_xlabel() for axes in figure.axes} == {"epoch"}
     assert figure.get_suptitle() == "rotation"
     loss, _, accuracy, _ = figure.axes
@@ -250,8 +272,42 @@ def test_metrics_have_panels_shared_by_variants() -> None:
 
 def test_single_epoch_is_drawn_with_a_marker() -> None:
     figure = training_curves(history(1))
-    assert figure.axes[0].lines[0].get_marker() == "."
+    assert figure.axes[0].lines[0].get_marker() == "o"
     drawn(figure)
+
+
+def test_lines_of_a_panel_differ_without_color() -> None:
+    accuracy, accuracy_0 = training_curves(history(50)).axes[2].lines
+    assert accuracy.get_marker() != accuracy_0.get_marker()
+    assert accuracy.get_linestyle() != accuracy_0.get_linestyle()
+    assert accuracy.get_markevery() == 5  # fifty markers would hide the line
+
+
+def test_accuracy_of_guesses_is_marked_in_its_panel_only() -> None:
+    figure = training_curves(history(3, chance_accuracy=0.25))
+    gray = [[line for line in axes.lines if line.get_color() == GRAY] for axes in figure.axes]
+    assert [len(lines) for lines in gray] == [0, 0, 1, 0]
+    (line,) = gray[2]
+    assert (line.get_label(), np.asarray(line.get_ydata()).tolist()) == ("chance 0.25", [0.25, 0.25])
+
+
+def test_baseline_joins_the_panel_of_its_metric() -> None:
+    row = {"epoch": 1.0, "mse": 0.5, "mse_of_mean": 1.0, "psnr_hidden": 20.0, "psnr_mean": 15.0, "psnr_input": 9.0}
+    figure = training_curves(History((row,)))
+    assert [[line.get_label() for line in axes.lines] for axes in figure.axes] == [
+        ["mse", "mse_of_mean"],
+        ["psnr_hidden", "psnr_mean"],
+        ["psnr_input"],  # its metric is missing
+    ]
+    assert [axes.lines[-1].get_linestyle() for axes in figure.axes] == ["--"] * 3
+
+
+@pytest.mark.parametrize("name", [name for name in pk.pretext_tasks if name != "distillation"])
+def test_metrics_of_built_in_tasks_have_a_direction(name: str, images: Tensor) -> None:
+    backbone = TinyTokenBackbone() if name == "mae" else TinyBackbone()
+    metrics = pk.pretext_tasks.create(name, backbone).step(images, Generator().manual_seed(0)).metrics
+    undirected = {metric for metric in metrics if better_direction(metric) is None} - set(BASELINES)
+    assert undirected <= {"teacher_entropy"}  # neither certain nor uniform is better
 
 
 def test_empty_history_is_refused() -> None:

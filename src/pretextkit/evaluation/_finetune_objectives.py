@@ -54,6 +54,7 @@ class ClassifierObjective(Objective):
         self.trained, self.augment, self.classes, self.layer_decay = trained, augment, classes, layer_decay
         self.checked = False
         self.usual_loss = CONFIDENT_ERROR * math.log(len(classes))
+        self.chance_accuracy = 1 / len(classes)
         backbone: nn.Module = classifier.get_submodule("backbone")
         for weight in backbone.parameters():  # TorchScript has no requires_grad_ of modules
             weight.requires_grad_(False)
@@ -117,6 +118,7 @@ class HeadObjective(Objective):
         self.module, self.classes = head, classes
         self.class_weights, self.label_smoothing = class_weights, label_smoothing
         self.usual_loss = CONFIDENT_ERROR * math.log(len(classes))
+        self.chance_accuracy = 1 / len(classes)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return parameter_groups(self.module)

@@ -113,6 +113,7 @@ class FixMatchObjective(Objective):
         self.averaged = AveragedClassifier(supervised.module, momentum)
         self.module: nn.Module = self.averaged
         self.usual_loss = (1 + unlabeled_weight) * supervised.usual_loss
+        self.chance_accuracy = supervised.chance_accuracy
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return self.supervised.parameter_groups()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -98,7 +98,8 @@ def reconstruction_panel(
 def score_histogram(normal: Tensor, anomalous: Tensor, *, threshold: float | None = None, title: str = "") -> Figure:
     """Draw histograms of the scores of normal and of anomalous images, each normalized to sum 1.
 
-    The last bar also counts the highest 1 % of all scores, because outliers would compress the other bars.
+    The last bar also counts the highest 1 % of all scores, because outliers would compress the other bars. Bars of
+    anomalous images are hatched.
 
     Args:
         normal: ``n`` scores of normal images.
@@ -131,15 +132,19 @@ def score_histogram(normal: Tensor, anomalous: Tensor, *, threshold: float | Non
         low, high = min(low, threshold), max(high, threshold)
     high = high if high > low else low + 1.0
     figure = new_figure(6, 3.2)
+    from matplotlib.colors import to_rgba  # after new_figure, which names a missing matplotlib
+
     axes = figure.add_subplot()
-    for name, scores, color in (("normal", normal, "tab:blue"), ("anomalous", anomalous, "tab:red")):
+    kinds = (("normal", normal, "tab:blue", None), ("anomalous", anomalous, "tab:red", "/////"))
+    for name, scores, color, hatch in kinds:
         values = scores.detach().flatten().float().cpu().clamp(max=high)
         weights = torch.full((len(values),), 1 / len(values))
         label = f"{name} ({len(values)})"
-        axes.hist(values.numpy(), BINS, range=(low, high), weights=weights.numpy(), color=color, alpha=0.6, label=label)
+        style: dict[str, Any] = {"facecolor": to_rgba(color, 0.5), "edgecolor": color, "hatch": hatch, "label": label}
+        axes.hist(values.numpy(), BINS, range=(low, high), weights=weights.numpy(), **style)
     if threshold is not None:
         axes.axvline(threshold, color="black", linestyle="--", linewidth=1, label=f"threshold {threshold:.3g}")
-    axes.set_xlabel("anomaly score")
+    axes.set_xlabel("anomaly score (higher is more anomalous)")
     axes.set_ylabel("fraction of images")
     axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
     axes.spines[["top", "right"]].set_visible(False)

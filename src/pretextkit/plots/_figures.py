@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
+    "BASELINES",
+    "CHANCE",
+    "DASHES",
+    "GRAY",
     "MARKERS",
     "ORANGE",
     "PALETTE",
@@ -50,6 +54,18 @@ SKY, ORANGE = "#56b4e9", "#e69f00"
 
 MARKERS = "osDv^<>P*X"
 """Markers that keep lines and points distinct without colors."""
+
+DASHES = ("-", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
+"""Styles that keep lines distinct without colors or markers."""
+
+GRAY = "#666666"
+"""Color of baselines and of chance."""
+
+CHANCE: dict[str, Any] = {"color": GRAY, "linestyle": "--", "linewidth": 1.2}
+"""Style of the line at chance, or at the baseline that a task must pass."""
+
+BASELINES = ("random init", "supervised")
+"""Rows that are no pretext task, as :func:`~pretextkit.functional.compare` names them."""
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -74,6 +74,11 @@ class Jigsaw(PatchTask[Tiles, BackboneT]):
         self.register_buffer("orders", distant_permutations(orders))  # saved in checkpoints, because labels index it
         self.head = MLPHead(TILES * backbone.feature_dim, len(self.orders), hidden_dim=512)
 
+    @property
+    def chance_accuracy(self) -> float:
+        """One over the number of orders."""
+        return 1 / len(self.orders)
+
     def views(self, images: Tensor, generator: Generator) -> Tiles:
         """Cut nine tiles out of each image ``b c h w`` and shuffle them by a random permutation.
 

@@ -53,6 +53,8 @@ class JigsawContext(PatchTask[PatchPair, BackboneT]):
         (torch.Size([2, 3, 16, 16]), torch.Size([2, 3, 16, 16]), torch.Size([2]))
     """
 
+    chance_accuracy = 1 / len(OFFSETS)
+
     def __init__(
         self,
         backbone: BackboneT,

@@ -51,6 +51,8 @@ class Rotation(PretextTask[Labeled, BackboneT]):
         ['accuracy', 'accuracy_0', 'accuracy_180', 'accuracy_270', 'accuracy_90']
     """
 
+    chance_accuracy = 1 / len(ANGLES)
+
     def __init__(
         self,
         backbone: BackboneT,

@@ -147,7 +147,7 @@ def train(
     train_step = TrainStep(objective, settings, plan, device, precision, strategy)
     done, recorded = checkpoints.resume(train_step)
     start = done
-    resolved = run_settings(settings, plan, objective.augmentation(), starting_point(module))
+    resolved = run_settings(settings, plan, objective.augmentation(), starting_point(module), objective.chance_accuracy)
     recorder = Recorder(**recorded, settings=asdict(resolved))
     monitor = _monitor(objective, source, plan, precision, strategy, recorder)
     normalizations = unmeasured_normalizations(module)

@@ -34,6 +34,8 @@ class Objective(ABC):
     module: nn.Module
     usual_loss: float = 0.0
     """Loss from which a rise is measured where training begins below it, as from a solution."""
+    chance_accuracy: float | None = None
+    """Accuracy of random guesses; ``None`` for an objective without accuracy."""
 
     @abstractmethod
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -86,6 +88,7 @@ class TaskObjective(Objective):
 
     def __init__(self, task: PretextTask[Any, Any], augment: Augmentation | None, monitor_batch_size: int) -> None:
         self.module: PretextTask[Any, Any] = task
+        self.chance_accuracy = task.chance_accuracy
         self.augment, self.monitor_batch_size = augment, monitor_batch_size
         self.collapsed = self.explained = self.checked = False
         self.shortcut = ShortcutMonitor()

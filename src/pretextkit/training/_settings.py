@@ -108,6 +108,8 @@ class RunSettings:
     """Steps of the finished run that this run extends; 0 without."""
     starts_from: str | None = None
     """Where the first weights come from, if they were trained before; None for random weights."""
+    chance_accuracy: float | None = None
+    """Accuracy of random guesses; ``None`` for a task without accuracy."""
 
     def __str__(self) -> str:
         epochs = f"{self.epochs:.3g} epoch{'' if self.epochs == 1 else 's'}"
@@ -122,7 +124,11 @@ class RunSettings:
 
 
 def run_settings(
-    settings: Settings, plan: Plan, augmentation: str | None, starts_from: str | None = None
+    settings: Settings,
+    plan: Plan,
+    augmentation: str | None,
+    starts_from: str | None = None,
+    chance_accuracy: float | None = None,
 ) -> RunSettings:
     """Collect the resolved settings of a run.
 
@@ -141,6 +147,7 @@ def run_settings(
         augmentation=augmentation,
         extends=plan.extends,
         starts_from=starts_from,
+        chance_accuracy=chance_accuracy,
     )
 
 
