@@ -587,7 +587,7 @@ def test_last_layer_joins_with_weights_of_zero_if_it_is_not_chosen() -> None:
         assert (("stage2", 1) in result.classifier.layers) is joined
         torch.testing.assert_close(result.probabilities, probe.probabilities, rtol=0, atol=1e-5)
         if joined:
-            assert not result.classifier.head.linear.weight[:, -4:].any()
+            assert not result.classifier.head.get_parameter("linear.weight")[:, -4:].any()
 
 
 def test_head_reads_the_layers_that_are_named() -> None:
@@ -595,7 +595,7 @@ def test_head_reads_the_layers_that_are_named() -> None:
     result = tune(SmallCNN(), "linear", train, layers=["stage2 2x2", "stage4"])
     assert result.classifier.layers == (("stage2", 2), ("stage4", 1))
     assert result.settings.layers == "stage2 2x2 + stage4 1x1"
-    assert result.classifier.head.linear.in_features == 4 * 64 + 256
+    assert result.classifier.head.get_parameter("linear.weight").shape == (3, 4 * 64 + 256)
     again = tune(SmallCNN(), LinearHead(4 * 64 + 256, 3), train, layers=["stage2 2x2 + stage4"])
     assert again.classifier.layers == result.classifier.layers
     assert tune(SmallCNN(), "linear", train, layers="last").settings.layers == "last"
