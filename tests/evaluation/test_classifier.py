@@ -5,8 +5,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torchvision.models import resnet18
 
-from pretextkit.evaluation._feature_rows import FeatureRows
-from pretextkit.evaluation._finetune_objectives import ClassifierObjective, HeadObjective, _layers
+from pretextkit.finetuning._feature_rows import FeatureRows
+from pretextkit.finetuning._objectives import ClassifierObjective, HeadObjective, _layers
 from pretextkit.inference import Classifier
 from pretextkit.models import LinearHead, ResNet18, SmallCNN
 from pretextkit.testing import TinyBackbone

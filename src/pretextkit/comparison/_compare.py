@@ -17,8 +17,8 @@ from pretextkit.contracts import Backbone
 from pretextkit.data import ImagesLike, LabeledLike
 from pretextkit.data._as_source import read_files
 from pretextkit.data._types import OnError
-from pretextkit.evaluation._finetune import FinetuneOptions
 from pretextkit.evaluation._shared_images import image_marks, is_same_data, warn_of_training_images
+from pretextkit.finetuning._finetune import FinetuneOptions
 from pretextkit.training import PretrainOptions
 from pretextkit.training._callbacks import CallbackLike
 from pretextkit.training._hardware import Precision

@@ -20,7 +20,7 @@ from pretextkit.comparison import _cost
 from pretextkit.comparison._setup import ExperimentSetup
 from pretextkit.contracts import Backbone, PretextTask
 from pretextkit.errors import DataError, DuplicateNameError, OptionError
-from pretextkit.evaluation._finetune import FinetuneOptions, freeze_and_finetune
+from pretextkit.finetuning._finetune import FinetuneOptions, freeze_and_finetune
 from pretextkit.registries import backbones, pretext_tasks
 from pretextkit.training._callbacks import CallbackLike, check_callbacks
 from pretextkit.training._hardware import resolve_device

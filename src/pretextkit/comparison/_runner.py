@@ -20,9 +20,9 @@ from pretextkit.comparison._result import ComparisonRun
 from pretextkit.comparison._setup import ExperimentSetup
 from pretextkit.contracts import Backbone
 from pretextkit.errors import CheckpointError, DataWarning, reason
-from pretextkit.evaluation._finetune import FinetuneResult, freeze_and_finetune
 from pretextkit.evaluation._knn import knn_probe
 from pretextkit.evaluation._linear_probe import linear_probe
+from pretextkit.finetuning._finetune import FinetuneResult, freeze_and_finetune
 from pretextkit.metrics._classification import ClassReport, quiet_about_missed_classes
 from pretextkit.training._hardware import resolve_device
 from pretextkit.training._progress import Progress, progress_for

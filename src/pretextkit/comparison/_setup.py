@@ -19,9 +19,9 @@ from pretextkit.data._sources import ImageSource, TensorImages
 from pretextkit.data._splits import stratified_subset
 from pretextkit.errors import DataWarning, OptionError, unknown_name
 from pretextkit.evaluation._classes import Classes, find_classes, match_classes
-from pretextkit.evaluation._finetune import FinetuneOptions
-from pretextkit.evaluation._finetune_recipe import default_steps, divide_evenly
 from pretextkit.evaluation._labels import labeled_rows
+from pretextkit.finetuning._finetune import FinetuneOptions
+from pretextkit.finetuning._recipe import default_steps, divide_evenly
 from pretextkit.training import PretrainOptions
 from pretextkit.training._callbacks import CallbackLike
 from pretextkit.training._hardware import Precision, resolve_device, resolve_precision

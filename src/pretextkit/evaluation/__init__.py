@@ -1,9 +1,6 @@
-"""Measure a backbone: features, probes, fine-tuning, segmentation, neighbors."""
+"""Measure a backbone: features, probes, segmentation, neighbors."""
 
 from pretextkit.evaluation._features import Features, extract_features
-from pretextkit.evaluation._finetune import FinetuneResult, freeze_and_finetune
-from pretextkit.evaluation._finetune_recipe import FinetuneSettings
-from pretextkit.evaluation._fixmatch import fixmatch
 from pretextkit.evaluation._knn import KNNResult, knn_probe
 from pretextkit.evaluation._linear_probe import LayerScore, ProbeResult, linear_probe
 from pretextkit.evaluation._neighbors import Duplicates, Neighbors, near_duplicates, nearest_neighbors
@@ -14,8 +11,6 @@ __all__ = [
     "ConvMapHead",
     "Duplicates",
     "Features",
-    "FinetuneResult",
-    "FinetuneSettings",
     "KNNResult",
     "LayerScore",
     "LinearMapHead",
@@ -25,8 +20,6 @@ __all__ = [
     "SegmentationResult",
     "SegmentationScore",
     "extract_features",
-    "fixmatch",
-    "freeze_and_finetune",
     "knn_probe",
     "linear_probe",
     "near_duplicates",

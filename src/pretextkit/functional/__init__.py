@@ -1,7 +1,7 @@
 """Functions for use in any code, without a framework: pretraining, probes, fine-tuning, anomaly scores, comparison.
 
-This module only re-exports. The code is in :mod:`pretextkit.training`, ``evaluation``, ``inference``, ``anomaly``,
-``selection``, ``comparison``, ``metrics`` and ``losses``.
+This module only re-exports. The code is in :mod:`pretextkit.training`, ``evaluation``, ``finetuning``, ``inference``,
+``anomaly``, ``selection``, ``comparison``, ``metrics`` and ``losses``.
 """
 
 from pretextkit.anomaly import (
@@ -21,8 +21,6 @@ from pretextkit.evaluation import (
     ConvMapHead,
     Duplicates,
     Features,
-    FinetuneResult,
-    FinetuneSettings,
     KNNResult,
     LayerScore,
     LinearMapHead,
@@ -32,14 +30,13 @@ from pretextkit.evaluation import (
     SegmentationResult,
     SegmentationScore,
     extract_features,
-    fixmatch,
-    freeze_and_finetune,
     knn_probe,
     linear_probe,
     near_duplicates,
     nearest_neighbors,
     segmentation_probe,
 )
+from pretextkit.finetuning import FinetuneResult, FinetuneSettings, fixmatch, freeze_and_finetune
 from pretextkit.inference import Classifier, Predictions
 from pretextkit.losses import nt_xent_loss
 from pretextkit.metrics import DetectionMetrics, SegmentationMetrics, detection_metrics, segmentation_metrics

@@ -16,7 +16,8 @@ from pretextkit.anomaly import AnomalyScores
 from pretextkit.comparison import Comparison
 from pretextkit.contracts import PretextTask
 from pretextkit.errors import DataError, ShapeError
-from pretextkit.evaluation import FinetuneResult, KNNResult, ProbeResult, SegmentationResult
+from pretextkit.evaluation import KNNResult, ProbeResult, SegmentationResult
+from pretextkit.finetuning import FinetuneResult
 from pretextkit.metrics import DetectionMetrics
 from pretextkit.metrics._classification import ClassReport
 from pretextkit.plots import comparison, confusion_matrix, label_efficiency, training_curves, views

@@ -11,9 +11,9 @@ from pretextkit.data import as_source
 from pretextkit.data._sources import ImageSource
 from pretextkit.errors import DataError, OptionError
 from pretextkit.evaluation._classes import ClassWeights
-from pretextkit.evaluation._finetune import freeze_and_finetune
-from pretextkit.evaluation._finetune_modules import Trainable
-from pretextkit.evaluation._finetune_recipe import AugmentationChoice
+from pretextkit.finetuning._finetune import freeze_and_finetune
+from pretextkit.finetuning._recipe import AugmentationChoice
+from pretextkit.finetuning._trained_modules import Trainable
 from pretextkit.inference._classifier import Classifier
 from pretextkit.sklearn._backbones import built_backbone
 from pretextkit.sklearn._image_classifier import ImageClassifier

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from pretextkit._seeding import derived_seed, seeded
 from pretextkit.data._sources import ImageSource
 from pretextkit.evaluation._features import ExtractOptions, LabeledFeatures, labeled_features
-from pretextkit.evaluation._finetune_data import FinetuneData
-from pretextkit.evaluation._labeled_source import LabeledSource, cached_features
 from pretextkit.evaluation._layer_choice import choose_layers
 from pretextkit.evaluation._layer_names import Part, grid_parts, named_parts
 from pretextkit.evaluation._logistic_classifier import PENALTIES, LogisticProblem
 from pretextkit.evaluation._probe_candidates import SIDES, has_stages, last
 from pretextkit.evaluation._storage import FeatureStore
+from pretextkit.finetuning._data import FinetuneData
+from pretextkit.finetuning._labeled_source import LabeledSource, cached_features
 from pretextkit.inference._capture import Layers
 from pretextkit.inference._classifier import OUTPUT
 from pretextkit.models.heads import LinearHead

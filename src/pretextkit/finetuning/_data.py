@@ -16,8 +16,8 @@ from pretextkit.evaluation._classes import (
     match_classes,
     resolve_class_weights,
 )
-from pretextkit.evaluation._labeled_source import labeled_source
 from pretextkit.evaluation._labels import labeled_images
+from pretextkit.finetuning._labeled_source import labeled_source
 
 __all__ = ["FinetuneData", "HeldoutImages", "read_data"]
 

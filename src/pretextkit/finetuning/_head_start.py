@@ -7,16 +7,16 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from pretextkit._modules import module_device
-from pretextkit.evaluation._feature_rows import FeatureRows
-from pretextkit.evaluation._finetune_head import build_head, find_linear_layer, set_weights
-from pretextkit.evaluation._finetune_layers import (
+from pretextkit.evaluation._layer_names import Part
+from pretextkit.evaluation._logistic_classifier import fit_logistic_classifier
+from pretextkit.finetuning._feature_rows import FeatureRows
+from pretextkit.finetuning._head import build_head, find_linear_layer, set_weights
+from pretextkit.finetuning._layers import (
     choose_head_layers,
     join_features,
     read_features,
 )
-from pretextkit.evaluation._finetune_work import FinetuneWork
-from pretextkit.evaluation._layer_names import Part
-from pretextkit.evaluation._logistic_classifier import fit_logistic_classifier
+from pretextkit.finetuning._work import FinetuneWork
 from pretextkit.inference._classifier import Classifier
 from pretextkit.models.heads import LinearHead
 

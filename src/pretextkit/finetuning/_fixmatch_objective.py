@@ -12,7 +12,7 @@ from pretextkit._color import as_float
 from pretextkit._fingerprint import digest
 from pretextkit.contracts import TaskOutput
 from pretextkit.data._collate import ImageBatch, in_color
-from pretextkit.evaluation._finetune_objectives import ClassifierObjective, classification_loss
+from pretextkit.finetuning._objectives import ClassifierObjective, classification_loss
 from pretextkit.tasks import MomentumCopy
 from pretextkit.training._hardware import Precision
 from pretextkit.training._objectives import Objective, function_name

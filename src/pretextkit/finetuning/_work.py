@@ -14,20 +14,20 @@ from pretextkit._modules import explain_complex_weights, module_device, module_d
 from pretextkit._seeding import derived_generator, derived_seed, seeded
 from pretextkit.data._sources import ImageSource
 from pretextkit.errors import ShapeError
-from pretextkit.evaluation._finetune_data import FinetuneData
-from pretextkit.evaluation._finetune_head import build_head
-from pretextkit.evaluation._finetune_layers import (
+from pretextkit.finetuning._data import FinetuneData
+from pretextkit.finetuning._head import build_head
+from pretextkit.finetuning._layers import (
     HeadLayers,
     first_layers,
     resolve_layers,
 )
-from pretextkit.evaluation._finetune_modules import Trainable, check_module, find_trained_modules
-from pretextkit.evaluation._finetune_objectives import ClassifierObjective, HeadObjective
-from pretextkit.evaluation._finetune_recipe import (
+from pretextkit.finetuning._objectives import ClassifierObjective, HeadObjective
+from pretextkit.finetuning._recipe import (
     AugmentationChoice,
     resolve_augmentation,
     resolve_settings,
 )
+from pretextkit.finetuning._trained_modules import Trainable, check_module, find_trained_modules
 from pretextkit.inference._classifier import Classifier
 from pretextkit.training._callbacks import CallbackLike
 from pretextkit.training._hardware import resolve_device, resolve_precision

@@ -2,18 +2,19 @@
 
 A map of the files beside this one, in the order in which a call passes through them::
 
-    _finetune             this file: the public call, its options and its result
-    _finetune_data        labels of train, images and labels of val
-    _finetune_modules     modules of the backbone that train
-    _finetune_layers      layers that the head reads, and their features
-    _finetune_head        the head: built by name, and set to the solution of the linear probe
-    _finetune_recipe      defaults that follow from the number of labels
-    _finetune_work        what trains, on which data, and how; checked before anything changes
-    _finetune_normalization  statistics of a backbone that has seen no image
-    _finetune_start       layers and first weights of the head
-    _finetune_training    the training: first the head, then everything
-    _finetune_objectives  the loss of a classifier on images, and of a head on features
-    _finetune_score       accuracy, probabilities and warnings on val
+    _finetune         this file: the public call, its options and its result
+    _data             labels of train, images and labels of val
+    _labeled_source   the labeled images of a source
+    _recipe           defaults that follow from the number of labels
+    _work             what trains, on which data, and how; checked before anything changes
+    _trained_modules  modules of the backbone that train
+    _normalization    statistics of a backbone that has seen no image
+    _layers           layers that the head reads, and their features
+    _head             the head: built by name, and set to the solution of the linear probe
+    _head_start       layers and first weights of the head
+    _training         the training: first the head, then everything
+    _objectives       the loss of a classifier on images, and of a head on features
+    _score            accuracy, probabilities and warnings on val
 """
 
 from __future__ import annotations
@@ -33,15 +34,15 @@ from pretextkit.data import LabeledLike
 from pretextkit.data._as_source import read_files
 from pretextkit.data._types import OnError
 from pretextkit.evaluation._classes import ClassWeights
-from pretextkit.evaluation._finetune_data import read_data
-from pretextkit.evaluation._finetune_layers import HeadLayers
-from pretextkit.evaluation._finetune_modules import Trainable, restored
-from pretextkit.evaluation._finetune_normalization import measure_normalizations
-from pretextkit.evaluation._finetune_recipe import AugmentationChoice, FinetuneSettings
-from pretextkit.evaluation._finetune_score import classify, warn_below_majority
-from pretextkit.evaluation._finetune_training import Trained, train_classifier
-from pretextkit.evaluation._finetune_work import FinetuneWork, check_fit, prepare_work
 from pretextkit.evaluation._trained_classifiers import trained_classifier
+from pretextkit.finetuning._data import read_data
+from pretextkit.finetuning._layers import HeadLayers
+from pretextkit.finetuning._normalization import measure_normalizations
+from pretextkit.finetuning._recipe import AugmentationChoice, FinetuneSettings
+from pretextkit.finetuning._score import classify, warn_below_majority
+from pretextkit.finetuning._trained_modules import Trainable, restored
+from pretextkit.finetuning._training import Trained, train_classifier
+from pretextkit.finetuning._work import FinetuneWork, check_fit, prepare_work
 from pretextkit.inference._classifier import Classifier
 from pretextkit.metrics._classification import ClassReport, class_report, warn_of_missed_classes
 from pretextkit.training._callbacks import CallbackLike, check_callbacks

@@ -13,8 +13,8 @@ from pretextkit._modules import module_device
 from pretextkit._seeding import derived_seed, seeded
 from pretextkit.data._sources import ImageSource
 from pretextkit.errors import OptionError
-from pretextkit.evaluation._finetune_data import FinetuneData
 from pretextkit.evaluation._layer_names import Part
+from pretextkit.finetuning._data import FinetuneData
 from pretextkit.inference._classifier import Classifier
 from pretextkit.models.heads import LinearHead
 from pretextkit.registries import heads

@@ -19,17 +19,17 @@ from pretextkit.data._as_source import read_files
 from pretextkit.data._sources import ImageSource, TensorImages
 from pretextkit.data._types import OnError
 from pretextkit.errors import DataError, OptionError, ShapeError, TrainingWarning
-from pretextkit.evaluation._finetune import FinetuneResult, finetune_result
-from pretextkit.evaluation._finetune_data import FinetuneData, read_data
-from pretextkit.evaluation._finetune_layers import HeadLayers
-from pretextkit.evaluation._finetune_modules import Trainable, restored
-from pretextkit.evaluation._finetune_normalization import measure_normalizations
-from pretextkit.evaluation._finetune_recipe import AugmentationChoice, FinetuneSettings
-from pretextkit.evaluation._finetune_start import start_head
-from pretextkit.evaluation._finetune_training import Trained
-from pretextkit.evaluation._finetune_work import check_fit, prepare_work
-from pretextkit.evaluation._fixmatch_objective import FixMatchObjective
 from pretextkit.evaluation._labels import labeled_images
+from pretextkit.finetuning._data import FinetuneData, read_data
+from pretextkit.finetuning._finetune import FinetuneResult, finetune_result
+from pretextkit.finetuning._fixmatch_objective import FixMatchObjective
+from pretextkit.finetuning._head_start import start_head
+from pretextkit.finetuning._layers import HeadLayers
+from pretextkit.finetuning._normalization import measure_normalizations
+from pretextkit.finetuning._recipe import AugmentationChoice, FinetuneSettings
+from pretextkit.finetuning._trained_modules import Trainable, restored
+from pretextkit.finetuning._training import Trained
+from pretextkit.finetuning._work import check_fit, prepare_work
 from pretextkit.inference._classifier import described_layers
 from pretextkit.training._callbacks import CallbackLike, check_callbacks
 from pretextkit.training._hardware import Precision

@@ -17,15 +17,15 @@ from torch import Tensor, nn
 from pretextkit.callbacks import Callback, StopTraining
 from pretextkit.data import FolderImages
 from pretextkit.errors import CheckpointError, DataError, OptionError, ShapeError, TrainingWarning, UnknownNameError
-from pretextkit.evaluation._finetune_objectives import ClassifierObjective
-from pretextkit.evaluation._fixmatch import _warn_of_unsure
-from pretextkit.evaluation._fixmatch_objective import (
+from pretextkit.finetuning._fixmatch import _warn_of_unsure
+from pretextkit.finetuning._fixmatch_objective import (
     AveragedClassifier,
     FixMatchBatch,
     FixMatchObjective,
     consistency_loss,
     draw_rows,
 )
+from pretextkit.finetuning._objectives import ClassifierObjective
 from pretextkit.functional import Classifier, FinetuneResult, fixmatch
 from pretextkit.inference._saving import load_classifier
 from pretextkit.models import LinearHead, SmallCNN

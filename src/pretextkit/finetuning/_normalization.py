@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pretextkit._color import as_float
 from pretextkit._modules import module_device
-from pretextkit.evaluation._finetune_work import FinetuneWork
+from pretextkit.finetuning._work import FinetuneWork
 from pretextkit.inference._classifier import Classifier
 from pretextkit.training._sampler import sample_images, unmeasured_normalizations
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pretextkit.evaluation._finetune_recipe import (
+from pretextkit.finetuning._head_start import SOLVED, HeadStart, start_head
+from pretextkit.finetuning._recipe import (
     FinetuneSettings,
 )
-from pretextkit.evaluation._finetune_start import SOLVED, HeadStart, start_head
-from pretextkit.evaluation._finetune_work import FinetuneWork
+from pretextkit.finetuning._work import FinetuneWork
 from pretextkit.inference._classifier import described_layers
 from pretextkit.training._history import History
 from pretextkit.training._objectives import function_name

@@ -24,11 +24,11 @@ from pretextkit.errors import (
     UnknownNameError,
 )
 from pretextkit.evaluation._classes import find_classes
-from pretextkit.evaluation._finetune_head import find_linear_layer
-from pretextkit.evaluation._finetune_objectives import HeadObjective
-from pretextkit.evaluation._finetune_recipe import default_steps, divide_evenly
-from pretextkit.evaluation._finetune_score import warn_below_majority
 from pretextkit.evaluation._logistic_classifier import fit_logistic_classifier
+from pretextkit.finetuning._head import find_linear_layer
+from pretextkit.finetuning._objectives import HeadObjective
+from pretextkit.finetuning._recipe import default_steps, divide_evenly
+from pretextkit.finetuning._score import warn_below_majority
 from pretextkit.functional import FinetuneResult, extract_features, freeze_and_finetune, linear_probe
 from pretextkit.metrics._classification import class_report
 from pretextkit.models import LinearHead, MLPHead, SmallCNN
