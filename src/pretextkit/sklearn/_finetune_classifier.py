@@ -12,6 +12,7 @@ from pretextkit.data._sources import ImageSource
 from pretextkit.errors import DataError, OptionError
 from pretextkit.evaluation._classes import ClassWeights
 from pretextkit.finetuning._finetune import freeze_and_finetune
+from pretextkit.finetuning._layers import HeadLayers
 from pretextkit.finetuning._recipe import AugmentationChoice
 from pretextkit.finetuning._trained_modules import Trainable
 from pretextkit.inference._classifier import Classifier
@@ -31,6 +32,7 @@ class FinetuneClassifier(ImageClassifier):
         backbone: Module from images to features, or the name of a registered backbone, which is built with random
             weights.
         trainable: Trained part of the backbone: ``"all"``, ``"none"``, or names of stages or submodules.
+        layers: Layers that the head reads: ``"auto"`` for those that the linear probe chooses, ``"last"``, or names.
         epochs: Passes over the images; pass at most one of ``epochs`` and ``steps``.
         steps: Optimizer steps; by default 20 passes, but at least 600 and at most 4,000 steps.
         batch_size: Most images in a step; None for the default of ``freeze_and_finetune``.
@@ -61,6 +63,7 @@ class FinetuneClassifier(ImageClassifier):
         backbone: nn.Module | str,
         *,
         trainable: Trainable = "all",
+        layers: HeadLayers = "auto",
         epochs: int | None = None,
         steps: int | None = None,
         batch_size: int | None = None,
@@ -77,6 +80,7 @@ class FinetuneClassifier(ImageClassifier):
     ) -> None:
         self.backbone = backbone
         self.trainable = trainable
+        self.layers = layers
         self.epochs = epochs
         self.steps = steps
         self.batch_size = batch_size
@@ -103,6 +107,7 @@ class FinetuneClassifier(ImageClassifier):
             "linear",
             as_source(images, labels),
             trainable=self.trainable,
+            layers=self.layers,
             epochs=self.epochs,
             steps=self.steps,
             batch_size=self.batch_size,
