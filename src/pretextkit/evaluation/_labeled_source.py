@@ -11,7 +11,8 @@ from pretextkit._fingerprint import digest
 from pretextkit._seeding import derived_seed, seeded
 from pretextkit.data import LabeledLike, as_source
 from pretextkit.data._collate import ImageBatch, concat, in_color, join_labels, rebatch
-from pretextkit.data._sources import ImageSource, TensorImages, WrappedSource
+from pretextkit.data._sources import ImageSource, WrappedSource
+from pretextkit.data._tensor_images import TensorImages
 from pretextkit.errors import DataError
 from pretextkit.evaluation._feature_rows import FeatureRows
 from pretextkit.evaluation._features import Model, extract_features
