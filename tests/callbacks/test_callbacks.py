@@ -15,7 +15,7 @@ from torch import Generator, Tensor, nn
 
 import pretextkit as pk
 from pretextkit.callbacks import Callback, EarlyStopping, KeepBest, Probe, RunStatus, StopTraining
-from pretextkit.data._sources import TensorImages
+from pretextkit.data._tensor_images import TensorImages
 from pretextkit.errors import OptionError
 from pretextkit.functional import PretrainResult, compare, freeze_and_finetune, linear_probe, pretrain
 from pretextkit.testing import TinyBackbone, toy_images

@@ -8,7 +8,10 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from pretextkit.data._sources import DatasetImages, ImageSource, LoaderImages, TensorImages
+from pretextkit.data._dataset_images import DatasetImages
+from pretextkit.data._loader_images import LoaderImages
+from pretextkit.data._sources import ImageSource
+from pretextkit.data._tensor_images import TensorImages
 from pretextkit.training._identity import run_identity
 from pretextkit.training._settings import Settings, make_plan
 

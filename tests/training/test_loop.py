@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from pretextkit.contracts import TaskOutput
-from pretextkit.data._sources import TensorImages
+from pretextkit.data._tensor_images import TensorImages
 from pretextkit.errors import CheckpointError, DivergenceError
 from pretextkit.training import parameter_groups, warmup_cosine
 from pretextkit.training._history import History

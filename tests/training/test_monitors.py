@@ -18,7 +18,8 @@ import pretextkit as pk
 from pretextkit import PretextTask, TaskOutput
 from pretextkit.batches import Labeled
 from pretextkit.data._collate import ImageBatch
-from pretextkit.data._sources import ImageSource, TensorImages
+from pretextkit.data._sources import ImageSource
+from pretextkit.data._tensor_images import TensorImages
 from pretextkit.errors import DataError, DivergenceError, ShapeError, TrainingWarning
 from pretextkit.functional import PretrainResult, compare, freeze_and_finetune, pretrain
 from pretextkit.testing import TinyBackbone, toy_images

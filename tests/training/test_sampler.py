@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from pretextkit.data._sources import DatasetImages, ImageSource, LoaderImages, TensorImages
+from pretextkit.data._dataset_images import DatasetImages
+from pretextkit.data._loader_images import LoaderImages
+from pretextkit.data._sources import ImageSource
+from pretextkit.data._tensor_images import TensorImages
 from pretextkit.distributed._batch_slices import BatchSlice
 from pretextkit.training._sampler import BatchSampler
 

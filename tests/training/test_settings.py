@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from pretextkit import Recommended
-from pretextkit.data._sources import LoaderImages, TensorImages
+from pretextkit.data._loader_images import LoaderImages
+from pretextkit.data._tensor_images import TensorImages
 from pretextkit.distributed import Rank
 from pretextkit.distributed._group import ProcessGroup
 from pretextkit.errors import OptionError, UnknownNameError

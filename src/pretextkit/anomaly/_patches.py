@@ -14,8 +14,9 @@ from pretextkit.anomaly._error_maps import Reduction, resize_maps, resolve_reduc
 from pretextkit.anomaly._neighbors import nearest_distances
 from pretextkit.anomaly._scores import AnomalyScores, files_of, full_images, image_batches
 from pretextkit.data import ImagesLike, as_source
+from pretextkit.data._accepted_channels import retry_in_color
 from pretextkit.data._collate import join_maps
-from pretextkit.data._sources import ImageSource, retry_in_color
+from pretextkit.data._sources import ImageSource
 from pretextkit.data._types import OnError
 from pretextkit.errors import ShapeError
 from pretextkit.evaluation._features import Layers, Model

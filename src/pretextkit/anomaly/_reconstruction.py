@@ -13,8 +13,9 @@ from pretextkit._validation import check_finite, check_tensor
 from pretextkit.anomaly._error_maps import ErrorMaps, Reduction, resolve_error, resolve_reduction
 from pretextkit.anomaly._scores import AnomalyScores, files_of, full_images, image_batches
 from pretextkit.data import ImagesLike, as_source
+from pretextkit.data._accepted_channels import retry_in_color
 from pretextkit.data._collate import join_maps
-from pretextkit.data._sources import ImageSource, retry_in_color
+from pretextkit.data._sources import ImageSource
 from pretextkit.data._types import OnError
 from pretextkit.errors import ShapeError
 

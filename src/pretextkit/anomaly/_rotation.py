@@ -9,7 +9,8 @@ from pretextkit._evaluation_mode import evaluation_mode
 from pretextkit._modules import as_input, module_device, refuse_meta, unwrap
 from pretextkit.anomaly._scores import AnomalyScores, files_of, full_images, image_batches
 from pretextkit.data import ImagesLike, as_source
-from pretextkit.data._sources import ImageSource, retry_in_color
+from pretextkit.data._accepted_channels import retry_in_color
+from pretextkit.data._sources import ImageSource
 from pretextkit.data._types import OnError
 from pretextkit.errors import OptionError
 from pretextkit.tasks import Rotation

@@ -15,8 +15,9 @@ from pretextkit._fingerprint import digest
 from pretextkit._validation import check_callable, check_float, check_int, check_sequence
 from pretextkit.contracts import Recommended
 from pretextkit.data import ImagesLike, LabeledLike, as_source
-from pretextkit.data._sources import ImageSource, TensorImages
+from pretextkit.data._sources import ImageSource
 from pretextkit.data._splits import stratified_subset
+from pretextkit.data._tensor_images import TensorImages
 from pretextkit.errors import DataWarning, OptionError, unknown_name
 from pretextkit.evaluation._classes import Classes, find_classes, match_classes
 from pretextkit.evaluation._labels import labeled_rows

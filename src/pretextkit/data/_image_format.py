@@ -15,12 +15,13 @@ from pretextkit._color import as_float, match_channels
 from pretextkit._seeding import derived_seed, seeded
 from pretextkit._validation import check_channels, check_int
 from pretextkit.data._collate import ImageBatch
+from pretextkit.data._dataset_images import DatasetImages
 from pretextkit.data._folder import FolderImages
 from pretextkit.data._image_conversion import Fit, image_tensor, resize, scale, stored_tensor
 from pretextkit.data._image_files import inner_datasets
 from pretextkit.data._items import Split, image_only
 from pretextkit.data._listed import ListedImages
-from pretextkit.data._sources import DatasetImages, ImageSource, WrappedSource
+from pretextkit.data._sources import ImageSource, WrappedSource
 from pretextkit.data._value_range import ValueRange
 
 __all__ = ["ImageFormat", "in_format"]
@@ -51,7 +52,7 @@ class ImageFormat:
         """Find the format of a source from its first images; None for features, and for a stream that has ended.
 
         Example:
-            >>> from pretextkit.data._sources import TensorImages
+            >>> from pretextkit.data._tensor_images import TensorImages
             >>> ImageFormat.of(TensorImages(torch.rand(2, 1, 28, 28)))
             ImageFormat(height=28, width=28, channels=1, fit='crop')
         """
@@ -88,7 +89,7 @@ def in_format(source: ImageSource, wanted: ImageFormat | None) -> ImageSource:
     Images of a folder are resized once, from the pixels of their files.
 
     Example:
-        >>> from pretextkit.data._sources import TensorImages
+        >>> from pretextkit.data._tensor_images import TensorImages
         >>> source = in_format(TensorImages(torch.rand(2, 3, 20, 30)), ImageFormat(8, 8, 3))
         >>> next(source.in_order(2)).images.shape
         torch.Size([2, 3, 8, 8])

@@ -14,9 +14,9 @@ from pretextkit._color import as_float
 from pretextkit._evaluation_mode import evaluation_mode
 from pretextkit._validation import check_features, check_int, check_labels, check_sequence, described
 from pretextkit.data import ImagesLike, LabeledLike, as_source
+from pretextkit.data._accepted_channels import retry_in_color
 from pretextkit.data._as_source import read_files
 from pretextkit.data._collate import join_labels
-from pretextkit.data._sources import retry_in_color
 from pretextkit.data._types import OnError
 from pretextkit.errors import DataError, OptionError, ShapeError
 from pretextkit.evaluation._labels import labeled_rows

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pretextkit.data import LabeledLike, as_source
 from pretextkit.data._collate import ImageBatch, concat
-from pretextkit.data._sources import TensorImages
+from pretextkit.data._tensor_images import TensorImages
 from pretextkit.errors import DataError
 
 __all__ = ["labeled_images", "labeled_part", "labeled_rows"]

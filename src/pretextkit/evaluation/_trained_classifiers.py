@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from pretextkit._modules import module_device
 from pretextkit._recipes import training_of
 from pretextkit._starting_point import KEY, starting_point
+from pretextkit.data._accepted_channels import with_accepted_channels
 from pretextkit.data._image_format import ImageFormat
-from pretextkit.data._sources import ImageSource, with_accepted_channels
+from pretextkit.data._sources import ImageSource
 from pretextkit.evaluation._classes import Classes
 from pretextkit.inference._classifier import OUTPUT, Classifier
 from pretextkit.training._objectives import takes_images

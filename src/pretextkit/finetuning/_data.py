@@ -8,7 +8,8 @@ from torch import Tensor
 
 from pretextkit._seeding import derived_seed, seeded
 from pretextkit.data import LabeledLike
-from pretextkit.data._sources import ImageSource, TensorImages
+from pretextkit.data._sources import ImageSource
+from pretextkit.data._tensor_images import TensorImages
 from pretextkit.evaluation._classes import (
     Classes,
     ClassWeights,

@@ -16,7 +16,8 @@ from pretextkit._seeding import derived_seed, seeded
 from pretextkit._validation import check_callable, check_float, check_int
 from pretextkit.data import ImagesLike, LabeledLike, as_source
 from pretextkit.data._as_source import read_files
-from pretextkit.data._sources import ImageSource, TensorImages
+from pretextkit.data._sources import ImageSource
+from pretextkit.data._tensor_images import TensorImages
 from pretextkit.data._types import OnError
 from pretextkit.errors import DataError, OptionError, ShapeError, TrainingWarning
 from pretextkit.evaluation._labels import labeled_images

@@ -12,7 +12,8 @@ from pretextkit._fingerprint import digest
 from pretextkit._seeding import derived_seed, seeded
 from pretextkit.data import LabeledLike, as_source
 from pretextkit.data._collate import ImageBatch, concat, in_color, join_labels, rebatch
-from pretextkit.data._sources import ImageSource, TensorImages, WrappedSource
+from pretextkit.data._sources import ImageSource, WrappedSource
+from pretextkit.data._tensor_images import TensorImages
 from pretextkit.errors import DataError
 from pretextkit.evaluation._features import ExtractOptions, LabeledFeatures, Model, labeled_features
 from pretextkit.evaluation._labels import labeled_images, labeled_part, labeled_rows

@@ -11,7 +11,7 @@ from torch import Tensor
 from pretextkit._color import as_float
 from pretextkit._evaluation_mode import evaluation_mode
 from pretextkit._modules import module_device
-from pretextkit.data._sources import TensorImages
+from pretextkit.data._tensor_images import TensorImages
 from pretextkit.errors import TrainingWarning
 from pretextkit.inference._classifier import Classifier
 from pretextkit.metrics._classification import ClassReport, class_report  # noqa: F401 - in the example

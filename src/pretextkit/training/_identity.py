@@ -24,7 +24,7 @@ def run_identity(
     Resolved settings stand for those that are left out: a call that gives the same values belongs to the same run.
 
     Example:
-        >>> from pretextkit.data._sources import TensorImages
+        >>> from pretextkit.data._tensor_images import TensorImages
         >>> settings, source = Settings(epochs=1), TensorImages(torch.zeros(9, 1, 2, 2))
         >>> identity = run_identity(nn.Linear(2, 3), source, settings, Plan(9, 0.1, 1, 1, 0, 1), "fp32")
         >>> identity["images"], identity["task.in_features"], identity["weight bias"]

@@ -117,7 +117,7 @@ def train(
 
     Example:
         >>> from pretextkit.contracts import TaskOutput
-        >>> from pretextkit.data._sources import TensorImages
+        >>> from pretextkit.data._tensor_images import TensorImages
         >>> from pretextkit.training._settings import make_plan
         >>> class Brightness(Objective):
         ...     def __init__(self):

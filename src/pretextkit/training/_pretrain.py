@@ -19,8 +19,9 @@ from pretextkit._starting_point import starts_note
 from pretextkit._validation import check_callable
 from pretextkit.contracts import PretextTask
 from pretextkit.data import ImagesLike, as_source
+from pretextkit.data._accepted_channels import with_accepted_channels
 from pretextkit.data._image_format import ImageFormat
-from pretextkit.data._sources import ImageSource, with_accepted_channels
+from pretextkit.data._sources import ImageSource
 from pretextkit.data._types import OnError
 from pretextkit.distributed._group import current_group
 from pretextkit.distributed._sharding import class_name

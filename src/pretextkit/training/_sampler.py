@@ -11,7 +11,8 @@ from pretextkit._seeding import derived_generator, derived_seed, seeded
 from pretextkit.contracts import InputNormalization
 from pretextkit.data._brightness import warn_of_dark_images
 from pretextkit.data._collate import ImageBatch, concat
-from pretextkit.data._sources import ImageSource, TensorImages
+from pretextkit.data._sources import ImageSource
+from pretextkit.data._tensor_images import TensorImages
 from pretextkit.distributed._batch_slices import BatchSlice
 from pretextkit.errors import DataError
 

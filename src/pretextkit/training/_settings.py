@@ -167,7 +167,7 @@ def make_plan(
         UnknownNameError: There is no optimizer of that name.
 
     Example:
-        >>> from pretextkit.data._sources import TensorImages
+        >>> from pretextkit.data._tensor_images import TensorImages
         >>> plan = make_plan(Settings(epochs=10, batch_size=32), TensorImages(torch.rand(100, 1, 28, 28)))
         >>> plan.batch_size, plan.per_epoch, plan.total, plan.warmup
         (32, 3, 30, 2)
