@@ -20,11 +20,30 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "sphinx_design",
+    "sphinx_gallery.gen_gallery",
     "reference_pages",
 ]
-exclude_patterns = ["_build", "figures"]
+exclude_patterns = ["_build", "figures", "gallery"]  # gallery/ holds scripts; their pages are generated
 html_theme = "furo"
 html_title = "pretextkit"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
+
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "generated/gallery",
+    "backreferences_dir": "generated/backreferences",
+    "doc_module": ("pretextkit",),
+    "reference_url": {"pretextkit": None},
+    "filename_pattern": r"\.py$",
+    "within_subsection_order": "FileNameSortKey",
+    "image_scrapers": ("gallery_figures",),
+    "capture_repr": (),
+    "reset_modules": (),  # the default imports pyplot
+    "download_all_examples": False,
+    "show_signature": False,
+    "write_computation_times": False,
+}
 
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3

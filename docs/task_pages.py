@@ -1,6 +1,7 @@
 """A Sphinx extension: one page for each built-in pretext task, from the registry, its docstring and the measurements.
 
 The pages are written from the live package at each build, as the reference is: no page can be missing or out of date.
+So are the cards that the gallery shows.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from PIL import Image
 from torch import Generator
 
 import pretextkit as pk
@@ -149,11 +151,34 @@ def page(name: str, figures: Path) -> str:
     return "\n".join(parts)
 
 
+def thumbnail(picture: Path, path: Path) -> None:
+    """Write a small picture of the left part of the figure of a task."""
+    image = Image.open(picture).convert("RGB")
+    image = image.crop((0, 0, min(image.width, 2 * image.height), image.height))
+    image.thumbnail((320, 160))
+    image.save(path)
+
+
+def cards(figures: Path, folder: Path) -> str:
+    """Write the cards of the gallery, one for each task, and their thumbnails in ``folder``."""
+    lines = [".. grid:: 1 2 3 3", "   :gutter: 3", ""]
+    for name in task_names():
+        cls, picture = pk.pretext_tasks[name], figures / f"task-{name}.png"
+        lines += [f"   .. grid-item-card:: {cls.__name__}", f"      :link: /reference/generated/tasks/{name}"]
+        lines += ["      :link-type: doc"]
+        if picture.exists():
+            thumbnail(picture, folder / f"{name}.png")
+            lines += [f"      :img-top: /reference/generated/tasks/{name}.png", f"      :img-alt: views by {name}"]
+        lines += ["", f"      {(inspect.getdoc(cls) or '').splitlines()[0]}", ""]
+    return "\n".join(lines)
+
+
 def write_pages(app: Sphinx) -> None:
     """Write the pages of all tasks, and leave those that have not changed."""
-    folder = Path(app.srcdir) / "reference" / "generated" / "tasks"
+    folder, figures = Path(app.srcdir) / "reference" / "generated" / "tasks", Path(app.srcdir) / "figures"
     folder.mkdir(parents=True, exist_ok=True)
-    pages = {name: page(name, Path(app.srcdir) / "figures") for name in task_names()}
+    (folder / "cards.inc").write_text(cards(figures, folder), encoding="utf-8")
+    pages = {name: page(name, figures) for name in task_names()}
     for stale in set(folder.glob("*.rst")) - {folder / f"{name}.rst" for name in pages}:
         stale.unlink()
     for name, text in pages.items():

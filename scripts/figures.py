@@ -1,8 +1,7 @@
-"""Draw the figures of the documentation: ``python scripts/figures.py [tasks] [readme] [gallery]``, all by default.
+"""Draw the figures of the documentation: ``python scripts/figures.py [tasks] [readme]``, both by default.
 
 ``tasks`` draws docs/figures/task-*.png, the views of each pretext task, from docs/figures/photos; ``readme`` draws the
-strip of views at the top of README.md. ``gallery`` runs the code of
-docs/how-to/figures.md, which takes minutes, and copies its figures to docs/figures/gallery-*.png.
+strip of views at the top of README.md. The gallery is drawn when the documentation is built, from docs/gallery.
 
 ``python scripts/figures.py colorization --data data/cifar10.npz`` trains colorization for some minutes and draws
 colorized test images; the embedded sample has no colors.
@@ -11,9 +10,6 @@ colorized test images; the embedded sample has no colors.
 from __future__ import annotations
 
 import argparse
-import os
-import re
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,9 +27,7 @@ from pretextkit.plots import views
 from pretextkit.plots._figures import grid_of_tiles
 from pretextkit.testing import TinyBackbone, TinyTokenBackbone
 
-DOCS = Path(__file__).parents[1] / "docs"
-FIGURES = DOCS / "figures"
-GALLERY = DOCS / "how-to" / "figures.md"
+FIGURES = Path(__file__).parents[1] / "docs" / "figures"
 OPTIONS: dict[str, dict[str, Any]] = {"rotation": {"label_names": ("0°", "90°", "180°", "270°")}}
 
 
@@ -86,21 +80,6 @@ def draw_readme() -> None:
     views(strip).savefig(FIGURES / "readme-views.png", dpi=80, metadata={"Software": None})
 
 
-def draw_gallery() -> None:
-    code = "\n".join(re.findall(r"^```python\n(.*?)^```$", GALLERY.read_text("utf-8"), re.DOTALL | re.MULTILINE))
-    home = Path.cwd()
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        try:
-            exec(compile(code, GALLERY.name, "exec"), {"__name__": "__main__"})
-        finally:
-            os.chdir(home)
-        for file in Path(folder).glob("*.png"):
-            # 256 colors reduce the file to a third, without a visible difference
-            few = Image.open(file).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
-            few.save(FIGURES / f"gallery-{file.name}", optimize=True)
-
-
 class Colored(NamedTuple):
     """Rows of the figure."""
 
@@ -125,16 +104,13 @@ def draw_colorization(source: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "figures", nargs="*", default=["tasks", "readme", "gallery"], metavar="tasks|readme|gallery|colorization"
-    )
+    parser.add_argument("figures", nargs="*", default=["tasks", "readme"], metavar="tasks|readme|colorization")
     parser.add_argument("--data", default="cifar10", help="color images: any source of pretextkit.data.load")
     options = parser.parse_args()
     FIGURES.mkdir(parents=True, exist_ok=True)
     drawn: dict[str, Callable[[], None]] = {
         "tasks": draw_tasks,
         "readme": draw_readme,
-        "gallery": draw_gallery,
         "colorization": lambda: draw_colorization(options.data),
     }
     if unknown := set(options.figures) - set(drawn):

@@ -76,7 +76,7 @@ def test_histograms_are_normalized_separately() -> None:
     assert np.asarray(axes.lines[0].get_xdata()).tolist() == [1.5, 1.5]
     assert labels(figure) == ["normal (200)", "anomalous (50)", "threshold 1.5"]
     assert (axes.get_title(), axes.get_xlabel()) == ("rotation", "anomaly score (higher is more anomalous)")
-    assert [axes.patches[place].get_hatch() for place in (0, 60)] == [None, "/////"]  # differ without color
+    assert [axes.patches[place].get_hatch() for place in (0, 60)] == [None, "///"]  # differ without color
     figure.savefig(io.BytesIO())
 
 

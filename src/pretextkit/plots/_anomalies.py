@@ -135,12 +135,12 @@ def score_histogram(normal: Tensor, anomalous: Tensor, *, threshold: float | Non
     from matplotlib.colors import to_rgba  # after new_figure, which names a missing matplotlib
 
     axes = figure.add_subplot()
-    kinds = (("normal", normal, "tab:blue", None), ("anomalous", anomalous, "tab:red", "/////"))
+    kinds = (("normal", normal, "tab:blue", None), ("anomalous", anomalous, "tab:red", "///"))
     for name, scores, color, hatch in kinds:
         values = scores.detach().flatten().float().cpu().clamp(max=high)
         weights = torch.full((len(values),), 1 / len(values))
         label = f"{name} ({len(values)})"
-        style: dict[str, Any] = {"facecolor": to_rgba(color, 0.5), "edgecolor": color, "hatch": hatch, "label": label}
+        style: dict[str, Any] = {"facecolor": to_rgba(color, 0.4), "edgecolor": color, "hatch": hatch, "label": label}
         axes.hist(values.numpy(), BINS, range=(low, high), weights=weights.numpy(), **style)
     if threshold is not None:
         axes.axvline(threshold, color="black", linestyle="--", linewidth=1, label=f"threshold {threshold:.3g}")

@@ -1,0 +1,21 @@
+"""
+Confused classes
+================
+
+Each row is a true class and sums to 100 %. The classifier is kNN on the features of an untrained network, the baseline
+that a pretext task must pass.
+"""
+
+import torch
+
+import pretextkit as pk
+from pretextkit import plots
+from pretextkit.functional import knn_probe
+
+data = pk.data.load("sample")
+torch.manual_seed(0)
+backbone = pk.models.SmallCNN(in_channels=1)
+backbone.normalization.measure(data.train_images)
+train, test = (data.train_images[:1000], data.train_labels[:1000]), (data.test_images[:500], data.test_labels[:500])
+probed = knn_probe(backbone, train, test)
+plots.confusion_matrix(probed.targets, probed.predictions, data.class_names, title=f"kNN, {probed.accuracy:.1%}")

@@ -1,0 +1,26 @@
+"""Pictures of the gallery: sphinx-gallery looks for figures of pyplot, which the plots of pretextkit do not use.
+
+``conf.py`` names this module to sphinx-gallery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from matplotlib.figure import Figure
+from sphinx_gallery.scrapers import figure_rst
+
+
+def save_figure(block: Any, variables: dict[str, Any], settings: dict[str, Any]) -> str:
+    """Save the figure that the last line of a script made, and return its directive."""
+    figure = variables["example_globals"].get("___")  # the value of the last line
+    if not isinstance(figure, Figure):
+        return ""
+    path = next(variables["image_path_iterator"])
+    figure.savefig(path, dpi=100)
+    return str(figure_rst([path], settings["src_dir"], str(block.content).splitlines()[0]))
+
+
+def _get_sg_image_scraper() -> Callable[..., str]:
+    return save_figure
