@@ -3,9 +3,10 @@
     python scripts/tables.py          # write docs/explanation/results.md and the tables in other documents
     python scripts/tables.py --check  # fail if one of them is out of date
 
-NAME.json gets a section in results.md, with the figures NAME*.png. In README.md and docs/explanation, the markers
-``<!-- table: NAME -->`` and ``<!-- end -->`` enclose a table of it; ``<!-- table: NAME, TITLE -->`` chooses one of
-several. ``<!-- report: NAME -->`` and ``<!-- end -->`` enclose the full section, which is then absent from results.md.
+NAME.json gets a section in results.md, with the figures NAME*.png. In README.md, docs/explanation and docs/how-to, the
+markers ``<!-- table: NAME -->`` and ``<!-- end -->`` enclose a table of it; ``<!-- table: NAME, TITLE -->`` chooses one
+of several, and ``<!-- value: NAME; TITLE; ROW; COLUMN -->`` and ``<!-- end -->`` enclose one cell.
+``<!-- report: NAME -->`` and ``<!-- end -->`` enclose the full section, which is then absent from results.md.
 An example, experiment or benchmark writes the JSON to ``--out``.
 
 The key ``tables`` of a report maps titles to ``columns`` (names), ``rows`` (name to cells) and, unless it is ``%``,
@@ -25,14 +26,45 @@ from statistics import mean, stdev
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-HEADING = """# Results
+HEADING = """# All measurements, with the commands that repeat them
 
 `python scripts/tables.py` writes this page from the JSON files in `docs/figures`, which the scripts in `examples/`,
-`experiments/` and `benchmarks/` write. Each section has the name of its file. Accuracies are in percent, on test
-images. [How they are measured](protocol.md).
+`experiments/` and `benchmarks/` write. Each section names its file. Accuracies are in percent, on test images. [How
+they are measured](protocol.md).
 """
+QUESTIONS = {
+    "backbones": "Which task works with which backbone?",
+    "camvid-segmentation": "Which task helps to segment street scenes?",
+    "camvid-segmentation-conv": "Segmentation of street scenes with a convolutional head",
+    "cifar10-comparison": "Which task helps to classify photographs?",
+    "context-prediction-camvid": "Relative patch location on street scenes, one change after the other",
+    "context-prediction-tinyimagenet20": "Relative patch location on photographs, one change after the other",
+    "decoding": "How fast are image files read?",
+    "defaults-cifar10-short": "Are the defaults good on photographs, in a shorter training?",
+    "defaults-svhn": "Are the defaults good on street digits?",
+    "defaults-svhn-short": "Are the defaults good on street digits, in a shorter training?",
+    "defects": "Which score finds defects of magnetic tiles?",
+    "faces-anomaly": "Which score tells faces from other images?",
+    "fashion-mnist-all-labels": "Do photographs teach about clothes, with all labels?",
+    "fashion-mnist-transfer": "Do features of photographs and of clothes transfer to each other?",
+    "images": "Which channels and shapes work?",
+    "label-selection": "Which images should get the first labels?",
+    "one-class-cifar10": "Which score finds other classes among photographs?",
+    "one-class-fashion-mnist": "Which score finds other classes among clothes?",
+    "quickstart": "What does the quickstart print?",
+    "reconstruction-mitigations": "What makes an autoencoder learn more about photographs?",
+    "scaling-measured": "How much faster are two processes?",
+    "speed": "How fast are the parts, beside other libraries?",
+    "steady": "Do memory and speed stay constant in a long run?",
+    "svhn-few-labels": "How much does pretraining help with few labels?",
+    "svhn-rotation-small": "What does ResNet-18 learn from rotations of street digits?",
+    "why-28-percent": "Why did the features of rotation give 28 percent?",
+}
+"""Title of the section of each report."""
+
 MARKED = re.compile(r"(<!-- table: ([a-z0-9-]+)(?:, ([^>]+?))? -->\n).*?(<!-- end -->)", re.DOTALL)
 NOT_YET = "Not measured yet.\n"
+VALUE = re.compile(r"(<!-- value: ([a-z0-9-]+); ([^;>]*); ([^;>]+); ([^;>]+?) -->)[^<]*(<!-- end -->)")
 WHOLE = re.compile(r"(<!-- report: ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -80,6 +112,16 @@ def tables_of(report: Mapping[str, Any]) -> dict[str, str]:
     return {"": layer_table(report)}
 
 
+def values_of(report: Mapping[str, Any]) -> dict[tuple[str, str, str], str]:
+    """Format every cell of a report, by title, row and column."""
+    return {
+        (title, row, column): cell_text(cell)
+        for title, table in report.get("tables", {}).items()
+        for row, cells in table["rows"].items()
+        for column, cell in zip(table["columns"], cells, strict=True)
+    }
+
+
 def section(name: str, report: Mapping[str, Any], plots: Sequence[str]) -> str:
     """Format the section of a report: command, data, versions, tables and figures."""
     facts = {
@@ -91,7 +133,7 @@ def section(name: str, report: Mapping[str, Any], plots: Sequence[str]) -> str:
     described = "; ".join(f"{key}: {value}" for key, value in facts.items() if value is not None)
     lines = []
     if "command" in report:
-        lines += ["```bash", report["command"], "```", ""]
+        lines += ["```bash", continued(report["command"]), "```", ""]
     lines += [f"{described}.", ""]
     for title, text in tables_of(report).items():
         lines += [*([f"**{title}**", ""] if title else []), text]
@@ -102,11 +144,23 @@ def section(name: str, report: Mapping[str, Any], plots: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
+def continued(command: str, columns: int = 88) -> str:
+    """Break a long command before its flags, into lines that a shell reads as one."""
+    first, *flags = re.split(r" (?=--)", command)
+    lines = [first]
+    for flag in flags:
+        if len(lines[-1]) + len(flag) > columns - 3:
+            lines.append(f"    {flag}")
+        else:
+            lines[-1] += f" {flag}"
+    return " \\\n".join(lines)
+
+
 def documents(root: Path) -> dict[Path, str]:
     """Return the expected content of each generated file.
 
     Raises:
-        SystemExit: A document has a marker for a table that does not exist.
+        SystemExit: A document has a marker for a table or a cell that does not exist.
     """
     figures = root / "docs" / "figures"
     reports = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(figures.glob("*.json"))}
@@ -117,19 +171,34 @@ def documents(root: Path) -> dict[Path, str]:
     }
     pages = {
         path: path.read_text("utf-8")
-        for path in (root / "README.md", *sorted((root / "docs" / "explanation").glob("*.md")))
+        for path in (
+            root / "README.md",
+            *sorted((root / "docs" / "explanation").glob("*.md")),
+            *sorted((root / "docs" / "how-to").glob("*.md")),
+        )
     }
+    values = {name: values_of(report) for name, report in reports.items()}
     elsewhere = {name for text in pages.values() for _, name, _ in WHOLE.findall(text)}
     wanted = {}
-    if left := [f"## {name}\n\n{text}" for name, text in sections.items() if name not in elsewhere]:
+    if left := [
+        f"## {QUESTIONS.get(name, name)}\n\nFile: `{name}.json`.\n\n{text}"
+        for name, text in sections.items()
+        if name not in elsewhere
+    ]:
         wanted[root / "docs" / "explanation" / "results.md"] = "\n".join([HEADING, *left])
     for path, text in pages.items():
         for _, name, title, _ in MARKED.findall(text):
             if title not in tables.get(name, {}):
                 asked = f"{name!r}, {title!r}" if title else repr(name)
                 raise SystemExit(f"{path.name} asks for the table {asked}, but docs/figures/{name}.json has it not.")
-        if (MARKED.search(text) or WHOLE.search(text)) and path not in wanted:
+        for _, name, *cell, _ in VALUE.findall(text):
+            if tuple(cell) not in values.get(name, {}):
+                raise SystemExit(f"{path.name} asks for {cell}, but docs/figures/{name}.json has no such cell.")
+        if any(marker.search(text) for marker in (MARKED, VALUE, WHOLE)) and path not in wanted:
             filled = MARKED.sub(lambda match: match[1] + tables[match[2]][match[3] or ""] + match[4], text)
+            filled = VALUE.sub(
+                lambda match: match[1] + values[match[2]][match[3], match[4], match[5]] + match[6], filled
+            )
             wanted[path] = WHOLE.sub(lambda match: match[1] + sections.get(match[2], NOT_YET) + match[3], filled)
     return wanted
 

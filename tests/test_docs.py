@@ -35,9 +35,10 @@ PHOTOS = {
     "docs/how-to/label-first.md",
     "docs/how-to/own-images.md",
     "docs/how-to/troubleshooting.md",
+    "docs/how-to/windows-and-macos.md",
 }  # read a folder of images
 UNTIDY = {"docs/tutorial/own-photos.md"}  # reads an untidy folder of photos and labels.csv
-SLOW = {"docs/how-to/own-task.md"}  # runs the conformance kit
+SLOW = {"docs/how-to/own-task.md", "docs/tutorial/own-task.md"}  # run the conformance kit
 
 
 def small_sample() -> Any:
@@ -178,7 +179,8 @@ def test_check_fails_on_stale_table_until_written(tables: ModuleType, tmp_path: 
     table = "| % | Linear | kNN |\n| --- | ---: | ---: |\n| random init | 81.2 | 65.0 ± 7.1 |\n"
     results = (tmp_path / "docs/explanation/results.md").read_text()
     assert results.endswith(
-        f"## quickstart\n\nImages: 10 images; seed: 0; torch: 2.4.\n\n{table}\n"
+        "## What does the quickstart print?\n\nFile: `quickstart.json`.\n\n"
+        f"Images: 10 images; seed: 0; torch: 2.4.\n\n{table}\n"
         "![quickstart-bars](../figures/quickstart-bars.png)\n"
     )
     assert (tmp_path / "README.md").read_text() == (
@@ -249,6 +251,36 @@ def test_layout_faults_finds_swallowed_item_and_cut_row() -> None:
         "- one -",
         "| a | b",
     ]
+
+
+FENCED = re.compile(r"^( *)```(?P<language>[^\n]*)\n(?P<body>.*?)^\1```$", re.DOTALL | re.MULTILINE)
+COLUMNS = 88
+"""Characters that a line of code shows without scrolling."""
+
+
+def wide_lines(text: str) -> list[str]:
+    """List the lines of code and output that are too long; directives other than code hold prose."""
+    return [
+        line
+        for block in FENCED.finditer(text)
+        if not block["language"].startswith("{") or block["language"].startswith("{code-block}")
+        for line in block["body"].splitlines()
+        if len(line) > COLUMNS
+    ]
+
+
+def test_wide_lines_finds_code_and_passes_prose() -> None:
+    wide, fence = "x" * 89, "```"
+    text = f"{fence}python\n{wide}\n{wide[1:]}\n{fence}\n{wide}\n{fence}{{note}}\n{wide}\n{fence}\n"
+    assert wide_lines(text) == [wide]
+    assert wide_lines(f"{fence}{{code-block}} python\n{wide}\n{fence}\n  {fence}sh\n{wide}\n  {fence}\n") == [wide] * 2
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/**/*.md"))]
+)
+def test_code_fits_the_page(page: str) -> None:
+    assert not wide_lines((ROOT / page).read_text("utf-8"))
 
 
 @pytest.mark.parametrize("page", sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*/*.md")))

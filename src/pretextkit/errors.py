@@ -47,8 +47,7 @@ class PretextkitError(Exception):
 
     def __str__(self) -> str:
         problem = self.expected if self.got is ... else f"Expected {self.expected}, but got {self.got}."
-        link = f" See {TROUBLESHOOTING}#{self.see}." if self.see else ""
-        return f"{problem} {self.fix}".rstrip() + link
+        return linked(f"{problem} {self.fix}".rstrip(), self.see)
 
 
 class DataWarning(UserWarning):
@@ -93,6 +92,18 @@ class CheckpointError(PretextkitError, RuntimeError):
 
 class DivergenceError(PretextkitError, RuntimeError):
     """The training loss is NaN or infinite."""
+
+
+def linked(text: str, see: str) -> str:
+    """Add the section of the page on troubleshooting to a message; without a section the text stays.
+
+    Example:
+        >>> linked("The loss rises.", "a-loss-that-rises")
+        'The loss rises. See docs/how-to/troubleshooting.md#a-loss-that-rises.'
+        >>> linked("The loss rises.", "")
+        'The loss rises.'
+    """
+    return f"{text} See {TROUBLESHOOTING}#{see}." if see else text
 
 
 def reason(error: BaseException) -> str:

@@ -20,6 +20,7 @@ from pretextkit.functional import compare, extract_features, knn_probe, views_pe
 from pretextkit.models import LinearHead, SmallCNN
 from pretextkit.tasks import Rotation, SimCLR
 from pretextkit.testing import TinyBackbone
+from pretextkit.training._monitors import SEE
 from tests.helpers import ROOT, generator, random_images
 
 from .test_7_followed import advised, finetune, fix_of, train, write
@@ -54,6 +55,14 @@ def test_every_section_is_named_by_an_error_and_the_reverse() -> None:
 def photos(folder: Path) -> Path:
     write(folder, "a.png", "c.png")
     return folder
+
+
+def test_every_training_warning_has_a_section() -> None:
+    kinds = set()
+    for path in (Path(pk.__file__).parent / "training").glob("*.py"):
+        kinds |= set(re.findall(r'\bFinding\("([^"]+)"', path.read_text(encoding="utf-8")))
+    assert set(SEE) == kinds
+    assert set(SEE.values()) <= set(sections())
 
 
 CALLS: dict[str, tuple[Callable[[Path], Any], str]] = {

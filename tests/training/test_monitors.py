@@ -202,7 +202,8 @@ def test_dead_units_give_a_zero_gradient_warning() -> None:
     (text,) = (text for text in texts if text.startswith("Every gradient"))
     assert text == (
         "Every gradient was 0 in 10 steps: nothing is learned. Dead units (every input of a ReLU below 0) or a "
-        "constant loss do that: look at the loss, lower learning_rate, and initialize the weights again."
+        "constant loss do that: look at the loss, lower learning_rate, and initialize the weights again. "
+        "See docs/how-to/troubleshooting.md#weights-that-do-not-train."
     )
 
 
@@ -297,7 +298,8 @@ def test_rising_loss_gives_a_warning() -> None:
     (text,) = (str(each.message) for each in caught if each.category is TrainingWarning)
     assert text.startswith("The loss rises: it was 1.")
     assert "on average in epoch " in text
-    assert text.endswith("Steps are too long: lower learning_rate, lengthen warmup, or set clip_norm=1.0.")
+    assert "Steps are too long: lower learning_rate, lengthen warmup, or set clip_norm=1.0." in text
+    assert text.endswith(" See docs/how-to/troubleshooting.md#a-loss-that-rises.")
 
 
 def test_lucky_first_batch_of_a_few_steps_gives_no_warning() -> None:
@@ -457,7 +459,8 @@ def test_generator_copied_to_workers_gives_a_warning() -> None:
     assert str(warning.message) == (
         "OwnGenerator draws from its own generator, and the workers of every epoch start with the same copy of it: "
         "its random transforms repeat in every epoch. Draw from the global generators of torch, Python or NumPy, "
-        "which are seeded for each batch, or use workers=0."
+        "which are seeded for each batch, or use workers=0. "
+        "See docs/how-to/troubleshooting.md#epochs-that-repeat-images."
     )
 
 

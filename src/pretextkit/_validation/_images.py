@@ -238,4 +238,7 @@ def _check_range(images: Tensor) -> None:
             )
         low, high = min(low, chunk_low), max(high, chunk_high)
     if low < -ROUNDING or high > 1 + ROUNDING:
-        raise DataError("float images in [0, 1]", got=f"values from {low:.4g} to {high:.4g}", fix=range_fix(low, high))
+        got = f"values from {low:.4g} to {high:.4g}"
+        raise DataError(
+            "float images in [0, 1]", got=got, fix=range_fix(low, high), see="values-outside-the-unit-interval"
+        )

@@ -94,4 +94,5 @@ def _belongs_elsewhere(path: Path, found: str, same_weights: bool) -> Checkpoint
     fix += (
         f". With init={str(path.parent)!r}, the new run starts with the weights of this run." if same_weights else "."
     )
-    return CheckpointError(f"the checkpoint {path} to belong to this run", got=found, fix=fix)
+    expected = f"the checkpoint {path} to belong to this run"
+    return CheckpointError(expected, got=found, fix=fix, see="a-checkpoint-of-another-run")

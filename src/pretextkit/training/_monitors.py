@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pretextkit._fingerprint import digest, plain_attributes
 from pretextkit.data._sources import ImageSource
-from pretextkit.errors import DivergenceError, TrainingWarning
+from pretextkit.errors import DivergenceError, TrainingWarning, linked
 from pretextkit.training._history import StepValues
 
 __all__ = ["Finding", "ShortcutMonitor", "TrainingMonitor", "WarnOnce", "detect_copied_generator", "diverged"]
@@ -47,6 +47,22 @@ GRADIENT_CAUSE = (
 )
 
 
+SEE = {
+    "attributes": "state-that-no-checkpoint-saves",
+    "collapse": "features-that-have-collapsed",
+    "frozen": "weights-that-do-not-train",
+    "generator": "epochs-that-repeat-images",
+    "order": "epochs-that-repeat-images",
+    "rising": "a-loss-that-rises",
+    "scale": "steps-that-half-precision-skips",
+    "shortcut": "a-task-without-an-error",
+    "unknown weights": "weights-that-do-not-train",
+    "unreached": "weights-that-do-not-train",
+    "zero": "weights-that-do-not-train",
+}
+"""Section on troubleshooting for each kind of failure."""
+
+
 class Finding(NamedTuple):
     """A failure to warn about."""
 
@@ -70,7 +86,8 @@ class WarnOnce:
         for finding in findings:
             if self.enabled and finding.kind not in self.seen:
                 self.seen.add(finding.kind)
-                warnings.warn(finding.text, finding.category, stacklevel=3)
+                text = linked(finding.text, SEE.get(finding.kind, ""))
+                warnings.warn(text, finding.category, stacklevel=3)
 
 
 class TrainingMonitor:
@@ -280,6 +297,7 @@ def diverged(what: str, value: object, step: int, cause: str = "") -> Divergence
         got=f"{value} at step {step}",
         fix="Training has stopped; a checkpoint, if there is one, holds the last good weights. "
         f"{cause}{' ' if cause else ''}Lower learning_rate, set clip_norm=1.0, or use precision='fp32'.",
+        see="a-loss-that-rises",
     )
 
 
