@@ -19,7 +19,7 @@ from tests.helpers import random_images
 
 F = pk.functional
 NAME = "torchvision ResNet18 IMAGENET1K_V1, trained on ImageNet labels"
-IMAGES, OTHERS = random_images(32, size=(32, 32)).split(16)
+IMAGES, OTHERS = torch.split(random_images(32, size=(32, 32)), 16)
 LABELS = torch.arange(16) % 2
 QUIET: dict[str, Any] = {"device": "cpu", "progress": False}
 
@@ -35,7 +35,9 @@ def build(monkeypatch: pytest.MonkeyPatch) -> Build:
 
     def make(weights: str | None) -> pk.SpatialBackbone:
         torch.manual_seed(0)
-        return pk.backbones.create("torchvision/resnet18", weights=weights)  # type: ignore[no-any-return]
+        backbone = pk.backbones.create("torchvision/resnet18", weights=weights)
+        assert isinstance(backbone, pk.SpatialBackbone)
+        return backbone
 
     return make
 
