@@ -1,12 +1,4 @@
-"""Pretrain under Accelerate, here in two processes on the CPU.
-
-    python examples/accelerate_loop.py --steps 200
-
-``prepare`` wraps the task: the wrapper averages gradients only if it is called itself. So make the views with the task
-and call the wrapper on them, ``wrapped(task.views(images, generator))``. The wrapper has no ``step``.
-"""
-
-from __future__ import annotations
+"""Pretrain under Accelerate, here in two processes: python examples/accelerate_loop.py --steps 200"""
 
 import argparse
 from pathlib import Path
@@ -27,21 +19,20 @@ def train(steps: int, out: Path) -> None:
     optimizer = torch.optim.AdamW(task.parameters(), lr=1e-3)
     wrapped, optimizer, loader = accelerator.prepare(task, optimizer, loader)
     for _, (batch,) in zip(range(steps), loader, strict=False):
-        output = wrapped(task.views(batch / 255, generator))
+        output = pk.functional.run_step(wrapped, batch, generator)  # averages the gradients of both processes
         optimizer.zero_grad()
         accelerator.backward(output.loss)
         optimizer.step()
-        task.after_step()
-    first = next(iter(task.parameters())).detach().flatten()[:1]
-    same = accelerator.gather(first)
+        task.after_step()  # momentum copies and queues
+    same = accelerator.gather(next(iter(task.parameters())).detach().flatten()[:1])
     accelerator.print("the same weights in all processes:", bool((same == same[0]).all()), len(same))
-    out.mkdir(parents=True, exist_ok=True)
     accelerator.save(task.backbone.state_dict(), out / "backbone.pt")
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--out", type=Path, default=Path("out/accelerate_loop"))
     args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
     accelerate.debug_launcher(train, (args.steps, args.out), num_processes=2)

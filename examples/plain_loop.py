@@ -1,7 +1,4 @@
-"""Pretrain in a plain PyTorch loop: five lines that a loop of your own needs.
-
-python examples/plain_loop.py --steps 200
-"""
+"""Pretrain in a plain PyTorch loop: python examples/plain_loop.py --steps 200"""
 
 from __future__ import annotations
 
@@ -12,12 +9,11 @@ import torch
 
 import pretextkit as pk
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--steps", type=int, default=100)
-parser.add_argument("--out", type=Path, default=Path("out/plain_loop"))
-
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--out", type=Path, default=Path("out/plain_loop"))
     args = parser.parse_args()
     images = pk.data.load("sample").train.images  # n c h w, uint8
     generator = torch.Generator().manual_seed(0)
@@ -26,14 +22,14 @@ def main() -> None:
     optimizer = torch.optim.AdamW(task.parameters(), lr=1e-3)
     for step in range(args.steps):
         batch = images[torch.randint(len(images), (64,), generator=generator)]
-        output = task.step(batch, generator)
+        output = pk.functional.run_step(task, batch, generator)  # the same with a wrapper around the task
         optimizer.zero_grad()
         torch.autograd.backward(output.loss)
         optimizer.step()
         task.after_step()  # momentum copies and queues
         print(step, output.loss.item(), float(output.metrics["accuracy"]))
     args.out.mkdir(parents=True, exist_ok=True)
-    torch.save(task.backbone.state_dict(), args.out / "backbone.pt")  # the normalization goes along
+    pk.save_backbone(task.backbone, args.out / "backbone.pt")  # the normalization goes along
 
 
 if __name__ == "__main__":

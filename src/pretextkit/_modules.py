@@ -25,6 +25,7 @@ __all__ = [
     "module_device",
     "module_dtype",
     "modules_behind",
+    "network_name",
     "not_built",
     "refuse_meta",
     "refuse_traced_training",
@@ -128,6 +129,16 @@ def check_model(model: Any) -> None:
     if isinstance(model, type) or not callable(model):
         fix = "Pass a backbone, for example pretextkit.backbones['resnet18']()."
         raise not_built(model, "a module or a function from images to features", fix)
+
+
+def network_name(backbone: Any) -> str:
+    """Return the class of a backbone, or of the network of torchvision or timm that it wraps, for an error.
+
+    Example:
+        >>> network_name(nn.Linear(2, 2))
+        'Linear'
+    """
+    return type(getattr(backbone, "network", backbone)).__name__
 
 
 def not_built(model: Any, expected: str, fix: str) -> OptionError:

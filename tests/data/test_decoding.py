@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from pretextkit.data import FolderImages
-from pretextkit.data._decoding import MARGIN, decode, decode_square
+from pretextkit.data._decoding import MARGIN, decode, decode_resized
 from pretextkit.data._image_conversion import Fit, resize
 
 LIMIT = 10**8
@@ -40,7 +40,7 @@ def slow_twin(path: Path, size: int, fit: Fit) -> Tensor:
 def test_reduced_image_is_that_of_full_decoding(tmp_path: Path, fit: Fit, shape: tuple[int, int], size: int) -> None:
     path = tmp_path / "a.jpg"
     photo(*shape).save(path, quality=90)
-    image, full = decode_square(path, LIMIT, size, fit)
+    image, full = decode_resized(path, LIMIT, size, fit)
     twin = slow_twin(path, size, fit)
     assert image.shape == twin.shape == (3, size, size)
     assert full == (shape[1], shape[0])
@@ -62,7 +62,7 @@ def test_sharp_patterns_stay_near_full_decoding(tmp_path: Path, pattern: str, si
         "noise": np.random.default_rng(0).normal(128, 40, (side, side)),
     }[pattern]
     Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(tmp_path / "a.jpg", quality=92)
-    found, twin = decode_square(tmp_path / "a.jpg", LIMIT, 64, "crop")[0], slow_twin(tmp_path / "a.jpg", 64, "crop")
+    found, twin = decode_resized(tmp_path / "a.jpg", LIMIT, 64, "crop")[0], slow_twin(tmp_path / "a.jpg", 64, "crop")
     assert (found.float() - twin.float()).abs().mean() < 8
     assert abs(found.float().mean() - twin.float().mean()) < 1
 
@@ -73,7 +73,7 @@ def test_reduced_image_is_upright(tmp_path: Path, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     photo(500, 300).save(path, exif=exif)
-    image, full = decode_square(path, LIMIT, 24, "crop")
+    image, full = decode_resized(path, LIMIT, 24, "crop")
     assert full == ((500, 300) if orientation > 4 else (300, 500))
     assert (image.float() - slow_twin(path, 24, "crop").float()).abs().mean() < 1
 
@@ -83,7 +83,7 @@ def test_reduced_image_is_upright(tmp_path: Path, orientation: int) -> None:
 def test_reduced_image_of_every_kind_of_jpeg(tmp_path: Path, mode: str, progressive: bool) -> None:
     path = tmp_path / "a.jpeg"
     photo(400, 300).convert(mode).save(path, progressive=progressive)
-    image, _ = decode_square(path, LIMIT, 20, "crop")
+    image, _ = decode_resized(path, LIMIT, 20, "crop")
     assert image.shape[0] == (1 if mode == "L" else 3)
     assert (image.float() - slow_twin(path, 20, "crop").float()).abs().mean() < 1
 
@@ -102,7 +102,7 @@ def test_only_large_files_are_reduced(
         return original(images, *arguments)
 
     monkeypatch.setattr("pretextkit.data._decoding.resize", watched)
-    decode_square(path, LIMIT, 32, "crop")
+    decode_resized(path, LIMIT, 32, "crop")
     assert (sides[0] < side) == reduced
     assert sides[0] >= min(side, MARGIN * 32)
 
@@ -110,13 +110,13 @@ def test_only_large_files_are_reduced(
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.webp"])
 def test_other_formats_are_decoded_in_full(tmp_path: Path, name: str) -> None:
     photo(400, 300).save(tmp_path / name)
-    image, _ = decode_square(tmp_path / name, LIMIT, 20, "crop")
+    image, _ = decode_resized(tmp_path / name, LIMIT, 20, "crop")
     assert torch.equal(image, slow_twin(tmp_path / name, 20, "crop"))
 
 
 def test_line_of_pixels_is_decoded_in_full(tmp_path: Path) -> None:
     photo(2000, 70).save(tmp_path / "a.jpg")
-    image, _ = decode_square(tmp_path / "a.jpg", LIMIT, 8, "crop")
+    image, _ = decode_resized(tmp_path / "a.jpg", LIMIT, 8, "crop")
     assert torch.equal(image, slow_twin(tmp_path / "a.jpg", 8, "crop"))
 
 

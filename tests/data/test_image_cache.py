@@ -38,13 +38,13 @@ def make_root(tmp_path: Path) -> Path:
 def count_decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Count how often each file is decoded to be read."""
     counts: Counter[str] = Counter()
-    original = decoding_module.decode_square
+    original = decoding_module.decode_resized
 
     def counted(path: Path, *arguments: Any, **options: Any) -> Any:
         counts[path.name] += 1
         return original(path, *arguments, **options)
 
-    monkeypatch.setattr(reader_module, "decode_square", counted)
+    monkeypatch.setattr(reader_module, "decode_resized", counted)
     return counts
 
 

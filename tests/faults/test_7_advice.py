@@ -549,7 +549,7 @@ EXEMPT: dict[Site, str] = {
     ("inference/_capture.py", "read_maps"): "test_7_followed::test_layers",
     ("evaluation/_classes.py", "resolve_class_weights"): "test_7_followed::test_class_weights",
     ("evaluation/_features.py", "_check_grid"): "test_9_wrapped_networks::test_grid_without_a_map_is_refused",
-    ("evaluation/_finetune_work.py", "check_fit"): "test_7_followed::test_head_width",
+    ("finetuning/_work.py", "check_fit"): "test_7_followed::test_head_width",
     ("losses/_nt_xent.py", "backward"): "test_7_followed::test_second_derivative",
     ("losses/_sigreg.py", "check_directions"): "test_7_followed_files::test_directions_of_sigreg",
     ("models/_libraries.py", "unknown_model"): "test_7_followed_files::test_unknown_model_of_torchvision",

@@ -160,8 +160,8 @@ def test_images_get_the_channels_of_training(channels: int) -> None:
     assert set(seen) == {channels}
 
 
-def test_images_that_are_not_square_are_stretched() -> None:
-    made = classifier(image_format=ImageFormat(12, 16, 3))
+def test_images_are_stretched_if_the_format_says_so() -> None:
+    made = classifier(image_format=ImageFormat(12, 16, 3, "stretch"))
     images = random_images(2, size=(24, 24))
     expected = nn.functional.interpolate(images, (12, 16), mode="bilinear", antialias=True)
     torch.testing.assert_close(made.predict_proba(images), made.predict_proba(expected))

@@ -8,7 +8,7 @@ from torch import Tensor
 from pretextkit.anomaly._neighbors import join_layers
 from pretextkit.anomaly._scores import AnomalyScores, files_of, full_images
 from pretextkit.data import ImagesLike
-from pretextkit.data._types import OnError
+from pretextkit.data._types import OnError, Size
 from pretextkit.errors import DataError
 from pretextkit.evaluation._features import Layers, Model, extract_features
 from pretextkit.training._hardware import Precision
@@ -25,7 +25,7 @@ def mahalanobis_anomaly_score(
     pool: int = 1,
     batch_size: int = 256,
     precision: Precision = "auto",
-    size: int | None = None,
+    size: Size | None = None,
     on_error: OnError = "raise",
 ) -> AnomalyScores:
     """Score images by the Mahalanobis distance of their features to those of normal images.
@@ -45,7 +45,7 @@ def mahalanobis_anomaly_score(
         pool: Side of the grid to which feature maps are averaged.
         batch_size: Images per forward pass.
         precision: Precision of the forward passes.
-        size: Side of the images of a folder, a pattern or a list of paths, as for
+        size: Side of the images of a folder, a pattern or a list of paths, or a pair (height, width), as for
             :class:`~pretextkit.data.FolderImages`.
         on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 

@@ -17,7 +17,7 @@ from pretextkit.data import ImagesLike, as_source
 from pretextkit.data._accepted_channels import retry_in_color
 from pretextkit.data._collate import join_maps
 from pretextkit.data._sources import ImageSource
-from pretextkit.data._types import OnError
+from pretextkit.data._types import OnError, Size
 from pretextkit.errors import ShapeError
 from pretextkit.evaluation._features import Layers, Model
 from pretextkit.inference._capture import capture_maps
@@ -38,7 +38,7 @@ def patch_anomaly_score(
     reduction: Reduction = "max",
     batch_size: int = BATCH_SIZE,
     seed: int = 0,
-    size: int | None = None,
+    size: Size | None = None,
     on_error: OnError = "raise",
 ) -> AnomalyScores:
     """Score each patch of an image by the distance of its features to the nearest normal patches.
@@ -58,7 +58,7 @@ def patch_anomaly_score(
         reduction: Reduction of a map to a score, as for :func:`reconstruction_anomaly_score`.
         batch_size: Images per forward pass.
         seed: Seed of the random sample of patches.
-        size: Side of the images of a folder, a pattern or a list of paths, as for
+        size: Side of the images of a folder, a pattern or a list of paths, or a pair (height, width), as for
             :class:`~pretextkit.data.FolderImages`.
         on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 

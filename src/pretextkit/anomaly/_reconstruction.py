@@ -16,7 +16,7 @@ from pretextkit.data import ImagesLike, as_source
 from pretextkit.data._accepted_channels import retry_in_color
 from pretextkit.data._collate import join_maps
 from pretextkit.data._sources import ImageSource
-from pretextkit.data._types import OnError
+from pretextkit.data._types import OnError, Size
 from pretextkit.errors import ShapeError
 
 __all__ = ["reconstruction_anomaly_score"]
@@ -29,7 +29,7 @@ def reconstruction_anomaly_score(
     error: ErrorMaps = "l2",
     reduction: Reduction = "mean",
     batch_size: int = 256,
-    size: int | None = None,
+    size: Size | None = None,
     on_error: OnError = "raise",
 ) -> AnomalyScores:
     """Score images by their reconstruction error.
@@ -48,7 +48,7 @@ def reconstruction_anomaly_score(
         reduction: Reduction of a map to a score: ``"mean"``, ``"max"``, or a function such as ``TopFraction(0.01)``,
             the mean of the highest 1 % of the pixels.
         batch_size: Images per forward pass.
-        size: Side of the images of a folder, a pattern or a list of paths, as for
+        size: Side of the images of a folder, a pattern or a list of paths, or a pair (height, width), as for
             :class:`~pretextkit.data.FolderImages`.
         on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 

@@ -11,7 +11,7 @@ from pretextkit.anomaly._scores import AnomalyScores, files_of, full_images, ima
 from pretextkit.data import ImagesLike, as_source
 from pretextkit.data._accepted_channels import retry_in_color
 from pretextkit.data._sources import ImageSource
-from pretextkit.data._types import OnError
+from pretextkit.data._types import OnError, Size
 from pretextkit.errors import OptionError
 from pretextkit.tasks import Rotation
 
@@ -23,7 +23,7 @@ def rotation_anomaly_score(
     images: ImagesLike,
     *,
     batch_size: int = 256,
-    size: int | None = None,
+    size: Size | None = None,
     on_error: OnError = "raise",
 ) -> AnomalyScores:
     """Score images by the loss of a rotation task trained on normal images.
@@ -37,7 +37,7 @@ def rotation_anomaly_score(
         task: A rotation task, pretrained on normal images only.
         images: Square images to score, from any source accepted by :func:`reconstruction_anomaly_score`.
         batch_size: Images per forward pass, before rotation; each is shown in four rotations.
-        size: Side of the images of a folder, a pattern or a list of paths, as for
+        size: Side of the images of a folder, a pattern or a list of paths, or a pair (height, width), as for
             :class:`~pretextkit.data.FolderImages`.
         on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 

@@ -15,7 +15,7 @@ from pretextkit._validation import check_int
 from pretextkit.data import ImagesLike, as_source
 from pretextkit.data._as_source import read_files
 from pretextkit.data._image_files import find_files
-from pretextkit.data._types import OnError
+from pretextkit.data._types import OnError, Size
 from pretextkit.inference._predictions import write_csv
 from pretextkit.metrics._detection import check_scores
 
@@ -59,7 +59,7 @@ class AnomalyScores(Displayed):
         return f"{len(self.scores)} anomaly scores from {low:.4g} to {high:.4g}, median {middle:.4g}"
 
 
-def full_images(*many: ImagesLike, size: int | None = None, on_error: OnError = "raise") -> list[ImagesLike]:
+def full_images(*many: ImagesLike, size: Size | None = None, on_error: OnError = "raise") -> list[ImagesLike]:
     """Read paths with ``fit="pad"``, because an anomaly may lie near an edge; give other images as they are.
 
     Example:

@@ -112,12 +112,23 @@ def _kind(annotation: Any) -> dict[str, Any] | None:
         return {"action": BooleanOptionalAction}
     if lists:
         return _list_kind(get_args(lists[0])[0], words, scalar=get_args(lists[0])[0] in members)
+    if int in members and any(get_origin(each) is tuple for each in members):
+        return {"type": _side_or_pair, "metavar": "N|HxW"}
     if words and not {str, Path} & set(members):
         return {"choices": words}
     for kind, shown in ((int, "N"), (float, "X"), (Path, "PATH"), (str, "TEXT")):
         if kind in members:
             return {"type": str if kind is Path else kind, "metavar": shown}
     return None
+
+
+def _side_or_pair(text: str) -> int | tuple[int, ...]:
+    """Read the size of images, ``"64"`` or ``"240x320"``."""
+    sides = tuple(map(int, text.lower().split("x")))
+    return sides[0] if len(sides) == 1 else sides
+
+
+_side_or_pair.__name__ = "size"  # in the message of argparse
 
 
 def _list_kind(element: type, words: tuple[str, ...], *, scalar: bool) -> dict[str, Any]:

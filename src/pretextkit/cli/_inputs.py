@@ -14,6 +14,7 @@ from pretextkit.cli._flags import add_flags, given, keyword_flag, parse_assignme
 from pretextkit.cli._script import Code, call, literal
 from pretextkit.data import FolderImages
 from pretextkit.data._file_options import is_pattern
+from pretextkit.data._image_size import as_size
 from pretextkit.errors import unknown_name
 
 __all__ = [
@@ -201,9 +202,10 @@ def trained_format(value: str) -> Mapping[str, Any]:
     if value in pk.backbones or not Path(value).exists():
         return {}
     wanted = training_of(pk.load_backbone(value)).get("image format")
-    if wanted is None or wanted["height"] != wanted["width"]:
+    if wanted is None:
         return {}
-    return {"size": wanted["height"]} | ({} if wanted["fit"] == "crop" else {"fit": wanted["fit"]})
+    size = as_size(wanted["height"], wanted["width"])
+    return {"size": size} | ({} if wanted["fit"] == "crop" else {"fit": wanted["fit"]})
 
 
 def _column(text: str | None) -> str | int | None:

@@ -16,7 +16,7 @@ from pretextkit.comparison._setup import ExperimentSetup
 from pretextkit.contracts import Backbone
 from pretextkit.data import ImagesLike, LabeledLike
 from pretextkit.data._as_source import read_files
-from pretextkit.data._types import OnError
+from pretextkit.data._types import OnError, Size
 from pretextkit.evaluation._shared_images import image_marks, is_same_data, warn_of_training_images
 from pretextkit.finetuning._finetune import FinetuneOptions
 from pretextkit.training import PretrainOptions
@@ -47,7 +47,7 @@ def compare(
     checkpoints: str | Path | None = None,
     progress: bool = True,
     callbacks: Callable[[str, int], Sequence[CallbackLike]] | None = None,
-    size: int | None = None,
+    size: Size | None = None,
     on_error: OnError = "raise",
 ) -> Comparison:
     """Pretrain a backbone with each task on one budget, and evaluate it beside a random and a supervised backbone.
@@ -92,7 +92,7 @@ def compare(
         progress: Show one progress bar for all runs.
         callbacks: Function from the name of a method and a seed to the callbacks of that training, as for
             :func:`pretrain`. Random initialization and the fine-tunings have none.
-        size: Side of the images of a folder, a pattern or a list of paths, as for
+        size: Side of the images of a folder, a pattern or a list of paths, or a pair (height, width), as for
             :class:`~pretextkit.data.FolderImages`.
         on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 

@@ -21,7 +21,7 @@ from pretextkit.data._loader_images import LoaderImages
 from pretextkit.data._sources import ImageSource
 from pretextkit.data._stream import StreamImages
 from pretextkit.data._tensor_images import TensorImages
-from pretextkit.data._types import ImagesLike, OnError
+from pretextkit.data._types import ImagesLike, OnError, Size
 from pretextkit.data._value_range import value_range
 from pretextkit.errors import DataError, OptionError, ShapeError
 
@@ -39,7 +39,7 @@ def as_source(
     *,
     workers: int = 0,
     fit: Fit | None = None,
-    size: int | None = None,
+    size: Size | None = None,
     on_error: OnError = "raise",
     white: float | None = None,
     black: float = 0.0,
@@ -58,7 +58,8 @@ def as_source(
             images: labels, boxes, masks, texts. By default the labels of ``images`` are kept.
         workers: Number of processes that read a ``Dataset`` or folder; 0 reads in the calling process.
         fit: How the images of a folder become square, as for :class:`FolderImages`.
-        size: Side of the images of a folder, a pattern or a list of paths, as for :class:`FolderImages`.
+        size: Side of the images of a folder, a pattern or a list of paths, or a pair (height, width), as for
+            :class:`FolderImages`.
         on_error: What happens with files that cannot be decoded, as for :class:`FolderImages`.
         white: Value of white of images that are neither bytes nor floats in [0, 1], such as 4095 for 12 bits; the
             images become floats, and values beyond black and white are clipped. None leaves them as they are.
@@ -115,7 +116,7 @@ def as_source(
 
 
 def read_files(
-    many: Sequence[Any], size: int | None, on_error: OnError, fit: Fit | None = None, *, workers: int = 0
+    many: Sequence[Any], size: Size | None, on_error: OnError, fit: Fit | None = None, *, workers: int = 0
 ) -> list[Any]:
     """Give paths, patterns and lists of paths as sources with these options; everything else as it is.
 

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 from torch import Tensor
 
-from pretextkit.data._image_conversion import LONGEST, Fit, note_depth, pil_tensor, resize
+from pretextkit.data._image_conversion import Fit, longest_sides, note_depth, pil_tensor, resize
+from pretextkit.data._image_size import height_width
+from pretextkit.data._types import Size
 from pretextkit.errors import DataError, reason
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
     from PIL.ImageFile import ImageFile
 
-__all__ = ["MAX_PIXELS", "OR_SKIP", "decode", "decode_square", "opened", "stored_shape"]
+__all__ = ["MAX_PIXELS", "OR_SKIP", "decode", "decode_resized", "opened", "stored_shape"]
 
 Convert: TypeAlias = "Callable[[PilImage], Tensor]"
 """Function from a PIL image to a tensor ``c h w``."""
@@ -48,10 +50,10 @@ OR_SKIP = (
 )
 
 
-def decode_square(
-    path: Path, max_pixels: int, size: int, fit: Fit, *, convert: Convert = pil_tensor
+def decode_resized(
+    path: Path, max_pixels: int, size: Size, fit: Fit, *, convert: Convert = pil_tensor
 ) -> tuple[Tensor, tuple[int, int]]:
-    """Decode a file and make it square.
+    """Decode a file and resize it.
 
     A JPEG file at least three times as large as needed is decoded at a half, a quarter or an eighth of its size, which
     remains at least one and a half times the final size. The resizing to ``size`` is the same.
@@ -59,20 +61,21 @@ def decode_square(
     Args:
         path: An image file.
         max_pixels: Largest number of pixels that is decoded.
-        size: Side of the result.
-        fit: How the image becomes square.
+        size: Size of the result.
+        fit: How the image gets another shape.
         convert: Conversion of the decoded image, at full or reduced size, to a tensor ``c h w``.
 
     Returns:
-        ``c size size``; and the height and width of the full upright image.
+        ``c height width``; and the height and width of the full upright image.
 
     Raises:
         DataError: The file cannot be decoded.
     """
     with opened(path, max_pixels) as image:
         shape = (image.height, image.width)
-        reduced = _reduce(image, size, fit)
         turns = image.getexif().get(ORIENTATION, 1)
+        height, width = height_width(size)
+        reduced = _reduce(image, (width, height) if turns in (5, 6, 7, 8) else (height, width), fit)
         pixels = _upright(image, convert)
     if not reduced:
         shape = (pixels.shape[1], pixels.shape[2])
@@ -104,18 +107,19 @@ def _upright(image: PilImage, convert: Convert) -> Tensor:
     return convert(ImageOps.exif_transpose(image) if turned else image)
 
 
-def _reduce(image: PilImage, size: int, fit: Fit) -> bool:
-    """Let a JPEG file be decoded at a part of its size, if it remains large enough."""
+def _reduce(image: PilImage, size: tuple[int, int], fit: Fit) -> bool:
+    """Let a JPEG file be decoded at a part of its size, if it remains large enough for ``size``, stored like it."""
     if image.format not in ("JPEG", "MPO"):
         return False
     cast("ImageFile", image).decodermaxblock = BLOCK
-    short, long = sorted(image.size)
-    governing = long if fit == "pad" else short
-    if long > LONGEST * short:
+    sides, longest = (image.height, image.width), longest_sides(image.height, image.width, size)
+    if sides[0] > longest[0] or sides[1] > longest[1]:
         return False
+    row_governs = (size[0] * sides[1] >= size[1] * sides[0]) != (fit == "pad")  # it is scaled least, or most with pad
+    governing, wanted = (sides[0], size[0]) if row_governs else (sides[1], size[1])
     for divisor in REDUCTIONS:
         excess = max(-side % divisor for side in image.size)  # decoding rounds the sides up
-        if governing >= divisor * MARGIN * size and excess * size <= SHIFT * governing:
+        if governing >= divisor * MARGIN * wanted and excess * wanted <= SHIFT * governing:
             return image.draft(None, (image.width // divisor, image.height // divisor)) is not None
     return False
 

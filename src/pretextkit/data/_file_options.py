@@ -10,6 +10,7 @@ from typing import Any
 
 from pretextkit._validation import check_sequence, described
 from pretextkit.data._file_listing import EVERY
+from pretextkit.data._types import Size
 from pretextkit.errors import OptionError
 
 __all__ = [
@@ -84,7 +85,7 @@ def checked_suffixes(suffixes: Any, opener: Any) -> Collection[str] | None:
     return {each.lower() for each in listed}
 
 
-def refuse_file_options(images: Any, size: int | None, on_error: str) -> None:
+def refuse_file_options(images: Any, size: Size | None, on_error: str) -> None:
     """Refuse ``size`` and ``on_error`` beside images that are no paths of image files.
 
     Raises:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from pretextkit._validation import check_images
-from pretextkit.data._decoding import MAX_PIXELS, OR_SKIP, decode, decode_square, opened, stored_shape
+from pretextkit.data._decoding import MAX_PIXELS, OR_SKIP, decode, decode_resized, opened, stored_shape
 from pretextkit.data._image_conversion import Fit, brightest_pixel, image_tensor, pil_tensor, resize, stored_tensor
+from pretextkit.data._types import Size
 from pretextkit.data._value_range import ValueRange
 from pretextkit.errors import DataError, ShapeError, reason
 
@@ -57,10 +58,10 @@ class FileReader:
             raise type(error)(f"{error.expected}, from open({str(path)!r})", got=error.got, fix=error.fix) from error
         return tensor if not tensor.is_floating_point() else tensor.float()
 
-    def square(self, path: Path, size: int, fit: Fit) -> tuple[Tensor, tuple[int, int]]:
-        """Read a file and make it square: ``c size size``; and the height and width of the full upright image."""
+    def resized(self, path: Path, size: Size, fit: Fit) -> tuple[Tensor, tuple[int, int]]:
+        """Read a file and resize it: ``c height width``; and the height and width of the full upright image."""
         if self.open is None:
-            return decode_square(path, self.max_pixels, size, fit, convert=self._converted)
+            return decode_resized(path, self.max_pixels, size, fit, convert=self._converted)
         image = self.full(path)
         return resize(image[None], size, fit)[0], (image.shape[1], image.shape[2])
 

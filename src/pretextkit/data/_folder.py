@@ -21,7 +21,9 @@ from pretextkit.data._files import find_images
 from pretextkit.data._folder_brightness import spread, warn_of_darkness
 from pretextkit.data._image_cache import ImageCache, open_cache
 from pretextkit.data._image_conversion import Fit, check_fit, lost_area, map_to_pixels
+from pretextkit.data._image_size import check_size, height_width, size_text
 from pretextkit.data._split_folders import warn_of_splits_in_classes
+from pretextkit.data._types import Size
 from pretextkit.data._value_range import value_range
 from pretextkit.errors import DataError, DataWarning, ShapeError
 
@@ -37,7 +39,7 @@ OBLONG = 1 / 3
 
 
 class FolderImages(Dataset[tuple[Tensor, int]]):
-    """Read image files, each as ``3 size size`` uint8 with a label; with other options, as more channels or floats.
+    """Read image files as ``3 h w`` uint8 of one size with labels; with other options, as more channels or floats.
 
     Images may lie at any depth, and are sorted by path. Every suffix that Pillow reads is read, in upper or lower case.
     Other files are listed in :attr:`skipped`, and a :class:`DataWarning` is given if they are many or if a class folder
@@ -46,7 +48,7 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
     pages the first is read.
 
     Gray images become RGB, 16-bit images are scaled to 8 bit, transparent pixels become white, and the orientation of
-    the camera (Exif) is applied. Then each image is made square as ``fit`` says. JPEG files at least three times as
+    the camera (Exif) is applied. Then each image gets the size as ``fit`` says. JPEG files at least three times as
     large as needed are decoded at a half, a quarter or an eighth of their size, but never below 1.5 x ``size``, and
     only where rounding the sides moves no edge by more than a twentieth of a pixel of the result. Pixels of photos then
     differ from those of a full decoding by less than one level of 255 on average.
@@ -79,15 +81,16 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
 
             A class is a name or a number. Names are numbered in alphabetical order (all digits: by number); numbers
             stay as they are. An empty name, -1 and None mean unlabeled. Cells of a CSV file are names, also ``"7"``.
-        size: Side of the images in pixels; by default the median shorter side of the files, at most 224.
+        size: Size of the images in pixels: the side of squares, or a pair (height, width). By default squares of the
+            median shorter side of the files, at most 224.
         on_error: ``"raise"`` an error for a file that cannot be decoded, or ``"skip"`` the file and list it in
             :attr:`skipped`.
         max_pixels: Largest number of pixels that is decoded, because a small file can declare an image that fills the
             memory.
-        fit: ``"crop"`` scales the shorter side to ``size`` and crops the center; ``"pad"`` keeps the full image, scales
-            its longer side and repeats the pixels of the border; ``"stretch"`` scales each side by itself. By default
-            crop, with a :class:`DataWarning` if that removes more than a third of the images.
-        cache: Folder that keeps the decoded, resized images, ``3 * size ** 2`` bytes each, in one file. Each image is
+        fit: ``"crop"`` scales the image until it covers the size, and crops the center; ``"pad"`` keeps the full image,
+            scales it until it fits in, and repeats the pixels of the border; ``"stretch"`` scales each side by itself.
+            By default crop, with a :class:`DataWarning` if that removes more than a third of the images.
+        cache: Folder that keeps the decoded, resized images, three bytes a pixel, in one file. Each image is
             written when it is first read, by any process, and is read from there afterwards. If one of the files, the
             size or ``fit`` changes, the cache is built again; damaged parts are decoded again. It holds bytes, and is
             not to be had beside ``open`` and ``white``.
@@ -126,7 +129,7 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         root: str | Path | Sequence[str | Path],
         *,
         labels: LabelsOfFiles = None,
-        size: int | None = None,
+        size: Size | None = None,
         on_error: Literal["raise", "skip"] = "raise",
         max_pixels: int = MAX_PIXELS,
         fit: Fit | None = None,
@@ -140,12 +143,12 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         check_fit(fit)
         check_opening(open, cache, white)
         if size is not None:
-            size = check_int("size", size, fix="Leave size out to take the files' median.")
+            size = check_size(size, fix="Leave size out to take the files' median.")
         self.max_pixels = check_int("max_pixels", max_pixels, of=FolderImages)
         self.reader = FileReader(self.max_pixels, open, value_range(white, black))
         """How files become tensors."""
         self.fit: Fit = fit or "crop"
-        """How images are made square."""
+        """How images get another shape."""
         listed = not isinstance(root, str | Path)
         listing = find_images(root, checked_suffixes(suffixes, open))
         self.root = listing.root
@@ -166,8 +169,8 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
                 got=f"{len(damaged)} that cannot",
                 fix=f"The first, {damaged[0][0].name}: {damaged[0][1]}.",
             )
-        self.size = size or min(DEFAULT_LIMIT, statistics.median_low(map(min, shapes)))
-        """Side of the images."""
+        self.size: Size = size or min(DEFAULT_LIMIT, statistics.median_low(map(min, shapes)))
+        """Side of the images; a pair (height, width) if they are not square."""
         self.labels = tuple(numbers[row] for row in rows)
         """Label of each image, -1 where unlabeled."""
         self._damaged = len(damaged)
@@ -185,17 +188,17 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         if self._cache is None:
-            return self._square(index), self.labels[index]
+            return self._resized(index), self.labels[index]
         index = range(len(self))[index]
         image = self._cache.read(index)
         if image is None:
-            image = self._square(index)
+            image = self._resized(index)
             self._cache.write(index, image)
         return image, self.labels[index]
 
     def __repr__(self) -> str:
         channels = "3x" if self.reader.open is None else ""
-        kind = f"{len(self)} images of {channels}{self.size}x{self.size}"
+        kind = f"{len(self)} images of {channels}{size_text(self.size)}"
         labeled = sum(label >= 0 for label in self.labels)
         some = f", {labeled} labeled" if 0 < labeled < len(self) else ""
         others = [path for path, _ in self.skipped[self._damaged :] if path.is_file()]
@@ -203,8 +206,8 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         counts = f"{kind}, {len(self.classes)} classes{some}, {self._damaged} skipped{passed_over}"
         return f"FolderImages({self.root}: {counts})"
 
-    def _square(self, index: int) -> Tensor:
-        image, _ = self.reader.square(self.paths[index], self.size, self.fit)
+    def _resized(self, index: int) -> Tensor:
+        image, _ = self.reader.resized(self.paths[index], self.size, self.fit)
         return image.expand(3, -1, -1) if self.reader.open is None else image
 
     def _open_cache(self, folder: str | Path, listed: bool, root: object, on_error: str) -> ImageCache:
@@ -244,14 +247,16 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
             >>> FolderImages(root, size=8, fit="pad").to_file_pixels(torch.rand(8, 8), 0).shape
             torch.Size([20, 40])
         """
-        if values.ndim != 2 or values.shape[0] != values.shape[1]:
+        rows, columns = height_width(self.size)
+        if values.ndim != 2 or abs(values.shape[0] * columns - values.shape[1] * rows) >= max(rows, columns):
             fix = "Pass the map of one image, such as result.maps[index]."
-            raise ShapeError("a square map h w", got=f"shape {tuple(values.shape)}", fix=fix)
+            kind = "a square map h w" if rows == columns else f"a map h w of the proportions {rows}x{columns}"
+            raise ShapeError(kind, got=f"shape {tuple(values.shape)}", fix=fix)
         height, width = self.reader.full(self.paths[index]).shape[1:]
         return map_to_pixels(values, height, width, self.size, self.fit)
 
     def _read_shapes(
-        self, paths: list[Path], size: int | None, on_error: str
+        self, paths: list[Path], size: Size | None, on_error: str
     ) -> tuple[list[tuple[int, int]], list[tuple[Path, str]]]:
         """Read heights and widths, of a few files if the size is given; and list the files that cannot be decoded."""
         shapes: list[tuple[int, int]] = []
@@ -260,7 +265,7 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         for path in spread(paths, SAMPLE) if sampled else paths:
             try:
                 if on_error == "skip":
-                    shapes.append(self.reader.square(path, size or DEFAULT_LIMIT, self.fit)[1])
+                    shapes.append(self.reader.resized(path, size or DEFAULT_LIMIT, self.fit)[1])
                 else:
                     shapes.append(self.reader.shape(path))
             except DataError as error:  # noqa: PERF203 - the file to blame is the point
@@ -270,7 +275,7 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         return shapes, [] if sampled else damaged
 
     def _warn_of_crop(self, shapes: list[tuple[int, int]]) -> None:
-        losses = [lost_area(*shape) for shape in shapes]
+        losses = [lost_area(*shape, self.size) for shape in shapes]
         if losses and statistics.median(losses) > OBLONG + 0.01:
             warnings.warn(
                 f"The center crop removes {statistics.median(losses):.0%} of a typical image in {self.root}. Choose "

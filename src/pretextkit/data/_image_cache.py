@@ -17,6 +17,8 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
+from pretextkit.data._image_size import height_width
+from pretextkit.data._types import Size
 from pretextkit.errors import DataError
 
 __all__ = ["ImageCache", "open_cache"]
@@ -42,10 +44,10 @@ class ImageCache:
         path: An existing file, built by :func:`open_cache`.
         key: Digest of the images, which the file must have.
         count: Number of images.
-        size: Side of the images.
+        size: Size of the images.
     """
 
-    def __init__(self, path: Path, key: str, count: int, size: int) -> None:
+    def __init__(self, path: Path, key: str, count: int, size: Size) -> None:
         self.path, self.key, self.count, self.size = path, key, count, size
         self._open()
 
@@ -66,7 +68,7 @@ class ImageCache:
             file.close()
 
     def read(self, index: int) -> Tensor | None:
-        """Read an image ``3 size size``; None if it is missing or damaged."""
+        """Read an image ``3 h w``; None if it is missing or damaged."""
         mark = self._map[HEADER + MARK * index : HEADER + MARK * (index + 1)]
         if mark == bytes(MARK):
             return None
@@ -76,10 +78,10 @@ class ImageCache:
             if mark != _mark(pixels):
                 return None
             self._checked[index] = 1
-        return torch.frombuffer(pixels, dtype=torch.uint8).view(3, self.size, self.size)
+        return torch.frombuffer(pixels, dtype=torch.uint8).view(3, *height_width(self.size))
 
     def write(self, index: int, image: Tensor) -> None:
-        """Write an image ``3 size size``, uint8.
+        """Write an image ``3 h w``, uint8.
 
         Raises:
             DataError: The file cannot be written, for example because the disk is full.
@@ -94,7 +96,7 @@ class ImageCache:
 
     @property
     def _length(self) -> int:
-        return 3 * self.size**2
+        return _bytes(self.size)
 
     def _start(self, index: int) -> int:
         return HEADER + MARK * self.count + self._length * index
@@ -126,7 +128,7 @@ class _Stale(Exception):
 
 
 def open_cache(
-    folder: Path, source: Sequence[str], paths: Sequence[Path], size: int, options: Sequence[object]
+    folder: Path, source: Sequence[str], paths: Sequence[Path], size: Size, options: Sequence[object]
 ) -> ImageCache:
     """Open the cache of image files in a folder; build an empty one if there is none, or if it is stale or damaged.
 
@@ -134,7 +136,7 @@ def open_cache(
         folder: Folder of caches, which is created.
         source: Texts that name the set; another file is kept for another set, size or other options.
         paths: The image files; a cache is stale if the path, size or time of one has changed.
-        size: Side of the images.
+        size: Size of the images.
         options: Other options of decoding.
 
     Raises:
@@ -157,7 +159,7 @@ def open_cache(
         raise _no_space(path, error, _total(len(paths), size)) from error
 
 
-def _build(path: Path, key: str, count: int, size: int) -> None:
+def _build(path: Path, key: str, count: int, size: Size) -> None:
     """Write a file without images, which takes its name when it is complete."""
     total = _total(count, size)
     with suppress(OSError):
@@ -188,7 +190,7 @@ def _allocate(descriptor: int, total: int) -> None:
             raise
 
 
-def _is_valid(file: BinaryIO, key: str, count: int, size: int) -> bool:
+def _is_valid(file: BinaryIO, key: str, count: int, size: Size) -> bool:
     file.seek(0)
     header = file.read(HEADER)
     return header == (MAGIC + key.encode()).ljust(HEADER, b"\0") and os.fstat(file.fileno()).st_size == _total(
@@ -196,8 +198,13 @@ def _is_valid(file: BinaryIO, key: str, count: int, size: int) -> bool:
     )
 
 
-def _total(count: int, size: int) -> int:
-    return HEADER + count * (MARK + 3 * size**2)
+def _total(count: int, size: Size) -> int:
+    return HEADER + count * (MARK + _bytes(size))
+
+
+def _bytes(size: Size) -> int:
+    height, width = height_width(size)
+    return 3 * height * width
 
 
 def _mark(pixels: bytes | bytearray) -> bytes:

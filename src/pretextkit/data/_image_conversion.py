@@ -10,6 +10,8 @@ from torch.nn.functional import interpolate
 
 from pretextkit._validation import tensor_from_array
 from pretextkit._validation._advice import is_channels_first, is_channels_last, item_fix
+from pretextkit.data._image_size import height_width
+from pretextkit.data._types import Size
 from pretextkit.errors import DataError, OptionError, ShapeError
 
 if TYPE_CHECKING:
@@ -21,7 +23,9 @@ __all__ = [
     "brightest_pixel",
     "channels_second",
     "check_fit",
+    "covering_sides",
     "image_tensor",
+    "longest_sides",
     "lost_area",
     "map_to_pixels",
     "note_depth",
@@ -34,10 +38,10 @@ __all__ = [
 ]
 
 Fit: TypeAlias = Literal["crop", "pad", "stretch"]
-"""How an image becomes square: crop the center, repeat the border pixels, or scale each axis by itself."""
+"""How an image gets another shape: crop the center, repeat the border pixels, or scale each axis by itself."""
 
 LONGEST = 16
-"""Largest ratio of sides before scaling: a longer side is cropped first, because the center crop removes it anyway."""
+"""Most areas of the result before the crop: longer sides are cropped first, because the center crop removes them."""
 
 MOST_BANDS = 32
 """Most channels for which an array of three axes, of which the first are a square, may be one image."""
@@ -226,26 +230,51 @@ def channels_second(images: Tensor) -> Tensor:
     )
 
 
-def resize_and_crop(images: Tensor, size: int, full: tuple[int, int] | None = None) -> Tensor:
-    """Scale the shorter side of ``b c h w`` to ``size`` with antialiasing, and crop the center ``b c size size``.
+def resize_and_crop(images: Tensor, size: Size, full: tuple[int, int] | None = None) -> Tensor:
+    """Scale ``b c h w`` with antialiasing until it covers ``size``, and crop the center: ``b c height width``.
 
     Args:
         images: ``b c h w``, uint8 or float.
-        size: Side of the result in pixels.
+        size: Size of the result; of a square, the shorter side is scaled to ``size``.
         full: Height and width before a reduction while decoding, which may round them; by default those of ``images``.
 
     Example:
         >>> resize_and_crop(torch.zeros(2, 3, 40, 60, dtype=torch.uint8), 32).shape
         torch.Size([2, 3, 32, 32])
+        >>> resize_and_crop(torch.zeros(2, 3, 40, 60, dtype=torch.uint8), (20, 32)).shape
+        torch.Size([2, 3, 20, 32])
     """
-    short = min(images.shape[-2:])
-    if max(images.shape[-2:]) > LONGEST * short:  # scaling a line of a million pixels would fill the memory
-        images = _middle(images, *(min(side, LONGEST * short) for side in images.shape[-2:]))
-        full = None
-    if short != size:
-        height, width = full or images.shape[-2:]
-        images = scale(images, [max(size, round(side * size / min(height, width))) for side in (height, width)])
-    return _middle(images, size, size)
+    height, width = images.shape[-2:]
+    longest = longest_sides(height, width, size)
+    if height > longest[0] or width > longest[1]:  # scaling a line of a million pixels would fill the memory
+        height, width = min(height, longest[0]), min(width, longest[1])
+        images, full = _middle(images, height, width), None
+    height, width = full or (height, width)
+    return _middle(scale(images, covering_sides(height, width, size)), *height_width(size))
+
+
+def covering_sides(height: int, width: int, size: Size) -> list[int]:
+    """Give the height and width of an image after scaling until it covers ``size``, before the crop.
+
+    Example:
+        >>> covering_sides(40, 60, 32), covering_sides(40, 60, (20, 32))
+        ([32, 48], [21, 32])
+    """
+    rows, columns = height_width(size)
+    if rows * width >= columns * height:
+        return [rows, max(columns, round(width * rows / height))]
+    return [max(rows, round(height * columns / width)), columns]
+
+
+def longest_sides(height: int, width: int, size: Size) -> tuple[int, int]:
+    """Give the longest sides of an image whose scaling to ``size`` has at most sixteen times its area.
+
+    Example:
+        >>> longest_sides(10, 1000, 32), longest_sides(10, 1000, (16, 32))
+        ((16000, 160), (8000, 320))
+    """
+    rows, columns = height_width(size)
+    return LONGEST * -(-width * rows // columns), LONGEST * -(-height * columns // rows)
 
 
 def check_fit(fit: str | None) -> None:
@@ -254,56 +283,69 @@ def check_fit(fit: str | None) -> None:
         raise OptionError('fit "crop", "pad" or "stretch"', got=repr(fit), fix='"pad" keeps the full image.')
 
 
-def resize(images: Tensor, size: int, fit: Fit, full: tuple[int, int] | None = None) -> Tensor:
-    """Make images ``b c h w`` square: ``b c size size``. Square images are the same with each ``fit``.
+def resize(images: Tensor, size: Size, fit: Fit, full: tuple[int, int] | None = None) -> Tensor:
+    """Give images ``b c h w`` one size: ``b c height width``. Images of its proportions are the same with each ``fit``.
 
     Args:
         images: ``b c h w``, uint8 or float.
-        size: Side of the result in pixels.
-        fit: ``"crop"`` scales the shorter side and crops the center; ``"pad"`` scales the longer side and repeats the
-            pixels of the border; ``"stretch"`` scales each side by itself.
+        size: Size of the result.
+        fit: ``"crop"`` scales the image until it covers the size and crops the center; ``"pad"`` scales it until it
+            fits in and repeats the pixels of the border; ``"stretch"`` scales each side by itself.
         full: Height and width before a reduction while decoding, which may round them; by default those of ``images``.
 
     Example:
         >>> images = torch.arange(4, dtype=torch.uint8).view(1, 1, 2, 2).repeat_interleave(2, 3)
         >>> resize(images, 4, "pad")[0, 0].tolist()
         [[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3]]
+        >>> resize(images, (2, 3), "crop")[0, 0].tolist()
+        [[0, 0, 1], [2, 2, 3]]
     """
     height, width = full or images.shape[-2:]
-    if fit == "crop" or height == width:
+    rows, columns = height_width(size)
+    if fit == "crop" or height * columns == width * rows:
         return resize_and_crop(images, size, full)
     if fit == "stretch":
-        return scale(images, [size, size])
+        return scale(images, [rows, columns])
     target, (top, left) = padded_box(height, width, size)
-    rows = (torch.arange(size) - top).clamp(0, target[0] - 1)
-    columns = (torch.arange(size) - left).clamp(0, target[1] - 1)
-    return scale(images, target)[..., rows[:, None], columns]
+    inside_rows = (torch.arange(rows) - top).clamp(0, target[0] - 1)
+    inside_columns = (torch.arange(columns) - left).clamp(0, target[1] - 1)
+    return scale(images, target)[..., inside_rows[:, None], inside_columns]
 
 
-def padded_box(height: int, width: int, size: int) -> tuple[list[int], tuple[int, int]]:
-    """Give the height and width of an image within its padded square, and the position of its first pixel."""
-    target = [max(1, round(side * size / max(height, width))) for side in (height, width)]
-    return target, ((size - target[0]) // 2, (size - target[1]) // 2)
-
-
-def lost_area(height: int, width: int) -> float:
-    """Give the share of the area that the center crop removes.
+def padded_box(height: int, width: int, size: Size) -> tuple[list[int], tuple[int, int]]:
+    """Give the height and width of an image within its padded size, and the position of its first pixel.
 
     Example:
-        >>> lost_area(30, 40)
-        0.25
+        >>> padded_box(20, 40, 8), padded_box(20, 40, (8, 8)), padded_box(20, 40, (6, 8))
+        (([4, 8], (2, 0)), ([4, 8], (2, 0)), ([4, 8], (1, 0)))
     """
-    return 1 - min(height, width) / max(height, width)
+    rows, columns = height_width(size)
+    if height * columns >= width * rows:
+        target = [rows, min(columns, max(1, round(width * rows / height)))]
+    else:
+        target = [min(rows, max(1, round(height * columns / width))), columns]
+    return target, ((rows - target[0]) // 2, (columns - target[1]) // 2)
 
 
-def map_to_pixels(values: Tensor, height: int, width: int, size: int, fit: Fit) -> Tensor:
-    """Resize a map of a square image to the pixels of the image before :func:`resize`.
+def lost_area(height: int, width: int, size: Size = 1) -> float:
+    """Give the share of the area that the center crop removes, by default of a square.
+
+    Example:
+        >>> lost_area(30, 40), lost_area(30, 40, (240, 320))
+        (0.25, 0.0)
+    """
+    rows, columns = height_width(size)
+    return 1 - min(height * columns, width * rows) / max(height * columns, width * rows)
+
+
+def map_to_pixels(values: Tensor, height: int, width: int, size: Size, fit: Fit) -> Tensor:
+    """Resize a map of a resized image to the pixels of the image before :func:`resize`.
 
     Args:
-        values: ``h w``, float: a number for each pixel of the square image, also at another resolution.
+        values: ``h w``, float: a number for each pixel of the resized image, also at another resolution.
         height: Height of the image before :func:`resize`.
         width: Width of that image.
-        size: Side of the square image.
+        size: Size of the resized image.
         fit: The ``fit`` of :func:`resize`.
 
     Returns:
@@ -313,16 +355,17 @@ def map_to_pixels(values: Tensor, height: int, width: int, size: int, fit: Fit) 
         >>> map_to_pixels(torch.ones(2, 2), 2, 4, 2, "crop").isnan().any(0)
         tensor([ True, False, False,  True])
     """
-    square = _interpolated(values.float(), [size, size])
-    if fit == "stretch" or height == width:
-        return _interpolated(square, [height, width])
+    rows, columns = height_width(size)
+    resized = _interpolated(values.float(), [rows, columns])
+    if fit == "stretch" or height * columns == width * rows:
+        return _interpolated(resized, [height, width])
     if fit == "pad":
         target, (top, left) = padded_box(height, width, size)
-        return _interpolated(square[top : top + target[0], left : left + target[1]], [height, width])
-    short = min(height, width)
+        return _interpolated(resized[top : top + target[0], left : left + target[1]], [height, width])
+    kept = [min(height, round(width * rows / columns)), min(width, round(height * columns / rows))]
     result = values.new_full((height, width), torch.nan, dtype=torch.float32)
-    top, left = (height - short) // 2, (width - short) // 2
-    result[top : top + short, left : left + short] = _interpolated(square, [short, short])
+    top, left = (height - kept[0]) // 2, (width - kept[1]) // 2
+    result[top : top + kept[0], left : left + kept[1]] = _interpolated(resized, kept)
     return result
 
 

@@ -17,11 +17,12 @@ from pretextkit._validation import check_channels, check_int
 from pretextkit.data._collate import ImageBatch
 from pretextkit.data._dataset_images import DatasetImages
 from pretextkit.data._folder import FolderImages
-from pretextkit.data._image_conversion import Fit, image_tensor, resize, scale, stored_tensor
+from pretextkit.data._image_conversion import Fit, image_tensor, resize, stored_tensor
 from pretextkit.data._image_files import inner_datasets
+from pretextkit.data._image_size import as_size
 from pretextkit.data._items import Split, image_only
-from pretextkit.data._listed import ListedImages
 from pretextkit.data._sources import ImageSource, WrappedSource
+from pretextkit.data._types import Size
 from pretextkit.data._value_range import ValueRange
 
 __all__ = ["ImageFormat", "in_format"]
@@ -32,7 +33,7 @@ SAMPLED = 16
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """Size and channels of the images of a training, and how its images were made square."""
+    """Size and channels of the images of a training, and how its images got that shape."""
 
     height: int
     """Pixels."""
@@ -41,7 +42,7 @@ class ImageFormat:
     channels: int
     """1 for gray images, 3 for RGB images, or the number of bands."""
     fit: Fit = "crop"
-    """How images become square, as for :class:`FolderImages`; images that are not square are stretched."""
+    """How images get another shape, as for :class:`FolderImages`."""
 
     def __post_init__(self) -> None:
         for name in ("height", "width", "channels"):
@@ -62,7 +63,14 @@ class ImageFormat:
         if first is None or first.images.ndim != 4:
             return None
         channels, height, width = first.images.shape[1:]
-        return cls(height, width, channels, "crop" if folder is None else folder.fit)
+        if folder is not None:
+            return cls(height, width, channels, folder.fit)
+        return cls(height, width, channels, "crop" if height == width else "stretch")
+
+    @property
+    def size(self) -> Size:
+        """Side of square images; height and width of others."""
+        return as_size(self.height, self.width)
 
     def apply(self, images: Tensor) -> Tensor:
         """Resize images ``b c h w``, and convert their channels: gray to RGB or RGB to gray.
@@ -75,8 +83,7 @@ class ImageFormat:
             torch.Size([2, 1, 8, 8])
         """
         if images.shape[2:] != (self.height, self.width):
-            square = self.height == self.width
-            images = resize(images, self.height, self.fit) if square else scale(images, [self.height, self.width])
+            images = resize(images, self.size, self.fit)
         if images.shape[1] == self.channels:
             return images
         check_channels(images, self.channels)
@@ -99,13 +106,10 @@ def in_format(source: ImageSource, wanted: ImageFormat | None) -> ImageSource:
     if not isinstance(source, DatasetImages):
         return _Formatted(source, wanted)
     items: Any = source.dataset
-    if isinstance(items, FolderImages) and wanted.height == wanted.width:
-        if (items.size, items.fit) != (wanted.height, wanted.fit):
-            items = copy(items)
-            items.size, items.fit = wanted.height, wanted.fit
-            vars(items)["_cache"] = None  # a cache holds images of the former size
-    elif isinstance(items, FolderImages):
-        items = ListedImages(items.paths, items.reader)
+    if isinstance(items, FolderImages) and (items.size, items.fit) != (wanted.size, wanted.fit):
+        items = copy(items)
+        items.size, items.fit = wanted.size, wanted.fit
+        vars(items)["_cache"] = None  # a cache holds images of the former size
     formatted: Any = copy(source)
     formatted.dataset, formatted._split = _FormattedItems(items, wanted, source._split, source._values), image_only
     formatted._values = None  # the items are converted before they are resized

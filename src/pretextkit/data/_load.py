@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from pretextkit._validation import check_images, check_int, check_labels
+from pretextkit._validation import check_images, check_labels
 from pretextkit._validation._advice import path_fix
 from pretextkit.batches import Labeled
 from pretextkit.data import _sample as sample
@@ -20,10 +20,12 @@ from pretextkit.data._file_listing import list_images
 from pretextkit.data._file_options import check_on_error
 from pretextkit.data._folder import FolderImages
 from pretextkit.data._image_conversion import Fit, check_fit, resize
+from pretextkit.data._image_size import check_size, height_width
 from pretextkit.data._npz import read_npz
 from pretextkit.data._split_folders import Part, find_splits
 from pretextkit.data._splits import stratified_split
 from pretextkit.data._torchvision_sets import CATALOG, read_dataset, torchvision_class
+from pretextkit.data._types import Size
 from pretextkit.data._value_range import ValueRange, value_range
 from pretextkit.errors import DataError, OptionError, UnknownNameError, unknown_name
 
@@ -99,7 +101,7 @@ def load(
     source: str | Path,
     *,
     root: str | Path = "data",
-    size: int | None = None,
+    size: Size | None = None,
     download: bool = True,
     on_error: Literal["raise", "skip"] = "raise",
     fit: Fit | None = None,
@@ -126,13 +128,13 @@ def load(
               ``training``; ``val``, ``valid``, ``validation``, ``dev``; ``test``, ``testing``, ``eval``, in any case,
               also within one more folder (write ``./mnist`` for a folder that has the name of a dataset).
         root: Folder in which torchvision keeps its datasets.
-        size: Side of the images in pixels. By default arrays keep their size, and image files get the median shorter
-            side (of 256 files for a torchvision dataset), at most 224. All pixels are held in memory, three bytes per
-            pixel in color.
+        size: Side of the images in pixels, or a pair (height, width). By default arrays keep their size, and image
+            files get squares of the median shorter side (of 256 files for a torchvision dataset), at most 224. All
+            pixels are held in memory, three bytes per pixel in color.
         download: Whether torchvision may use the network.
         on_error: ``"raise"`` an error for a file of a folder that cannot be decoded, or ``"skip"`` the file and list
             it in :attr:`ImageData.skipped`.
-        fit: How an image becomes square, as for :class:`FolderImages`. By default ``"crop"``; and ``"pad"``, which
+        fit: How an image gets another shape, as for :class:`FolderImages`. By default ``"crop"``; and ``"pad"``, which
             keeps the full image, for the folder of an anomaly set: one class in the training part, more in the others.
         white: Value of white in a folder or an ``.npz`` file whose images are neither bytes nor floats in [0, 1], such
             as 4095 for 12 bits. The images become float32, and values beyond black and white are clipped.
@@ -148,11 +150,7 @@ def load(
         ImageData(sample: 8000 train and 2000 test images of 1x28x28, 10 classes)
     """
     if size is not None:
-        size = check_int(
-            "size",
-            size,
-            fix="Leave size out for the size of the images, or the median of a folder.",
-        )
+        size = check_size(size, fix="Leave size out for the size of the images, or the median of a folder.")
     check_on_error(on_error)
     check_fit(fit)
     values = value_range(white, black)
@@ -186,7 +184,7 @@ def _key(name: str) -> str:
     return name.lower().replace("-", "").replace("_", "").replace(" ", "")
 
 
-def _from_torchvision(name: str, root: Path, size: int | None, download: bool, fit: Fit) -> ImageData:
+def _from_torchvision(name: str, root: Path, size: Size | None, download: bool, fit: Fit) -> ImageData:
     train, test, names = read_dataset(name, root, size, download, fit)
     if test is None:
         train, test = _set_aside(train, root)
@@ -263,7 +261,7 @@ def _of_anomalies(splits: Mapping[Part, Path]) -> bool:
 
 def _in_memory(folder: FolderImages, names: tuple[str, ...]) -> Labeled:
     dtype = torch.uint8 if folder.reader.values is None else torch.float32
-    images = torch.empty(len(folder), 3, folder.size, folder.size, dtype=dtype)
+    images = torch.empty(len(folder), 3, *height_width(folder.size), dtype=dtype)
     labels = torch.empty(len(folder), dtype=torch.int64)
     for index in range(len(folder)):
         images[index], label = folder[index]
@@ -283,9 +281,9 @@ def _set_aside(data: Labeled, path: Path) -> tuple[Labeled, Labeled]:
     return Labeled(data.images[train], data.labels[train]), Labeled(data.images[test], data.labels[test])
 
 
-def _resized(data: ImageData, size: int, fit: Fit) -> ImageData:
+def _resized(data: ImageData, size: Size, fit: Fit) -> ImageData:
     def each(images: Tensor) -> Tensor:
-        if images.shape[2:] == (size, size):
+        if images.shape[2:] == height_width(size):
             return images
         return torch.cat([resize(chunk, size, fit) for chunk in torch.split(images, 1024)])
 

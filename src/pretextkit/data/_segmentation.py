@@ -11,11 +11,21 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from pretextkit._validation import check_int, check_masks, tensor_from_array
+from pretextkit._validation import check_masks, tensor_from_array
 from pretextkit.data._decoding import MAX_PIXELS, opened
 from pretextkit.data._folder import DEFAULT_LIMIT
-from pretextkit.data._image_conversion import Fit, channels_second, check_fit, padded_box, pil_tensor, resize
+from pretextkit.data._image_conversion import (
+    Fit,
+    channels_second,
+    check_fit,
+    covering_sides,
+    padded_box,
+    pil_tensor,
+    resize,
+)
+from pretextkit.data._image_size import check_size, height_width
 from pretextkit.data._npz import as_uint8, read_arrays
+from pretextkit.data._types import Size
 from pretextkit.errors import DataError
 
 __all__ = ["SegmentationData", "Segmented", "as_segmented", "load_segmentation"]
@@ -71,7 +81,7 @@ class SegmentationData:
         return f"SegmentationData({self.name}: {counts} and {len(self.test.images)} test images of {shape}, {classes})"
 
 
-def load_segmentation(path: str | Path, *, size: int | None = None, fit: Fit = "crop") -> SegmentationData:
+def load_segmentation(path: str | Path, *, size: Size | None = None, fit: Fit = "crop") -> SegmentationData:
     """Read segmented images into memory.
 
     Args:
@@ -83,15 +93,15 @@ def load_segmentation(path: str | Path, *, size: int | None = None, fit: Fit = "
             - a folder in the layout of Pascal VOC: ``JPEGImages``, ``SegmentationClass`` (PNG files whose palette
               indices, or gray levels, are classes; 255 is ignored) and ``ImageSets/Segmentation`` with ``train.txt``
               and ``val.txt``. ``val`` becomes the test part, because the test part of VOC has no public masks.
-        size: Side of the images in pixels. By default the images of an ``.npz`` file keep their size, and those of a
-            folder get the median shorter side, at most 224.
-        fit: How an image becomes square, as for :class:`FolderImages`: ``"crop"``, ``"pad"`` (padded pixels are
+        size: Side of the images in pixels, or a pair (height, width). By default the images of an ``.npz`` file keep
+            their size, and those of a folder become squares of the median shorter side, at most 224.
+        fit: How an image gets another shape, as for :class:`FolderImages`: ``"crop"``, ``"pad"`` (padded pixels are
             ignored) or ``"stretch"``. Masks are scaled by the nearest pixel.
 
     Raises:
         DataError: A file is missing or has other content.
         ShapeError: A mask and its image differ in size.
-        OptionError: ``size`` is below 1, or ``fit`` has another value.
+        OptionError: ``size`` is no such size, or ``fit`` has another value.
 
     Example:
         >>> import tempfile, numpy as np
@@ -102,8 +112,7 @@ def load_segmentation(path: str | Path, *, size: int | None = None, fit: Fit = "
         SegmentationData(streets: 5 train, 0 validation and 5 test images of 3x6x8, 2 classes, 255 ignored)
     """
     if size is not None:
-        size = check_int(
-            "size",
+        size = check_size(
             size,
             fix="Leave size out for the size of the images, or the median of a folder.",
         )
@@ -144,7 +153,7 @@ def as_segmented(data: Any, what: str) -> Segmented:
     return Segmented(images, masks)
 
 
-def _from_npz(path: Path, size: int | None, fit: Fit) -> SegmentationData:
+def _from_npz(path: Path, size: Size | None, fit: Fit) -> SegmentationData:
     keys = [f"{part}_{kind}" for part in ("train", "val", "test") for kind in ("images", "masks")]
     arrays, found = read_arrays(path, [*keys, "class_names", "ignore_index"])
     missing = [key for key in keys if key not in arrays and not key.startswith("val")]
@@ -172,7 +181,7 @@ def _from_npz(path: Path, size: int | None, fit: Fit) -> SegmentationData:
     )
 
 
-def _from_voc(path: Path, size: int | None, fit: Fit) -> SegmentationData:
+def _from_voc(path: Path, size: Size | None, fit: Fit) -> SegmentationData:
     lists = {part: path / "ImageSets" / "Segmentation" / f"{part}.txt" for part in ("train", "val")}
     absent = [str(file) for file in lists.values() if not file.is_file()]
     if absent:
@@ -197,11 +206,11 @@ def _shorter_side(path: Path, name: str) -> int:
         return min(picture.size)
 
 
-def _voc_part(path: Path, names: list[str], size: int, fit: Fit) -> Segmented:
+def _voc_part(path: Path, names: list[str], size: Size, fit: Fit) -> Segmented:
     import numpy
 
-    images = torch.empty(len(names), 3, size, size, dtype=torch.uint8)
-    masks = torch.empty(len(names), size, size, dtype=torch.uint8)
+    images = torch.empty(len(names), 3, *height_width(size), dtype=torch.uint8)
+    masks = torch.empty(len(names), *height_width(size), dtype=torch.uint8)
     for row, name in enumerate(names):
         with opened(path / "JPEGImages" / f"{name}.jpg", MAX_PIXELS, fix=VOC_FIX) as picture:
             image = pil_tensor(picture)
@@ -218,17 +227,18 @@ def _voc_part(path: Path, names: list[str], size: int, fit: Fit) -> Segmented:
     return Segmented(images, masks)
 
 
-def _one_size(data: Segmented, size: int, fit: Fit, ignore_index: int) -> Segmented:
-    """Make images and masks square; masks are scaled by the nearest pixel, and padded with ``ignore_index``."""
+def _one_size(data: Segmented, size: Size, fit: Fit, ignore_index: int) -> Segmented:
+    """Resize images and masks; masks are scaled by the nearest pixel, and padded with ``ignore_index``."""
     images = torch.cat([resize(chunk, size, fit) for chunk in torch.split(data.images, 256)])
     height, width = data.masks.shape[1:]
+    rows, columns = height_width(size)
     if fit == "stretch":
-        target, top, left = [size, size], 0, 0
+        target, top, left = [rows, columns], 0, 0
     elif fit == "pad":
         target, (top, left) = padded_box(height, width, size)
     else:
-        target = [max(size, round(side * size / min(height, width))) for side in (height, width)]
-        top, left = ((side - size) // 2 for side in target)
+        target = covering_sides(height, width, size)
+        top, left = (target[0] - rows) // 2, (target[1] - columns) // 2
     scaled = torch.cat(
         [
             interpolate(chunk[:, None].float(), target, mode="nearest-exact")[:, 0]
@@ -236,10 +246,10 @@ def _one_size(data: Segmented, size: int, fit: Fit, ignore_index: int) -> Segmen
         ]
     ).to(data.masks.dtype)
     if fit == "pad":
-        masks = scaled.new_full((len(scaled), size, size), ignore_index)
+        masks = scaled.new_full((len(scaled), rows, columns), ignore_index)
         masks[:, top : top + target[0], left : left + target[1]] = scaled
         return Segmented(images, masks)
-    return Segmented(images, scaled[:, top : top + size, left : left + size])
+    return Segmented(images, scaled[:, top : top + rows, left : left + columns])
 
 
 def _numbers(masks: Tensor, ignore_index: int) -> tuple[str, ...]:

@@ -13,7 +13,9 @@ from torch import Tensor
 from pretextkit.batches import Labeled
 from pretextkit.data._folder import DEFAULT_LIMIT
 from pretextkit.data._image_conversion import Fit, channels_second, pil_tensor, resize
+from pretextkit.data._image_size import height_width
 from pretextkit.data._npz import as_uint8
+from pretextkit.data._types import Size
 from pretextkit.errors import DataError, reason
 
 __all__ = ["CATALOG", "DatasetSpec", "read_dataset", "torchvision_class"]
@@ -86,12 +88,12 @@ def torchvision_class(name: str) -> str | None:
 
 
 def read_dataset(
-    name: str, root: Path, size: int | None, download: bool, fit: Fit = "crop"
+    name: str, root: Path, size: Size | None, download: bool, fit: Fit = "crop"
 ) -> tuple[Labeled, Labeled | None, tuple[str, ...]]:
     """Read the parts and the class names of a dataset in :data:`CATALOG`.
 
     Images that torchvision holds in an array keep their size. Images that are files are read one by one into a tensor
-    ``n 3 size size`` of uint8, each as :class:`FolderImages` reads it.
+    ``n 3 h w`` of uint8, each as :class:`FolderImages` reads it.
 
     Returns:
         Training part, test part (None if torchvision has none), and class names.
@@ -105,8 +107,8 @@ def read_dataset(
     if hasattr(getattr(parts[0], "data", None), "shape"):
         splits = [_from_arrays(part) for part in parts]
     else:
-        side = size or _median_side(name, parts[0])
-        splits = [_from_files(name, part, side, fit) for part in parts]
+        wanted = size or _median_side(name, parts[0])
+        splits = [_from_files(name, part, wanted, fit) for part in parts]
     top = max(int(split.labels.max()) for split in splits)
     names = getattr(parts[0], "classes", None) or range(top + 1)
     return splits[0], splits[1] if len(splits) > 1 else None, _class_names(names)
@@ -145,15 +147,15 @@ def _from_arrays(part: Any) -> Labeled:
     return Labeled(as_uint8(images).contiguous(), labels)
 
 
-def _from_files(name: str, part: Any, size: int, fit: Fit) -> Labeled:
-    """Read images ``n 3 size size`` and labels one by one; an item without a label gets -1."""
-    count = len(part)
+def _from_files(name: str, part: Any, size: Size, fit: Fit) -> Labeled:
+    """Read images ``n 3 h w`` and labels one by one; an item without a label gets -1."""
+    count, (height, width) = len(part), height_width(size)
     try:
-        images = torch.empty(count, 3, size, size, dtype=torch.uint8)
+        images = torch.empty(count, 3, height, width, dtype=torch.uint8)
     except RuntimeError as error:
         raise DataError(
-            f"memory for {count:,} images of 3x{size}x{size}",
-            got=f"less than their {count * 3 * size**2 / 1e9:,.0f} GB",
+            f"memory for {count:,} images of 3x{height}x{width}",
+            got=f"less than their {count * 3 * height * width / 1e9:,.0f} GB",
             fix="Choose a smaller size, or pass torchvision's own dataset to pretrain, which reads batch by batch.",
         ) from error
     labels = torch.empty(count, dtype=torch.int64)

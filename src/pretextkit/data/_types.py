@@ -14,10 +14,13 @@ if TYPE_CHECKING:
 
     from pretextkit.data._sources import ImageSource
 
-__all__ = ["BatchReadable", "ImagesLike", "LabeledLike", "OnError"]
+__all__ = ["BatchReadable", "ImagesLike", "LabeledLike", "OnError", "Size"]
 
 OnError: TypeAlias = Literal["raise", "skip"]
 """What happens with image files that cannot be decoded."""
+
+Size: TypeAlias = int | tuple[int, int]
+"""Size of images in pixels: the side of a square, or height and width."""
 
 
 class BatchReadable(Protocol):

@@ -17,7 +17,7 @@ from pretextkit.data import ImagesLike, LabeledLike, as_source
 from pretextkit.data._accepted_channels import retry_in_color
 from pretextkit.data._as_source import read_files
 from pretextkit.data._collate import join_labels
-from pretextkit.data._types import OnError
+from pretextkit.data._types import OnError, Size
 from pretextkit.errors import DataError, OptionError, ShapeError
 from pretextkit.evaluation._labels import labeled_rows
 from pretextkit.evaluation._layer_names import Plan, affordable_parts, grid_parts, named_parts
@@ -67,7 +67,7 @@ def extract_features(
     batch_size: int = 256,
     precision: Precision = "auto",
     memory: float = math.inf,
-    size: int | None = None,
+    size: Size | None = None,
     on_error: OnError = "raise",
 ) -> Features:
     """Run a model over images once and collect the features of the chosen layers.
@@ -93,7 +93,7 @@ def extract_features(
         memory: Memory budget of the features of all layers, in bytes; no limit by default. Layers beyond it are
             memory-mapped from temporary files in the folder of the environment variable ``TMPDIR``. The files disappear
             with the tensors.
-        size: Side of the images of a folder, a pattern or a list of paths, as for
+        size: Side of the images of a folder, a pattern or a list of paths, or a pair (height, width), as for
             :class:`~pretextkit.data.FolderImages`.
         on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 

@@ -15,7 +15,7 @@ from pretextkit._starting_point import starting_point, starts_note
 from pretextkit._validation import check_float, check_int, check_widths
 from pretextkit.data import LabeledLike
 from pretextkit.data._as_source import read_files
-from pretextkit.data._types import OnError
+from pretextkit.data._types import OnError, Size
 from pretextkit.errors import DataWarning
 from pretextkit.evaluation._classes import find_classes, match_classes, with_class_names
 from pretextkit.evaluation._features import ExtractOptions, Model, labeled_features
@@ -78,7 +78,7 @@ def knn_probe(
     batch_size: int = 256,
     precision: Precision = "auto",
     memory: float = math.inf,
-    size: int | None = None,
+    size: Size | None = None,
     on_error: OnError = "raise",
 ) -> KNNResult:
     """Classify each test image by its most similar training images.
@@ -100,7 +100,7 @@ def knn_probe(
         precision: Precision of the extraction.
         memory: Memory budget of the features in bytes, half each for train and test; no limit by default. Features
             beyond it lie in temporary files, and the result is the same. See :func:`extract_features`.
-        size: Side of the images of a folder, a pattern or a list of paths, as for
+        size: Side of the images of a folder, a pattern or a list of paths, or a pair (height, width), as for
             :class:`~pretextkit.data.FolderImages`.
         on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 

@@ -13,7 +13,7 @@ from typing_extensions import Unpack
 from pretextkit._validation import check_int, check_widths
 from pretextkit.data import LabeledLike
 from pretextkit.data._as_source import read_files
-from pretextkit.data._types import OnError
+from pretextkit.data._types import OnError, Size
 from pretextkit.evaluation._classes import Classes, ClassWeights, match_classes, with_class_names
 from pretextkit.evaluation._features import ExtractOptions, LabeledFeatures, Layers, Model, labeled_features
 from pretextkit.evaluation._logistic_classifier import FEW, PENALTIES
@@ -41,7 +41,7 @@ def linear_probe(
     batch_size: int = 256,
     precision: Precision = "auto",
     memory: float = math.inf,
-    size: int | None = None,
+    size: Size | None = None,
     on_error: OnError = "raise",
     seed: int = 0,
 ) -> ProbeResult:
@@ -82,7 +82,7 @@ def linear_probe(
         memory: Memory budget of the features in bytes, one third each for train, test and the solver's copy; no limit
             by default. Features beyond it lie in temporary files, and the result is the same. See
             :func:`extract_features`.
-        size: Side of the images of a folder, a pattern or a list of paths, as for
+        size: Side of the images of a folder, a pattern or a list of paths, or a pair (height, width), as for
             :class:`~pretextkit.data.FolderImages`.
         on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
         seed: Seed of the split of train.

@@ -15,7 +15,7 @@ from pretextkit._validation import check_float, check_int, check_widths
 from pretextkit.data import ImagesLike, as_source
 from pretextkit.data._as_source import read_files
 from pretextkit.data._image_files import find_files
-from pretextkit.data._types import OnError
+from pretextkit.data._types import OnError, Size
 from pretextkit.errors import DataError, OptionError
 from pretextkit.evaluation._features import ExtractOptions, Layers, Model, extract_features
 from pretextkit.evaluation._neighbor_search import nearest_rows, similar_pairs
@@ -139,7 +139,7 @@ def nearest_neighbors(
     batch_size: int = 256,
     precision: Precision = "auto",
     memory: float = math.inf,
-    size: int | None = None,
+    size: Size | None = None,
     on_error: OnError = "raise",
 ) -> Neighbors:
     """Find the most similar images of a database for each query, by the cosine distance of their features.
@@ -158,7 +158,7 @@ def nearest_neighbors(
         precision: Precision of the forward passes.
         memory: Memory budget of the features in bytes, half each for queries and database; see
             :func:`extract_features`.
-        size: Side of the images of a folder, a pattern or a list of paths, as for
+        size: Side of the images of a folder, a pattern or a list of paths, or a pair (height, width), as for
             :class:`~pretextkit.data.FolderImages`.
         on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 
@@ -198,7 +198,7 @@ def near_duplicates(
     batch_size: int = 256,
     precision: Precision = "auto",
     memory: float = math.inf,
-    size: int | None = None,
+    size: Size | None = None,
     on_error: OnError = "raise",
 ) -> Duplicates:
     """Find pairs of images with nearly equal features, within one set or between two, such as train and test.
@@ -218,7 +218,7 @@ def near_duplicates(
         batch_size: Images per forward pass.
         precision: Precision of the forward passes.
         memory: Memory budget of the features in bytes, half for each set; see :func:`extract_features`.
-        size: Side of the images of a folder, a pattern or a list of paths, as for
+        size: Side of the images of a folder, a pattern or a list of paths, or a pair (height, width), as for
             :class:`~pretextkit.data.FolderImages`.
         on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 
@@ -254,7 +254,7 @@ def near_duplicates(
 def _both_sets(
     backbone: Model,
     sets: tuple[Any, Any],
-    file_options: tuple[int | None, OnError],
+    file_options: tuple[Size | None, OnError],
     memory: float,
     options: ExtractOptions,
 ) -> tuple[tuple[Tensor, tuple[str, ...]], tuple[Tensor, tuple[str, ...]], bool]:

@@ -32,7 +32,7 @@ from pretextkit._starting_point import KEY, starts_note
 from pretextkit._validation import check_float
 from pretextkit.data import LabeledLike
 from pretextkit.data._as_source import read_files
-from pretextkit.data._types import OnError
+from pretextkit.data._types import OnError, Size
 from pretextkit.evaluation._classes import ClassWeights
 from pretextkit.evaluation._trained_classifiers import trained_classifier
 from pretextkit.finetuning._data import read_data
@@ -136,7 +136,7 @@ def freeze_and_finetune(
     progress: bool = True,
     callbacks: Sequence[CallbackLike] = (),
     workers: int = 0,
-    size: int | None = None,
+    size: Size | None = None,
     on_error: OnError = "raise",
 ) -> FinetuneResult:
     """Set a head to the features of a backbone, then train both on labeled images, in place.
@@ -191,7 +191,7 @@ def freeze_and_finetune(
         callbacks: Callbacks of the steps and epochs in which the head and the named modules train together, as for
             :func:`~pretextkit.functional.pretrain`; their ``module`` is the classifier.
         workers: Processes that read a ``Dataset`` or folder.
-        size: Side of the images of a folder, a pattern or a list of paths, as for
+        size: Side of the images of a folder, a pattern or a list of paths, or a pair (height, width), as for
             :class:`~pretextkit.data.FolderImages`.
         on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 

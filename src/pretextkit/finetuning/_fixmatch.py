@@ -18,7 +18,7 @@ from pretextkit.data import ImagesLike, LabeledLike, as_source
 from pretextkit.data._as_source import read_files
 from pretextkit.data._sources import ImageSource
 from pretextkit.data._tensor_images import TensorImages
-from pretextkit.data._types import OnError
+from pretextkit.data._types import OnError, Size
 from pretextkit.errors import DataError, OptionError, ShapeError, TrainingWarning
 from pretextkit.evaluation._labels import labeled_images
 from pretextkit.finetuning._data import FinetuneData, read_data
@@ -85,7 +85,7 @@ def fixmatch(
     progress: bool = True,
     callbacks: Sequence[CallbackLike] = (),
     workers: int = 0,
-    size: int | None = None,
+    size: Size | None = None,
     on_error: OnError = "raise",
 ) -> FinetuneResult:
     """Train a backbone and a head on labeled and unlabeled images by FixMatch, in place.
@@ -134,7 +134,7 @@ def fixmatch(
         progress: Show a progress bar.
         callbacks: Callbacks of steps and epochs, as for :func:`~pretextkit.functional.pretrain`.
         workers: Processes that read a ``Dataset`` or folder.
-        size: Side of the images of a folder, a pattern or a list of paths, as for
+        size: Side of the images of a folder, a pattern or a list of paths, or a pair (height, width), as for
             :class:`~pretextkit.data.FolderImages`.
         on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 

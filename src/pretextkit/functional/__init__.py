@@ -42,6 +42,7 @@ from pretextkit.losses import nt_xent_loss
 from pretextkit.metrics import DetectionMetrics, SegmentationMetrics, detection_metrics, segmentation_metrics
 from pretextkit.selection import ProbCover, Selection, TypiClust, select_files, select_to_label
 from pretextkit.training._pretrain import PretrainResult, pretrain
+from pretextkit.training._run_step import run_step
 
 __all__ = [
     "AnomalyScores",
@@ -88,6 +89,7 @@ __all__ = [
     "pretrain",
     "reconstruction_anomaly_score",
     "rotation_anomaly_score",
+    "run_step",
     "segmentation_metrics",
     "segmentation_probe",
     "select_files",

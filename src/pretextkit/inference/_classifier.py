@@ -258,8 +258,7 @@ class Classifier(nn.Module):
     def _open(self, images: ImagesLike, workers: int, on_error: Literal["raise", "skip"]) -> ImageSource:
         wanted = self.image_format
         if isinstance(images, str | Path) and (Path(images).is_dir() or is_pattern(images)):
-            square = wanted is not None and wanted.height == wanted.width
-            size, fit = (wanted.height, wanted.fit) if wanted is not None and square else (None, None)
+            size, fit = (None, None) if wanted is None else (wanted.size, wanted.fit)
             images, on_error = FolderImages(images, size=size, fit=fit, on_error=on_error), "raise"
         return in_format(as_source(images, labels=False, workers=workers, on_error=on_error), wanted)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -18,7 +18,7 @@ from pretextkit._recipes import (
     try_recipe,
     why_unbuildable,
 )
-from pretextkit._starting_point import restore_starting_point
+from pretextkit._starting_point import KEY, restore_starting_point
 from pretextkit.contracts import Backbone, InputNormalization
 from pretextkit.data._image_format import ImageFormat
 from pretextkit.errors import CheckpointError, OptionError
@@ -174,10 +174,18 @@ def load_classifier(path: str | Path, *, into: Classifier | None = None) -> Clas
         None if header["classes"] is None else torch.tensor(header["classes"]),
         layers=[(name, side) for name, side in header["layers"]],
         class_names=header["class names"],
-        image_format=None if header["images"] is None else ImageFormat(**header["images"]),
+        image_format=_image_format(header),
         trained=header["classifier"],
     )
     return classifier.eval()
+
+
+def _image_format(header: Mapping[str, Any]) -> ImageFormat | None:
+    """Read the format of the images; classifiers of the first versions stretched images that are not square."""
+    found = None if header["images"] is None else ImageFormat(**header["images"])
+    if found is not None and KEY not in header and found.height != found.width:
+        return replace(found, fit="stretch")
+    return found
 
 
 def _header(backbone: nn.Module, *, recorded: bool) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from pretextkit._recipes import training_of
+from pretextkit.data._image_size import as_size
 from pretextkit.errors import DataWarning
 
 __all__ = ["warn_of_larger_images"]
@@ -35,7 +36,7 @@ def warn_of_larger_images(model: Any, images: Tensor) -> None:
     if height * width < LARGER**2 * trained["height"] * trained["width"]:
         return
     size = f"{trained['height']}x{trained['width']}"
-    fix = f"size={trained['height']}" if trained["height"] == trained["width"] else f"to {size} pixels"
+    fix = f"size={as_size(trained['height'], trained['width'])}"
     warnings.warn(
         f"The backbone was trained on images of {size} pixels, and gets {height}x{width}: its features see smaller "
         f"parts of an object than in training. Resize the images ({fix}), or pretrain on larger ones.",

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from pretextkit.data import FolderImages
+from pretextkit.data._types import Size
 from pretextkit.errors import DataError
 from pretextkit.evaluation._features import Model
 from pretextkit.selection._methods import SelectionMethod
@@ -24,7 +25,7 @@ def select_files(
     *,
     labels: str | Path | None = None,
     method: str | SelectionMethod = "typiclust",
-    size: int | None = None,
+    size: Size | None = None,
     seed: int = 0,
 ) -> Selection:
     """Choose images of a folder to label, and write the table of their files that a person fills in.
@@ -36,7 +37,7 @@ def select_files(
         csv: File to write, with the columns ``file`` and ``label``.
         labels: Table of labels from earlier rounds: these images are not chosen again, and what they show is known.
         method: As for :func:`~pretextkit.functional.select_to_label`.
-        size: Side of the images, as for :class:`~pretextkit.data.FolderImages`.
+        size: Side of the images, or a pair (height, width), as for :class:`~pretextkit.data.FolderImages`.
         seed: Seed of the draws.
 
     Returns:

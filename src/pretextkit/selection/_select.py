@@ -13,7 +13,7 @@ from pretextkit._seeding import derived_generator
 from pretextkit._validation import check_int
 from pretextkit.data import ImagesLike
 from pretextkit.data._as_source import read_files
-from pretextkit.data._types import OnError
+from pretextkit.data._types import OnError, Size
 from pretextkit.errors import DataError, OptionError, unknown_name
 from pretextkit.evaluation._features import ExtractOptions, Layers, Model
 from pretextkit.evaluation._neighbors import unit_features
@@ -49,7 +49,7 @@ def select_to_label(
     batch_size: int = 256,
     precision: Precision = "auto",
     memory: float = math.inf,
-    size: int | None = None,
+    size: Size | None = None,
     on_error: OnError = "raise",
 ) -> Selection:
     """Choose the images to label first, in the order in which to label them.
@@ -77,7 +77,7 @@ def select_to_label(
         batch_size: Images per forward pass.
         precision: Precision of the forward passes.
         memory: Memory budget of the features in bytes, as for :func:`~pretextkit.functional.extract_features`.
-        size: Side of the images of a folder, a pattern or a list of paths, as for
+        size: Side of the images of a folder, a pattern or a list of paths, or a pair (height, width), as for
             :class:`~pretextkit.data.FolderImages`.
         on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 

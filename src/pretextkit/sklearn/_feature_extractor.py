@@ -9,6 +9,7 @@ import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from pretextkit.data._types import Size
 from pretextkit.evaluation._features import Layers, extract_features
 from pretextkit.sklearn._backbones import built_backbone
 from pretextkit.sklearn._inputs import check_kind, is_features, read_features, read_images
@@ -32,7 +33,8 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         pool: Side or sides of the grid over which maps are averaged; 1 is the global average.
         batch_size: Images per forward pass.
         precision: Precision of the forward pass.
-        size: Side of the images of paths, as for :class:`~pretextkit.data.FolderImages`; arrays keep their size.
+        size: Side of the images of paths, or a pair (height, width), as for :class:`~pretextkit.data.FolderImages`;
+            arrays keep their size.
         seed: Seed of the weights of a backbone that is given by its name.
 
     Attributes:
@@ -54,7 +56,7 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         pool: int | Sequence[int] = 1,
         batch_size: int = 256,
         precision: Precision = "auto",
-        size: int | None = None,
+        size: Size | None = None,
         seed: int = 0,
     ) -> None:
         self.backbone = backbone

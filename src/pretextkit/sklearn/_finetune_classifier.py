@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pretextkit.data import as_source
 from pretextkit.data._sources import ImageSource
+from pretextkit.data._types import Size
 from pretextkit.errors import DataError, OptionError
 from pretextkit.evaluation._classes import ClassWeights
 from pretextkit.finetuning._finetune import freeze_and_finetune
@@ -44,7 +45,8 @@ class FinetuneClassifier(ImageClassifier):
         class_weights: ``"balanced"``, one number for each class, or None for equal weight of every image.
         precision: Precision of the training.
         device: ``"auto"`` is a GPU if there is one.
-        size: Side of the images of paths, as for :class:`~pretextkit.data.FolderImages`; arrays keep their size.
+        size: Side of the images of paths, or a pair (height, width), as for :class:`~pretextkit.data.FolderImages`;
+            arrays keep their size.
         seed: Seed of the training, and of the weights of a backbone that is given by its name.
         progress: Show a progress bar.
 
@@ -74,7 +76,7 @@ class FinetuneClassifier(ImageClassifier):
         class_weights: ClassWeights = None,
         precision: Precision = "auto",
         device: str | torch.device = "auto",
-        size: int | None = None,
+        size: Size | None = None,
         seed: int = 0,
         progress: bool = False,
     ) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pretextkit._evaluation_mode import evaluation_mode
 from pretextkit._modules import module_device
+from pretextkit.data._types import Size
 from pretextkit.inference._classifier import Classifier
 from pretextkit.sklearn._inputs import check_kind, is_features, read_features, read_images, read_labels
 
@@ -23,7 +24,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc
     """Classifier of images whose labels are words or numbers."""
 
     batch_size: int | None
-    size: int | None
+    size: Size | None
     classes_: numpy.ndarray[Any, Any]
     """Classes ``k``, sorted, in the order of the columns of :meth:`predict_proba`."""
     classifier_: Classifier

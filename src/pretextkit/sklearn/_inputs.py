@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pretextkit.data import as_source
 from pretextkit.data._sources import ImageSource
+from pretextkit.data._types import Size
 from pretextkit.errors import DataError
 
 __all__ = ["check_kind", "is_features", "read_features", "read_images", "read_labels"]
@@ -53,7 +54,7 @@ def read_features(estimator: Any, X: Any, y: Any = None, *, fitting: bool = Fals
     return torch.from_numpy(X), y
 
 
-def read_images(X: Any, size: int | None) -> ImageSource:
+def read_images(X: Any, size: Size | None) -> ImageSource:
     """Give images as a source: an array, a tensor, a list of images or paths, or a folder.
 
     Raises:

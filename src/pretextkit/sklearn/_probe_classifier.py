@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pretextkit.data import as_source
 from pretextkit.data._sources import ImageSource
+from pretextkit.data._types import Size
 from pretextkit.evaluation._classes import ClassWeights
 from pretextkit.evaluation._features import Layers
 from pretextkit.evaluation._logistic_classifier import PENALTIES
@@ -38,7 +39,8 @@ class ProbeClassifier(ImageClassifier):
         class_weights: ``"balanced"``, one number for each class, or None for equal weight of every image.
         batch_size: Images per forward pass.
         precision: Precision of the extraction.
-        size: Side of the images of paths, as for :class:`~pretextkit.data.FolderImages`; arrays keep their size.
+        size: Side of the images of paths, or a pair (height, width), as for :class:`~pretextkit.data.FolderImages`;
+            arrays keep their size.
         seed: Seed of the split of the training images, and of the weights of a backbone that is given by its name.
 
     Example:
@@ -61,7 +63,7 @@ class ProbeClassifier(ImageClassifier):
         class_weights: ClassWeights = None,
         batch_size: int = 256,
         precision: Precision = "auto",
-        size: int | None = None,
+        size: Size | None = None,
         seed: int = 0,
     ) -> None:
         self.backbone = backbone

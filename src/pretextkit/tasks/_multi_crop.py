@@ -9,9 +9,11 @@ from typing import final
 import torch
 from torch import Generator, Tensor
 
+from pretextkit._modules import network_name
 from pretextkit._validation import check_callable, check_int
 from pretextkit.batches import MultiViews
 from pretextkit.contracts import BackboneT, PretextTask
+from pretextkit.errors import ShapeError
 from pretextkit.views import CropAndRecolor
 
 __all__ = ["MultiCrop", "MultiViewTask"]
@@ -71,8 +73,29 @@ class MultiViewTask(PretextTask[MultiViews, BackboneT]):
 
     @final
     def views(self, images: Tensor, generator: Generator) -> MultiViews:
-        """Make views of each image ``b c h w``."""
-        return self.augmentation(images, generator)
+        """Make views of each image ``b c h w``.
+
+        Raises:
+            ShapeError: A view is smaller than the backbone takes.
+        """
+        batch = self.augmentation(images, generator)
+        self._check_sides(batch, images)
+        return batch
+
+    def _check_sides(self, batch: MultiViews, images: Tensor) -> None:
+        """Refuse images whose small views are smaller than the backbone takes, with the size that works."""
+        smallest: int = getattr(self.backbone, "smallest_image", 1)  # other modules with a feature_dim have none
+        if smallest == 1:
+            return
+        side, whole = min(min(view.shape[2:]) for views in batch for view in views), min(images.shape[2:])
+        if side < smallest:
+            name = network_name(self.backbone)
+            raise ShapeError(
+                f"views of at least {smallest}x{smallest} pixels, the smallest that {name} takes",
+                got=f"views of {side} pixels a side, of images of {images.shape[2]}x{images.shape[3]}",
+                fix=f"Enlarge the images to at least {-(-smallest * whole // side)} pixels a side, or take another "
+                "backbone.",
+            )
 
     @final
     def features(self, batch: MultiViews) -> Tensor:

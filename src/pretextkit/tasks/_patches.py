@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from torch import Generator, Tensor
 
+from pretextkit._modules import network_name
 from pretextkit._validation import check_float, check_int
 from pretextkit.contracts import BackboneT, BatchT, PretextTask
 from pretextkit.errors import ShapeError
@@ -124,8 +125,8 @@ class PatchTask(PretextTask[BatchT, BackboneT]):
             )
         smallest: int = getattr(self.backbone, "smallest_image", 1)  # other modules with a feature_dim have none
         if layout.patch < smallest:
-            name = type(getattr(self.backbone, "network", self.backbone)).__name__  # of torchvision or timm, if wrapped
             size = next(size for size in range(smallest, 100 * smallest) if fitted_patch(size) >= smallest)
+            name = network_name(self.backbone)
             raise ShapeError(
                 f"patches of at least {smallest}x{smallest} pixels, the smallest that {name} takes",
                 got=f"patches of {layout.patch}x{layout.patch}, in images of {height}x{width}",

@@ -22,7 +22,7 @@ from pretextkit.data import ImagesLike, as_source
 from pretextkit.data._accepted_channels import with_accepted_channels
 from pretextkit.data._image_format import ImageFormat
 from pretextkit.data._sources import ImageSource
-from pretextkit.data._types import OnError
+from pretextkit.data._types import OnError, Size
 from pretextkit.distributed._group import current_group
 from pretextkit.distributed._sharding import class_name
 from pretextkit.registries import pretext_tasks
@@ -122,7 +122,7 @@ def pretrain(
     compile: bool = False,
     augment: Augmentation | None = None,
     workers: int = 0,
-    size: int | None = None,
+    size: Size | None = None,
     on_error: OnError = "raise",
     seed: int = 0,
     checkpoint: str | Path | None = None,
@@ -181,7 +181,7 @@ def pretrain(
         augment: Function from a batch and a generator to the batch from which the task makes its views, before the
             ``augmentation`` that many tasks have of their own; pass ``augmentation=None`` to the task to replace it.
         workers: Processes that read a ``Dataset`` or folder.
-        size: Side of the images of a folder, a pattern or a list of paths, as for
+        size: Side of the images of a folder, a pattern or a list of paths, or a pair (height, width), as for
             :class:`~pretextkit.data.FolderImages`.
         on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
         seed: Seed of the order of the images, the views and the layers' random numbers.
