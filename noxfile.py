@@ -65,6 +65,10 @@ SHORT_FORMS = {  # the arguments that make each script finish in seconds; quicks
         *("--first=sample", "--second=sample", "--tasks", "rotation", "colorization"),
         *("--views=4", "--images=128", "--seeds=0"),
     ),
+    "experiments/finetuning.py": (
+        *("--data", "sample=sample", "--images=300", "--test=100", "--read=300", "--labels", "50", "--steps=2"),
+        *("--draws", "0", "--variants", "default", "not averaged", "FixMatch, with the unlabeled images"),
+    ),
     "experiments/images_table.py": ("--channels", "1", "5", "--tasks", "rotation", "colorization"),
     "experiments/label_selection.py": (
         *("--data=sample", "--images=400", "--epochs=1", "--labels", "10", "20", "--draws=1"),

@@ -1,4 +1,4 @@
-"""Does fine-tuning add to the linear probe, and what do its settings give? Many draws of few labels.
+"""Does fine-tuning add to the linear probe, and what do its settings and FixMatch give? Many draws of few labels.
 
     python experiments/finetuning.py --data svhn=data/svhn.npz cifar10=data/cifar10.npz --draws 0 1 2 3 4
 
@@ -23,17 +23,21 @@ from _report import Rows, write_report
 from torch import Tensor
 
 import pretextkit as pk
-from pretextkit.functional import freeze_and_finetune, linear_probe, pretrain
+from pretextkit.functional import fixmatch, freeze_and_finetune, linear_probe, pretrain
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     "last layer": {"layers": "last"},
-    "learning rate / 3": {"learning_rate": 1e-3 / 3},
-    "learning rate x 3": {"learning_rate": 3e-3},
+    "not averaged": {"average": 1.0},
+    "mean of first and last weights": {"average": 0.5},
+    "learning rate 3e-4": {"learning_rate": 3e-4},
+    "learning rate 1e-3": {"learning_rate": 1e-3},
+    "learning rate 3e-3": {"learning_rate": 3e-3},
     "layer decay 0.7": {"layer_decay": 0.7},
     "no augmentation": {"augment": None},
     "twice the steps": {"steps": 1200},
 }
+FIXMATCH = "FixMatch, with the unlabeled images"
 PROBE, LAST = "linear probe", "linear probe, last layer"
 
 
@@ -83,9 +87,14 @@ class Experiment:
         return {PROBE: probe.accuracy, LAST: probe.layers[probe.last].accuracy}
 
     def finetuned(self, backbone: Any, few: tuple[Tensor, Tensor], variant: str) -> dict[str, Any]:
-        """Fine-tune a copy of the backbone."""
+        """Fine-tune a copy of the backbone, or train it by FixMatch with all images."""
+        copied = copy.deepcopy(backbone)
+        if variant == FIXMATCH:
+            result = fixmatch(copied, "linear", few, self.images, self.test, steps=self.options.steps, progress=False)
+            last = {name: result.history.last[name] for name in ("loss", "sure")}
+            return {"accuracy": result.accuracy, "settings": str(result.settings), "seconds": result.seconds, **last}
         options = {**VARIANTS[variant], **({} if self.options.steps is None else {"steps": self.options.steps})}
-        result = freeze_and_finetune(copy.deepcopy(backbone), "linear", few, self.test, progress=False, **options)
+        result = freeze_and_finetune(copied, "linear", few, self.test, progress=False, **options)
         return {"accuracy": result.accuracy, "settings": str(result.settings), "seconds": result.seconds}
 
 
@@ -121,7 +130,7 @@ def _worst(scores: Mapping[int, float], probe: Mapping[int, float]) -> list[floa
 
 
 def _order(title: str) -> int:
-    titles = [PROBE, LAST, *VARIANTS]
+    titles = [PROBE, LAST, *VARIANTS, FIXMATCH]
     return titles.index(title)
 
 
@@ -135,7 +144,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--read", type=int, help="images that the pretraining reads; by default the library's number")
     parser.add_argument("--labels", type=int, nargs="+", default=[100, 732])
     parser.add_argument("--draws", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["default"])
+    parser.add_argument("--variants", nargs="+", choices=[*VARIANTS, FIXMATCH], default=["default"])
     parser.add_argument("--steps", type=int, help="steps of a fine-tuning; by default the library's number")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("out/finetuning"))

@@ -35,10 +35,11 @@ from pretextkit.data._as_source import read_files
 from pretextkit.data._types import OnError, Size
 from pretextkit.evaluation._classes import ClassWeights
 from pretextkit.evaluation._trained_classifiers import trained_classifier
+from pretextkit.finetuning._averaging import AverageChoice, check_average
 from pretextkit.finetuning._data import read_data
 from pretextkit.finetuning._layers import HeadLayers
 from pretextkit.finetuning._normalization import measure_normalizations
-from pretextkit.finetuning._recipe import AugmentationChoice, FinetuneSettings
+from pretextkit.finetuning._recipe import AugmentationChoice, FinetuneSettings, Recipe
 from pretextkit.finetuning._score import classify, warn_below_majority
 from pretextkit.finetuning._trained_modules import Trainable, restored
 from pretextkit.finetuning._training import Trained, train_classifier
@@ -65,6 +66,7 @@ class FinetuneOptions(TypedDict, total=False):
     weight_decay: float | None
     layer_decay: float
     label_smoothing: float
+    average: AverageChoice
     augment: AugmentationChoice
     clip_norm: float | None
     class_weights: ClassWeights
@@ -127,6 +129,7 @@ def freeze_and_finetune(
     weight_decay: float | None = None,
     layer_decay: float = 1.0,
     label_smoothing: float = 0.1,
+    average: AverageChoice = "auto",
     augment: AugmentationChoice = "auto",
     clip_norm: float | None = None,
     class_weights: ClassWeights = None,
@@ -148,6 +151,10 @@ def freeze_and_finetune(
 
     A head that is given by its name reads the layers that :func:`linear_probe` chooses, and begins at its accuracy. The
     last layer is read, too, so that all stages train.
+
+    Few labels move pretrained weights further than they can justify. So the weights at the end are averaged with those
+    before the training (Wortsman et al. 2022, arXiv 2109.01903), if the average fits the training images as well. A
+    network that begins without useful features does not, and keeps its trained weights.
 
     Frozen modules stay in evaluation mode, BatchNorm statistics included, and are bit-identical afterwards. Backbone
     and head are returned in evaluation mode. After an error, their modes are restored. Classes without training images
@@ -179,6 +186,8 @@ def freeze_and_finetune(
         weight_decay: Weight decay of matrices and filters; by default as for :func:`~pretextkit.functional.pretrain`.
         layer_decay: Factor on the learning rate for each layer further from the head; 1 switches it off.
         label_smoothing: Part of each target that is spread over all classes; 0 switches it off.
+        average: Part of the trained weights in the average with the weights before the training. ``"auto"`` is the
+            smallest of 0.5, 0.75 and 1 whose log loss on the training images is at most 1.2 times that of 1.
         augment: Function from a batch and a generator to the augmented batch. ``"auto"`` crops and jitters colors
             lightly, without flips, where a part of the backbone trains. None switches it off.
         clip_norm: Maximum norm of the gradient; no clipping by default.
@@ -217,6 +226,7 @@ def freeze_and_finetune(
     """
     layer_decay = check_float("layer_decay", layer_decay, "(0, 1]", fix="1 switches it off.")
     label_smoothing = check_float("label_smoothing", label_smoothing, "[0, 1)", fix="0 switches it off.")
+    average = check_average(average)
     train, val = read_files([train, val], size, on_error, workers=workers)
     data = read_data(train, val, class_weights, seed, workers)
     given = Settings(
@@ -231,7 +241,8 @@ def freeze_and_finetune(
         device=device,
         seed=seed,
     )
-    work = prepare_work(backbone, head, data, given, trainable, layers, augment, layer_decay, label_smoothing, progress)
+    recipe = Recipe(trainable, layers, augment, layer_decay, label_smoothing, average)
+    work = prepare_work(backbone, head, data, given, recipe, progress)
     work = replace(work, callbacks=check_callbacks(callbacks))
     start = time.monotonic()
     with restored(backbone, work.classifier):

@@ -27,7 +27,7 @@ from pretextkit.finetuning._fixmatch_objective import FixMatchObjective
 from pretextkit.finetuning._head_start import start_head
 from pretextkit.finetuning._layers import HeadLayers
 from pretextkit.finetuning._normalization import measure_normalizations
-from pretextkit.finetuning._recipe import AugmentationChoice, FinetuneSettings
+from pretextkit.finetuning._recipe import AugmentationChoice, FinetuneSettings, Recipe
 from pretextkit.finetuning._trained_modules import Trainable, restored
 from pretextkit.finetuning._training import Trained
 from pretextkit.finetuning._work import check_fit, prepare_work
@@ -181,7 +181,7 @@ def fixmatch(
     settings = _with_steps(given, views, batch_size, len(source))
     plan = make_plan(settings, source)
     labeled_settings = replace(settings, batch_size=batch_size)
-    work = prepare_work(backbone, head, data, labeled_settings, trainable, layers, augment, 1.0, 0.0, progress)
+    work = prepare_work(backbone, head, data, labeled_settings, Recipe(trainable, layers, augment), progress)
     assert isinstance(data.source, TensorImages)
     start = time.monotonic()
     with restored(backbone, work.classifier):

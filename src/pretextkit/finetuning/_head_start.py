@@ -52,11 +52,11 @@ def start_head(work: FinetuneWork, *, on_features: bool) -> tuple[FinetuneWork, 
         The work, with the layers of the head; and its start.
     """
     backbone, source, settings = work.classifier.backbone, work.data.source, work.settings
-    auto, linear = work.layers == "auto", find_linear_layer(work.classifier.head) is not None
+    auto, linear = work.recipe.layers == "auto", find_linear_layer(work.classifier.head) is not None
     wanted = auto or linear or on_features
     if not wanted and work.augment is not None:
         return work, HeadStart("its own weights")
-    found, fixed = read_features(backbone, source, work.layers, settings.precision, settings.seed, always=wanted)
+    found, fixed = read_features(backbone, source, work.recipe.layers, settings.precision, settings.seed, always=wanted)
     if found is None:
         return work, HeadStart("its own weights")
     chosen = (

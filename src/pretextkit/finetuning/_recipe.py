@@ -10,12 +10,16 @@ from torch import nn
 
 from pretextkit._validation import check_callable, check_int
 from pretextkit.errors import OptionError
+from pretextkit.finetuning._averaging import AverageChoice
+from pretextkit.finetuning._layers import HeadLayers
+from pretextkit.finetuning._trained_modules import Trainable
 from pretextkit.training._settings import Settings
 from pretextkit.views import Augmentation, LightAugmentation
 
 __all__ = [
     "AugmentationChoice",
     "FinetuneSettings",
+    "Recipe",
     "default_steps",
     "divide_evenly",
     "resolve_augmentation",
@@ -28,6 +32,18 @@ AugmentationChoice = Augmentation | Literal["auto"] | None
 FEWEST_STEPS, MOST_STEPS = 600, 4000
 PASSES = 20
 """Passes over the labels, where these are more than the fewest steps and fewer than the most."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Options of a fine-tuning that shape the training, as the call gave them."""
+
+    trainable: Trainable = "all"
+    layers: HeadLayers = "auto"
+    augment: AugmentationChoice = "auto"
+    layer_decay: float = 1.0
+    label_smoothing: float = 0.0
+    average: AverageChoice = 1.0
 
 
 @dataclass(frozen=True)
@@ -55,13 +71,16 @@ class FinetuneSettings:
     """Where the head begins, such as logistic regression, a number of steps on features, or its own weights."""
     layers: str = "last"
     """Layers that the head reads, each with its grid; ``last`` is the output of the backbone."""
+    average: float = 1.0
+    """Part of the trained weights in the average with the weights before the training."""
 
     def __str__(self) -> str:
         steps = f"{self.steps} step{'' if self.steps == 1 else 's'} of {self.batch_size}, "
         optimizer = "" if self.optimizer == "adamw" else f"{self.optimizer}, "
         run = f"{steps}{optimizer}learning rate {self.learning_rate:g}, " if self.steps else ""
         layers = "" if self.layers == "last" else f" on {self.layers}"
-        return f"{self.trained}, {run}head{layers} from {self.head_start}"
+        parts = f", average of {1 - self.average:.0%} first and {self.average:.0%} trained weights"
+        return f"{self.trained}, {run}head{layers} from {self.head_start}{parts if self.average < 1 else ''}"
 
 
 def resolve_augmentation(augment: AugmentationChoice, trained: Sequence[nn.Module]) -> Augmentation | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pretextkit.finetuning._averaging import average_weights, state_of
 from pretextkit.finetuning._head_start import SOLVED, HeadStart, start_head
 from pretextkit.finetuning._recipe import (
     FinetuneSettings,
@@ -34,21 +35,28 @@ def train_classifier(work: FinetuneWork) -> tuple[FinetuneWork, Trained]:
         The work, with the layers and the head that were trained; and the outcome.
     """
     work, start = start_head(work, on_features=bool(work.trained))
+    before = state_of(work.classifier) if work.trained and work.recipe.average != 1 else None
     if work.trained or work.augment is not None or not start.fixed:
         run = work.train(work.objective(), work.data.source, work.plan, work.callbacks)
     elif start.described == SOLVED and not work.budget_given:
-        return work, Trained(_describe(work, 0, start), History())
+        return work, Trained(_describe(work, 0, start, 1.0), History())
     else:
         assert start.features is not None
         run = work.train(work.head_objective(), start.features, work.plan, work.callbacks)
-    return work, Trained(_describe(work, run.steps, start), run.history, run.stopped)
+    part = (
+        1.0
+        if before is None
+        else average_weights(work.classifier, before, work.data.source, work.recipe.average, work.settings.seed)
+    )
+    return work, Trained(_describe(work, run.steps, start, part), run.history, run.stopped)
 
 
-def _describe(work: FinetuneWork, steps: int, start: HeadStart) -> FinetuneSettings:
+def _describe(work: FinetuneWork, steps: int, start: HeadStart, part: float) -> FinetuneSettings:
     """Collect the settings, with the values that stood for those that the call left out."""
+    trainable = work.recipe.trainable
     trained = {"all": "all weights", "none": "the head"}
     return FinetuneSettings(
-        trained=trained[work.trainable] if isinstance(work.trainable, str) else f"head and {', '.join(work.trainable)}",
+        trained=trained[trainable] if isinstance(trainable, str) else f"head and {', '.join(trainable)}",
         steps=steps,
         batch_size=work.plan.batch_size,
         optimizer=work.settings.optimizer,
@@ -56,4 +64,5 @@ def _describe(work: FinetuneWork, steps: int, start: HeadStart) -> FinetuneSetti
         augmentation=function_name(work.augment),
         head_start=start.described,
         layers=described_layers(work.classifier.layers),
+        average=part,
     )

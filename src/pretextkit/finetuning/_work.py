@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -17,17 +17,16 @@ from pretextkit.errors import ShapeError
 from pretextkit.finetuning._data import FinetuneData
 from pretextkit.finetuning._head import build_head
 from pretextkit.finetuning._layers import (
-    HeadLayers,
     first_layers,
     resolve_layers,
 )
 from pretextkit.finetuning._objectives import ClassifierObjective, HeadObjective
 from pretextkit.finetuning._recipe import (
-    AugmentationChoice,
+    Recipe,
     resolve_augmentation,
     resolve_settings,
 )
-from pretextkit.finetuning._trained_modules import Trainable, check_module, find_trained_modules
+from pretextkit.finetuning._trained_modules import check_module, find_trained_modules
 from pretextkit.inference._classifier import Classifier
 from pretextkit.training._callbacks import CallbackLike
 from pretextkit.training._hardware import resolve_device, resolve_precision
@@ -46,15 +45,12 @@ class FinetuneWork:
     classifier: Classifier
     head_name: str | None
     """Name by which the head was built; None for a module."""
-    layers: HeadLayers
-    """Layers that the head reads; with ``"auto"``, the classifier reads the output until they are chosen."""
     trained: Sequence[nn.Module]
     """Modules of the backbone that train."""
     data: FinetuneData
     augment: Augmentation | None
-    layer_decay: float
-    label_smoothing: float
-    trainable: Trainable
+    recipe: Recipe
+    """Options of the call; with the layers ``"auto"``, the classifier reads the output until they are chosen."""
     settings: Settings
     plan: Plan
     budget_given: bool
@@ -70,15 +66,15 @@ class FinetuneWork:
             self.trained,
             self.augment,
             self.data.classes.present,
-            self.layer_decay,
+            self.recipe.layer_decay,
             self.data.class_weights,
-            self.label_smoothing,
+            self.recipe.label_smoothing,
         )
 
     def head_objective(self) -> HeadObjective:
         """Join the head with its loss on features."""
         return HeadObjective(
-            self.classifier.head, self.data.classes.present, self.data.class_weights, self.label_smoothing
+            self.classifier.head, self.data.classes.present, self.data.class_weights, self.recipe.label_smoothing
         )
 
     def train(
@@ -95,11 +91,7 @@ def prepare_work(
     head: nn.Module | str,
     data: FinetuneData,
     given: Settings,
-    trainable: Trainable,
-    layers: HeadLayers,
-    augment: AugmentationChoice,
-    layer_decay: float,
-    label_smoothing: float,
+    recipe: Recipe,
     progress: bool,
 ) -> FinetuneWork:
     """Check the options and resolve those that the call left out, before anything changes.
@@ -111,9 +103,9 @@ def prepare_work(
     settings = resolve_settings(given, len(data.source))
     plan = make_plan(settings, data.source)
     check_module(backbone, "backbone")
-    trained = find_trained_modules(backbone, trainable, data.source, settings.seed)
-    layers = resolve_layers(layers, backbone, head)
-    parts = first_layers(layers, backbone)
+    trained = find_trained_modules(backbone, recipe.trainable, data.source, settings.seed)
+    recipe = replace(recipe, layers=resolve_layers(recipe.layers, backbone, head))
+    parts = first_layers(recipe.layers, backbone)
     name, head = head if isinstance(head, str) else None, build_head(head, backbone, parts, data, settings.seed)
     check_module(head, "head")
     check_batch_norm(plan.batch_size, [head], "head")
@@ -123,13 +115,10 @@ def prepare_work(
     return FinetuneWork(
         classifier=Classifier(backbone, head, data.classes.present, layers=parts).to(device),
         head_name=name,
-        layers=layers,
         trained=trained,
         data=data,
-        augment=resolve_augmentation(augment, trained),
-        layer_decay=layer_decay,
-        label_smoothing=label_smoothing,
-        trainable=trainable,
+        augment=resolve_augmentation(recipe.augment, trained),
+        recipe=recipe,
         settings=settings,
         plan=plan,
         budget_given=given.epochs is not None or given.steps is not None,

@@ -12,6 +12,7 @@ from pretextkit.data._sources import ImageSource
 from pretextkit.data._types import Size
 from pretextkit.errors import DataError, OptionError
 from pretextkit.evaluation._classes import ClassWeights
+from pretextkit.finetuning._averaging import AverageChoice
 from pretextkit.finetuning._finetune import freeze_and_finetune
 from pretextkit.finetuning._layers import HeadLayers
 from pretextkit.finetuning._recipe import AugmentationChoice
@@ -40,6 +41,7 @@ class FinetuneClassifier(ImageClassifier):
         learning_rate: Highest learning rate; None for 0.001.
         layer_decay: Factor on the learning rate for each layer further from the head; 1 switches it off.
         label_smoothing: Part of each target that is spread over all classes; 0 switches it off.
+        average: Part of the trained weights in the average with the weights before the training, or ``"auto"``.
         augment: Function from a batch and a generator to the augmented batch; ``"auto"`` crops and jitters colors
             lightly, None switches it off.
         class_weights: ``"balanced"``, one number for each class, or None for equal weight of every image.
@@ -72,6 +74,7 @@ class FinetuneClassifier(ImageClassifier):
         learning_rate: float | None = None,
         layer_decay: float = 1.0,
         label_smoothing: float = 0.1,
+        average: AverageChoice = "auto",
         augment: AugmentationChoice = "auto",
         class_weights: ClassWeights = None,
         precision: Precision = "auto",
@@ -89,6 +92,7 @@ class FinetuneClassifier(ImageClassifier):
         self.learning_rate = learning_rate
         self.layer_decay = layer_decay
         self.label_smoothing = label_smoothing
+        self.average = average
         self.augment = augment
         self.class_weights = class_weights
         self.precision = precision
@@ -116,6 +120,7 @@ class FinetuneClassifier(ImageClassifier):
             learning_rate=self.learning_rate,
             layer_decay=self.layer_decay,
             label_smoothing=self.label_smoothing,
+            average=self.average,
             augment=self.augment,
             class_weights=self.class_weights,
             precision=self.precision,

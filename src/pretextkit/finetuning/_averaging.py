@@ -1,0 +1,113 @@
+"""Average of the weights before and after a fine-tuning (Wortsman et al. 2022, arXiv 2109.01903)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from pretextkit._color import as_float
+from pretextkit._evaluation_mode import evaluation_mode
+from pretextkit._modules import module_device
+from pretextkit._seeding import derived_generator, derived_seed, seeded
+from pretextkit._validation import check_float
+from pretextkit.data._sources import ImageSource
+from pretextkit.errors import OptionError
+from pretextkit.inference._classifier import Classifier
+
+__all__ = ["AverageChoice", "average_weights", "check_average", "mix_weights", "state_of", "training_loss"]
+
+AverageChoice = float | Literal["auto"]
+"""Part of the trained weights in the average, or ``"auto"``."""
+
+PARTS = (0.5, 0.75)
+"""Parts of the trained weights that are tried; 1 leaves them as they are."""
+
+TOLERANCE = 1.2
+"""Largest log loss on the training images, in units of that of the trained weights."""
+
+IMAGES = 2048
+"""Training images on which averages are compared, at most."""
+
+
+def check_average(average: Any) -> AverageChoice:
+    """Return a part from 0 to 1, or ``"auto"``.
+
+    Raises:
+        OptionError: It is something else.
+    """
+    fix = "1 keeps the trained weights, 0.5 is the mean of both."
+    if isinstance(average, str):
+        if average == "auto":
+            return "auto"
+        raise OptionError("average to be a number or 'auto'", got=repr(average), fix=fix)
+    return check_float("average", average, "[0, 1]", fix=fix)
+
+
+def state_of(module: nn.Module) -> dict[str, Tensor]:
+    """Copy the weights and buffers of a module."""
+    return {name: values.clone() for name, values in module.state_dict().items()}
+
+
+@torch.no_grad()
+def mix_weights(module: nn.Module, start: Mapping[str, Tensor], end: Mapping[str, Tensor], part: float) -> None:
+    """Set the weights and the statistics of BatchNorm to ``(1 - part) * start + part * end``.
+
+    Values that did not change stay bit-identical; counts are those of the end.
+
+    Example:
+        >>> module = nn.BatchNorm1d(1)
+        >>> start, end = {"running_mean": torch.tensor([0.0])}, {"running_mean": torch.tensor([1.0])}
+        >>> mix_weights(module, start, end, 0.75)
+        >>> module.running_mean
+        tensor([0.7500])
+    """
+    own = module.state_dict()
+    for name, values in end.items():
+        mixed = values.is_floating_point() and not torch.equal(start[name], values)
+        own[name].copy_(torch.lerp(start[name], values, part) if mixed else values)
+
+
+def average_weights(
+    classifier: Classifier, start: Mapping[str, Tensor], source: ImageSource, average: AverageChoice, seed: int
+) -> float:
+    """Go back towards the first weights, as far as these fit the training images too.
+
+    Few labels are fitted in many ways. Of these, weights close to the pretrained ones classify other images best. A
+    network that had to learn its features from the labels fits them worse half of the way, and keeps its weights.
+
+    Args:
+        classifier: The trained classifier.
+        start: Its weights before the training.
+        source: Its training images.
+        average: Part of the trained weights, or ``"auto"`` for the smallest that keeps the training images.
+        seed: Seed of the choice of images.
+
+    Returns:
+        The part of the trained weights in the average.
+    """
+    end = state_of(classifier)
+    if average != "auto":
+        mix_weights(classifier, start, end, average)
+        return average
+    most = TOLERANCE * training_loss(classifier, source, seed)
+    for part in PARTS:
+        mix_weights(classifier, start, end, part)
+        if training_loss(classifier, source, seed) <= most:
+            return part
+    mix_weights(classifier, start, end, 1.0)
+    return 1.0
+
+
+def training_loss(classifier: Classifier, source: ImageSource, seed: int) -> float:
+    """Return the mean log loss on training images, without augmentation."""
+    rows = torch.randperm(len(source), generator=derived_generator(seed, "average"))[:IMAGES]
+    device, losses = module_device(classifier), []
+    with seeded(derived_seed(seed, "average")), evaluation_mode(classifier):  # a loader draws from the global generator
+        for images, labels in source.batches(torch.split(rows, 256)):
+            assert labels is not None
+            logits = classifier(as_float(images.to(device))).float().cpu()
+            losses.append(nn.functional.cross_entropy(logits, labels, reduction="none"))
+    return torch.cat(losses).mean().item()
