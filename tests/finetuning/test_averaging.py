@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pretextkit.data._tensor_images import TensorImages
+from pretextkit.errors import OptionError
+from pretextkit.finetuning._averaging import average_weights, mix_weights, state_of, training_loss
+from pretextkit.finetuning._recipe import FinetuneSettings
+from pretextkit.functional import FinetuneResult, freeze_and_finetune, linear_probe
+from pretextkit.inference import Classifier
+from pretextkit.models import LinearHead, SmallCNN
+from pretextkit.testing import TinyBackbone
+from tests.helpers import random_images
+
+LABELS = torch.arange(24) % 2
+IMAGES = random_images(24, size=16) * 0.5 + 0.5 * LABELS[:, None, None, None]
+
+
+def tune(backbone: nn.Module, **options: Any) -> FinetuneResult:
+    options = {"steps": 4, "augment": None, "device": "cpu", "progress": False, **options}
+    return freeze_and_finetune(backbone, "linear", (IMAGES, LABELS), **options)
+
+
+def classifier_of(scale: float) -> Classifier:
+    """Build a classifier by brightness, whose logits grow with ``scale``; 0 knows nothing."""
+    head = LinearHead(3, 2)
+    with torch.no_grad():
+        head.linear.weight.copy_(scale * torch.tensor([[-1.0] * 3, [1.0] * 3]) / 3)
+        head.linear.bias.copy_(scale * torch.tensor([0.5, -0.5]))
+    return Classifier(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), head)
+
+
+@pytest.mark.parametrize("part", [0.0, 0.25, 0.5, 1.0])
+def test_mixed_weights_lie_between_the_ends(part: float) -> None:
+    module, other = nn.Linear(2, 3), nn.Linear(2, 3)
+    start, end = state_of(module), state_of(other)
+    mix_weights(module, start, end, part)
+    for name, values in module.state_dict().items():
+        torch.testing.assert_close(values, (1 - part) * start[name] + part * end[name])
+
+
+def test_mixed_statistics_count_the_batches_of_the_end() -> None:
+    module = nn.BatchNorm1d(2)
+    start = state_of(module)
+    module.train()(torch.randn(8, 2, generator=torch.Generator().manual_seed(0)) + 5)
+    end = state_of(module)
+    mix_weights(module, start, end, 0.5)
+    torch.testing.assert_close(module.running_mean, end["running_mean"] / 2)
+    assert int(module.num_batches_tracked) == 1
+
+
+def test_values_that_did_not_change_stay_bit_identical() -> None:
+    module = nn.Linear(50, 50)
+    before = state_of(module)
+    mix_weights(module, before, state_of(module), 0.3)
+    assert all(torch.equal(values, before[name]) for name, values in module.state_dict().items())
+
+
+@pytest.mark.parametrize(("start", "expected"), [(40.0, 0.5), (20.0, 0.5), (5.0, 0.75), (-40.0, 1.0)])
+def test_average_goes_back_as_far_as_the_training_images_allow(start: float, expected: float) -> None:
+    first, trained, source = (
+        classifier_of(start),
+        classifier_of(6.0 if start == 2.0 else 20.0),
+        TensorImages(IMAGES, LABELS),
+    )
+    end = training_loss(trained, source, 0)
+    assert average_weights(trained, state_of(first), source, "auto", 0) == expected
+    assert training_loss(trained, source, 0) <= 1.2 * end
+
+
+def test_part_that_is_given_is_used() -> None:
+    trained = classifier_of(20.0)
+    assert average_weights(trained, state_of(classifier_of(-20.0)), TensorImages(IMAGES, LABELS), 0.25, 0) == 0.25
+    torch.testing.assert_close(
+        state_of(trained)["head.linear.bias"], state_of(classifier_of(-10.0))["head.linear.bias"]
+    )
+
+
+def test_loss_is_that_of_all_images_in_evaluation_mode() -> None:
+    classifier = Classifier(SmallCNN(), LinearHead(256, 2)).train()
+    found = training_loss(classifier, TensorImages(IMAGES, LABELS), 0)
+    assert classifier.training
+    expected = nn.functional.cross_entropy(classifier.eval()(IMAGES), LABELS)
+    assert found == pytest.approx(expected.item(), abs=1e-5)
+
+
+def test_average_of_zero_is_the_linear_probe() -> None:
+    backbone = TinyBackbone()
+    backbone.normalization.measure(IMAGES)
+    probe = linear_probe(backbone, (IMAGES, LABELS))
+    before = state_of(backbone)
+    result = tune(backbone, average=0.0)
+    assert all(torch.equal(values, before[name]) for name, values in backbone.state_dict().items())
+    torch.testing.assert_close(result.classifier.predict_proba(IMAGES), probe.classifier.predict_proba(IMAGES))
+    assert str(result.settings).endswith("average of 100% first and 0% trained weights")
+
+
+def test_parts_of_one_training_lie_on_a_line() -> None:
+    def weights(average: float) -> Tensor:
+        torch.manual_seed(0)
+        backbone = TinyBackbone()
+        tune(backbone, average=average)
+        return torch.cat([weight.detach().flatten() for weight in backbone.parameters()])
+
+    torch.testing.assert_close(weights(0.5), (weights(0.0) + weights(1.0)) / 2)
+
+
+def test_frozen_stages_stay_bit_identical() -> None:
+    backbone = SmallCNN()
+    backbone.normalization.measure(IMAGES)
+    before = state_of(backbone)
+    tune(backbone, average=0.3, trainable=["stage4"])
+    changed = {name for name, values in backbone.state_dict().items() if not torch.equal(values, before[name])}
+    assert changed
+    assert all(name.startswith("stage4") for name in changed)
+
+
+def test_head_alone_is_not_averaged() -> None:
+    assert tune(TinyBackbone(), trainable="none", average=0.5).settings.average == 1.0
+
+
+@pytest.mark.parametrize("average", [-0.1, 1.1, "mean", None, True, float("nan")])
+def test_parts_outside_are_refused_before_anything_changes(average: Any) -> None:
+    backbone = TinyBackbone()
+    before = state_of(backbone)
+    with pytest.raises(OptionError, match="average"):
+        tune(backbone, average=average)
+    assert all(torch.equal(values, before[name]) for name, values in backbone.state_dict().items())
+
+
+def test_settings_name_the_average() -> None:
+    settings = FinetuneSettings("all weights", 600, 61, "adamw", 0.001, None, "logistic regression", average=0.75)
+    assert str(settings).endswith("head from logistic regression, average of 25% first and 75% trained weights")
