@@ -43,6 +43,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_signature": False,
     "write_computation_times": False,
+    "min_reported_time": 3600,  # seconds of the machine that built the page tell nothing
 }
 
 myst_enable_extensions = ["colon_fence", "dollarmath"]

@@ -129,8 +129,7 @@ def page(name: str, figures: Path) -> str:
     settings = cls.recommended
     views = views_per_image(task, toy_images(8, generator=Generator().manual_seed(0)))
     parts = [cls.__name__, "=" * len(cls.__name__), "", *(line for text in about for line in (text, ""))]
-    if (figures / f"task-{name}.png").exists():
-        parts += [f".. figure:: /figures/task-{name}.png", f"   :alt: views of eight images by {name}", ""]
+    parts += [f".. figure:: /figures/task-{name}.png", f"   :alt: views of eight images by {name}", ""]
     parts += ["When not to use it", "------------------", "", *unsuited, ""]
     parts += ["Options", "-------", "", f"Registered as ``{name}``, as the class"]
     parts += [f":py:class:`~pretextkit.tasks.{cls.__name__}`, whose reference describes each option.", ""]
@@ -161,15 +160,13 @@ def thumbnail(picture: Path, path: Path) -> None:
 
 def cards(figures: Path, folder: Path) -> str:
     """Write the cards of the gallery, one for each task, and their thumbnails in ``folder``."""
-    lines = [".. grid:: 1 2 3 3", "   :gutter: 3", ""]
+    lines = [".. grid:: 2 2 3 3", "   :gutter: 3", ""]
     for name in task_names():
-        cls, picture = pk.pretext_tasks[name], figures / f"task-{name}.png"
+        cls = pk.pretext_tasks[name]
+        thumbnail(figures / f"task-{name}.png", folder / f"{name}.png")
         lines += [f"   .. grid-item-card:: {cls.__name__}", f"      :link: /reference/generated/tasks/{name}"]
-        lines += ["      :link-type: doc"]
-        if picture.exists():
-            thumbnail(picture, folder / f"{name}.png")
-            lines += [f"      :img-top: /reference/generated/tasks/{name}.png", f"      :img-alt: views by {name}"]
-        lines += ["", f"      {(inspect.getdoc(cls) or '').splitlines()[0]}", ""]
+        lines += ["      :link-type: doc", f"      :img-top: /reference/generated/tasks/{name}.png"]
+        lines += [f"      :img-alt: views by {name}", "", f"      {(inspect.getdoc(cls) or '').splitlines()[0]}", ""]
     return "\n".join(lines)
 
 

@@ -44,10 +44,12 @@ def draw_tasks() -> None:
     for name, cls in pk.pretext_tasks.items():
         if not cls.__module__.startswith("pretextkit."):  # of an installed plug-in
             continue
-        if name in ("colorization", "distillation"):  # colors are drawn after training; a teacher sees one view
+        if name == "colorization":  # drawn after training
             continue
         backbone = TinyTokenBackbone() if name == "mae" else TinyBackbone()  # views do not depend on its weights
-        task = pk.pretext_tasks.create(name, backbone)
+        task = pk.pretext_tasks.create(
+            name, backbone, **({"teacher": TinyBackbone()} if name == "distillation" else {})
+        )
         figure = views(task.views(images, Generator().manual_seed(0)), **OPTIONS.get(name, {}))
         figure.savefig(FIGURES / f"task-{name}.png", dpi=80, metadata={"Software": None})
 

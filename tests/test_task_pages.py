@@ -28,7 +28,7 @@ def test_page_has_every_part(name: str, pages: ModuleType) -> None:
     assert "Recommended for 8,000 images: a learning rate of" in text
     for metric, better, chance in pages.metrics_of(name):
         assert f"``{metric}``\n     - {better}\n     - {chance}" in text
-    assert (f"figures/task-{name}.png" in text) is (name != "distillation")
+    assert f"figures/task-{name}.png" in text
 
 
 def test_measured_rows_stand_beside_random_weights(pages: ModuleType, tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_neighbor_is_drawn_at_its_position(place: int) -> None:
     center, neighbor = torch.full((1, 3, 4, 4), 0.5), torch.zeros(1, 3, 4, 4)
     figure = views(pk.PatchPair(center, neighbor, torch.tensor([place])))
     (axes,) = figure.axes
-    assert (axes.get_title(), axes.get_ylabel()) == (POSITIONS[place], "center and neighbor")
+    assert (axes.get_title(), axes.get_ylabel()) == (POSITIONS[place], "pair")
     down, right = OFFSETS[place]
     words = {-1: "above", 1: "below", 0: ""}[down], {-1: "left", 1: "right", 0: ""}[right]
     assert axes.get_title() == " ".join(word for word in words if word)
@@ -99,7 +99,7 @@ def test_tiles_are_drawn_in_shuffled_order() -> None:
     tiles = tuple(torch.full((2, 1, 3, 3), place / 10) for place in range(9))
     figure = views(pk.Tiles(tiles, torch.tensor([5, 0])))
     assert [axes.get_title() for axes in figure.axes] == ["order 5", "order 0"]
-    assert figure.axes[0].get_ylabel() == "tiles, shuffled"
+    assert figure.axes[0].get_ylabel() == "tiles"
     picture = shown(figure, 1)
     assert picture.shape == (11, 11)
     for place in range(9):

@@ -90,13 +90,11 @@ def _rows(batch: Any, count: int, label_names: Sequence[str]) -> tuple[list[_Row
         named = [(f"{kind} {number}", view) for kind, views in kinds for number, view in enumerate(views, 1)]
         return [_Row(name, view[:count]) for name, view in named], []
     if isinstance(batch, Tiles):
-        return [_Row("tiles, shuffled", grid_of_tiles([tile[:count] for tile in batch.tiles]))], [
+        return [_Row("tiles", grid_of_tiles([tile[:count] for tile in batch.tiles]))], [
             f"order {k}" for k in batch.permutation[:count].tolist()
         ]
     if isinstance(batch, PatchPair):
-        return [_Row("center and neighbor", _in_place(batch, count))], [
-            POSITIONS[place] for place in batch.position[:count].tolist()
-        ]
+        return [_Row("pair", _in_place(batch, count))], [POSITIONS[place] for place in batch.position[:count].tolist()]
     fields = batch._asdict() if hasattr(batch, "_asdict") else {}
     rows = [
         _Row(name, value[:count]) for name, value in fields.items() if isinstance(value, Tensor) and value.ndim == 4
