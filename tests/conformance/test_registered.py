@@ -38,7 +38,13 @@ EXPECTED_FAILURES: Mapping[str, Mapping[str, str]] = {
     "swav": COMPARES,
     "vicreg": COMPARES,
 }
-LIBRARIES = ("torchvision/resnet18", "timm/resnet18", "timm/convnext_atto", "timm/vit_tiny_patch16_224")
+LIBRARIES = (
+    "torchvision/resnet18",
+    "torchvision/mobilenet_v3_small",
+    "timm/resnet18",
+    "timm/convnext_atto",
+    "timm/vit_tiny_patch16_224",
+)
 """Networks that are not listed, because a library has them; those of timm need the group ``backbones``."""
 HEADS: Mapping[str, tuple[tuple[Any, ...], tuple[int, ...]]] = {
     "linear": ((16, 5), (16,)),
