@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 from pretextkit.data._tensor_images import TensorImages
 from pretextkit.errors import OptionError
-from pretextkit.finetuning._averaging import average_weights, mix_weights, state_of, training_loss
+from pretextkit.finetuning._averaging import average_weights, is_pretrained, mix_weights, state_of, training_loss
 from pretextkit.finetuning._recipe import FinetuneSettings
-from pretextkit.functional import FinetuneResult, freeze_and_finetune, linear_probe
+from pretextkit.functional import FinetuneResult, freeze_and_finetune, linear_probe, pretrain
 from pretextkit.inference import Classifier
 from pretextkit.models import LinearHead, SmallCNN
+from pretextkit.tasks import Rotation
 from pretextkit.testing import TinyBackbone
 from tests.helpers import random_images
 
@@ -60,12 +61,35 @@ def test_values_that_did_not_change_stay_bit_identical() -> None:
     assert all(torch.equal(values, before[name]) for name, values in module.state_dict().items())
 
 
-@pytest.mark.parametrize(("start", "expected"), [(40.0, 0.5), (20.0, 0.5), (5.0, 0.75), (-40.0, 1.0)])
-def test_average_goes_back_as_far_as_the_training_images_allow(start: float, expected: float) -> None:
+@pytest.mark.parametrize(("start", "expected"), [(40.0, 0.5), (20.0, 0.5), (5.0, 0.75), (-40.0, 0.75)])
+def test_average_is_nearer_to_the_start_where_it_fits_the_training_images(start: float, expected: float) -> None:
     first, trained, source = classifier_of(start), classifier_of(6.0), TensorImages(IMAGES, LABELS)
-    end = training_loss(trained, source, 0)
     assert average_weights(trained, state_of(first), source, "auto", 0) == expected
-    assert training_loss(trained, source, 0) <= 1.2 * end
+    mean = classifier_of((1 - expected) * start + expected * 6.0)
+    torch.testing.assert_close(trained.state_dict(), mean.state_dict())
+
+
+def test_random_weights_are_not_averaged_and_pretrained_weights_are() -> None:
+    backbone = SmallCNN()
+    assert tune(backbone).settings.average == 1.0
+    assert tune(backbone).settings.average < 1.0  # trained by the first call
+
+
+@pytest.mark.parametrize("kind", ["record", "origin", "statistics"])
+def test_pretrained_backbones_are_known(kind: str) -> None:
+    backbone: Any = TinyBackbone()
+    assert not is_pretrained(backbone)
+    if kind == "record":
+        task = Rotation(TinyBackbone())
+        pretrain(task, IMAGES, steps=1, batch_size=8, device="cpu", progress=False)
+        backbone = task.backbone
+    elif kind == "origin":
+        backbone.starts_from = "weights of a friend"
+    else:
+        backbone = nn.Sequential(nn.BatchNorm2d(3))
+        assert not is_pretrained(backbone)
+        backbone.train()(IMAGES)
+    assert is_pretrained(backbone)
 
 
 def test_part_that_is_given_is_used() -> None:

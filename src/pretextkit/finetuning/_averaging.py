@@ -11,22 +11,32 @@ from torch import Tensor, nn
 from pretextkit._color import as_float
 from pretextkit._evaluation_mode import evaluation_mode
 from pretextkit._modules import module_device
+from pretextkit._recipes import training_of
 from pretextkit._seeding import derived_generator, derived_seed, seeded
+from pretextkit._starting_point import starting_point
 from pretextkit._validation import check_float
 from pretextkit.data._sources import ImageSource
 from pretextkit.errors import OptionError
 from pretextkit.inference._classifier import Classifier
 
-__all__ = ["AverageChoice", "average_weights", "check_average", "mix_weights", "state_of", "training_loss"]
+__all__ = [
+    "AverageChoice",
+    "average_weights",
+    "check_average",
+    "is_pretrained",
+    "mix_weights",
+    "state_of",
+    "training_loss",
+]
 
 AverageChoice = float | Literal["auto"]
 """Part of the trained weights in the average, or ``"auto"``."""
 
-PARTS = (0.5, 0.75)
-"""Parts of the trained weights that are tried; 1 leaves them as they are."""
+NEAR, FAR = 0.5, 0.75
+"""Parts of the trained weights in the averages of a pretrained backbone."""
 
 TOLERANCE = 1.2
-"""Largest log loss on the training images, in units of that of the trained weights."""
+"""Largest log loss of the nearer average on the training images, in units of that of the trained weights."""
 
 IMAGES = 2048
 """Training images on which averages are compared, at most."""
@@ -70,35 +80,48 @@ def mix_weights(module: nn.Module, start: Mapping[str, Tensor], end: Mapping[str
         own[name].copy_(torch.lerp(start[name], values, part) if mixed else values)
 
 
+def is_pretrained(backbone: nn.Module) -> bool:
+    """Whether a backbone was trained before, as its record, its origin or its BatchNorm layers say.
+
+    Example:
+        >>> from pretextkit.models import SmallCNN
+        >>> backbone = SmallCNN()
+        >>> before = is_pretrained(backbone)
+        >>> _ = backbone.train()(torch.rand(2, 3, 32, 32))
+        >>> before, is_pretrained(backbone)
+        (False, True)
+    """
+    if training_of(backbone) or starting_point(backbone):
+        return True
+    counts = (getattr(module, "num_batches_tracked", None) for module in backbone.modules())
+    return any(isinstance(count, Tensor) and int(count) > 0 for count in counts)
+
+
 def average_weights(
     classifier: Classifier, start: Mapping[str, Tensor], source: ImageSource, average: AverageChoice, seed: int
 ) -> float:
-    """Go back towards the first weights, as far as these fit the training images too.
+    """Average the weights of a pretrained classifier before and after its training.
 
-    Few labels are fitted in many ways. Of these, weights close to the pretrained ones classify other images best. A
-    network that had to learn its features from the labels fits them worse half of the way, and keeps its weights.
+    Few labels are fitted in many ways. Of these, weights close to the pretrained ones classify other images best.
 
     Args:
         classifier: The trained classifier.
         start: Its weights before the training.
         source: Its training images.
-        average: Part of the trained weights, or ``"auto"`` for the smallest that keeps the training images.
+        average: Part of the trained weights. ``"auto"`` is 0.5 if this average fits the training images as well as the
+            trained weights, and otherwise 0.75.
         seed: Seed of the choice of images.
 
     Returns:
         The part of the trained weights in the average.
     """
     end = state_of(classifier)
-    if average != "auto":
-        mix_weights(classifier, start, end, average)
-        return average
-    most = TOLERANCE * training_loss(classifier, source, seed)
-    for part in PARTS:
-        mix_weights(classifier, start, end, part)
-        if training_loss(classifier, source, seed) <= most:
-            return part
-    mix_weights(classifier, start, end, 1.0)
-    return 1.0
+    if average == "auto":
+        most = TOLERANCE * training_loss(classifier, source, seed)
+        mix_weights(classifier, start, end, NEAR)
+        average = NEAR if training_loss(classifier, source, seed) <= most else FAR
+    mix_weights(classifier, start, end, average)
+    return average
 
 
 def training_loss(classifier: Classifier, source: ImageSource, seed: int) -> float:

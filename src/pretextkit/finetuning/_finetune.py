@@ -152,9 +152,8 @@ def freeze_and_finetune(
     A head that is given by its name reads the layers that :func:`linear_probe` chooses, and begins at its accuracy. The
     last layer is read, too, so that all stages train.
 
-    Few labels move pretrained weights further than they can justify. So the weights at the end are averaged with those
-    before the training (Wortsman et al. 2022, arXiv 2109.01903), if the average fits the training images as well. A
-    network that begins without useful features does not, and keeps its trained weights.
+    Few labels move pretrained weights further than they can justify. So the weights of a pretrained backbone and of the
+    head are averaged with those before the training (Wortsman et al. 2022, arXiv 2109.01903).
 
     Frozen modules stay in evaluation mode, BatchNorm statistics included, and are bit-identical afterwards. Backbone
     and head are returned in evaluation mode. After an error, their modes are restored. Classes without training images
@@ -182,12 +181,14 @@ def freeze_and_finetune(
         batch_size: Most images in a step; by default 64, 128 from 10,000 images and 256 from 40,000. The labeled images
             are divided into equal batches, so that fewer images than batches are left over for another epoch.
         optimizer: ``"adamw"``, ``"sgd"`` or ``"lars"``, as for :func:`~pretextkit.functional.pretrain`.
-        learning_rate: Highest learning rate; by default 0.001 for AdamW, and proportional to the batch for the others.
+        learning_rate: Highest learning rate; by default 0.003 for AdamW where BatchNorm trains and 0.001 elsewhere, and
+            proportional to the batch for the others.
         weight_decay: Weight decay of matrices and filters; by default as for :func:`~pretextkit.functional.pretrain`.
         layer_decay: Factor on the learning rate for each layer further from the head; 1 switches it off.
         label_smoothing: Part of each target that is spread over all classes; 0 switches it off.
-        average: Part of the trained weights in the average with the weights before the training. ``"auto"`` is the
-            smallest of 0.5, 0.75 and 1 whose log loss on the training images is at most 1.2 times that of 1.
+        average: Part of the trained weights in the average with the weights before the training; 1 keeps the trained
+            weights. ``"auto"`` is 1 for a backbone with random weights. For a pretrained one it is 0.5 if that average
+            fits the training images as well, with a log loss of at most 1.2 times, and otherwise 0.75.
         augment: Function from a batch and a generator to the augmented batch. ``"auto"`` crops and jitters colors
             lightly, without flips, where a part of the backbone trains. None switches it off.
         clip_norm: Maximum norm of the gradient; no clipping by default.
@@ -222,7 +223,7 @@ def freeze_and_finetune(
         >>> result.classifier(images).shape
         torch.Size([16, 2])
         >>> print(result.settings)
-        all weights, 1 step of 16, learning rate 0.001, head on stage3 2x2 + stage4 1x1 from logistic regression
+        all weights, 1 step of 16, learning rate 0.003, head on stage3 2x2 + stage4 1x1 from logistic regression
     """
     layer_decay = check_float("layer_decay", layer_decay, "(0, 1]", fix="1 switches it off.")
     label_smoothing = check_float("label_smoothing", label_smoothing, "[0, 1)", fix="0 switches it off.")

@@ -20,6 +20,7 @@ __all__ = [
     "AugmentationChoice",
     "FinetuneSettings",
     "Recipe",
+    "default_learning_rate",
     "default_steps",
     "divide_evenly",
     "resolve_augmentation",
@@ -132,8 +133,24 @@ def default_steps(count: int, batch_size: int) -> int:
     return min(max(FEWEST_STEPS, PASSES * (count // batch_size)), MOST_STEPS)
 
 
-def resolve_settings(settings: Settings, count: int) -> Settings:
-    """Fill in the batch and the steps that a call left out, from the number of labeled images.
+def default_learning_rate(trained: Sequence[nn.Module]) -> float:
+    """Return AdamW's learning rate for the trained modules: 0.003 with BatchNorm, which bears it, otherwise 0.001.
+
+    Example:
+        >>> default_learning_rate([nn.BatchNorm2d(8)]), default_learning_rate([nn.LayerNorm(8)])
+        (0.003, 0.001)
+    """
+    modules = (module for each in trained for module in each.modules())
+    return 0.003 if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in modules) else 0.001
+
+
+def resolve_settings(settings: Settings, count: int, trained: Sequence[nn.Module]) -> Settings:
+    """Fill in what a call left out.
+
+    Args:
+        settings: Settings of the call.
+        count: Number of labeled images, which decides the batch and the steps.
+        trained: Modules of the backbone that train, which decide the learning rate of AdamW.
 
     Raises:
         OptionError: The batch size is no integer >= 1, or both epochs and steps are given.
@@ -146,4 +163,6 @@ def resolve_settings(settings: Settings, count: int) -> Settings:
     batch_size = divide_evenly(count, settings.batch_size)
     given = settings.epochs is not None or settings.steps is not None
     steps = settings.steps if given else default_steps(count, batch_size)
+    if settings.learning_rate is None and settings.optimizer == "adamw":
+        settings = replace(settings, learning_rate=default_learning_rate(trained))
     return replace(settings, batch_size=batch_size, steps=steps)

@@ -14,6 +14,7 @@ from pretextkit._modules import explain_complex_weights, module_device, module_d
 from pretextkit._seeding import derived_generator, derived_seed, seeded
 from pretextkit.data._sources import ImageSource
 from pretextkit.errors import ShapeError
+from pretextkit.finetuning._averaging import is_pretrained
 from pretextkit.finetuning._data import FinetuneData
 from pretextkit.finetuning._head import build_head
 from pretextkit.finetuning._layers import (
@@ -100,11 +101,12 @@ def prepare_work(
         OptionError: An option is out of range, or BatchNorm would train on batches of one image.
         UnknownNameError: There is no module, head, optimizer or precision of that name.
     """
-    settings = resolve_settings(given, len(data.source))
-    plan = make_plan(settings, data.source)
     check_module(backbone, "backbone")
-    trained = find_trained_modules(backbone, recipe.trainable, data.source, settings.seed)
-    recipe = replace(recipe, layers=resolve_layers(recipe.layers, backbone, head))
+    trained = find_trained_modules(backbone, recipe.trainable, data.source, given.seed)
+    settings = resolve_settings(given, len(data.source), trained)
+    plan = make_plan(settings, data.source)
+    average = 1.0 if recipe.average == "auto" and not is_pretrained(backbone) else recipe.average
+    recipe = replace(recipe, layers=resolve_layers(recipe.layers, backbone, head), average=average)
     parts = first_layers(recipe.layers, backbone)
     name, head = head if isinstance(head, str) else None, build_head(head, backbone, parts, data, settings.seed)
     check_module(head, "head")

@@ -38,7 +38,7 @@ class FinetuneClassifier(ImageClassifier):
         epochs: Passes over the images; pass at most one of ``epochs`` and ``steps``.
         steps: Optimizer steps; by default 20 passes, but at least 600 and at most 4,000 steps.
         batch_size: Most images in a step; None for the default of ``freeze_and_finetune``.
-        learning_rate: Highest learning rate; None for 0.001.
+        learning_rate: Highest learning rate; None for the default of ``freeze_and_finetune``.
         layer_decay: Factor on the learning rate for each layer further from the head; 1 switches it off.
         label_smoothing: Part of each target that is spread over all classes; 0 switches it off.
         average: Part of the trained weights in the average with the weights before the training, or ``"auto"``.
