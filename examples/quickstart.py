@@ -1,4 +1,4 @@
-"""Pretrain without labels, then learn to classify with 200 labels; beside the same network without pretraining.
+"""Pretrain without labels, then learn to classify with 100 labels; beside the same network without pretraining.
 
     pip install "pretextkit[plot]" && python examples/quickstart.py
 
