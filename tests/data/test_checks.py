@@ -59,8 +59,8 @@ def test_check_images_of_array_raises_error() -> None:
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        ([0.0, 255.0], r"values from 0 to 255\. Divide by 255: images / 255\.$"),
-        ([0.0, 65535.0], r"values from 0 to 6\.55\de\+04\. Divide by .* format: images / 65535\.$"),
+        ([0.0, 255.0], r"values from 0 to 255\. Divide by 255: images / 255\. See"),
+        ([0.0, 65535.0], r"values from 0 to 6\.55\de\+04\. Divide by .* format: images / 65535\. See"),
         ([-2.1, 2.4], r"values from -2\.1 to 2\.4\. Undo their normalization \(images \* std \+ mean\)"),
         ([-0.1, 0.5], r"values from -0\.1 to 0\.5\. Clamp what a transform overshot \(images.clamp\(0, 1\)\), or undo"),
         ([0.0, 1.01], r"values from 0 to 1\.01\. Clamp"),

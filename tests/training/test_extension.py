@@ -176,7 +176,7 @@ def test_other_changes_are_named_and_init_is_the_way_out(tmp_path: Path, change:
     with pytest.raises(CheckpointError, match=text) as caught:
         run(make(), tmp_path / "run", epochs=3, **change)
     init = tmp_path / "run"
-    assert str(caught.value).endswith(f"With init={str(init)!r}, the new run starts with the weights of this run.")
+    assert caught.value.fix.endswith(f"With init={str(init)!r}, the new run starts with the weights of this run.")
     started: list[dict[str, Tensor]] = []
 
     class Look(pk.callbacks.Callback):

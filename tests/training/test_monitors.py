@@ -367,7 +367,7 @@ def test_unshuffled_loader_gives_a_warning(kind: str) -> None:
     loader: Any = LOADERS[kind]()  # type: ignore[no-untyped-call]
     assert warning_of(Plain(), loader, batch_size=loader.batch_size, epochs=4) == (
         "Every epoch has the same images in the same order, so the same images always share a batch. "
-        "Pass DataLoader(..., shuffle=True)."
+        "Pass DataLoader(..., shuffle=True). See docs/how-to/troubleshooting.md#epochs-that-repeat-images."
     )
 
 
@@ -418,7 +418,7 @@ def test_unshuffled_stream_gives_a_warning(batch_size: int) -> None:
     run(Plain(), Shards(shuffle=False), batch_size=batch_size, epochs=3)  # not yet known
     assert warning_of(Plain(), Shards(shuffle=False), batch_size=batch_size, epochs=4) == (
         "Every epoch has the same images in the same order, so the same images always share a batch. Shuffle the "
-        "shards, or the images within a buffer."
+        "shards, or the images within a buffer. See docs/how-to/troubleshooting.md#epochs-that-repeat-images."
     )
 
 
@@ -485,7 +485,8 @@ class Counts(Plain):
 def test_changed_attribute_outside_checkpoints_gives_a_warning(tmp_path: Path) -> None:
     assert warning_of(Counts(), checkpoint=tmp_path) == (
         "'task.count' changed in training, but no checkpoint holds it: a resumed run would differ. Keep it in a "
-        "buffer: self.register_buffer('name', torch.tensor(0))."
+        "buffer: self.register_buffer('name', torch.tensor(0)). "
+        "See docs/how-to/troubleshooting.md#state-that-no-checkpoint-saves."
     )
     run(Counts())  # without a checkpoint there is nothing to resume
 
