@@ -42,6 +42,7 @@ QUESTIONS = {
     "decoding": "How fast are image files read?",
     "defaults-cifar10-short": "Are the defaults good on photographs, in a shorter training?",
     "defaults-svhn": "Are the defaults good on street digits?",
+    "finetuning-svhn": "Does fine-tuning add to the linear probe?",
     "defaults-svhn-short": "Are the defaults good on street digits, in a shorter training?",
     "defects": "Which score finds defects of magnetic tiles?",
     "faces-anomaly": "Which score tells faces from other images?",
