@@ -63,7 +63,7 @@ nitpick_ignore_regex = [
     ("py:class", r"Tensor|(nn\.)?Module|Figure|Path"),
     # aliases and protocols in private modules, which the text of the argument describes
     ("py:class", r"TaskFactory|PretrainOptions|FinetuneOptions|Augmentation|ErrorMaps|Reduction|Metric"),
-    ("py:class", r"AugmentationChoice|OnError|Size|LabelsOfFiles|Opener|CallbackLike|Best"),
+    ("py:class", r"AugmentationChoice|AverageChoice|HeadLayers|OnError|Size|LabelsOfFiles|Opener|CallbackLike|Best"),
     ("py:class", r"Model|MapHead|Layers|Trainable|Fit|ClassWeights|pretextkit\.metrics\._detection\.HasScores"),
     # bases without public names
     ("py:class", r"pretextkit\.(_arguments\.RecordsArguments|_display\.Displayed|sklearn\._image.*)"),
