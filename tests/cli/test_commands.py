@@ -63,7 +63,7 @@ KEYS = {
 def without_times(text: str) -> str:
     """Replace numbers that measure time, speed and memory, which no two runs share."""
     text = re.sub(r"[\d.,]+ s\b|[\d,]+ images/s", "…", text)
-    return re.sub(r"(\d+ +\d+ +)\d+ +\d+$", r"\1…", text, flags=re.MULTILINE)  # of a comparison
+    return re.sub(r"(\d+ +\d+ +)[\d,]+ +[\d,]+$", r"\1…", text, flags=re.MULTILINE)  # of a comparison
 
 
 def written(folder: Path) -> dict[str, Any]:

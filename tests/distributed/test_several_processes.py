@@ -108,7 +108,8 @@ def test_losses_and_metrics_match_the_full_batch(name: str, outcomes: list[runs.
 def test_two_view_loss_matches_the_full_batch(name: str, outcomes: list[runs.Outcome]) -> None:
     alone, row = runs.RUNS[name]()["rows"][-1], outcomes[0][name]["rows"][-1]
     assert row["loss"] == pytest.approx(alone["loss"], rel=1e-5)
-    assert row["alignment"] == pytest.approx(alone["alignment"], rel=1e-5)
+    # a squared distance of close unit vectors, whose rounding errors are absolute
+    assert row["alignment"] == pytest.approx(alone["alignment"], rel=1e-5, abs=1e-7)
 
 
 def test_planted_local_gradient_slices_are_detected(outcomes: list[runs.Outcome]) -> None:
