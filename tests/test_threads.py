@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 import pretextkit as pk
 from pretextkit import functional
 from pretextkit.data import DatasetImages
-from pretextkit.data import _sources as sources
+from pretextkit.data import _dataset_images as sources
 from pretextkit.functional import pretrain
 from pretextkit.testing import TinyBackbone, toy_images
 
