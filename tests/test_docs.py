@@ -198,6 +198,28 @@ def test_table_without_measurements_is_named_in_error(tables: ModuleType, tmp_pa
     assert "old" in (tmp_path / "README.md").read_text()
 
 
+def test_single_cell_is_written_into_a_how_to(tables: ModuleType, tmp_path: Path) -> None:
+    write_report(tmp_path)
+    page = tmp_path / "docs" / "how-to" / "choose.md"
+    page.parent.mkdir()
+    page.write_text("| a | <!-- value: quickstart; ; random init; kNN -->12.3<!-- end --> |\n")
+    assert tables.main(["--check"], tmp_path) == 1
+    assert tables.main([], tmp_path) == 0
+    assert page.read_text() == "| a | <!-- value: quickstart; ; random init; kNN -->65.0 ± 7.1<!-- end --> |\n"
+    page.write_text("<!-- value: quickstart; ; random init; KNN -->65.0<!-- end -->\n")
+    with pytest.raises(SystemExit, match=r"choose\.md asks for .*'KNN'.* no such cell"):
+        tables.main([], tmp_path)
+
+
+def test_long_command_is_broken_before_its_flags(tables: ModuleType) -> None:
+    command = "python experiments/one.py " + " ".join(f"--flag-{n} value" for n in range(10))
+    lines = tables.continued(command).splitlines()
+    assert len(lines) > 1
+    assert max(map(len, lines)) <= 88
+    assert all(line.lstrip().startswith("--") for line in lines[1:])
+    assert " ".join(line.removesuffix("\\").strip() for line in lines) == command
+
+
 def test_chosen_layers_are_bold_in_table(tables: ModuleType) -> None:
     report = {
         "random_init": {"stage1 1x1": 0.3, "stage2 1x1": 0.4},

@@ -286,6 +286,7 @@ def test_load_refuses_another_run_and_names_differences(
         f"Expected the checkpoint {tmp_path / 'checkpoint.pt'} to belong to this run, but got {difference}. "
         "Repeat the call that wrote the checkpoint to resume it, or pass another folder to start a new run"
         + (way_out if same_weights else ".")
+        + " See docs/how-to/troubleshooting.md#a-checkpoint-of-another-run."
     )
 
 

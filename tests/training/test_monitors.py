@@ -99,7 +99,8 @@ def test_infinite_loss_raises_and_names_the_model() -> None:
     assert str(caught.value) == (
         "Expected a finite loss, but got inf at step 4. Training has stopped; a checkpoint, if there is one, holds the "
         "last good weights. The views were finite: weights have grown too large, or the loss itself overflows or "
-        "divides by 0. Lower learning_rate, set clip_norm=1.0, or use precision='fp32'."
+        "divides by 0. Lower learning_rate, set clip_norm=1.0, or use precision='fp32'. "
+        "See docs/how-to/troubleshooting.md#a-loss-that-rises."
     )
 
 
