@@ -595,11 +595,11 @@ def test_head_reads_the_layers_that_are_named() -> None:
     result = tune(SmallCNN(), "linear", train, layers=["stage2 2x2", "stage4"])
     assert result.classifier.layers == (("stage2", 2), ("stage4", 1))
     assert result.settings.layers == "stage2 2x2 + stage4 1x1"
-    assert result.classifier.head.get_parameter("linear.weight").shape == (3, 4 * 64 + 256)
-    again = tune(SmallCNN(), LinearHead(4 * 64 + 256, 3), train, layers=["stage2 2x2 + stage4"])
+    assert result.classifier.head.get_parameter("linear.weight").shape == (2, 4 * 64 + 256)
+    again = tune(SmallCNN(), LinearHead(4 * 64 + 256, 2), train, layers=["stage2 2x2 + stage4"])
     assert again.classifier.layers == result.classifier.layers
     assert tune(SmallCNN(), "linear", train, layers="last").settings.layers == "last"
-    assert tune(SmallCNN(), LinearHead(256, 3), train).settings.layers == "last"
+    assert tune(SmallCNN(), LinearHead(256, 2), train).settings.layers == "last"
     with pytest.raises(UnknownNameError, match="stage9"):
         tune(SmallCNN(), "linear", train, layers=["stage9"])
 
