@@ -160,7 +160,8 @@ def test_weights_without_gradient_are_named(kind: type[Plain], names: str) -> No
     assert warning_of(kind()) == (
         f"The loss does not depend on {names}: no gradient in 10 steps. If a head or backbone should learn, "
         "something detaches it from the loss (detach, no_grad, or an unused output). If it follows other weights, "
-        "such as a momentum copy, call requires_grad_(False) on it. Otherwise delete it."
+        "such as a momentum copy, call requires_grad_(False) on it. Otherwise delete it. "
+        "See docs/how-to/troubleshooting.md#weights-that-do-not-train."
     )
 
 
