@@ -19,7 +19,7 @@ from tests.helpers import random_images
 
 F = pk.functional
 NAME = "torchvision ResNet18 IMAGENET1K_V1, trained on ImageNet labels"
-IMAGES, OTHERS = random_images(16, size=(32, 32)), random_images(16, size=(32, 32))
+IMAGES, OTHERS = random_images(16, size=32), random_images(16, size=32, seed=1)
 LABELS = torch.arange(16) % 2
 QUIET: dict[str, Any] = {"device": "cpu", "progress": False}
 
