@@ -195,13 +195,14 @@ ELSEWHERE = {
     tasks.PatchTask: "abstract",
     data.check_labels: "a number that is not that of the labels is refused as such",
 }
+SIZE = "int | tuple[int, int] | None"
 NUMBERS = {"int", "int | None", "float", "float | None"}
 SEQUENCES = {
     "int | Sequence[int]",
     "Sequence[int]",
     "Sequence[float]",
     "tuple[float, float]",
-    "int | tuple[int, int] | None",
+    SIZE,
 }
 RESULTS = ("Result", "Settings", "Score", "Metrics", "Run", "Calibration", "DetectionMetrics", "Data", "Selection")
 """Endings of the names of result classes."""
@@ -217,6 +218,7 @@ def public(module: ModuleType) -> Iterator[tuple[Any, dict[str, str]]]:
             continue
         parameters = inspect.signature(found).parameters.values()
         kinds = {each.name: getattr(each.annotation, "__forward_arg__", each.annotation) for each in parameters}
+        kinds = {key: SIZE if kind == "Size | None" else kind for key, kind in kinds.items()}
         yield found, {key: kind for key, kind in kinds.items() if kind in NUMBERS | SEQUENCES}
 
 
