@@ -152,8 +152,8 @@ def freeze_and_finetune(
     A head that is given by its name reads the layers that :func:`linear_probe` chooses, and begins at its accuracy. The
     last layer is read, too, so that all stages train.
 
-    Few labels move pretrained weights further than they can justify. So the weights of a pretrained backbone and of the
-    head are averaged with those before the training (Wortsman et al. 2022, arXiv 2109.01903).
+    Fine-tuning on few labels overfits. So a pretrained backbone and its head end with an average of their weights
+    before and after the training (Wortsman et al. 2022, arXiv 2109.01903).
 
     Frozen modules stay in evaluation mode, BatchNorm statistics included, and are bit-identical afterwards. Backbone
     and head are returned in evaluation mode. After an error, their modes are restored. Classes without training images

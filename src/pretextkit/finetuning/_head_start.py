@@ -84,7 +84,7 @@ def _solve(rows: FeatureRows, work: FinetuneWork) -> LinearHead:
 
 
 def _with_layers(work: FinetuneWork, parts: tuple[Part, ...]) -> FinetuneWork:
-    """Build the head anew for the features of some layers."""
+    """Build the head again, for the features of the chosen layers."""
     old, data = work.classifier, work.data
     assert work.head_name is not None
     head = build_head(work.head_name, old.backbone, parts, data, work.settings.seed)
