@@ -67,7 +67,8 @@ def main() -> None:
     for name, cells in rows.items():
         print(f"{name:20}", *(f"{cell:24.1%}" if isinstance(cell, float) else f"{cell:>24}" for cell in cells))
     bars = {f"{name}, {kind}": rows[name][column] for name in rows for kind, column in (("frozen", 0), ("tuned", 3))}
-    pk.plots.comparison(bars, title=f"{data.name}, {LABELS} labels").savefig(options.out / "quickstart-bars.png")
+    figure = pk.plots.comparison(bars, title=f"{data.name}, {LABELS} labels", baselines=["no pretraining"])
+    figure.savefig(options.out / "quickstart-bars.png")
     report = {
         "command": shlex.join(["python", *sys.argv]),
         "data": str(data),

@@ -38,6 +38,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "twice the steps": {"steps": 1200},
 }
 FIXMATCH = "FixMatch, with the unlabeled images"
+FIXMATCHES: dict[str, dict[str, Any]] = {
+    FIXMATCH: {},
+    "FixMatch, learning rate 1e-3": {"learning_rate": 1e-3},
+    "FixMatch, learning rate 3e-3": {"learning_rate": 3e-3},
+}
 PROBE, LAST = "linear probe", "linear probe, last layer"
 
 
@@ -89,11 +94,13 @@ class Experiment:
     def finetuned(self, backbone: Any, few: tuple[Tensor, Tensor], variant: str) -> dict[str, Any]:
         """Fine-tune a copy of the backbone, or train it by FixMatch with all images."""
         copied = copy.deepcopy(backbone)
-        if variant == FIXMATCH:
-            result = fixmatch(copied, "linear", few, self.images, self.test, steps=self.options.steps, progress=False)
+        given = {} if self.options.steps is None else {"steps": self.options.steps}
+        if variant in FIXMATCHES:
+            options = {**FIXMATCHES[variant], **given}
+            result = fixmatch(copied, "linear", few, self.images, self.test, progress=False, **options)
             last = {name: result.history.last[name] for name in ("loss", "sure")}
             return {"accuracy": result.accuracy, "settings": str(result.settings), "seconds": result.seconds, **last}
-        options = {**VARIANTS[variant], **({} if self.options.steps is None else {"steps": self.options.steps})}
+        options = {**VARIANTS[variant], **given}
         result = freeze_and_finetune(copied, "linear", few, self.test, progress=False, **options)
         return {"accuracy": result.accuracy, "settings": str(result.settings), "seconds": result.seconds}
 
@@ -130,7 +137,7 @@ def _worst(scores: Mapping[int, float], probe: Mapping[int, float]) -> list[floa
 
 
 def _order(title: str) -> int:
-    titles = [PROBE, LAST, *VARIANTS, FIXMATCH]
+    titles = [PROBE, LAST, *VARIANTS, *FIXMATCHES]
     return titles.index(title)
 
 
@@ -144,7 +151,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--read", type=int, help="images that the pretraining reads; by default the library's number")
     parser.add_argument("--labels", type=int, nargs="+", default=[100, 732])
     parser.add_argument("--draws", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--variants", nargs="+", choices=[*VARIANTS, FIXMATCH], default=["default"])
+    parser.add_argument("--variants", nargs="+", choices=[*VARIANTS, *FIXMATCHES], default=["default"])
     parser.add_argument("--steps", type=int, help="steps of a fine-tuning; by default the library's number")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("out/finetuning"))

@@ -201,6 +201,12 @@ def test_baselines_differ_by_hatching_and_are_explained() -> None:
     drawn(figure)
 
 
+def test_baselines_are_known_by_their_name_before_a_comma() -> None:
+    rows = {"rotation, tuned": 0.7, "random init, tuned": 0.6, "random initialization": 0.5, "tuned, supervised": 0.4}
+    bars = comparison(rows).axes[0].patches
+    assert [bar.get_hatch() for bar in bars] == [None, "////", None, None]
+
+
 def test_chance_is_a_dashed_line_with_its_percentage() -> None:
     figure = comparison({"a": 0.5}, chance=0.125)
     (line,) = figure.axes[0].lines

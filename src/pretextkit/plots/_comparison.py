@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pretextkit._validation import check_float
 from pretextkit.errors import DataError
-from pretextkit.plots._figures import BASELINES, CHANCE, GRAY, new_figure
+from pretextkit.plots._figures import BASELINES, CHANCE, GRAY, is_baseline, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,8 +33,8 @@ def comparison(
     Args:
         rows: Mapping from names to an accuracy in [0, 1], or to the accuracies of several seeds.
         title: Title of the figure.
-        baselines: Names of rows that are gray and hatched; by default those that
-            :func:`~pretextkit.functional.compare` adds.
+        baselines: Names of rows that are gray and hatched, also if a comma and more follow the name; by default
+            those that :func:`~pretextkit.functional.compare` adds.
         chance: Accuracy of random guesses, marked by a dashed line: one over the number of classes, if all are equally
             frequent. None draws no line.
 
@@ -63,7 +63,7 @@ def comparison(
     axes = figure.add_subplot()
     bars = axes.barh(range(len(means)), means, height=0.7, color="tab:blue", alpha=0.75)
     for name, bar in zip(accuracies, bars, strict=True):
-        if name in baselines:
+        if is_baseline(name, baselines):
             bar.set(facecolor="white", edgecolor=GRAY, hatch="////", alpha=1)
     if several:
         axes.errorbar(means, range(len(means)), xerr=spreads, fmt="none", ecolor="black", capsize=3)
@@ -82,7 +82,7 @@ def comparison(
     if chance is not None:
         accuracy = check_float("chance", chance, "[0, 1]", of=comparison)
         axes.axvline(100 * accuracy, label=f"chance {100 * accuracy:.3g} %", **CHANCE)
-    _legend(figure, axes, baseline=any(name in baselines for name in accuracies))
+    _legend(figure, axes, baseline=any(is_baseline(name, baselines) for name in accuracies))
     if title:
         axes.set_title(title)
     return figure

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,6 +25,7 @@ __all__ = [
     "PALETTE",
     "SKY",
     "check_names",
+    "is_baseline",
     "class_name",
     "displayable",
     "draw_image",
@@ -66,6 +67,16 @@ CHANCE: dict[str, Any] = {"color": GRAY, "linestyle": "--", "linewidth": 1.2}
 
 BASELINES = ("random init", "supervised")
 """Rows that are no pretext task, as :func:`~pretextkit.functional.compare` names them."""
+
+
+def is_baseline(name: str, baselines: Collection[str]) -> bool:
+    """Tell whether a row is a baseline, or one that is scored in a way named after a comma.
+
+    Example:
+        >>> is_baseline("random init, fine-tuned", BASELINES), is_baseline("rotation, fine-tuned", BASELINES)
+        (True, False)
+    """
+    return name in baselines or name.partition(", ")[0] in baselines
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pretextkit._validation import check_float
 from pretextkit.errors import DataError
 from pretextkit.plots._comparison import accuracies_of, accuracy_label
-from pretextkit.plots._figures import BASELINES, CHANCE, DASHES, GRAY, MARKERS, PALETTE, new_figure
+from pretextkit.plots._figures import BASELINES, CHANCE, DASHES, GRAY, MARKERS, PALETTE, is_baseline, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,8 +36,8 @@ def label_efficiency(
             several seeds, as from
             :meth:`Comparison.label_efficiency <pretextkit.functional.Comparison.label_efficiency>`.
         title: Title of the figure.
-        baselines: Names of rows that are gray and dotted, with open markers; by default those that
-            :func:`~pretextkit.functional.compare` adds.
+        baselines: Names of rows that are gray and dotted, with open markers, also if a comma and more follow the
+            name; by default those that :func:`~pretextkit.functional.compare` adds.
         chance: Accuracy of random guesses, marked by a dashed line: one over the number of classes, if all are equally
             frequent. None draws no line.
 
@@ -76,7 +76,8 @@ def label_efficiency(
         labels = list(line)
         means = [100 * mean(values) for values in line.values()]
         spreads = [100 * stdev(values) if len(values) > 1 else 0.0 for values in line.values()]
-        (drawn,) = axes.plot(labels, means, markersize=5, label=name, **_style(number, baseline=name in baselines))
+        style = _style(number, baseline=is_baseline(name, baselines))
+        (drawn,) = axes.plot(labels, means, markersize=5, label=name, **style)
         ends.append((means[-1], drawn))
         if any(spreads):
             low, high = zip(*((m - s, m + s) for m, s in zip(means, spreads, strict=True)), strict=True)
