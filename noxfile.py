@@ -27,74 +27,7 @@ IN_WHEEL = (
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # the tests use small tensors: more threads only wait for one another
 # Two workers, for two cores. Tests in the group "serial" start processes of their own and share one worker.
 TWO_WORKERS = ("-n", "2", "--dist", "loadgroup")
-SHORT_FORMS = {  # the arguments that make each script finish in seconds; quickstart.py runs in the package session
-    "examples/accelerate_loop.py": ("--steps=2",),
-    "examples/anomaly_detection.py": ("--epochs=1", "--images=300"),
-    "examples/distributed_pretrain.py": ("--epochs=1", "--images=512", "--batch-size=128"),
-    "examples/few_labels.py": ("--epochs=1", "--images=512", "--labels=50", "--steps=1"),
-    "examples/fsdp_pretrain.py": ("--epochs=1", "--images=512", "--batch-size=128"),
-    "examples/label_first.py": ("--images=300", "--epochs=1", "--labels=20", "--steps=2"),
-    "examples/lightning_loop.py": ("--steps=2",),
-    "examples/own_photos.py": ("--epochs=1", "--images=120", "--labels=30", "--steps=4"),
-    "examples/plain_loop.py": ("--steps=2",),
-    "examples/segmentation.py": ("--epochs=1", "--images=256", "--labels=50", "--steps=5"),
-    "examples/shards_stream.py": ("--epochs=1", "--images=512", "--shards=2", "--workers=2"),
-    "experiments/backbones_table.py": (
-        "--backbones",
-        "vit-tiny",
-        "torchvision/resnet18",
-        "timm/convnext_atto",
-        "--sizes=32",
-    ),
-    "experiments/camvid_segmentation.py": (
-        *("--data=synthetic", "--tasks=rotation", "--views=4", "--crops=1", "--crop-size=48"),
-        *("--steps=20", "--supervised-steps=10"),
-    ),
-    "experiments/cifar10_comparison.py": (
-        *("--data=sample", "--tasks", "rotation", "simclr", "--views=4"),
-        *("--images=128", "--seeds=0", "--finetune-steps=2"),
-    ),
-    "experiments/context_prediction.py": ("--data=sample", "--images=100", "--pairs=2", "--steps=2", "--measured=100"),
-    "experiments/defaults.py": (
-        *("--data", "sample=sample", "--images=300", "--tasks", "rotation", "--variants", "batch x 2"),
-        *("--labels", "50", "--read=300", "--no-finetune"),
-    ),
-    "experiments/defects.py": ("--data=synthetic", "--steps=2", "--tasks", "rotation", "CutPaste, segmentation"),
-    "experiments/faces_anomaly.py": ("--data=sample", "--images=200", "--epochs=1", "--seeds=0"),
-    "experiments/fashion_mnist_transfer.py": (
-        *("--first=sample", "--second=sample", "--tasks", "rotation", "colorization"),
-        *("--views=4", "--images=128", "--seeds=0"),
-    ),
-    "experiments/finetuning.py": (
-        *("--data", "sample=sample", "--images=300", "--test=100", "--read=300", "--labels", "50", "--steps=2"),
-        *("--draws", "0", "--variants", "default", "not averaged", "FixMatch, with the unlabeled images"),
-    ),
-    "experiments/images_table.py": ("--channels", "1", "5", "--tasks", "rotation", "colorization"),
-    "experiments/label_selection.py": (
-        *("--data=sample", "--images=400", "--epochs=1", "--labels", "10", "20", "--draws=1"),
-        *("--methods", "random", "typiclust", "--fixmatch", "20", "--fixmatch-draws=1", "--steps=2"),
-    ),
-    "experiments/methods.py": (
-        *("--data", "sample=sample", "--images=128", "--tasks", "rotation", "--views=1", "--labels"),
-    ),
-    "experiments/one_class.py": (
-        *("--data=sample", "--classes", "0", "--images=200", "--epochs=1", "--reconstruction-epochs=1"),
-    ),
-    "experiments/penalty_choice.py": (*("--data=sample", "--epochs", "0", "--draws=1"),),
-    "experiments/reconstruction_mitigations.py": (
-        *("--data=sample", "--rows", "autoencoder", "residuals, contrast-normalized", "half the patches masked"),
-        *("--images=128", "--held-out=128", "--views=2"),
-    ),
-    "experiments/svhn_few_labels.py": (
-        *("--data=sample", "--labels", "100", "--main=100", "--seeds", "0", "--tasks", "none", "rotation"),
-        *("--epochs=1", "--images=512", "--steps=2"),
-    ),
-    "experiments/svhn_rotation.py": ("--data=sample", "--stem=imagenet", "--epochs=1", "--images=512"),
-    "experiments/why_28_percent.py": (
-        *("--data=sample", "--labels=100", "--seeds", "0"),
-        *("--epochs=1", "--small-epochs=1", "--images=256"),
-    ),
-}
+OTHER_SESSIONS = ("--ignore=tests/conformance", "--ignore=tests/scripts")
 
 
 def built_wheel() -> str:
@@ -110,11 +43,9 @@ def install(session: nox.Session, *groups: str) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests and the examples in docstrings; the conformance session runs tests/conformance."""
+    """Run the tests and the examples in docstrings, but those of the sessions conformance and examples."""
     install(session, "test", "backbones")
-    session.run(
-        *("pytest", *TWO_WORKERS, "--durations=15", "--ignore=tests/conformance"), *session.posargs, env=ONE_THREAD
-    )
+    session.run("pytest", *TWO_WORKERS, *OTHER_SESSIONS, "--durations=15", *session.posargs, env=ONE_THREAD)
 
 
 @nox.session
@@ -123,7 +54,7 @@ def coverage(session: nox.Session) -> None:
     install(session, "test", "backbones")
     session.install("coverage[toml]>=7.4", "pytest-cov>=5")
     report = ("--cov=pretextkit", "--cov-report=term-missing:skip-covered", "--cov-report=html:out/coverage")
-    session.run("pytest", *TWO_WORKERS, *report, "--ignore=tests/conformance", *session.posargs, env=ONE_THREAD)
+    session.run("pytest", *TWO_WORKERS, *report, *OTHER_SESSIONS, *session.posargs, env=ONE_THREAD)
 
 
 @nox.session(venv_backend="uv")
@@ -132,7 +63,7 @@ def minimums(session: nox.Session) -> None:
     session.install("--resolution", "lowest-direct", "-e", ".", "--group", "test")
     session.run("uv", "pip", "list", external=True)
     # The test that compiles is marked slow: code compiled by torch 2.4 turns off subnormal floats in its process.
-    session.run("pytest", *TWO_WORKERS, "-m", "not slow", *session.posargs, env=ONE_THREAD)
+    session.run("pytest", *TWO_WORKERS, "--ignore=tests/scripts", "-m", "not slow", *session.posargs, env=ONE_THREAD)
 
 
 @nox.session
@@ -177,18 +108,8 @@ def conformance(session: nox.Session) -> None:
 @nox.session
 def examples(session: nox.Session) -> None:
     """Run every example and every experiment in its short form."""
-    install(session)
-    session.install("--group", "backbones", "matplotlib", "tqdm", "lightning", "accelerate")
-    folders = (ROOT / "examples", ROOT / "experiments")
-    scripts = {path.relative_to(ROOT).as_posix(): path for folder in folders for path in folder.glob("*.py")}
-    programs = {name for name, path in scripts.items() if "__main__" in path.read_text()} - {"examples/quickstart.py"}
-    if missing := programs - set(SHORT_FORMS):
-        session.error(f"SHORT_FORMS is missing {', '.join(sorted(missing))}.")
-    out = Path(session.create_tmp())
-    for script, arguments in SHORT_FORMS.items():
-        folder = out / script.removesuffix(".py")  # empty: a run must not resume an earlier one
-        shutil.rmtree(folder, ignore_errors=True)
-        session.run("python", script, *arguments, "--out", str(folder), env={"MPLBACKEND": "Agg"})
+    install(session, "test", "backbones", "frameworks")
+    session.run("pytest", *TWO_WORKERS, "--durations=10", "tests/scripts", *session.posargs, env=ONE_THREAD)
 
 
 @nox.session
