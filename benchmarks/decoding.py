@@ -32,7 +32,7 @@ from PIL import Image
 
 from pretextkit.data import FolderImages
 from pretextkit.data._decoding import MAX_PIXELS, decode
-from pretextkit.data._image_conversion import resize
+from pretextkit.data._resizing import resize
 
 WIDTH, HEIGHT = 4000, 3000
 TARGET = 8.0

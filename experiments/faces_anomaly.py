@@ -23,7 +23,7 @@ from _report import Rows, write_report
 from torch import Generator, Tensor, nn
 
 import pretextkit as pk
-from pretextkit.data._image_conversion import resize_and_crop  # as pk.data.load resizes the normal images
+from pretextkit.data._resizing import resize_and_crop  # as pk.data.load resizes the normal images
 from pretextkit.functional import (
     TopFraction,
     calibrate,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pretextkit.data import FolderImages
 from pretextkit.data._decoding import MARGIN, decode, decode_resized
-from pretextkit.data._image_conversion import Fit, resize
+from pretextkit.data._resizing import Fit, resize
 
 LIMIT = 10**8
 

@@ -16,7 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from pretextkit.data import FolderImages, as_source
-from pretextkit.data._image_conversion import pil_tensor, resize_and_crop
+from pretextkit.data._image_conversion import pil_tensor
+from pretextkit.data._resizing import resize_and_crop
 from pretextkit.errors import DataError, OptionError
 
 SIDE = 16

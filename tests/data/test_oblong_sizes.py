@@ -16,8 +16,8 @@ import pretextkit as pk
 from pretextkit import functional
 from pretextkit.cli import main
 from pretextkit.data import FolderImages, as_source, load, load_segmentation
-from pretextkit.data._image_conversion import lost_area, resize
 from pretextkit.data._image_format import ImageFormat
+from pretextkit.data._resizing import lost_area, resize
 from pretextkit.errors import DataWarning, OptionError, ShapeError
 from pretextkit.inference import _archive
 from pretextkit.models import SmallCNN

@@ -419,7 +419,7 @@ def test_stream_length() -> None:
 
 @pytest.mark.parametrize("sizes", [{(1, 8, 8), (3, 8, 8)}, {(3, 8, 8), (3, 9, 8)}])
 def test_sizes_of_images(tmp_path: Path, sizes: set[tuple[int, ...]]) -> None:
-    from pretextkit._validation._advice import sizes_fix
+    from pretextkit._validation._image_advice import sizes_fix
 
     fix = sizes_fix(sorted(sizes))
     if "expand" in fix:

@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from pretextkit import data
 from pretextkit._validation import check_classes
-from pretextkit.data._image_conversion import channels_second, image_tensor, resize_and_crop
+from pretextkit.data._image_conversion import channels_second, image_tensor
+from pretextkit.data._resizing import resize_and_crop
 
 from .strategies import answer, any_tensors, images, seeds
 

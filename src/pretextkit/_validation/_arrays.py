@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pretextkit._validation._advice import array_fix, floats_fix, integers_fix, rows_fix
+from pretextkit._validation._image_advice import array_fix
+from pretextkit._validation._label_advice import floats_fix, integers_fix, rows_fix
 from pretextkit.errors import DataError, ShapeError
 
 if TYPE_CHECKING:

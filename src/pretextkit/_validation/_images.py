@@ -7,15 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pretextkit._validation._advice import (
+from pretextkit._validation._image_advice import (
     dtype_fix,
     is_channels_last,
-    masks_fix,
     network_fix,
     range_fix,
     shape_fix,
     tensor_fix,
 )
+from pretextkit._validation._label_advice import masks_fix
 from pretextkit.errors import DataError, ShapeError
 
 __all__ = [

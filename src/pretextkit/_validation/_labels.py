@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pretextkit._validation._advice import classes_fix, integers_fix
 from pretextkit._validation._arrays import tensor_from_array
+from pretextkit._validation._label_advice import classes_fix, integers_fix
 from pretextkit.errors import DataError, ShapeError
 
 TEXT_FIX = (

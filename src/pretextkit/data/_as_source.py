@@ -10,14 +10,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from pretextkit._validation import check_int, tensor_from_array
-from pretextkit._validation._advice import images_fix, path_fix
+from pretextkit._validation._image_advice import images_fix, path_fix
 from pretextkit.data._brightness import warn_of_dark_images
 from pretextkit.data._dataset_images import DatasetImages
 from pretextkit.data._file_options import describes_files, is_pattern, refuse_file_options
 from pretextkit.data._file_reader import FileReader
-from pretextkit.data._image_conversion import Fit, channels_second, check_fit
+from pretextkit.data._image_conversion import channels_second
 from pretextkit.data._listed import ListedImages, WithLabels, is_list_of_images, named_labels
 from pretextkit.data._loader_images import LoaderImages
+from pretextkit.data._resizing import Fit, check_fit
 from pretextkit.data._sources import ImageSource
 from pretextkit.data._stream import StreamImages
 from pretextkit.data._tensor_images import TensorImages

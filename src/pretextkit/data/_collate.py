@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pretextkit._color import as_float
 from pretextkit._validation import check_images, check_labels
-from pretextkit._validation._advice import sizes_fix
+from pretextkit._validation._image_advice import sizes_fix
 from pretextkit.data._image_conversion import image_tensor, stored_tensor
 from pretextkit.data._items import Split
 from pretextkit.data._value_range import ValueRange

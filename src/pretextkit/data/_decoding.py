@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 from torch import Tensor
 
-from pretextkit.data._image_conversion import Fit, longest_sides, note_depth, pil_tensor, resize
+from pretextkit.data._image_conversion import note_depth, pil_tensor
 from pretextkit.data._image_size import height_width
+from pretextkit.data._resizing import Fit, longest_sides, resize
 from pretextkit.data._types import Size
 from pretextkit.errors import DataError, reason
 

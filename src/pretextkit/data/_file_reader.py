@@ -11,7 +11,8 @@ from torch import Tensor
 
 from pretextkit._validation import check_images
 from pretextkit.data._decoding import MAX_PIXELS, OR_SKIP, decode, decode_resized, opened, stored_shape
-from pretextkit.data._image_conversion import Fit, brightest_pixel, image_tensor, pil_tensor, resize, stored_tensor
+from pretextkit.data._image_conversion import brightest_pixel, image_tensor, pil_tensor, stored_tensor
+from pretextkit.data._resizing import Fit, resize
 from pretextkit.data._types import Size
 from pretextkit.data._value_range import ValueRange
 from pretextkit.errors import DataError, ShapeError, reason

@@ -20,8 +20,8 @@ from pretextkit.data._file_reader import FileReader, Opener
 from pretextkit.data._files import find_images
 from pretextkit.data._folder_brightness import spread, warn_of_darkness
 from pretextkit.data._image_cache import ImageCache, open_cache
-from pretextkit.data._image_conversion import Fit, check_fit, lost_area, map_to_pixels
 from pretextkit.data._image_size import check_size, height_width, size_text
+from pretextkit.data._resizing import Fit, check_fit, lost_area, map_to_pixels
 from pretextkit.data._split_folders import warn_of_splits_in_classes
 from pretextkit.data._types import Size
 from pretextkit.data._value_range import value_range

@@ -17,10 +17,11 @@ from pretextkit._validation import check_channels, check_int
 from pretextkit.data._collate import ImageBatch
 from pretextkit.data._dataset_images import DatasetImages
 from pretextkit.data._folder import FolderImages
-from pretextkit.data._image_conversion import Fit, image_tensor, resize, stored_tensor
+from pretextkit.data._image_conversion import image_tensor, stored_tensor
 from pretextkit.data._image_files import inner_datasets
 from pretextkit.data._image_size import as_size
 from pretextkit.data._items import Split, image_only
+from pretextkit.data._resizing import Fit, resize
 from pretextkit.data._sources import ImageSource, WrappedSource
 from pretextkit.data._types import Size
 from pretextkit.data._value_range import ValueRange

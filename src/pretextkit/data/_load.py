@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 
 from pretextkit._validation import check_images, check_labels
-from pretextkit._validation._advice import path_fix
+from pretextkit._validation._image_advice import path_fix
 from pretextkit.batches import Labeled
 from pretextkit.data import _sample as sample
 from pretextkit.data._brightness import warn_of_dark_images
 from pretextkit.data._file_listing import list_images
 from pretextkit.data._file_options import check_on_error
 from pretextkit.data._folder import FolderImages
-from pretextkit.data._image_conversion import Fit, check_fit, resize
 from pretextkit.data._image_size import check_size, height_width
 from pretextkit.data._npz import read_npz
+from pretextkit.data._resizing import Fit, check_fit, resize
 from pretextkit.data._split_folders import Part, find_splits
 from pretextkit.data._splits import stratified_split
 from pretextkit.data._torchvision_sets import CATALOG, read_dataset, torchvision_class

@@ -14,17 +14,10 @@ from torch.nn.functional import interpolate
 from pretextkit._validation import check_masks, tensor_from_array
 from pretextkit.data._decoding import MAX_PIXELS, opened
 from pretextkit.data._folder import DEFAULT_LIMIT
-from pretextkit.data._image_conversion import (
-    Fit,
-    channels_second,
-    check_fit,
-    covering_sides,
-    padded_box,
-    pil_tensor,
-    resize,
-)
+from pretextkit.data._image_conversion import channels_second, pil_tensor
 from pretextkit.data._image_size import check_size, height_width
 from pretextkit.data._npz import as_uint8, read_arrays
+from pretextkit.data._resizing import Fit, check_fit, covering_sides, padded_box, resize
 from pretextkit.data._types import Size
 from pretextkit.errors import DataError
 

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from pretextkit.batches import Labeled
 from pretextkit.data._folder import DEFAULT_LIMIT
-from pretextkit.data._image_conversion import Fit, channels_second, pil_tensor, resize
+from pretextkit.data._image_conversion import channels_second, pil_tensor
 from pretextkit.data._image_size import height_width
 from pretextkit.data._npz import as_uint8
+from pretextkit.data._resizing import Fit, resize
 from pretextkit.data._types import Size
 from pretextkit.errors import DataError, reason
 

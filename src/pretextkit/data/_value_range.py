@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pretextkit._validation import check_float, check_image_tensor
-from pretextkit._validation._advice import shape_fix
+from pretextkit._validation._image_advice import shape_fix
 from pretextkit.data._brightness import DARK
 from pretextkit.errors import DataError, DataWarning, OptionError, ShapeError
 

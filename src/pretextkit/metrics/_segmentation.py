@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pretextkit._validation import check_int
-from pretextkit._validation._advice import class_masks_fix, predictions_fix
+from pretextkit._validation._label_advice import class_masks_fix, predictions_fix
 from pretextkit.errors import DataError, ShapeError
 
 __all__ = ["SegmentationMetrics", "segmentation_metrics"]

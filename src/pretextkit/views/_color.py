@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from pretextkit._color import luma
 from pretextkit._validation import check_float, check_float_images, check_view_images
-from pretextkit._validation._advice import channels_fix
+from pretextkit._validation._image_advice import channels_fix
 from pretextkit.errors import ShapeError
 from pretextkit.views._random import bernoulli, select, uniform
 

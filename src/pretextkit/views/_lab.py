@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pretextkit._validation import check_float_images
-from pretextkit._validation._advice import channels_fix
+from pretextkit._validation._image_advice import channels_fix
 from pretextkit.errors import ShapeError
 
 __all__ = ["lab_to_rgb", "rgb_to_lab", "same_lightness"]
