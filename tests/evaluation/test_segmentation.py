@@ -192,7 +192,7 @@ def test_final_head_is_fitted_to_all_of_train(monkeypatch: pytest.MonkeyPatch) -
         assert torch.equal(maps[:, 0], masks / 2)  # each image with its own mask
         seen.append(maps)
 
-    monkeypatch.setattr("pretextkit.evaluation._segmentation.fit_map_head", fit)
+    monkeypatch.setattr("pretextkit.evaluation._map_probe.fit_map_head", fit)
     segmentation_probe(nn.Identity(), scenes(10), scenes(3), learning_rates=(1e-2, 1e-1))
     segmentation_probe(nn.Identity(), scenes(10), scenes(3), validation=scenes(2), learning_rates=(1e-2,))
     assert [len(maps) for maps in seen] == [8, 8, 10, 10, 10]

@@ -3,47 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from pretextkit._color import as_float
-from pretextkit._evaluation_mode import evaluation_mode
-from pretextkit._modules import module_device
-from pretextkit._seeding import derived_generator, seeded
+from pretextkit._seeding import derived_generator
 from pretextkit._starting_point import starting_point, starts_note
-from pretextkit._validation import check_float, check_int, check_sequence, described
+from pretextkit._validation import check_float, check_int, check_sequence
 from pretextkit.data import LabeledLike
 from pretextkit.data._segmentation import Segmented, as_segmented
-from pretextkit.errors import DataError, OptionError, ShapeError
+from pretextkit.errors import DataError
 from pretextkit.evaluation._classes import match_masks
-from pretextkit.evaluation._segmentation_heads import LinearMapHead, MapHead, fit_map_head, upsampled
-from pretextkit.inference._capture import Layers, Model, Reader, capture_maps
-from pretextkit.metrics._segmentation import segmentation_metrics
-from pretextkit.training._hardware import Precision, forward_context
+from pretextkit.evaluation._map_probe import HeadFit, MapSource, ProbeImages, SegmentationScore, probe_layer
+from pretextkit.evaluation._segmentation_heads import LinearMapHead, MapHead
+from pretextkit.inference._capture import Layers, Model
+from pretextkit.training._hardware import Precision
 
 __all__ = ["SegmentationResult", "SegmentationScore", "segmentation_probe"]
 
 LEARNING_RATES = (1e-3, 1e-2, 1e-1)
-
-
-class SegmentationScore(NamedTuple):
-    """Scores of the head on one layer."""
-
-    miou: float
-    """Mean intersection over union on test."""
-    pixel_accuracy: float
-    """Pixel accuracy on test."""
-    validation: float
-    """mIoU on the held-out images, by which layer and learning rate are chosen."""
-    learning_rate: float
-    """Chosen learning rate."""
-    feature_dim: int
-    """Channels ``d`` of the maps."""
 
 
 @dataclass(frozen=True)
@@ -154,103 +134,23 @@ def segmentation_probe(
     fit, heldout = _split(train_set, validation, seed)
     for part, what in ((train_set, "train"), (test_set, "test"), (heldout, "validation")):
         _check_classes_seen(part.masks, what, classes, ignore_index)
-    device = module_device(backbone)
-
-    def fit_head(maps: Tensor, masks: Tensor, rate: float) -> nn.Module:
-        with seeded(seed):
-            module = _built_head(head, maps[:1].to(device).float(), classes)
-        options = {"batch_size": batch_size, "pixels": pixels, "ignore_index": ignore_index, "seed": seed}
-        fit_map_head(module, maps, masks, learning_rate=rate, steps=steps, **options)
-        return module
-
-    with _map_reader(backbone, layers, precision) as read:
-        names = list(read(train_set.images[:1]))
-    results: dict[str, tuple[SegmentationScore, nn.Module, Tensor, tuple[float, ...]]] = {}
-    for name in names:
-        with _map_reader(backbone, layers, precision) as read:
-            fit_maps, heldout_maps = (_maps(read, name, part.images, batch_size, storage) for part in (fit, heldout))
-        scores: dict[float, float] = {}
-        for rate in rates:
-            trial = fit_head(fit_maps, fit.masks, rate)
-            predicted = _predict(trial, torch.split(heldout_maps, batch_size), heldout.masks)
-            scores[rate] = segmentation_metrics(predicted, heldout.masks, classes, ignore_index=ignore_index).miou
-        rate = max(scores, key=scores.__getitem__)
-        masks = fit.masks
-        if validation is None:  # the held-out images are part of train
-            fit_maps, masks = torch.cat([fit_maps, heldout_maps]), torch.cat([masks, heldout.masks])
-        final = fit_head(fit_maps, masks, rate)
-        with _map_reader(backbone, layers, precision) as read:
-            test_maps = (read(images)[name] for images in torch.split(test_set.images, batch_size))
-            predictions = _predict(final, test_maps, test_set.masks)
-        metrics = segmentation_metrics(predictions, test_set.masks, classes, ignore_index=ignore_index)
-        score = SegmentationScore(metrics.miou, metrics.pixel_accuracy, scores[rate], rate, fit_maps.shape[1])
-        results[name] = (score, final, predictions, metrics.class_iou)
-    chosen = max(results, key=lambda name: results[name][0].validation)
-    score, final, predictions, class_iou = results[chosen]
+    images = ProbeImages(fit, heldout, test_set, whole=validation is None)
+    maps = MapSource(backbone, layers, precision, batch_size, storage)
+    fitting = HeadFit(head, classes, rates, steps, batch_size, pixels, ignore_index, seed)
+    results = {name: probe_layer(name, maps, images, fitting) for name in maps.names(train_set.images[:1])}
+    chosen = max(results, key=lambda name: results[name].score.validation)
+    best = results[chosen]
     return SegmentationResult(
-        miou=score.miou,
-        pixel_accuracy=score.pixel_accuracy,
-        class_iou=class_iou,
+        miou=best.score.miou,
+        pixel_accuracy=best.score.pixel_accuracy,
+        class_iou=best.class_iou,
         layer=chosen,
-        layers={name: result[0] for name, result in results.items()},
-        predictions=predictions,
-        head=final.requires_grad_(False),
+        layers={name: result.score for name, result in results.items()},
+        predictions=best.predictions,
+        head=best.head.requires_grad_(False),
         seconds=time.monotonic() - start,
         starts_from=starting_point(backbone),
     )
-
-
-def _built_head(head: MapHead, maps: Tensor, classes: int) -> nn.Module:
-    """Build a head, and try it on one map."""
-    module: object = head(maps.shape[1], classes)
-    fix = f"Return a module from maps b {maps.shape[1]} h w to logits b {classes} h w."
-    if not isinstance(module, nn.Module):
-        raise OptionError("a module from head", got=described(module), fix=fix)
-    module = module.float().to(maps.device)
-    with evaluation_mode(module):
-        try:
-            logits = module(maps)
-        except (RuntimeError, TypeError) as error:
-            raise ShapeError(
-                f"a head for maps b {maps.shape[1]} h w", got=f"a {type(module).__name__} that fails on them", fix=fix
-            ) from error
-    if not isinstance(logits, Tensor) or logits.ndim != 4 or logits.shape[:2] != (1, classes):
-        raise ShapeError(f"logits b {classes} h w from the head", got=described(logits), fix=fix)
-    return module
-
-
-@contextmanager
-def _map_reader(model: Model, layers: Layers, precision: Precision) -> Iterator[Reader]:
-    device, autocast = forward_context(model, precision)
-    with evaluation_mode(model), capture_maps(model, layers) as read:
-
-        def read_images(images: Tensor) -> dict[str, Tensor]:
-            with autocast:
-                return read(as_float(images.to(device)))
-
-        yield read_images
-
-
-def _maps(read: Reader, name: str, images: Tensor, batch_size: int, storage: torch.dtype) -> Tensor:
-    kept: Tensor | None = None
-    for rows in torch.split(torch.arange(len(images)), batch_size):
-        maps = read(images[rows])[name]
-        if not maps.isfinite().all():
-            raise DataError(f"finite features from layer {name!r}", got="NaN or inf", fix="Check the model's weights.")
-        if kept is None:
-            kept = torch.empty(len(images), *maps.shape[1:], dtype=storage)
-        kept[rows] = maps.to("cpu", storage)
-    assert kept is not None
-    return kept
-
-
-@torch.no_grad()
-def _predict(head: nn.Module, maps: Iterable[Tensor], masks: Tensor) -> Tensor:
-    """Classify the pixels of batches of maps, at the size and of the dtype of ``masks``."""
-    device = next(head.parameters()).device
-    size = (masks.shape[1], masks.shape[2])
-    parts = [upsampled(head(chunk.to(device).float()), size).argmax(1).to(masks.dtype).cpu() for chunk in maps]
-    return torch.cat(parts)
 
 
 def _split(train: Segmented, validation: LabeledLike | None, seed: int) -> tuple[Segmented, Segmented]:
