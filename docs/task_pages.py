@@ -22,6 +22,7 @@ import pretextkit as pk
 from pretextkit.comparison._cost import views_per_image
 from pretextkit.plots._metrics import BASELINES, better_direction
 from pretextkit.testing import TinyBackbone, TinyTokenBackbone, toy_images
+from pretextkit.training._history import History
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -112,6 +113,28 @@ def measured(name: str, figures: Path) -> list[tuple[str, list[str], list[str]]]
     return found
 
 
+def curves(name: str, figures: Path) -> dict[str, History]:
+    """Find the curves of a task in the same reports: data set and seed, and the rows over the steps."""
+    found = {}
+    for path in sorted(figures.glob("methods*.json")):
+        for key, rows in json.loads(path.read_text("utf-8"))["curves"].items():
+            data, method, seed = key.split("; ")
+            if method == name and rows:
+                found[f"{data}, seed {seed}"] = History(tuple({**row, "epoch": row["step"]} for row in rows))
+    return found
+
+
+def draw_curve(name: str, figures: Path, path: Path) -> str | None:
+    """Draw the first curve of a task, and return its data set and seed; None if there is none."""
+    for title, history in curves(name, figures).items():
+        figure = pk.plots.training_curves(history)
+        for axes in figure.axes:
+            axes.set_xlabel("step")
+        figure.savefig(path, dpi=70, metadata={"Software": None})
+        return title
+    return None
+
+
 def list_table(header: list[str], rows: list[list[str]]) -> list[str]:
     """Format a table of reStructuredText."""
     lines = [".. list-table::", "   :header-rows: 1", ""]
@@ -120,8 +143,8 @@ def list_table(header: list[str], rows: list[list[str]]) -> list[str]:
     return [*lines, ""]
 
 
-def page(name: str, figures: Path) -> str:
-    """Write the page of a task."""
+def page(name: str, figures: Path, folder: Path) -> str:
+    """Write the page of a task, whose curve is drawn in ``folder``."""
     cls, task = pk.pretext_tasks[name], new_task(name)
     texts = list(paragraphs(name))
     unsuited, explained = ([text for text in texts if text.startswith(start)] for start in ("Not suited", "Metrics"))
@@ -147,6 +170,10 @@ def page(name: str, figures: Path) -> str:
     for title, header, cells in measured(name, figures):
         rows = [cells[start : start + len(header)] for start in range(0, len(cells), len(header))]
         parts += [f"Measured: {title}", "-" * (10 + len(title)), "", *list_table(header, rows)]
+    if title := draw_curve(name, figures, folder / f"curve-{name}.png"):
+        parts += ["Expected curve", "--------------", "", f".. figure:: curve-{name}.png"]
+        parts += [f"   :alt: loss, spread and effective rank of {name} over the steps", ""]
+        parts += [f"   A run of the table above, {title}: loss, and what warns of collapse.", ""]
     return "\n".join(parts)
 
 
@@ -175,7 +202,7 @@ def write_pages(app: Sphinx) -> None:
     folder, figures = Path(app.srcdir) / "reference" / "generated" / "tasks", Path(app.srcdir) / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "cards.inc").write_text(cards(figures, folder), encoding="utf-8")
-    pages = {name: page(name, figures) for name in task_names()}
+    pages = {name: page(name, figures, folder) for name in task_names()}
     for stale in set(folder.glob("*.rst")) - {folder / f"{name}.rst" for name in pages}:
         stale.unlink()
     for name, text in pages.items():

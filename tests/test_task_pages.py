@@ -20,8 +20,8 @@ NAMES = load_script("docs/task_pages.py").task_names()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_page_has_every_part(name: str, pages: ModuleType) -> None:
-    text = pages.page(name, ROOT / "docs" / "figures")
+def test_page_has_every_part(name: str, pages: ModuleType, tmp_path: Path) -> None:
+    text = pages.page(name, ROOT / "docs" / "figures", tmp_path)
     assert "When not to use it\n------------------\n\nNot suited to " in text
     assert "Metrics\n-------\n" in text
     assert f"Registered as ``{name}``" in text
@@ -33,12 +33,18 @@ def test_page_has_every_part(name: str, pages: ModuleType) -> None:
 
 def test_measured_rows_stand_beside_random_weights(pages: ModuleType, tmp_path: Path) -> None:
     rows = {"byol": [[0.5, 0.7]], "random init": [[0.4, 0.4]], "simclr": [[0.9]]}
-    report = {"tables": {"digits": {"columns": ["kNN"], "rows": rows}}}
+    steps = [{"step": 10, "loss": 2.0, "spread": 0.5}, {"step": 20, "loss": 1.0, "spread": 0.4}]
+    curves = {"digits; byol; 0": steps, "digits; simclr; 0": steps, "digits; random init; 0": []}
+    report = {"tables": {"digits": {"columns": ["kNN"], "rows": rows}}, "curves": curves}
     (tmp_path / "methods.json").write_text(json.dumps(report))
-    text = pages.page("byol", tmp_path)
+    text = pages.page("byol", tmp_path, tmp_path)
     assert "Measured: digits" in text
     assert "* - random init\n     - 40.0 ± 0.0\n   * - byol\n     - 60.0 ± 14.1\n" in text
     assert "90.0" not in text
+    assert "A run of the table above, digits, seed 0" in text
+    assert (tmp_path / "curve-byol.png").exists()
+    assert "Expected curve" not in pages.page("nnclr", tmp_path, tmp_path)
+    assert pages.curves("byol", tmp_path)["digits, seed 0"].column("epoch") == [10, 20]
 
 
 def test_metric_without_a_meaning_fails(pages: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
