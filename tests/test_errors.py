@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import pickle
+import warnings
 
 import pytest
+import torch
 
 from pretextkit import errors
-from pretextkit.errors import PretextkitError
+from pretextkit.errors import DataWarning, PretextkitError, warn
 
 BUILTIN_PARENT = {
     "CheckpointError": RuntimeError,
@@ -58,3 +60,16 @@ def test_error_survives_pickling_and_copying(kind: type[PretextkitError], got: o
         assert type(twin) is kind
         assert str(twin) == str(error)
         assert (twin.expected, twin.got, twin.fix) == (error.expected, error.got, error.fix)
+
+
+def test_warning_stops_no_full_graph_of_the_compiler() -> None:
+    def doubled(images: torch.Tensor) -> torch.Tensor:
+        warn("Images are doubled.", DataWarning, see="")
+        return images * 2
+
+    with pytest.warns(DataWarning, match=r"^Images are doubled\.$"):
+        doubled(torch.ones(2))
+    compiled = torch.compile(doubled, backend="eager", fullgraph=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)  # given or not, as the release of torch has it
+        assert compiled(torch.ones(2)).tolist() == [2, 2]
