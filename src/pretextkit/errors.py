@@ -123,6 +123,7 @@ def warn(text: str, category: type[Warning] = UserWarning, *, see: str) -> None:
 
     Example:
         >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
         ...     warn("No image is read.", DataWarning, see="files-that-are-not-read")
         >>> print(caught[0].message)
         No image is read. See docs/how-to/troubleshooting.md#files-that-are-not-read.
