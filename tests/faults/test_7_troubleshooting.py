@@ -194,7 +194,7 @@ def labels_of_two(folder: Path) -> Path:
 
 
 def trained_network() -> nn.Module:
-    network = torchvision.models.resnet18()
+    network: nn.Module = torchvision.models.resnet18()
     network(torch.rand(4, 3, 32, 32))  # BatchNorm learns
     return network
 
