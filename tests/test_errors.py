@@ -6,9 +6,10 @@ import copy
 import pickle
 
 import pytest
+import torch
 
 from pretextkit import errors
-from pretextkit.errors import PretextkitError
+from pretextkit.errors import DataWarning, PretextkitError, warn
 
 BUILTIN_PARENT = {
     "CheckpointError": RuntimeError,
@@ -58,3 +59,10 @@ def test_error_survives_pickling_and_copying(kind: type[PretextkitError], got: o
         assert type(twin) is kind
         assert str(twin) == str(error)
         assert (twin.expected, twin.got, twin.fix) == (error.expected, error.got, error.fix)
+
+
+def test_warning_walks_no_frames_while_torch_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    monkeypatch.setattr(errors, "_level_of_user", None)  # the compiler cannot trace a call
+    with pytest.warns(DataWarning, match=r"^Images are dark\.$"):
+        warn("Images are dark.", DataWarning, see="")

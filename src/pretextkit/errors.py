@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import inspect
+import warnings
 from collections.abc import Iterable
+
+import torch
 
 __all__ = [
     "CheckpointError",
@@ -24,6 +28,9 @@ __all__ = [
 
 TROUBLESHOOTING = "docs/how-to/troubleshooting.md"
 """Page with an example of each error that many people meet first."""
+
+PASSED_THROUGH = frozenset({"pretextkit", "torch", "functools", "contextlib"})
+"""Packages between the line of the user and a warning: modules are called by torch, cached properties by functools."""
 
 
 class PretextkitError(Exception):
@@ -104,6 +111,33 @@ def linked(text: str, see: str) -> str:
         'The loss rises.'
     """
     return f"{text} See {TROUBLESHOOTING}#{see}." if see else text
+
+
+def warn(text: str, category: type[Warning] = UserWarning, *, see: str) -> None:
+    """Give a warning that names its section of the page on troubleshooting, and blames the line of the user.
+
+    Args:
+        text: Cause and fix, as sentences.
+        category: Class of the warning.
+        see: The section, as an anchor; empty for none.
+
+    Example:
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     warn("No image is read.", DataWarning, see="files-that-are-not-read")
+        >>> print(caught[0].message)
+        No image is read. See docs/how-to/troubleshooting.md#files-that-are-not-read.
+    """
+    level = 1 if torch.compiler.is_compiling() else _level_of_user()  # the compiler of torch traces no frames
+    warnings.warn(linked(text, see), category, stacklevel=level)
+
+
+def _level_of_user() -> int:
+    """Count the frames from the caller of this function to the first outside of the packages passed through."""
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in PASSED_THROUGH:
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def reason(error: BaseException) -> str:

@@ -26,7 +26,7 @@ def test_script_warns_and_cure_keeps_levels(tmp_path: Path) -> None:
     with pytest.warns(DataWarning, match=r"is 4095, below a tenth of the range 0 to 65535\.") as caught:
         FolderImages(tmp_path, size=64)
     advice = str(caught[0].message)
-    code = advice[advice.index("pretextkit.data") :].rstrip(".")
+    code = advice[advice.index("pretextkit.data") :].partition(". See ")[0]
     pixels = eval(code, {"pretextkit": pk})[0][0]
     assert (pixels.shape, float(pixels.max())) == ((3, 64, 64), 1.0)
     assert len(set(pixels.flatten().tolist())) == 4096

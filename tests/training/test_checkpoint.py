@@ -133,7 +133,8 @@ def test_truncated_file_falls_back_to_previous_with_warning(tmp_path: Path, shar
         assert step_in(tmp_path) == 1
     (message,) = (str(each.message) for each in caught)
     assert message.startswith(f"The checkpoint {newest} (")
-    assert message.endswith(f") is damaged; training resumes from {previous}.")
+    link = "See docs/how-to/troubleshooting.md#a-damaged-checkpoint."
+    assert message.endswith(f") is damaged; training resumes from {previous}. {link}")
     assert not newest.exists()  # set aside: the next save must not replace the intact file
     save_checkpoint(tmp_path, state(3), RUN)
     cut(newest)

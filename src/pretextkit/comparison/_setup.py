@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +17,7 @@ from pretextkit.data import ImagesLike, LabeledLike, as_source
 from pretextkit.data._sources import ImageSource
 from pretextkit.data._splits import stratified_subset
 from pretextkit.data._tensor_images import TensorImages
-from pretextkit.errors import DataWarning, OptionError, unknown_name
+from pretextkit.errors import DataWarning, OptionError, unknown_name, warn
 from pretextkit.evaluation._classes import Classes, find_classes, match_classes
 from pretextkit.evaluation._labels import labeled_rows
 from pretextkit.finetuning._finetune import FinetuneOptions
@@ -67,12 +66,12 @@ class ExperimentSetup:
         """All images of train, in memory."""
         source = as_source(self.train)
         if source.draws_transforms():
-            warnings.warn(
+            warn(
                 "compare reads train once, so that every method sees the same images: the random transforms of the "
                 "dataset are drawn once, not in every epoch. Pass them as augment: pretraining={'augment': ...}, "
                 "finetuning={'augment': ...}.",
                 DataWarning,
-                stacklevel=5,
+                see="random-transforms-in-a-comparison",
             )
         return source.in_memory()
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from pretextkit.errors import DataWarning
+from pretextkit.errors import DataWarning, warn
 
 if TYPE_CHECKING:
     from pretextkit.data._collate import ImageBatch
@@ -74,4 +73,4 @@ def _warn(brightest: float, white: float, what: str) -> None:
             "of the camera or scanner (4095 for 12 bit)."
         )
     text = f"The brightest pixel of {what} is {brightest:.4g}, below a tenth of the range 0 to {white:.0f}. {cause}"
-    warnings.warn(text, DataWarning, stacklevel=4)
+    warn(text, DataWarning, see="images-darker-or-brighter-than-expected")

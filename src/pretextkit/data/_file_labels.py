@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import operator
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -13,7 +12,7 @@ from pretextkit.data._class_names import number_texts
 from pretextkit.data._csv_labels import CsvLabels
 from pretextkit.data._file_listing import Listing
 from pretextkit.data._file_names import FileNames
-from pretextkit.errors import DataError, DataWarning, ShapeError
+from pretextkit.errors import DataError, DataWarning, ShapeError, warn
 
 __all__ = ["FileLabels", "Label", "LabelsOfFiles", "label_files"]
 
@@ -111,11 +110,11 @@ def _matched(rows: Sequence[tuple[Any, Any]], names: FileNames, where: str, list
     numbered = _numbered(values, where)
     if unknown:
         text = ", ".join(unknown[:NAMED]) + (", …" if len(unknown) > NAMED else "")
-        warnings.warn(
+        warn(
             f"{len(unknown)} of {len(rows)} names in {where} fit no image in {names.root}: {text}. Their labels are "
             "not used. Correct the names, or remove them.",
             DataWarning,
-            stacklevel=5,
+            see="labels-that-do-not-fit",
         )
     return numbered
 

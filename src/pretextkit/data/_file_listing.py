@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pretextkit.errors import DataError, DataWarning
+from pretextkit.errors import DataError, DataWarning, warn
 
 __all__ = [
     "COMPANION_FOLDERS",
@@ -138,7 +137,7 @@ def warn_of_lost_files(listing: Listing, lost: Sequence[str], count: int, skippe
     else:
         return
     advice = "Convert such files to PNG, or move what is no image elsewhere; FolderImages(...).skipped lists the files."
-    warnings.warn(f"{problem}. {advice}", DataWarning, stacklevel=5)
+    warn(f"{problem}. {advice}", DataWarning, see="files-that-are-not-read")
 
 
 def walk(root: Path, suffixes: Collection[str] | None = None) -> tuple[list[Path], list[tuple[Path, str]]]:

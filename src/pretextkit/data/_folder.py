@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Literal
@@ -25,7 +24,7 @@ from pretextkit.data._resizing import Fit, check_fit, lost_area, map_to_pixels
 from pretextkit.data._split_folders import warn_of_splits_in_classes
 from pretextkit.data._types import Size
 from pretextkit.data._value_range import value_range
-from pretextkit.errors import DataError, DataWarning, ShapeError
+from pretextkit.errors import DataError, DataWarning, ShapeError, warn
 
 __all__ = ["DEFAULT_LIMIT", "FolderImages"]
 
@@ -277,9 +276,9 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
     def _warn_of_crop(self, shapes: list[tuple[int, int]]) -> None:
         losses = [lost_area(*shape, self.size) for shape in shapes]
         if losses and statistics.median(losses) > OBLONG + 0.01:
-            warnings.warn(
+            warn(
                 f"The center crop removes {statistics.median(losses):.0%} of a typical image in {self.root}. Choose "
                 'fit="pad" or fit="stretch" in FolderImages or load to keep full images, or fit="crop" to crop them.',
                 DataWarning,
-                stacklevel=3,
+                see="a-crop-that-removes-much",
             )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from pretextkit.data._brightness import DARK
 from pretextkit.data._file_reader import FileReader
 from pretextkit.data._value_range import FULL, warn_of_range
-from pretextkit.errors import DataError, DataWarning
+from pretextkit.errors import DataError, DataWarning, warn
 
 __all__ = ["spread", "warn_of_darkness"]
 
@@ -54,18 +53,18 @@ def warn_of_darkness(reader: FileReader, paths: Sequence[Path], root: Path) -> N
     what = f"{len(shares)} images in {root}"
     if values is not None and reader.open is None:
         brightest = (highest - values.black) / (values.white - values.black)
-        warn_of_range(values, sum(shares) / len(shares), brightest, highest, what, stacklevel=5)
+        warn_of_range(values, sum(shares) / len(shares), brightest, highest, what)
     elif values is not None and 0 < highest < DARK:
         text = f"The brightest pixel of {what} is {highest:.2%} of the way from black={values.black:g} to "
         fix = f"white={values.white:g}. Choose a white near their highest value."
-        warnings.warn(text + fix, DataWarning, stacklevel=4)
+        warn(text + fix, DataWarning, see="images-darker-or-brighter-than-expected")
     elif values is None and highest > 0 and not _is_bright(reader, highest, white):
         if white == 65535:
             cause = STATE_WHITE.format(top=next(full for full in FULL if highest <= full), root=str(root))
         else:
             cause = "If floats in [0, 1] were cast to bytes, write the files again, scaled by 255."
         text = f"The brightest pixel of {what} is {highest:g}, below a tenth of the range 0 to {white:.0f}. {cause}"
-        warnings.warn(text, DataWarning, stacklevel=4)
+        warn(text, DataWarning, see="images-darker-or-brighter-than-expected")
 
 
 def _is_bright(reader: FileReader, highest: float, white: float) -> bool:

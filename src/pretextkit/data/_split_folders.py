@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Collection
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from pretextkit.data._file_listing import COMPANION_FOLDERS, Listing, walk
-from pretextkit.errors import DataError, DataWarning
+from pretextkit.errors import DataError, DataWarning, warn
 
 __all__ = ["Part", "find_splits", "warn_of_splits_in_classes"]
 
@@ -77,7 +76,7 @@ def warn_of_splits_in_classes(listing: Listing) -> None:
         first = next(iter(inner))
         text = f"The splits within the class folders of {listing.root} are read together, such as those of {first}."
         fix = f"Move the splits above the classes, or read one folder: {str(listing.root / first)!r}."
-        warnings.warn(f"{text} {fix}", DataWarning, stacklevel=5)
+        warn(f"{text} {fix}", DataWarning, see="split-folders-and-class-folders")
 
 
 def _depth(path: Path, root: Path) -> int:
@@ -109,4 +108,5 @@ def _warn_of_other_folders(root: Path, named: list[str], others: list[str]) -> N
         text = (
             f"{root} has the splits {', '.join(named)}; {', '.join(others)} beside them is not read. Move it elsewhere."
         )
-        warnings.warn(f"{text} If all are classes, rename {named[0]}.", DataWarning, stacklevel=5)
+        fix = f"If all are classes, rename {named[0]}."
+        warn(f"{text} {fix}", DataWarning, see="split-folders-and-class-folders")

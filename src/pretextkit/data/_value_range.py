@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 from pretextkit._validation import check_float, check_image_tensor
 from pretextkit._validation._image_advice import shape_fix
 from pretextkit.data._brightness import DARK
-from pretextkit.errors import DataError, DataWarning, OptionError, ShapeError
+from pretextkit.errors import DataError, DataWarning, OptionError, ShapeError, warn
 
 __all__ = ["ValueRange", "check_stored_images", "value_range"]
 
@@ -100,12 +99,10 @@ def check_stored_images(images: Tensor, values: ValueRange) -> None:
         beyond += values.beyond(chunk)
         brightest, highest = max(brightest, float(unit.max())), max(highest, float(stored.max()))
         start += len(chunk)
-    warn_of_range(values, beyond / images.numel(), brightest, highest, "the images", stacklevel=5)
+    warn_of_range(values, beyond / images.numel(), brightest, highest, "the images")
 
 
-def warn_of_range(
-    values: ValueRange, beyond: float, brightest: float, highest: float, what: str, *, stacklevel: int
-) -> None:
+def warn_of_range(values: ValueRange, beyond: float, brightest: float, highest: float, what: str) -> None:
     """Warn if black and white do not suit images.
 
     Args:
@@ -114,7 +111,6 @@ def warn_of_range(
         brightest: Highest pixel, in [0, 1].
         highest: Highest stored value.
         what: Name of the images in the message.
-        stacklevel: Level of the caller's caller, for the warning.
     """
     if beyond > CLIPPED:
         text = (
@@ -129,4 +125,4 @@ def warn_of_range(
         )
     else:
         return
-    warnings.warn(text, DataWarning, stacklevel=stacklevel)
+    warn(text, DataWarning, see="images-darker-or-brighter-than-expected")

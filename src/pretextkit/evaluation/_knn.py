@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from dataclasses import dataclass, field
 
 import torch
@@ -16,7 +15,7 @@ from pretextkit._validation import check_float, check_int, check_widths
 from pretextkit.data import LabeledLike
 from pretextkit.data._as_source import read_files
 from pretextkit.data._types import OnError, Size
-from pretextkit.errors import DataWarning
+from pretextkit.errors import DataWarning, warn
 from pretextkit.evaluation._classes import find_classes, match_classes, with_class_names
 from pretextkit.evaluation._features import ExtractOptions, Model, labeled_features
 from pretextkit.evaluation._neighbor_search import QUERY_CHUNK, nearest_rows
@@ -171,13 +170,13 @@ def _warn_of_own_class(report: ClassReport, labels: Tensor, k: int) -> bool:
     chance = (counts / counts.sum()).square().sum().item()
     if len(labels) < FEWEST_IMAGES or 2 * k < len(labels) or report.accuracy >= chance:
         return False
-    warnings.warn(
+    warn(
         f"With k={k} of {len(labels) - 1} neighbors, leave-one-out kNN is below chance by design where features tell "
         f"little: the class of the image itself has one vote fewer than the others. The accuracy is "
         f"{report.accuracy:.1%}, and chance {chance:.1%}. Pass k={max(1, int(counts[counts > 0].min()) // 2)}, or pass "
         "test images.",
         DataWarning,
-        stacklevel=3,
+        see="leave-one-out-knn-below-chance",
     )
     return True
 

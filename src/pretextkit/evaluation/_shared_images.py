@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
-from pretextkit.errors import DataWarning
+from pretextkit.errors import DataWarning, warn
 
 __all__ = ["image_marks", "is_same_data", "warn_of_training_images"]
 
@@ -63,8 +62,8 @@ def warn_of_training_images(train: Tensor, test: Tensor, *, same: bool, fix: str
     if len(test) < FEWEST_IMAGES or 2 * shared <= len(test):
         return
     count = "All" if shared == len(test) else f"{shared:,} of the"
-    warnings.warn(
+    warn(
         f"{count} {len(test):,} test images are training images: the accuracy says nothing about other images. {fix}",
         DataWarning,
-        stacklevel=3,
+        see="test-images-that-are-training-images",
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from pretextkit.data._as_source import read_files
 from pretextkit.data._sources import ImageSource
 from pretextkit.data._tensor_images import TensorImages
 from pretextkit.data._types import OnError, Size
-from pretextkit.errors import DataError, OptionError, ShapeError, TrainingWarning
+from pretextkit.errors import DataError, OptionError, ShapeError, TrainingWarning, warn
 from pretextkit.evaluation._labels import labeled_images
 from pretextkit.finetuning._data import FinetuneData, read_data
 from pretextkit.finetuning._finetune import FinetuneResult, finetune_result
@@ -291,4 +290,4 @@ def _warn_of_unsure(history: History, steps: int, threshold: float) -> None:
             "are such images, label more of them."
         )
     if text:
-        warnings.warn(text, TrainingWarning, stacklevel=3)
+        warn(text, TrainingWarning, see="fixmatch-that-learns-from-few-images")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 
 import torch
 from torch import Tensor
@@ -12,7 +11,7 @@ from pretextkit._color import as_float
 from pretextkit._evaluation_mode import evaluation_mode
 from pretextkit._modules import module_device
 from pretextkit.data._tensor_images import TensorImages
-from pretextkit.errors import TrainingWarning
+from pretextkit.errors import TrainingWarning, warn
 from pretextkit.inference._classifier import Classifier
 from pretextkit.metrics._classification import ClassReport, class_report  # noqa: F401 - in the example
 
@@ -52,4 +51,4 @@ def warn_below_majority(report: ClassReport) -> None:
             "Check that the labels belong to the images and that train holds the same classes in similar numbers, or "
             "train longer with steps."
         )
-        warnings.warn(text, TrainingWarning, stacklevel=3)
+        warn(text, TrainingWarning, see="an-accuracy-below-the-most-frequent-class")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from torch import Tensor, nn
 
 from pretextkit._recipes import training_of
 from pretextkit.data._image_size import as_size
-from pretextkit.errors import DataWarning
+from pretextkit.errors import DataWarning, warn
 
 __all__ = ["warn_of_larger_images"]
 
@@ -37,9 +36,9 @@ def warn_of_larger_images(model: Any, images: Tensor) -> None:
         return
     size = f"{trained['height']}x{trained['width']}"
     fix = f"size={as_size(trained['height'], trained['width'])}"
-    warnings.warn(
+    warn(
         f"The backbone was trained on images of {size} pixels, and gets {height}x{width}: its features see smaller "
         f"parts of an object than in training. Resize the images ({fix}), or pretrain on larger ones.",
         DataWarning,
-        stacklevel=2,
+        see="images-much-larger-than-those-of-the-training",
     )

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pretextkit._display import Displayed
 from pretextkit._validation import check_labels
-from pretextkit.errors import DataError, DataWarning, TrainingWarning
+from pretextkit.errors import DataError, DataWarning, TrainingWarning, warn
 
 __all__ = ["ClassReport", "class_report", "quiet_about_missed_classes", "warn_of_missed_classes", "wilson_interval"]
 
@@ -189,7 +189,7 @@ def warn_of_missed_classes(report: ClassReport, fix: str) -> None:
             f"No image of class {listed} was classified correctly. The accuracy of {report.accuracy:.1%} does not show "
             f"this; the balanced accuracy is {report.balanced_accuracy:.1%}. {fix}"
         )
-        warnings.warn(text, DataWarning, stacklevel=3)
+        warn(text, DataWarning, see="a-class-without-a-single-hit")
 
 
 @contextmanager

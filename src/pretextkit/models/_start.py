@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pretextkit.contracts import Backbone
-from pretextkit.errors import DataWarning, OptionError
+from pretextkit.errors import DataWarning, OptionError, warn
 
 __all__ = ["Start", "is_trained", "set_start"]
 
@@ -95,11 +94,11 @@ def set_start(backbone: Backbone, start: Start) -> None:
     backbone.starts_from = start.text
     if start.mean is None or start.std is None:
         if start is not RANDOM:
-            warnings.warn(
+            warn(
                 f"The start is {start.text}, and the normalization of their training is unknown. "
                 "Pass wrap(module, normalization=(mean, std)); ((0,), (1,)) if it took images in [0, 1].",
                 DataWarning,
-                stacklevel=3,
+                see="weights-with-an-unknown-normalization",
             )
         return
     mean, std = torch.tensor(start.mean), torch.tensor(start.std)

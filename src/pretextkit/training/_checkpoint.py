@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import time
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +18,7 @@ from pretextkit._fingerprint import differences
 from pretextkit._modules import unwrap
 from pretextkit._starting_point import KEY, restore_starting_point
 from pretextkit.distributed._strategy import Strategy
-from pretextkit.errors import CheckpointError, reason
+from pretextkit.errors import CheckpointError, reason, warn
 from pretextkit.training._extension import SavedRun, Start, resolve_extension
 from pretextkit.training._history import Recorder
 from pretextkit.training._monitors import diverged
@@ -80,7 +79,7 @@ def load_checkpoint(folder: Path) -> SavedRun | None:
     if content is None:
         return None
     if problems:
-        warnings.warn(f"The checkpoint {problems[0]} is damaged; training resumes from {path}.", stacklevel=2)
+        warn(f"The checkpoint {problems[0]} is damaged; training resumes from {path}.", see="a-damaged-checkpoint")
         os.replace(folder / NAME, folder / DAMAGED)  # else the next checkpoint would replace the intact one
     _require_known(path, content["format"])
     return SavedRun(path, content["identity"], dict(content["state"]), content.get("about", ""))
@@ -103,7 +102,7 @@ def read_checkpoint(folder: Path) -> dict[str, Any] | None:
     if content is not None:
         _require_known(path, content["format"])
     if problems and content is not None:
-        warnings.warn(f"The checkpoint {problems[0]} is damaged; {path} is read.", stacklevel=3)
+        warn(f"The checkpoint {problems[0]} is damaged; {path} is read.", see="a-damaged-checkpoint")
     return content
 
 
@@ -294,10 +293,10 @@ class RunCheckpoints:
                 fix="Free some space and repeat the call: it resumes from the previous checkpoint, if there is one. "
                 f"The weights of this process, after step {done}, are still in its memory.",
             ) from error
-        warnings.warn(
+        warn(
             f"The checkpoint at step {done} could not be written to {self.folder}: {error}. The previous checkpoint "
             f"stays, training continues, and the next try comes after {max(0, self.interval):g} s. Free some space.",
-            stacklevel=4,
+            see="a-checkpoint-that-cannot-be-written",
         )
 
 

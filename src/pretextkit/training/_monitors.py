@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from pretextkit._fingerprint import digest, plain_attributes
 from pretextkit.data._sources import ImageSource
-from pretextkit.errors import DivergenceError, TrainingWarning, linked
+from pretextkit.errors import DivergenceError, TrainingWarning, warn
 from pretextkit.training._history import StepValues
 
 __all__ = ["Finding", "ShortcutMonitor", "TrainingMonitor", "WarnOnce", "detect_copied_generator", "diverged"]
@@ -86,8 +85,7 @@ class WarnOnce:
         for finding in findings:
             if self.enabled and finding.kind not in self.seen:
                 self.seen.add(finding.kind)
-                text = linked(finding.text, SEE.get(finding.kind, ""))
-                warnings.warn(text, finding.category, stacklevel=3)
+                warn(finding.text, finding.category, see=SEE.get(finding.kind, ""))
 
 
 class TrainingMonitor:

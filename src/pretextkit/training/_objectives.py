@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
@@ -17,7 +16,7 @@ from pretextkit._modules import as_input, explain_complex_weights, module_device
 from pretextkit._validation import described
 from pretextkit.contracts import PretextTask, TaskOutput
 from pretextkit.distributed._sharding import has_sharded_part
-from pretextkit.errors import OptionError, PretextkitError, ShapeError, TrainingWarning
+from pretextkit.errors import OptionError, PretextkitError, ShapeError, TrainingWarning, warn
 from pretextkit.training._collapse import batch_norm_warmed_up, detect_collapse, feature_quality
 from pretextkit.training._hardware import Precision, resolve_precision
 from pretextkit.training._history import StepValues
@@ -186,11 +185,11 @@ def warn_of_range(images: Tensor) -> None:
     low, high = (value.item() for value in torch.aminmax(images.detach()))
     if low < -0.75 or high > 1.75:
         fix = "divide by 255" if high > 20 else "leave the normalization to the backbone, which has its own"
-        warnings.warn(
+        warn(
             f"augment returned images with values from {low:.3g} to {high:.3g}, but backbones and views expect [0, 1]: "
             f"{fix}.",
             TrainingWarning,
-            stacklevel=2,
+            see="values-outside-the-unit-interval",
         )
 
 

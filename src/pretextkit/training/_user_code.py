@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from pretextkit._modules import is_scripted
-from pretextkit.errors import OptionError, TrainingWarning
+from pretextkit.errors import OptionError, TrainingWarning, warn
 from pretextkit.training._monitors import Finding
 
 __all__ = ["TrainedState", "check_trained_dtype"]
@@ -121,11 +120,11 @@ def check_trained_dtype(module: nn.Module) -> None:
             fix="Convert them with .float(). On a GPU, precision='fp16' computes in fp16 and keeps float32 weights.",
         )
     if torch.bfloat16 in dtypes:
-        warnings.warn(
+        warn(
             "The weights that train are bfloat16, in which a step smaller than about a 256th of a weight is lost. "
             "Convert them with .float(): precision='bf16' computes in bf16 and keeps float32 weights.",
             TrainingWarning,
-            stacklevel=4,
+            see="weights-in-half-precision",
         )
 
 

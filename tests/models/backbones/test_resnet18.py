@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import Any, get_args
 
 import pytest
@@ -128,8 +129,17 @@ def test_default_stem_warns_once_of_large_images() -> None:
     (warning,) = caught
     assert str(warning.message) == (
         "ResNet18 computes on images of 112x120 pixels with its default stem for small images, which is many times "
-        'slower than the other. Build ResNet18(stem="imagenet"), or ResNet18(stem="small") to keep it.'
+        'slower than the other. Build ResNet18(stem="imagenet"), or ResNet18(stem="small") to keep it. '
+        "See docs/how-to/troubleshooting.md#a-resnet-for-small-images."
     )
+
+
+def test_warning_of_large_images_allows_strict_export() -> None:
+    backbone, images = ResNet18().eval(), some_images(112, 112)[:1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of the exporter vary with the release of torch
+        exported = torch.export.export(backbone, (images,), strict=True)
+    assert exported.module()(images).shape == (1, 512)
 
 
 @pytest.mark.parametrize("stem", get_args(Stem))

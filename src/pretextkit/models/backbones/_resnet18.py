@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Literal
 
 from torch import Tensor, nn
 
 from pretextkit.contracts import SpatialBackbone
-from pretextkit.errors import OptionError, TrainingWarning
+from pretextkit.errors import OptionError, TrainingWarning, warn
 from pretextkit.registries import register_backbone
 
 __all__ = ["ResNet18"]
@@ -94,9 +93,9 @@ class ResNet18(SpatialBackbone):
             return
         self._stem_is_chosen = True
         height, width = images.shape[2:]
-        warnings.warn(
+        warn(
             f"ResNet18 computes on images of {height}x{width} pixels with its default stem for small images, which is "
             'many times slower than the other. Build ResNet18(stem="imagenet"), or ResNet18(stem="small") to keep it.',
             TrainingWarning,
-            stacklevel=2,
+            see="a-resnet-for-small-images",
         )
