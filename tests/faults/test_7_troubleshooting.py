@@ -27,10 +27,11 @@ from pretextkit.metrics._classification import class_report, warn_of_missed_clas
 from pretextkit.models import LinearHead, ResNet18, SmallCNN, wrap
 from pretextkit.tasks import Rotation, SimCLR
 from pretextkit.testing import TinyBackbone
-from pretextkit.training._checkpoint import RunCheckpoints, load_checkpoint, read_checkpoint, save_checkpoint
+from pretextkit.training._checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from pretextkit.training._history import History
 from pretextkit.training._monitors import SEE
 from pretextkit.training._objectives import warn_of_range
+from pretextkit.training._run_checkpoints import RunCheckpoints
 from tests.helpers import ROOT, generator, random_images
 
 from .test_2_compare import OPTIONS, TEST, Transformed

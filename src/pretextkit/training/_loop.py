@@ -35,7 +35,6 @@ from pretextkit.distributed._batch_slices import BatchSlice
 from pretextkit.distributed._group import ALONE, ProcessGroup
 from pretextkit.distributed._strategy import Strategy, choose_strategy
 from pretextkit.training._callbacks import CallbackLike, RunCallbacks, check_callbacks
-from pretextkit.training._checkpoint import RunCheckpoints, check_finite_weights
 from pretextkit.training._extension import Start
 from pretextkit.training._hardware import resolve_device
 from pretextkit.training._history import History, Recorder
@@ -44,6 +43,7 @@ from pretextkit.training._interrupts import deferred_interrupts
 from pretextkit.training._monitors import Finding, TrainingMonitor, WarnOnce, detect_copied_generator
 from pretextkit.training._objectives import Objective
 from pretextkit.training._progress import progress_for
+from pretextkit.training._run_checkpoints import RunCheckpoints, check_finite_weights
 from pretextkit.training._sampler import BatchSampler, sample_images, unmeasured_normalizations
 from pretextkit.training._settings import Plan, RunSettings, Settings, run_settings
 from pretextkit.training._step import TrainStep
