@@ -279,6 +279,16 @@ def test_budget_in_views_counts_every_view() -> None:
         match(steps=None, views=9)
 
 
+@pytest.mark.parametrize(
+    ("options", "rate"), [({}, "0.003"), ({"trainable": "none"}, "0.001"), ({"learning_rate": 0.02}, "0.02")]
+)
+def test_learning_rate_is_that_of_fine_tuning(options: dict[str, Any], rate: str) -> None:
+    backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    result = match(backbone, steps=1, **options)
+    assert f"learning rate {rate}," in str(result.settings)
+    assert max(result.history.column("learning_rate")) <= float(rate)
+
+
 def test_frozen_backbone_stays_as_it_is() -> None:
     backbone = WithDropoutAndNorm()
     before = weights(backbone)
