@@ -59,7 +59,7 @@ def read_archive(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         PretextkitError: It is a safetensors file, and safetensors is not installed.
     """
     if not path.is_file():
-        is_run = (path / "backbone.pt").is_file()
+        is_run = any((path / name).is_file() for name in ("backbone.pt", "checkpoint.pt"))
         fix = f"Its backbone is load_backbone({str(path)!r})." if is_run else "Pass a file that save wrote."
         fix = fix if path.is_dir() else "Check the path."
         raise CheckpointError(f"a saved file at {path}", got="a folder" if path.is_dir() else "no file", fix=fix)
