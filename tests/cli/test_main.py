@@ -300,3 +300,11 @@ def test_forgotten_labels_are_named(folder: Path, capsys: pytest.CaptureFixture[
     shown = capsys.readouterr().err
     assert "Warning: None of the 3 rows of to_label.csv has a label. Fill in its column of labels." in shown
     assert "Error: Expected labels for train, but got labels that are all -1. Label some images of each class." in shown
+
+
+def test_commands_of_the_label_first_page_parse() -> None:
+    page = (ROOT / "docs/how-to/label-first.md").read_text("utf-8")
+    commands = [line.split()[1:] for line in page.splitlines() if line.startswith("pretextkit ")]
+    assert [parse(words).command.name for words in commands] == [
+        *("pretrain", "select", "probe", "finetune", "predict", "select"),
+    ]
