@@ -105,3 +105,13 @@ def test_package_has_a_py_typed_marker() -> None:
     import pretextkit
 
     assert (Path(pretextkit.__file__).parent / "py.typed").exists()
+
+
+@pytest.mark.parametrize(("name", "place"), [("pretrain", "functional"), ("FolderImages", "data")])
+def test_name_of_a_module_is_said_to_be_there(name: str, place: str) -> None:
+    import pretextkit
+
+    with pytest.raises(AttributeError, match=rf"has no attribute '{name}'; it is in pretextkit\.{place}$"):
+        getattr(pretextkit, name)
+    with pytest.raises(AttributeError, match=r"has no attribute 'nothing'$"):
+        getattr(pretextkit, "nothing")  # noqa: B009, for mypy

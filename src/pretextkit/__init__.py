@@ -81,7 +81,8 @@ if not TYPE_CHECKING:  # for a type checker, __getattr__ would make every name v
     def __getattr__(name: str) -> _ModuleType:
         if name in _LAZY:
             return _import_module(f"{__name__}.{name}")
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = next((f"; it is in {part.__name__}" for part in (functional, data) if name in part.__all__), "")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{found}")
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *_LAZY})

@@ -264,3 +264,47 @@ def test_plain_leaves_no_nan_and_no_tensor() -> None:
 
     values = {"a": tensor([1.0, float("nan")]), "b": (Path("x"), None, True), "c": float("inf")}
     assert plain(values) == {"a": [1.0, None], "b": ["x", None, True], "c": None}
+
+
+def next_of(shown: str) -> str:
+    (line,) = [line for line in shown.splitlines() if line.startswith("Next: ")]
+    return line
+
+
+def test_next_command_of_a_probe_repeats_what_the_probe_was_given(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = (folder / "labels.csv").read_text("utf-8")
+    (folder / "three.csv").write_text("".join(f"{line},x\n" for line in table.splitlines()), "utf-8")
+    backbone = ["--backbone", "small-cnn", "--backbone-option", "in_channels=3"]
+    images = ["--size", "16x24", "--fit", "stretch"]
+    labels = ["--labels", "three.csv", "--label-column", "color"]
+    assert main(["probe", "photos", *backbone, *images, *labels, "--layers", "last"]) == 0
+    command = next_of(capsys.readouterr().err).removeprefix("Next: pretextkit ").split()
+    assert main([*command, "--steps", "1", "--no-progress", "--device", "cpu"]) == 0
+    assert "32 images of 3x16x24, 2 classes, 24 labeled" in capsys.readouterr().out
+
+
+def test_next_step_of_select_is_to_fill_in_the_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    select = ["select", "photos", "--n", "3", "--csv", "to_label.csv"]
+    assert main([*select, "--backbone", "run", "--size", "32"]) == 0
+    expected = "Next: fill in the column label of to_label.csv, then: pretextkit finetune photos --backbone run"
+    assert next_of(capsys.readouterr().err) == f"{expected} --out classifier.pt --labels to_label.csv --size 32"
+    assert main(select) == 0
+    assert "Next" not in capsys.readouterr().err
+
+
+def test_forgotten_labels_are_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["select", "photos", "--n", "3", "--backbone", "run", "--csv", "to_label.csv"]) == 0
+    assert main(["finetune", "photos", "--backbone", "run", "--labels", "to_label.csv"]) == 1
+    shown = capsys.readouterr().err
+    assert "Warning: None of the 3 rows of to_label.csv has a label. Fill in its column of labels." in shown
+    assert "Error: Expected labels for train, but got labels that are all -1. Label some images of each class." in shown
+
+
+def test_commands_of_the_label_first_page_parse() -> None:
+    page = (ROOT / "docs/how-to/label-first.md").read_text("utf-8")
+    commands = [line.split()[1:] for line in page.splitlines() if line.startswith("pretextkit ")]
+    assert [parse(words).command.name for words in commands] == [
+        *("pretrain", "select", "probe", "finetune", "predict", "select"),
+    ]

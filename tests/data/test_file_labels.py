@@ -125,6 +125,15 @@ def test_known_names_give_no_warning(root: Path) -> None:
         FolderImages(root, labels=csv(root, "a.png,owl\n"))
 
 
+def test_csv_without_a_label_gives_one_warning(root: Path) -> None:
+    table = csv(root, "file,label\na.png,\n2024/b.JPG,-1\n")
+    with pytest.warns(DataWarning, match=r"None of the 2 rows of .*labels\.csv has a label\.") as seen:
+        images = FolderImages(root, labels=table)
+    assert len(seen) == 1
+    assert seen[0].filename == __file__
+    assert set(images.labels) == {-1}
+
+
 def test_names_that_all_are_unknown_raise_error_with_nearest(root: Path) -> None:
     with pytest.raises(DataError, match=r"got 2 that fit none, such as 'b.jpeg'. .* Did you mean 'b.JPG'\?"):
         FolderImages(root, labels=csv(root, "b.jpeg,bat\nq.png,owl\n"))

@@ -379,6 +379,8 @@ def test_checkpoint_file_points_to_its_folder(tmp_path: Path) -> None:
     pretrain(task, random_images(4, size=16), steps=1, batch_size=4, device="cpu", progress=False, checkpoint=tmp_path)
     with pytest.raises(CheckpointError, match=r"a checkpoint of a run.*Pass its folder"):
         pk.load_backbone(tmp_path / "checkpoint.pt")
+    with pytest.raises(CheckpointError, match=rf"got a folder\. Its backbone is load_backbone\('{tmp_path}'\)\."):
+        pk.load_classifier(tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         pk.load_backbone(tmp_path)

@@ -280,12 +280,23 @@ def test_table_is_filled_in_and_read_back(photos: Path, tmp_path: Path) -> None:
     lines = table.read_text().splitlines()
     assert lines[0] == "file,label"
     assert lines[1] == f"{Path(chosen.rows[0]['file']).relative_to(photos).as_posix()},"  # type: ignore[arg-type]
-    assert set(FolderImages(photos, labels=table).labels) == {-1}
+    with pytest.warns(DataWarning, match="None of the 6 rows"):
+        assert set(FolderImages(photos, labels=table).labels) == {-1}
     fill(table, ["cat", "dog", "cat", "dog"])
     images = FolderImages(photos, labels=table)
     assert images.classes == ("cat", "dog")
     assert [images.labels[i] for i in chosen.indices] == [0, 1, 0, 1, -1, -1]
     assert sum(label >= 0 for label in images.labels) == 4
+
+
+def test_damaged_file_is_skipped_on_request(photos: Path, tmp_path: Path) -> None:
+    (photos / "a" / "0.png").write_bytes(b"no image")
+    table = tmp_path / "to_label.csv"
+    with pytest.raises(DataError, match=r"can be decoded at .*0\.png.*on_error=\"skip\""):
+        select_files(photos, nn.Flatten(), 23, table, size=8)
+    select_files(photos, nn.Flatten(), 23, table, size=8, on_error="skip")
+    assert "a/0.png" not in table.read_text()
+    assert len(table.read_text().splitlines()) == 24
 
 
 def test_second_round_counts_the_first(photos: Path, tmp_path: Path) -> None:

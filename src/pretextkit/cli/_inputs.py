@@ -24,10 +24,12 @@ __all__ = [
     "add_backbone_flags",
     "add_image_flags",
     "add_labels_flags",
+    "backbone_flags",
     "backbone_lines",
     "image_flags",
     "image_lines",
     "input_lines",
+    "label_flags",
     "labels_of",
     "pixel_hints",
     "seed_line",
@@ -52,10 +54,43 @@ def add_image_flags(parser: ArgumentParser) -> None:
     add_flags(group, FolderImages, leave_out=("labels", "max_pixels"))
 
 
-def image_flags(options: Namespace) -> list[str]:
-    """Return the flags of images that a next command needs again; it finds the size in the run."""
-    values = given(options, FolderImages, leave_out=("labels", "size", "fit"))
-    return [word for name, value in values.items() for word in (keyword_flag(name), str(value))]
+def image_flags(options: Namespace, *, leave_out: Sequence[str] = ()) -> list[str]:
+    """Return the flags of images that a next command needs again.
+
+    Example:
+        >>> image_flags(Namespace(size=(240, 320), on_error="skip"))
+        ['--size', '240x320', '--on-error', 'skip']
+    """
+    values = given(options, FolderImages, leave_out=("labels", *leave_out))
+    texts = {
+        name: "x".join(map(str, value)) if isinstance(value, tuple) else str(value) for name, value in values.items()
+    }
+    return [word for name, text in texts.items() for word in (keyword_flag(name), text)]
+
+
+def label_flags(options: Namespace) -> list[str]:
+    """Return the flags of labels that a next command needs again.
+
+    Example:
+        >>> label_flags(Namespace(labels="birds.csv", label_column="species", file_column=None))
+        ['--labels', 'birds.csv', '--label-column', 'species']
+    """
+    flags = {name: getattr(options, name) for name in ("labels", "label_column", "file_column")}
+    return [word for name, value in flags.items() if value for word in (keyword_flag(name), value)]
+
+
+def backbone_flags(options: Namespace) -> list[str]:
+    """Return the flags of the backbone that a next command needs again.
+
+    Example:
+        >>> backbone_flags(Namespace(backbone="vit-tiny", backbone_option=["patch_size=8"]))
+        ['--backbone', 'vit-tiny', '--backbone-option', 'patch_size=8']
+    """
+    return [
+        "--backbone",
+        options.backbone,
+        *(w for text in options.backbone_option for w in ("--backbone-option", text)),
+    ]
 
 
 def pixel_hints(options: Namespace) -> tuple[str, ...]:

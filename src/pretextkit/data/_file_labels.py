@@ -55,7 +55,7 @@ def label_files(labels: LabelsOfFiles, listing: Listing, listed: bool) -> FileLa
         ShapeError: There is not one label for each file of a list.
 
     Warns:
-        DataWarning: Some names fit no file.
+        DataWarning: Some names fit no file, or no row of a CSV file has a label.
     """
     if labels is False:
         return FileLabels([-1] * len(listing.paths), ())
@@ -87,6 +87,12 @@ def _named_labels(table: CsvLabels, listing: Listing) -> FileLabels:
     names = FileNames(listing.paths, listing.root)
     rows = table.read(listing.root, names.knows)
     unlabeled = [(name, "" if word == "-1" else word) for name, word in rows]
+    if rows and not any(word for _, word in unlabeled):
+        warnings.warn(
+            f"None of the {len(rows)} rows of {table.path} has a label. Fill in its column of labels.",
+            DataWarning,
+            stacklevel=4,
+        )
     return _matched(unlabeled, names, str(table.path), listing)
 
 

@@ -35,7 +35,8 @@ def labeled_rows(labels: Tensor | None, what: str) -> Tensor:
         raise DataError(
             f"labels for {what}",
             got="none" if labels is None else "labels that are all -1",
-            fix="Pass a pair (images, labels), or a Dataset of (image, label). "
+            fix=("" if labels is None else "Label some images of each class. ")
+            + "Pass a pair (images, labels), or a Dataset of (image, label). "
             'For files, pass FolderImages(root, labels="labels.csv").',
         )
     return rows

@@ -59,7 +59,9 @@ def read_archive(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         PretextkitError: It is a safetensors file, and safetensors is not installed.
     """
     if not path.is_file():
-        fix = "Check the path." if not path.is_dir() else "Pass a file that save wrote."
+        is_run = any((path / name).is_file() for name in ("backbone.pt", "checkpoint.pt"))
+        fix = f"Its backbone is load_backbone({str(path)!r})." if is_run else "Pass a file that save wrote."
+        fix = fix if path.is_dir() else "Check the path."
         raise CheckpointError(f"a saved file at {path}", got="a folder" if path.is_dir() else "no file", fix=fix)
     with path.open("rb") as file:
         start = file.read(9)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from pretextkit.data import FolderImages
-from pretextkit.data._types import Size
+from pretextkit.data._types import OnError, Size
 from pretextkit.errors import DataError
 from pretextkit.evaluation._features import Model
 from pretextkit.selection._methods import SelectionMethod
@@ -26,6 +26,7 @@ def select_files(
     labels: str | Path | None = None,
     method: str | SelectionMethod = "typiclust",
     size: Size | None = None,
+    on_error: OnError = "raise",
     seed: int = 0,
 ) -> Selection:
     """Choose images of a folder to label, and write the table of their files that a person fills in.
@@ -38,6 +39,7 @@ def select_files(
         labels: Table of labels from earlier rounds: these images are not chosen again, and what they show is known.
         method: As for :func:`~pretextkit.functional.select_to_label`.
         size: Side of the images, or a pair (height, width), as for :class:`~pretextkit.data.FolderImages`.
+        on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
         seed: Seed of the draws.
 
     Returns:
@@ -61,7 +63,7 @@ def select_files(
     if labels is not None and Path(labels).absolute() == Path(csv).absolute():
         fix = "Write each round to a table of its own; FolderImages reads their rows in one table together."
         raise DataError("another file for the new table", got=f"the table of labels, {labels}", fix=fix)
-    images = FolderImages(folder, labels=False if labels is None else labels, size=size)
+    images = FolderImages(folder, labels=False if labels is None else labels, size=size, on_error=on_error)
     chosen = select_to_label(
         images, n, backbone=backbone, method=method, labeled=torch.tensor(images.labels) >= 0, seed=seed
     )

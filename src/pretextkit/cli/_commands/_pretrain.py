@@ -59,7 +59,7 @@ def _write(options: Namespace) -> Script:
         call("pk.save_backbone", "backbone", literal(file)),
     ]
     words = ["pretextkit", "probe", options.images[0], "--backbone", str(options.out), "--labels", "labels.csv"]
-    next_step = shlex.join([*words, *image_flags(options)])
+    next_step = shlex.join([*words, *image_flags(options, leave_out=("size", "fit"))])  # it finds these in the run
     return Script(body, files=(options.out, file), hints=(f"Next: {next_step}",))
 
 

@@ -16,8 +16,10 @@ from pretextkit.cli._inputs import (
     add_backbone_flags,
     add_image_flags,
     add_labels_flags,
+    backbone_flags,
     image_flags,
     input_lines,
+    label_flags,
     labels_of,
 )
 from pretextkit.cli._outputs import add_out_flag, check_file
@@ -45,8 +47,8 @@ def _write(options: Namespace) -> Script:
     chosen = given(options, linear_probe, leave_out=FILE_OPTIONS)
     body.append(f"result = {call('linear_probe', 'backbone', 'train', *test, **chosen)}")
     if options.out is None:
-        words = ["pretextkit", "finetune", options.train, "--backbone", options.backbone, "--out", "classifier.pt"]
-        words += [*(["--labels", options.labels] if options.labels else []), *image_flags(options)]
+        words = ["pretextkit", "finetune", options.train, *backbone_flags(options), "--out", "classifier.pt"]
+        words += [*label_flags(options), *image_flags(options)]
         return Script(body, hints=(f"Next: {shlex.join(words)}",))
     body.append(call("result.classifier.save", literal(options.out)))
     words = ["pretextkit", "predict", str(options.out), "new-photos", "--csv", "predictions.csv"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,8 @@ from pretextkit.cli._inputs import (
     add_backbone_flags,
     add_image_flags,
     add_labels_flags,
+    backbone_flags,
+    image_flags,
     input_lines,
     labels_of,
     pixel_hints,
@@ -52,7 +55,16 @@ def _write(options: Namespace) -> Script:
     values |= given(options, select_to_label, leave_out=OTHERS)
     body.append(f"result = {call('select_to_label', 'images', str(options.n), **values)}")
     body += csv_lines(options.csv)
-    return Script(body, files=(options.csv,), hints=pixel_hints(options))
+    return Script(body, files=(options.csv,), hints=(*pixel_hints(options), *_next_step(options)))
+
+
+def _next_step(options: Namespace) -> tuple[str, ...]:
+    """Say what to do with the table; pixels train nothing, and a second table is no use alone."""
+    if options.csv is None or options.backbone == PIXELS or options.labels is not None:
+        return ()
+    words = ["pretextkit", "finetune", options.images, *backbone_flags(options), "--out", "classifier.pt"]
+    words += ["--labels", str(options.csv), *image_flags(options)]
+    return (f"Next: fill in the column label of {options.csv}, then: {shlex.join(words)}",)
 
 
 def _describe(result: Selection) -> Mapping[str, Any]:
