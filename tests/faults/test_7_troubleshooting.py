@@ -194,6 +194,12 @@ def labels_of_two(folder: Path) -> Path:
     return table
 
 
+def empty_labels(folder: Path) -> Path:
+    table = folder / "to_label.csv"
+    table.write_text("file,label\n" + 30 * "a.png,\n")
+    return table
+
+
 def trained_network() -> nn.Module:
     network: nn.Module = torchvision.models.resnet18()
     network(torch.rand(4, 3, 32, 32))  # BatchNorm learns
@@ -243,6 +249,7 @@ WARNINGS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "class not read": (lambda root: FolderImages(unread(root / "photos", "cat")), "files-that-are-not-read"),
     "files not read": (lambda root: FolderImages(unread(root / "photos", "dog")), "files-that-are-not-read"),
     "labels": (lambda root: FolderImages(photos(root / "photos"), labels=labels_of_two(root)), LABELS),
+    "empty labels": (lambda root: FolderImages(photos(root / "photos"), labels=empty_labels(root)), LABELS),
     "folder beside splits": (
         lambda root: pk.data.load(pets(root / "pets", "train/cat", "train/dog", "test/cat", "unlabeled"), size=8),
         SPLITS,

@@ -88,11 +88,8 @@ def _named_labels(table: CsvLabels, listing: Listing) -> FileLabels:
     rows = table.read(listing.root, names.knows)
     unlabeled = [(name, "" if word == "-1" else word) for name, word in rows]
     if rows and not any(word for _, word in unlabeled):
-        warnings.warn(
-            f"None of the {len(rows)} rows of {table.path} has a label. Fill in its column of labels.",
-            DataWarning,
-            stacklevel=4,
-        )
+        text = f"None of the {len(rows)} rows of {table.path} has a label. Fill in its column of labels."
+        warn(text, DataWarning, see="labels-that-do-not-fit")
     return _matched(unlabeled, names, str(table.path), listing)
 
 

@@ -40,6 +40,10 @@ class Strategy:
         """Store filters in the memory format in which convolutions are fastest."""
         self.module.to(memory_format=torch.channels_last)
 
+    def to_contiguous(self) -> None:
+        """Store filters as other programs expect them; safetensors refuses any other memory format."""
+        self.module.to(memory_format=torch.contiguous_format)
+
     def wrap(self, loss: Loss) -> Loss:
         """Return the loss in the form in which its gradients are averaged over the processes."""
         return loss
@@ -102,6 +106,9 @@ class Sharded(Strategy):
 
     def to_channels_last(self) -> None:
         """Keep the contiguous format, which FSDP needs."""
+
+    def to_contiguous(self) -> None:
+        """Keep the contiguous format."""
 
     def begin_step(self) -> None:
         """Broadcast the buffers of rank 0, as ``DistributedDataParallel`` does."""

@@ -206,6 +206,8 @@ def train(
         group.barrier()  # waits for the last checkpoint
         warn_once(user_code.on_end(done))
     check_finite_weights(strategy, done)  # the last step changed them, and no loss was computed since
+    if settings.channels_last:
+        strategy.to_contiguous()
     images_read = (done - start) * plan.batch_size
     seconds, stopped = recorder.seconds_here, user_code.stopped
     return TrainingRun(recorder.history, resolved, done, start, seconds, images_read, device, precision, stopped)

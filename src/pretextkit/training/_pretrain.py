@@ -176,7 +176,7 @@ def pretrain(
         precision: ``"auto"`` is bf16 on hardware that supports it, fp16 with loss scaling on older NVIDIA GPUs, else
             fp32. Weights that are not float32 are computed in their own dtype; float16 weights do not train.
         device: ``"auto"`` is a GPU if there is one.
-        channels_last: Store filters in the memory format in which convolutions are fastest.
+        channels_last: Store filters in the memory format in which convolutions are fastest, while they train.
         compile: Compile the task with ``torch.compile``, which pays off in long runs.
         augment: Function from a batch and a generator to the batch from which the task makes its views, before the
             ``augmentation`` that many tasks have of their own; pass ``augmentation=None`` to the task to replace it.
