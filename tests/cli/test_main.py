@@ -23,7 +23,7 @@ from pretextkit.cli._flags import add_flags, given
 from pretextkit.cli._main import parse
 from pretextkit.cli._messages import as_flags
 from pretextkit.cli._outputs import plain
-from pretextkit.functional import compare, freeze_and_finetune, linear_probe, pretrain
+from pretextkit.functional import compare, fixmatch, freeze_and_finetune, linear_probe, pretrain
 from tests.cli.conftest import TRAIN
 from tests.helpers import ROOT
 
@@ -48,6 +48,7 @@ def test_help_has_an_example_that_parses(command: str, capsys: pytest.CaptureFix
         ("pretrain", pretrain, {"augment", "callbacks", "checkpoint"}),
         ("probe", linear_probe, set()),
         ("finetune", freeze_and_finetune, {"augment", "callbacks"}),
+        ("fixmatch", fixmatch, {"augment", "weak", "strong", "callbacks"}),
         ("compare", compare, {"save", "pretraining", "finetuning", "callbacks"}),
     ],
 )
@@ -306,5 +307,5 @@ def test_commands_of_the_label_first_page_parse() -> None:
     page = (ROOT / "docs/how-to/label-first.md").read_text("utf-8")
     commands = [line.split()[1:] for line in page.splitlines() if line.startswith("pretextkit ")]
     assert [parse(words).command.name for words in commands] == [
-        *("pretrain", "select", "probe", "finetune", "predict", "select"),
+        *("pretrain", "select", "probe", "fixmatch", "predict", "select"),
     ]

@@ -153,7 +153,7 @@ def _tell(script: Script) -> None:
 def _flags_of(parser: argparse.ArgumentParser) -> dict[str, str]:
     """Map the keywords of a command to its flags."""
     own = {action.dest: action.option_strings[0] for action in parser._actions if action.option_strings}
-    return own | {name: flag for name, flag in OTHER_NAMES.items() if flag in own.values()}
+    return {name: flag for name, flag in OTHER_NAMES.items() if flag in own.values()} | own
 
 
 def _with_hyphens(arguments: Sequence[str]) -> list[str]:

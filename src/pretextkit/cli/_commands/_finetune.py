@@ -23,7 +23,7 @@ from pretextkit.cli._outputs import add_out_flag, check_file
 from pretextkit.cli._script import Script, call, literal
 from pretextkit.functional import FinetuneResult, freeze_and_finetune
 
-__all__ = ["COMMAND"]
+__all__ = ["COMMAND", "describe_classifier"]
 
 ELSEWHERE = (*FILE_OPTIONS, "augment", "callbacks")
 
@@ -53,7 +53,8 @@ def _write(options: Namespace) -> Script:
     return Script(body, files=(Path(options.out),), hints=(f"Next: {shlex.join(words)}",))
 
 
-def _describe(result: FinetuneResult) -> Mapping[str, Any]:
+def describe_classifier(result: FinetuneResult) -> Mapping[str, Any]:
+    """Give the numbers of a trained classifier for JSON."""
     names = ("accuracy", "balanced_accuracy", "settings", "seconds", "stopped")
     classes = result.classifier.class_names
     return {name: getattr(result, name) for name in names} | {"class_names": classes, "history": result.history.rows}
@@ -65,5 +66,5 @@ COMMAND = Command(
     example="pretextkit finetune photos --backbone run --labels labels.csv --out birds.pt",
     add_flags=_add_flags,
     write=_write,
-    describe=_describe,
+    describe=describe_classifier,
 )
