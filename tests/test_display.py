@@ -12,6 +12,7 @@ import torch
 
 import pretextkit as pk
 from pretextkit._display import Displayed
+from pretextkit.errors import PretextkitError
 from pretextkit.functional import (
     AnomalyScores,
     ComparisonRun,
@@ -95,6 +96,8 @@ def test_figures_show_themselves_as_png() -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     history = pk.training.History(({"epoch": 1.0, "loss": 1.4}, {"epoch": 2.0, "loss": 0.9}))
     assert pk.plots.training_curves(history)._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]
+    with pytest.raises(PretextkitError, match=r'Save it with figure\.savefig\("figure\.png"\)'):
+        pk.plots.training_curves(history).show()
 
 
 class Shell:

@@ -605,6 +605,7 @@ EXEMPT: dict[Site, str] = {
     ("models/_timm_tokens.py", "check_size"): "options of another library; tests/models/test_timm.py builds with them",
     ("models/heads/_decoder.py", "fitting"): "another base of the reader's class",
     ("plots/_figures.py", "new_figure"): "a command of the shell",
+    ("plots/_shown_figure.py", "show"): "a method of matplotlib, which the gallery calls",
     ("registries.py", "_register"): "methods of the reader's class",
     ("tasks/_patches.py", "fitting"): "larger images, or numbers that the reader chooses",
     (
