@@ -11,6 +11,7 @@ import pretextkit
 
 project = "pretextkit"
 author = "the pretextkit authors"
+copyright = "2026, the pretextkit authors"
 release = version = pretextkit.__version__
 
 extensions = [

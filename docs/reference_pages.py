@@ -22,6 +22,23 @@ from pretextkit.registries import Registry
 
 REGISTRIES = {"pretext_tasks": "Pretext tasks", "backbones": "Backbones", "heads": "Heads"}
 
+GROUPS = {
+    "training": "Pretrain",
+    "evaluation": "Evaluate features, find alike images",
+    "finetuning": "Learn from few labels",
+    "selection": "Choose what to label",
+    "inference": "Save, load, predict",
+    "comparison": "Compare tasks",
+    "anomaly": "Find anomalies",
+    "data": "Read images",
+    "models": "Build networks",
+    "report": "Report",
+    "plots": "Draw",
+    "metrics": "Metrics",
+    "losses": "Losses",
+}
+"""Groups of the summary of functions, by the package in which a function is written."""
+
 
 def public_modules() -> list[ModuleType]:
     """List the package, and its sub-packages and modules with an ``__all__``; as in ``tests/test_api.py``."""
@@ -82,12 +99,33 @@ def registries_page() -> str:
     return "\n".join(parts)
 
 
+def summary(homes: dict[int, str]) -> str:
+    """Write a table of the functions of each group, the first functions first: those that people look for."""
+    groups: dict[str, dict[str, str]] = {group: {} for group in GROUPS}
+    for module in public_modules():
+        for name in module.__all__:
+            value = getattr(module, name)
+            is_shown = inspect.isfunction(value) or (inspect.isclass(value) and module.__name__ == "pretextkit.data")
+            group = value.__module__.split(".")[1] if is_shown and "." in value.__module__ else ""
+            if group in groups and id(value) in homes:
+                groups[group][homes[id(value)]] = (inspect.getdoc(value) or "").splitlines()[0]
+    parts = []
+    for group, title in GROUPS.items():
+        first = sorted(groups[group].items(), key=lambda each: (each[0].count("."), "functional." not in each[0]))
+        parts += [f".. rubric:: {title}", "", ".. list-table::", "   :widths: 40 60", ""]
+        for full, line in first:
+            parts += [f"   * - :py:obj:`~{full}`", f"     - {line}"]
+        parts.append("")
+    return "\n".join(parts)
+
+
 def write_pages(app: Sphinx) -> None:
     folder = Path(app.srcdir) / "reference" / "generated"
     folder.mkdir(parents=True, exist_ok=True)
     homes: dict[int, str] = {}
     pages = {module.__name__: page(module, homes) for module in public_modules() if has_new_names(module, homes)}
     pages["registries"] = registries_page()
+    (folder / "summary.inc").write_text(summary(homes), encoding="utf-8")
     for stale in set(folder.glob("*.rst")) - {folder / f"{name}.rst" for name in pages}:
         stale.unlink()
     for name, text in pages.items():
