@@ -41,7 +41,6 @@ FIXMATCH = "FixMatch, with the unlabeled images"
 FIXMATCHES: dict[str, dict[str, Any]] = {
     FIXMATCH: {},
     "FixMatch, learning rate 1e-3": {"learning_rate": 1e-3},
-    "FixMatch, learning rate 3e-3": {"learning_rate": 3e-3},
 }
 PROBE, LAST = "linear probe", "linear probe, last layer"
 
