@@ -41,8 +41,8 @@ RUN = re.compile(
 )
 OUTPUT = re.compile(r"(^<!-- output: ([a-z-]+) -->\n).*?(^<!-- end -->$)", re.DOTALL | re.MULTILINE)
 PROGRESS = re.compile(r"^[\w -]+: step \d+/\d+.*\n", re.MULTILINE)
-WIDTH = 300
-"""Characters of a line of JSON that the page shows."""
+WIDTH = 400
+"""Characters of a line that the page shows; lines of JSON are longer."""
 
 COLUMNS = 88
 """Characters in a line of an output; longer lines are broken between words."""
