@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pretextkit._seeding import derived_generator
 from pretextkit.data._tensor_images import TensorImages
 from pretextkit.errors import OptionError
 from pretextkit.finetuning._averaging import average_weights, is_pretrained, mix_weights, state_of, training_loss
@@ -90,6 +91,35 @@ def test_pretrained_backbones_are_known(kind: str) -> None:
         assert not is_pretrained(backbone)
         backbone.train()(IMAGES)
     assert is_pretrained(backbone)
+
+
+def test_statistics_are_the_mean_over_batches_of_training_images() -> None:
+    norm, frozen = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+    backbone = nn.Sequential(norm, frozen, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    classifier = Classifier(backbone, LinearHead(3, 2)).eval()
+    start = state_of(classifier)
+    norm.running_mean = torch.full((3,), 9.0)
+    norm.num_batches_tracked = torch.tensor(7)
+    end = state_of(classifier)
+    average_weights(classifier, start, TensorImages(IMAGES, LABELS), 0.5, 0, batch_size=8)
+    rows = torch.randperm(24, generator=derived_generator(0, "average"))
+    batches = [IMAGES[part] for part in torch.tensor_split(rows, 3)]
+    mean = torch.stack([batch.mean((0, 2, 3)) for batch in batches]).mean(0)
+    variance = torch.stack([batch.transpose(0, 1).flatten(1).var(1) for batch in batches]).mean(0)
+    torch.testing.assert_close(norm.running_mean, mean)
+    torch.testing.assert_close(norm.running_var, variance)
+    assert (norm.momentum, int(norm.num_batches_tracked), norm.training) == (0.1, 7, False)
+    assert all(torch.equal(values, end[name]) for name, values in state_of(classifier).items() if ".1." in name)
+
+
+@pytest.mark.parametrize("part", [0.0, 1.0])
+def test_statistics_of_the_ends_stay(part: float) -> None:
+    norm = nn.BatchNorm2d(3)
+    classifier = Classifier(nn.Sequential(norm, nn.AdaptiveAvgPool2d(1), nn.Flatten()), LinearHead(3, 2)).eval()
+    start = state_of(classifier)
+    norm.running_mean = torch.full((3,), 9.0)
+    average_weights(classifier, start, TensorImages(IMAGES, LABELS), part, 0)
+    torch.testing.assert_close(norm.running_mean, torch.full((3,), 9.0 * part))
 
 
 def test_part_that_is_given_is_used() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pretextkit._color import as_float
 from pretextkit._evaluation_mode import evaluation_mode
@@ -39,7 +40,7 @@ TOLERANCE = 1.2
 """Largest log loss of the nearer average on the training images, in units of that of the trained weights."""
 
 IMAGES = 2048
-"""Training images on which averages are compared, at most."""
+"""Training images on which averages are compared, and BatchNorm is measured, at most."""
 
 
 def check_average(average: Any) -> AverageChoice:
@@ -98,11 +99,18 @@ def is_pretrained(backbone: nn.Module) -> bool:
 
 
 def average_weights(
-    classifier: Classifier, start: Mapping[str, Tensor], source: ImageSource, average: AverageChoice, seed: int
+    classifier: Classifier,
+    start: Mapping[str, Tensor],
+    source: ImageSource,
+    average: AverageChoice,
+    seed: int,
+    batch_size: int = 64,
 ) -> float:
     """Average the weights of a pretrained classifier before and after its training.
 
     Few labels are fitted in many ways. Of these, weights close to the pretrained ones classify other images best.
+    Averaged weights give other features than either, so BatchNorm measures them again (Izmailov et al. 2018, arXiv
+    1803.05407).
 
     Args:
         classifier: The trained classifier.
@@ -111,6 +119,7 @@ def average_weights(
         average: Part of the trained weights. ``"auto"`` is 0.5 if this average fits the training images as well as the
             trained weights, and otherwise 0.75.
         seed: Seed of the choice of images.
+        batch_size: Images in a batch of the training.
 
     Returns:
         The part of the trained weights in the average.
@@ -118,19 +127,66 @@ def average_weights(
     end = state_of(classifier)
     if average == "auto":
         most = TOLERANCE * training_loss(classifier, source, seed)
-        mix_weights(classifier, start, end, NEAR)
-        average = NEAR if training_loss(classifier, source, seed) <= most else FAR
-    mix_weights(classifier, start, end, average)
+        _average(classifier, start, end, NEAR, source, batch_size, seed)
+        if training_loss(classifier, source, seed) <= most:
+            return NEAR
+        average = FAR
+    _average(classifier, start, end, average, source, batch_size, seed)
     return average
+
+
+def _average(
+    classifier: Classifier,
+    start: Mapping[str, Tensor],
+    end: Mapping[str, Tensor],
+    part: float,
+    source: ImageSource,
+    batch_size: int,
+    seed: int,
+) -> None:
+    """Mix the weights, and measure BatchNorm where its statistics changed; those of either end are known."""
+    mix_weights(classifier, start, end, part)
+    changed = {name for name, values in end.items() if not torch.equal(start[name], values)}
+    norms = [
+        module
+        for name, module in classifier.named_modules()
+        if isinstance(module, _BatchNorm) and f"{name}.running_mean" in changed
+    ]
+    if norms and 0 < part < 1:
+        measure_statistics(classifier, norms, source, batch_size, seed)
+
+
+@torch.no_grad()
+def measure_statistics(
+    classifier: Classifier, norms: Sequence[_BatchNorm], source: ImageSource, batch_size: int, seed: int
+) -> None:
+    """Set the statistics of BatchNorm layers to their mean over batches of training images, without augmentation."""
+    batches = torch.tensor_split(_some_rows(source, seed), max(1, min(len(source), IMAGES) // batch_size))
+    momenta = [norm.momentum for norm in norms]
+    with seeded(derived_seed(seed, "average")), evaluation_mode(classifier):  # puts the old statistics back
+        for norm in norms:
+            norm.train().reset_running_stats()
+            norm.momentum = None  # a cumulative mean
+        for images, _ in source.batches(batches):
+            classifier(as_float(images.to(module_device(classifier))))
+        measured = [state_of(norm) for norm in norms]
+    for norm, momentum, found in zip(norms, momenta, measured, strict=True):
+        norm.momentum = momentum
+        own = norm.state_dict()
+        for name in ("running_mean", "running_var"):
+            own[name].copy_(found[name])
 
 
 def training_loss(classifier: Classifier, source: ImageSource, seed: int) -> float:
     """Return the mean log loss on training images, without augmentation."""
-    rows = torch.randperm(len(source), generator=derived_generator(seed, "average"))[:IMAGES]
     device, losses = module_device(classifier), []
     with seeded(derived_seed(seed, "average")), evaluation_mode(classifier):  # a loader draws from the global generator
-        for images, labels in source.batches(torch.split(rows, 256)):
+        for images, labels in source.batches(torch.split(_some_rows(source, seed), 256)):
             assert labels is not None
             logits = classifier(as_float(images.to(device))).float().cpu()
             losses.append(nn.functional.cross_entropy(logits, labels, reduction="none"))
     return torch.cat(losses).mean().item()
+
+
+def _some_rows(source: ImageSource, seed: int) -> Tensor:
+    return torch.randperm(len(source), generator=derived_generator(seed, "average"))[:IMAGES]

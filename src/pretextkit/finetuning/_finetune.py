@@ -153,7 +153,7 @@ def freeze_and_finetune(
     last layer is read, too, so that all stages train.
 
     Fine-tuning on few labels overfits. So a pretrained backbone and its head end with an average of their weights
-    before and after the training (Wortsman et al. 2022, arXiv 2109.01903).
+    before and after the training (Wortsman et al. 2022, arXiv 2109.01903), for which BatchNorm is measured again.
 
     Frozen modules stay in evaluation mode, BatchNorm statistics included, and are bit-identical afterwards. Backbone
     and head are returned in evaluation mode. After an error, their modes are restored. Classes without training images

@@ -43,11 +43,10 @@ def train_classifier(work: FinetuneWork) -> tuple[FinetuneWork, Trained]:
     else:
         assert start.features is not None
         run = work.train(work.head_objective(), start.features, work.plan, work.callbacks)
-    part = (
-        1.0
-        if before is None
-        else average_weights(work.classifier, before, work.data.source, work.recipe.average, work.settings.seed)
-    )
+    part = 1.0
+    if before is not None:
+        own, source = work.recipe.average, work.data.source
+        part = average_weights(work.classifier, before, source, own, work.settings.seed, work.plan.batch_size)
     return work, Trained(_describe(work, run.steps, start, part), run.history, run.stopped)
 
 
