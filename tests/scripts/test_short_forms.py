@@ -95,6 +95,6 @@ def test_every_program_has_a_short_form() -> None:
 @pytest.mark.parametrize("script", SHORT_FORMS)
 def test_program_runs_to_its_end(script: str, tmp_path: Path) -> None:
     command = [sys.executable, script, *SHORT_FORMS[script], "--out", str(tmp_path / "out")]
-    environment = os.environ | {"MPLBACKEND": "Agg", "PYTHONPATH": str(ROOT / "src")}
+    environment = os.environ | {"MPLBACKEND": "Agg"}
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, f"{run.stdout[-2000:]}\n{run.stderr[-6000:]}"
