@@ -10,7 +10,7 @@ import pytest
 
 from tests.helpers import ROOT, load_script
 
-PAGES = ["anomalies", "few-labels", "own-photos", "own-task"]
+PAGES = ["anomalies", "few-labels", "first-pretraining", "own-photos", "own-task"]
 FENCE = "```"
 PAGE = f"""# Page
 
@@ -143,4 +143,4 @@ def test_packages_are_installed_inside_the_folder_only(walkthrough: ModuleType, 
 
 def test_long_lines_are_broken_between_words(walkthrough: ModuleType) -> None:
     assert walkthrough.wrapped("a  b\n" + "word " * 20) == "a  b\n" + " ".join(["word"] * 17) + "\nword word word"
-    assert walkthrough.wrapped("x" * 400) == "\n".join(["x" * 88] * 3 + ["x" * 35 + "…"])
+    assert walkthrough.wrapped("x" * 500) == "\n".join(["x" * 88] * 4 + ["x" * 47 + "…"])
