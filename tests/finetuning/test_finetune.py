@@ -617,7 +617,8 @@ def test_training_begins_from_the_linear_probe() -> None:
     backbone, train = Parts().eval(), striped(50, 3)
     tune(backbone, "linear", train, trainable="all")  # BatchNorm has seen images
     expected = linear_probe_logits(copy.deepcopy(backbone), train, VAL[0]).softmax(1)
-    result = tune(backbone, "linear", train, VAL, trainable="all", learning_rate=0.0, optimizer="sgd")
+    options = {"trainable": "all", "learning_rate": 0.0, "optimizer": "sgd", "average": 1.0}
+    result = tune(backbone, "linear", train, VAL, **options)
     assert result.probabilities is not None
     torch.testing.assert_close(result.probabilities, expected, rtol=0, atol=0.2)  # new BatchNorm statistics
 
