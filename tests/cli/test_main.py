@@ -304,7 +304,7 @@ def test_forgotten_labels_are_named(folder: Path, capsys: pytest.CaptureFixture[
 
 
 def test_commands_of_the_label_first_page_parse() -> None:
-    page = (ROOT / "docs/how-to/label-first.md").read_text("utf-8")
+    page = (ROOT / "docs/how-to/label-first.md").read_text("utf-8").replace("\\\n", "")
     commands = [line.split()[1:] for line in page.splitlines() if line.startswith("pretextkit ")]
     assert [parse(words).command.name for words in commands] == [
         *("pretrain", "select", "probe", "fixmatch", "predict", "select"),
