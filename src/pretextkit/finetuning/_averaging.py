@@ -163,15 +163,18 @@ def measure_statistics(
     """Set the statistics of BatchNorm layers to their mean over batches of training images, without augmentation."""
     batches = torch.tensor_split(_some_rows(source, seed), max(1, min(len(source), IMAGES) // batch_size))
     momenta = [norm.momentum for norm in norms]
-    with seeded(derived_seed(seed, "average")), evaluation_mode(classifier):  # puts the old statistics back
-        for norm in norms:
-            norm.train().reset_running_stats()
-            norm.momentum = None  # a cumulative mean
-        for images, _ in source.batches(batches):
-            classifier(as_float(images.to(module_device(classifier))))
-        measured = [state_of(norm) for norm in norms]
-    for norm, momentum, found in zip(norms, momenta, measured, strict=True):
-        norm.momentum = momentum
+    try:
+        with seeded(derived_seed(seed, "average")), evaluation_mode(classifier):  # puts the old statistics back
+            for norm in norms:
+                norm.train().reset_running_stats()
+                norm.momentum = None  # a cumulative mean
+            for images, _ in source.batches(batches):
+                classifier(as_float(images.to(module_device(classifier))))
+            measured = [state_of(norm) for norm in norms]
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+    for norm, found in zip(norms, measured, strict=True):
         own = norm.state_dict()
         for name in ("running_mean", "running_var"):
             own[name].copy_(found[name])
