@@ -303,6 +303,22 @@ def test_forgotten_labels_are_named(folder: Path, capsys: pytest.CaptureFixture[
     assert "Error: Expected labels for train, but got labels that are all -1. Label some images of each class." in shown
 
 
+@pytest.mark.parametrize(
+    ("paths", "arguments"),
+    [
+        (["photos"], "train"),
+        (["photos", "val"], "train, test=val"),
+        (["photos", "--unlabeled", "more"], "train, unlabeled=unlabeled"),
+        (["photos", "val", "--unlabeled", "more"], "train, unlabeled=unlabeled, test=val"),
+    ],
+)
+def test_fixmatch_gets_each_set(paths: list[str], arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fixmatch", *paths, "--backbone", "small-cnn", "--labels", "labels.csv", "--show-code"]) == 0
+    shown = capsys.readouterr().out
+    assert f'result = fixmatch(backbone, "linear", {arguments})' in shown
+    assert ('FolderImages("more", labels=False, ' in shown) == ("unlabeled" in arguments)
+
+
 def test_commands_of_the_label_first_page_parse() -> None:
     page = (ROOT / "docs/how-to/label-first.md").read_text("utf-8").replace("\\\n", "")
     commands = [line.split()[1:] for line in page.splitlines() if line.startswith("pretextkit ")]
