@@ -57,7 +57,7 @@ def reading(effort: Effort) -> Row:
     with folder(effort.of(768, 16)) as root:
 
         def ours() -> float:
-            source = as_source(FolderImages(root, size=SIDE), workers=WORKERS)
+            source = as_source(FolderImages(root, size=SIDE, cache=False), workers=WORKERS)
             return sum(each.images.float().mean().item() for each in source.in_order(batch)) / 255
 
         def theirs() -> float:
@@ -79,7 +79,7 @@ def new_task() -> pk.tasks.SimCLR:
 
 def our_source(root: Path, batch: int) -> ImageSource:
     """Read with pretextkit; the batch size is set later by ``pretrain``."""
-    return as_source(FolderImages(root, size=SIDE), workers=WORKERS)
+    return as_source(FolderImages(root, size=SIDE, cache=False), workers=WORKERS)
 
 
 def race_of_readers(ours: Reader, theirs: Reader, effort: Effort) -> Row:
@@ -107,7 +107,7 @@ def waiting(effort: Effort) -> Row:
     """Return the fraction of the training time spent waiting for files."""
     batch = effort.of(64, 8)
     with folder(effort.of(512, 16)) as root:
-        images = FolderImages(root, size=SIDE)
+        images = FolderImages(root, size=SIDE, cache=False)
         found = profile_of(new_task(), images, batch_size=batch, steps=effort.of(8, 2), workers=WORKERS)
     return {"percent of the time": 100 * found["fraction"]["loader"], "profile": found}
 

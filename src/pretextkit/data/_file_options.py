@@ -52,15 +52,19 @@ def check_on_error(on_error: str) -> None:
 
 
 def check_opening(opener: Any, cache: Any, white: Any) -> None:
-    """Check the option ``open``, and that no cache of bytes is asked for beside floats or other channels.
+    """Check the option ``open``, and that no file of bytes is asked for beside floats or other channels.
 
     Raises:
-        OptionError: ``opener`` is no function, or ``cache`` stands beside it or ``white``.
+        OptionError: ``opener`` is no function, ``cache`` is neither a folder nor True or False, or a folder stands
+            beside ``opener`` or ``white``.
     """
     if opener is not None and (isinstance(opener, type) or not callable(opener)):
         fix = "For example open=numpy.load."
         raise OptionError("open to be a function of a path", got=described(opener), fix=fix)
-    if cache is not None and (opener is not None or white is not None):
+    if not isinstance(cache, bool | str | Path):
+        fix = "True keeps decoded images in memory, a folder keeps them in a file, False decodes them each time."
+        raise OptionError("cache to be a folder, True or False", got=described(cache), fix=fix)
+    if not isinstance(cache, bool) and (opener is not None or white is not None):
         beside = "open" if opener is not None else "white"
         fix = f"Leave cache or {beside} out."
         raise OptionError("a cache of ordinary files, because it holds bytes", got=f"cache beside {beside}", fix=fix)

@@ -40,6 +40,11 @@ class FileReader:
     open: Opener | None = None
     values: ValueRange | None = None
 
+    @property
+    def reads_bytes(self) -> bool:
+        """Whether every image is ``3 h w``, uint8."""
+        return self.open is None and self.values is None
+
     def full(self, path: Path, *, fix: str = OR_SKIP) -> Tensor:
         """Read a file in full, upright: ``c h w``, uint8 or float32.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -11,15 +12,17 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pretextkit._validation import check_int
+from pretextkit.data._cached_images import CachedImages, block_length
 from pretextkit.data._decoding import MAX_PIXELS
+from pretextkit.data._file_cache import open_cache
 from pretextkit.data._file_labels import LabelsOfFiles, label_files
 from pretextkit.data._file_listing import Listing, count_suffixes, warn_of_lost_files
 from pretextkit.data._file_options import check_on_error, check_opening, checked_suffixes, is_pattern
 from pretextkit.data._file_reader import FileReader, Opener
 from pretextkit.data._files import find_images
 from pretextkit.data._folder_brightness import spread, warn_of_darkness
-from pretextkit.data._image_cache import ImageCache, open_cache
 from pretextkit.data._image_size import check_size, height_width, size_text
+from pretextkit.data._memory_cache import MEMORY, MemoryCache
 from pretextkit.data._resizing import Fit, check_fit, lost_area, map_to_pixels
 from pretextkit.data._split_folders import warn_of_splits_in_classes
 from pretextkit.data._types import Size
@@ -89,9 +92,11 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         fit: ``"crop"`` scales the image until it covers the size, and crops the center; ``"pad"`` keeps the full image,
             scales it until it fits in, and repeats the pixels of the border; ``"stretch"`` scales each side by itself.
             By default crop, with a :class:`DataWarning` if that removes more than a third of the images.
-        cache: Folder that keeps the decoded, resized images, three bytes a pixel, in one file. Each image is
+        cache: Where decoded, resized images are kept, three bytes a pixel, so that each file is decoded once. True
+            keeps them in memory, up to 2 GB: sets that would take more, and images of ``open`` and ``white``, are
+            decoded at each reading, as with False. A folder keeps them in one file for later programs. Each image is
             written when it is first read, by any process, and is read from there afterwards. If one of the files, the
-            size or ``fit`` changes, the cache is built again; damaged parts are decoded again. It holds bytes, and is
+            size or ``fit`` changes, the file is built again; damaged parts are decoded again. It holds bytes, and is
             not to be had beside ``open`` and ``white``.
         open: Function from the ``Path`` of a file to an image, an array ``h w`` or ``h w c`` or a tensor ``c h w``, for
             files that Pillow does not read, such as DICOM, GeoTIFF and ``.npy``. It also works in worker processes if
@@ -107,7 +112,7 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
             ``on_error="raise"``) a file cannot be decoded. A damaged header is found at construction if headers are
             read, other damage when the image is read. There is no space for the cache.
         OptionError: ``size``, ``max_pixels``, ``on_error``, ``fit``, ``open``, ``suffixes`` or ``white`` has another
-            value, or ``cache`` stands beside ``open`` or ``white``.
+            value, or a folder ``cache`` stands beside ``open`` or ``white``.
 
     Example:
         >>> import tempfile
@@ -132,7 +137,7 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         on_error: Literal["raise", "skip"] = "raise",
         max_pixels: int = MAX_PIXELS,
         fit: Fit | None = None,
-        cache: str | Path | None = None,
+        cache: str | Path | bool = True,
         open: Opener | None = None,
         suffixes: Collection[str] | None = None,
         white: float | None = None,
@@ -180,7 +185,7 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         if fit is None:
             self._warn_of_crop(shapes)
         warn_of_darkness(self.reader, self.paths, self.root)
-        self._cache = None if cache is None else self._open_cache(cache, listed, root, on_error)
+        self._cache = self._open_cache(cache, listed, root, on_error)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -209,11 +214,16 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         image, _ = self.reader.resized(self.paths[index], self.size, self.fit)
         return image.expand(3, -1, -1) if self.reader.open is None else image
 
-    def _open_cache(self, folder: str | Path, listed: bool, root: object, on_error: str) -> ImageCache:
-        source = (
-            [str(path.absolute()) for path in self.paths] if listed else [str(Path(str(root)).absolute()), on_error]
-        )
-        return open_cache(Path(folder), source, self.paths, self.size, [self.fit, self.max_pixels])
+    def _open_cache(self, cache: str | Path | bool, listed: bool, root: object, on_error: str) -> CachedImages | None:
+        if not isinstance(cache, bool):
+            source = (
+                [str(path.absolute()) for path in self.paths] if listed else [str(Path(str(root)).absolute()), on_error]
+            )
+            return open_cache(Path(cache), source, self.paths, self.size, [self.fit, self.max_pixels])
+        if cache and self.reader.reads_bytes and block_length(len(self), self.size) <= MEMORY:
+            with suppress(OSError):  # without memory, images are decoded again
+                return MemoryCache(len(self), self.size)
+        return None
 
     def _warn_of_files(self, listing: Listing, rows: list[int] | None, damaged: list[Path]) -> None:
         """Warn of folders and files that are not read; ``rows`` are those read, None if folders are no classes."""

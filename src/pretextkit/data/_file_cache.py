@@ -8,7 +8,6 @@ import json
 import mmap
 import os
 import shutil
-import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,28 +16,18 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from pretextkit.data._image_size import height_width
+from pretextkit.data._cached_images import HEADER, CachedImages, block_length
 from pretextkit.data._types import Size
 from pretextkit.errors import DataError
 
-__all__ = ["ImageCache", "open_cache"]
+__all__ = ["FileCache", "open_cache"]
 
 MAGIC = b"pretextkit images 1\n"
 """First bytes of a file; the number changes with the layout and with the way images are decoded."""
 
-HEADER = 128
-"""Bytes before the marks: the magic bytes and the key."""
 
-MARK = 8
-"""Bytes of the mark of an image: 0 if it is missing, otherwise 1 and the CRC-32 of its pixels."""
-
-
-class ImageCache:
-    """A file of images of one size: a header, a mark for each image, and the pixels.
-
-    An image is written before its mark. A mark holds a checksum of the pixels, which is compared when a process first
-    reads the image: torn writes and damage are missing images. Processes write equal pixels to equal places, therefore
-    they need no lock. A process keeps the file that it opened, also if another file takes its name.
+class FileCache(CachedImages):
+    """A file of images of one size. A process keeps the file that it opened, also if another file takes its name.
 
     Args:
         path: An existing file, built by :func:`open_cache`.
@@ -48,7 +37,8 @@ class ImageCache:
     """
 
     def __init__(self, path: Path, key: str, count: int, size: Size) -> None:
-        self.path, self.key, self.count, self.size = path, key, count, size
+        super().__init__(count, size)
+        self.path, self.key = path, key
         self._open()
 
     def _open(self) -> None:
@@ -56,29 +46,14 @@ class ImageCache:
         try:
             if not _is_valid(self._file, self.key, self.count, self.size):
                 raise _Stale
-            self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._use(mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ))
         except BaseException:
             self._file.close()
             raise
-        self._view = memoryview(self._map)
-        self._checked = bytearray(self.count)
 
     def __del__(self) -> None:
         if (file := self.__dict__.get("_file")) is not None:
             file.close()
-
-    def read(self, index: int) -> Tensor | None:
-        """Read an image ``3 h w``; None if it is missing or damaged."""
-        mark = self._map[HEADER + MARK * index : HEADER + MARK * (index + 1)]
-        if mark == bytes(MARK):
-            return None
-        start = self._start(index)
-        pixels = bytearray(self._view[start : start + self._length])
-        if not self._checked[index]:
-            if mark != _mark(pixels):
-                return None
-            self._checked[index] = 1
-        return torch.frombuffer(pixels, dtype=torch.uint8).view(3, *height_width(self.size))
 
     def write(self, index: int, image: Tensor) -> None:
         """Write an image ``3 h w``, uint8.
@@ -86,20 +61,10 @@ class ImageCache:
         Raises:
             DataError: The file cannot be written, for example because the disk is full.
         """
-        pixels = image.contiguous().numpy().tobytes()
-        self._checked[index] = 0
         try:
-            self._put(self._start(index), pixels)
-            self._put(HEADER + MARK * index, _mark(pixels))
+            super().write(index, image)
         except OSError as error:
-            raise _no_space(self.path, error, len(pixels)) from error
-
-    @property
-    def _length(self) -> int:
-        return _bytes(self.size)
-
-    def _start(self, index: int) -> int:
-        return HEADER + MARK * self.count + self._length * index
+            raise _no_space(self.path, error, image.numel()) from error
 
     def _put(self, start: int, content: bytes) -> None:
         if hasattr(os, "pwrite"):  # forked processes share one position
@@ -129,7 +94,7 @@ class _Stale(Exception):
 
 def open_cache(
     folder: Path, source: Sequence[str], paths: Sequence[Path], size: Size, options: Sequence[object]
-) -> ImageCache:
+) -> FileCache:
     """Open the cache of image files in a folder; build an empty one if there is none, or if it is stale or damaged.
 
     Args:
@@ -152,16 +117,16 @@ def open_cache(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError, _Stale):
-            return ImageCache(path, key, len(paths), size)
+            return FileCache(path, key, len(paths), size)
         _build(path, key, len(paths), size)
-        return ImageCache(path, key, len(paths), size)
+        return FileCache(path, key, len(paths), size)
     except OSError as error:
-        raise _no_space(path, error, _total(len(paths), size)) from error
+        raise _no_space(path, error, block_length(len(paths), size)) from error
 
 
 def _build(path: Path, key: str, count: int, size: Size) -> None:
     """Write a file without images, which takes its name when it is complete."""
-    total = _total(count, size)
+    total = block_length(count, size)
     with suppress(OSError):
         path.unlink()  # a stale file; its space is needed
     free = shutil.disk_usage(path.parent).free
@@ -193,22 +158,9 @@ def _allocate(descriptor: int, total: int) -> None:
 def _is_valid(file: BinaryIO, key: str, count: int, size: Size) -> bool:
     file.seek(0)
     header = file.read(HEADER)
-    return header == (MAGIC + key.encode()).ljust(HEADER, b"\0") and os.fstat(file.fileno()).st_size == _total(
+    return header == (MAGIC + key.encode()).ljust(HEADER, b"\0") and os.fstat(file.fileno()).st_size == block_length(
         count, size
     )
-
-
-def _total(count: int, size: Size) -> int:
-    return HEADER + count * (MARK + _bytes(size))
-
-
-def _bytes(size: Size) -> int:
-    height, width = height_width(size)
-    return 3 * height * width
-
-
-def _mark(pixels: bytes | bytearray) -> bytes:
-    return (1 << 32 | zlib.crc32(pixels)).to_bytes(MARK, "little")
 
 
 def _digest(values: object) -> str:
