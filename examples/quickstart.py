@@ -60,7 +60,7 @@ def main() -> None:
         result = pretrain(task, data.train_images, epochs=epochs)
         print(f"{name}: {result}")
         views = task.views(data.train_images[:32].float() / 255, torch.Generator().manual_seed(0))
-        pk.plots.views(views).savefig(options.out / f"quickstart-views-{name}.png")
+        pk.plots.views(views, label_names=task.label_names).savefig(options.out / f"quickstart-views-{name}.png")
         rows[name] = [*evaluate(task.backbone, few, data.test), f"{result.seconds:.0f}"]
 
     print(f"\n{LABELS} labels{'':10}", *(f"{column:>24}" for column in COLUMNS))

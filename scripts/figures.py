@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from einops import rearrange
@@ -28,7 +28,6 @@ from pretextkit.plots._figures import grid_of_tiles
 from pretextkit.testing import TinyBackbone, TinyTokenBackbone
 
 FIGURES = Path(__file__).parents[1] / "docs" / "figures"
-OPTIONS: dict[str, dict[str, Any]] = {"rotation": {"label_names": ("0°", "90°", "180°", "270°")}}
 
 
 def photos() -> Tensor:
@@ -50,7 +49,7 @@ def draw_tasks() -> None:
         task = pk.pretext_tasks.create(
             name, backbone, **({"teacher": TinyBackbone()} if name == "distillation" else {})
         )
-        figure = views(task.views(images, Generator().manual_seed(0)), **OPTIONS.get(name, {}))
+        figure = views(task.views(images, Generator().manual_seed(0)), label_names=task.label_names)
         figure.savefig(FIGURES / f"task-{name}.png", dpi=80, metadata={"Software": None})
 
 

@@ -343,6 +343,9 @@ class PretextTask(nn.Module, ABC, Generic[BatchT, BackboneT]):
     recommended: ClassVar[Recommended] = Recommended()
     """Settings for a caller of :func:`~pretextkit.functional.pretrain` who gives none."""
 
+    label_names: ClassVar[tuple[str, ...]] = ()
+    """Names of the labels of the views, which figures show; empty for a task without labels or names."""
+
     backbone: BackboneT
 
     def __init__(self, backbone: BackboneT) -> None:

@@ -40,7 +40,7 @@ def views(
     Args:
         batch: Batch from ``views`` of a task.
         count: Maximum number of images in a row.
-        label_names: Names of the labels 0, 1, …, e.g. ``("0°", "90°", "180°", "270°")`` for rotation.
+        label_names: Names of the labels 0, 1, …; ``task.label_names`` has those of a task.
         channels: One or three channels to draw, as gray or as red, green and blue; by default the first.
 
     Returns:

@@ -52,6 +52,7 @@ class Rotation(PretextTask[Labeled, BackboneT]):
     """
 
     chance_accuracy = 1 / len(ANGLES)
+    label_names = tuple(f"{angle}°" for angle in ANGLES)
 
     def __init__(
         self,
