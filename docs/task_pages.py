@@ -117,10 +117,11 @@ def curves(name: str, figures: Path) -> dict[str, History]:
     """Find the curves of a task in the same reports: data set and seed, and the rows over the steps."""
     found = {}
     for path in sorted(figures.glob("methods*.json")):
-        for key, rows in json.loads(path.read_text("utf-8"))["curves"].items():
+        for key, run in json.loads(path.read_text("utf-8"))["rows"].items():
             data, method, seed = key.split("; ")
-            if method == name and rows:
-                found[f"{data}, seed {seed}"] = History(tuple({**row, "epoch": row["step"]} for row in rows))
+            if method == name and run["curve"]:
+                curve = tuple({**row, "epoch": row["step"]} for row in run["curve"])
+                found[f"{data}, seed {seed}"] = History(curve)
     return found
 
 

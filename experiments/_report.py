@@ -12,6 +12,8 @@ import platform
 import shlex
 import sys
 from collections.abc import Callable, Mapping
+from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -49,15 +51,25 @@ class Rows:
             partial.replace(path)
         return self._read(path)[1]
 
+    def take_over(self, report: Path) -> None:
+        """Store the rows of a report, of this machine or another, that are not here yet."""
+        stored = json.loads(report.read_text("utf-8"))
+        self._check(report, stored["settings"])
+        for name, row in stored["rows"].items():
+            self.measure(name, partial(deepcopy, row))
+
     def all(self) -> dict[str, Any]:
         """Return all stored rows by name, also those of other processes and earlier commands."""
         return dict(self._read(path) for path in sorted(self.folder.glob("*.json")))
 
     def _read(self, path: Path) -> tuple[str, Any]:
         stored = json.loads(path.read_text("utf-8"))
-        if stored["settings"] != self.settings:
-            raise SystemExit(f"{path} has the settings {stored['settings']}, not {self.settings}. Give another --out.")
+        self._check(path, stored["settings"])
         return stored["name"], stored["row"]
+
+    def _check(self, path: Path, settings: Any) -> None:
+        if settings != self.settings:
+            raise SystemExit(f"{path} has the settings {settings}, not {self.settings}. Give another --out.")
 
 
 def environment() -> dict[str, Any]:

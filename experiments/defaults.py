@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import inspect
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,9 +27,10 @@ from torch import Tensor
 import pretextkit as pk
 from pretextkit.functional import freeze_and_finetune, knn_probe, linear_probe, pretrain
 from pretextkit.inference import Classifier
+from pretextkit.tasks import MultiCrop
 from pretextkit.views import CropAndRecolor, LightAugmentation
 
-HELD_OUT = 1000
+HELD_OUT = 4000
 """Unlabeled training images on which the best of the grid is chosen, at most."""
 
 STRONGER = LightAugmentation(crop_scale=(0.3, 1.0), jitter=1.0)
@@ -53,18 +55,22 @@ GENERAL = {
     "learning rate / 3": Variant(rate=1 / 3),
     "batch x 2": Variant(batch=2),
     "batch / 2": Variant(batch=1 / 2),
+    "learning rate x 3, batch x 2": Variant(rate=3, batch=2),
 }
 AUGMENTED = {
     "no augmentation": Variant(options=(("augmentation", None),)),
     "stronger augmentation": Variant(options=(("augmentation", STRONGER),)),
     "with flips": Variant(options=(("augmentation", LightAugmentation(flip=0.5)),)),
 }
-TWO_VIEWS = {
+TEMPERATURE = {
     "temperature 0.1": Variant(options=(("temperature", 0.1),)),
     "temperature 0.5": Variant(options=(("temperature", 0.5),)),
+}
+TWO_VIEWS = {
     "with flips": Variant(options=(("augmentation", CropAndRecolor(flip=0.5)),)),
     "crops from 40 %": Variant(options=(("augmentation", CropAndRecolor(crop_scale=(0.4, 1.0))),)),
 }
+WITH_TEMPERATURE = ("simclr", "moco-v3", "nnclr")
 TASKS = (
     "rotation",
     "simclr",
@@ -79,7 +85,13 @@ TASKS = (
 
 def variants(task: str, asked: Sequence[str]) -> dict[str, Variant]:
     """Return the grid of a task by name."""
-    grid = GENERAL | (TWO_VIEWS if task == "simclr" else AUGMENTED)
+    augmentation = inspect.signature(pk.pretext_tasks[task]).parameters["augmentation"].default
+    if isinstance(augmentation, MultiCrop):
+        grid = GENERAL
+    elif isinstance(augmentation, CropAndRecolor):
+        grid = GENERAL | TWO_VIEWS | (TEMPERATURE if task in WITH_TEMPERATURE else {})
+    else:
+        grid = GENERAL | AUGMENTED
     return {name: variant for name, variant in grid.items() if name == DEFAULT or not asked or name in asked}
 
 
@@ -274,7 +286,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--data", nargs="+", default=["svhn=svhn"], help="name=source of pretextkit.data.load")
     parser.add_argument("--images", type=int, default=8000, help="training images of each set, at most")
     parser.add_argument("--backbone", default="small-cnn")
-    parser.add_argument("--tasks", nargs="*", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--tasks", nargs="*", choices=list(pk.pretext_tasks), default=list(TASKS))
     parser.add_argument("--variants", nargs="*", default=[], help="some of the grid; all by default")
     parser.add_argument("--labels", type=int, nargs="+", default=[100, 732])
     parser.add_argument(

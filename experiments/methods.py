@@ -5,17 +5,18 @@
 Each row trains one backbone with the recommended settings of its task, for as many steps as give ``--views`` views of
 each image. Views count pixels through the backbone, so that small crops cost less. Then a linear probe reads every
 stage, neighbors vote, and copies are fine-tuned on fractions of the labels. "random init" is not trained, "supervised"
-trains on all labels for as many views.
+trains on all labels for as many views. Seconds are those of the processor, which other programs disturb little.
 
 Prints tables, and writes them to ``--out`` as JSON with a bar chart of each data set. Repeat the command to resume,
-also with more tasks, seeds or data; several processes may run it at once, each on its own data or seed. ``mae`` needs
-``--backbone vit-tiny``.
+also with more tasks, seeds or data; several processes may run it at once, each on its own data, tasks or seed.
+``--earlier`` takes over the rows of a report of another machine. ``mae`` needs ``--backbone vit-tiny``.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -51,9 +52,9 @@ class Experiment:
     def run(self) -> None:
         """Measure all rows that are missing."""
         trainings: dict[str, Callable[[], tuple[Any, dict[str, Any]]]] = {
+            **{task: partial(self.pretrained, task) for task in self.options.tasks},
             RANDOM: self.random_init,
             SUPERVISED: self.supervised,
-            **{task: partial(self.pretrained, task) for task in self.options.tasks},
         }
         for method, train in trainings.items():
             self.rows.measure(f"{self.name}; {method}; {self.seed}", partial(self.measured, train))
@@ -62,9 +63,15 @@ class Experiment:
         """Train a backbone, and evaluate it."""
         device = torch.device("cpu")
         reset_peak_memory(device)
+        begun = time.process_time()
         backbone, cost = train()
-        memory = peak_memory(device)
-        return {**cost, "megabytes": None if memory is None else memory / 1e6, **self.evaluated(backbone.eval())}
+        seconds, memory = time.process_time() - begun, peak_memory(device)
+        return {
+            **cost,
+            "seconds": seconds,
+            "megabytes": None if memory is None else memory / 1e6,
+            **self.evaluated(backbone.eval()),
+        }
 
     def backbone(self) -> Any:
         """Build the backbone with which all methods start."""
@@ -74,7 +81,7 @@ class Experiment:
         return backbone
 
     def random_init(self) -> tuple[Any, dict[str, Any]]:
-        return self.backbone(), {"seconds": 0.0, "settings": "", "curve": []}
+        return self.backbone(), {"settings": "", "curve": []}
 
     def supervised(self) -> tuple[Any, dict[str, Any]]:
         backbone = self.backbone()
@@ -113,11 +120,11 @@ class Experiment:
 
 
 def cost_of(result: Any) -> dict[str, Any]:
-    """Keep the settings of a training, its seconds, and a thinned history."""
+    """Keep the settings of a training, and a thinned history."""
     rows = result.history.rows
     kept = rows[:: max(1, -(-len(rows) // CURVE))]
     curve = [{name: row[name] for name in ("step", "loss", "spread", "rankme") if name in row} for row in kept]
-    return {"seconds": result.seconds, "settings": str(result.settings), "curve": curve}
+    return {"settings": str(result.settings), "curve": curve}
 
 
 def tables_of(rows: Mapping[str, Any]) -> dict[str, Any]:
@@ -134,7 +141,7 @@ def tables_of(rows: Mapping[str, Any]) -> dict[str, Any]:
             "columns": [
                 *("linear, best stage", "linear, last stage", "kNN"),
                 *(f"fine-tuned, {count} labels" for count in counts),
-                *("training, s", "peak memory, MB", "seeds", "settings"),
+                *("training, s of CPU", "peak memory, MB", "seeds", "settings"),
             ],
             "rows": {method: _cells(methods[method], counts) for method in order},
         }
@@ -162,6 +169,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--views", type=float, default=125.0, help="budget: views of each image")
     parser.add_argument("--labels", type=float, nargs="*", default=[0.01, 0.1], help="fractions to fine-tune on")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--earlier", type=Path, help="report of this program whose rows are not measured again")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("out/methods"))
     options = parser.parse_args()
@@ -177,6 +185,8 @@ def main() -> None:
     rows = Rows(
         options.out / "rows", {name: getattr(options, name) for name in ("images", "backbone", "views", "labels")}
     )
+    if options.earlier is not None:
+        rows.take_over(options.earlier)
     for seed in options.seeds:
         for name, path in (each.split("=", 1) for each in options.data):
             Experiment(name, path, options, rows, seed).run()
@@ -191,9 +201,8 @@ def main() -> None:
         title = f"{name}, {options.views:g} views of each of {options.images} images"
         bars = comparison({method: cells[0] for method, cells in table["rows"].items()}, title=title)
         bars.savefig(options.out / f"methods-{name}.png", dpi=80, metadata={"Software": None})
-    curves = {key: row["curve"] for key, row in rows.all().items()}
-    about = {"backbone": options.backbone, "views": options.views}
-    write_report(options.out / "methods.json", " ".join(options.data), **about, tables=tables, curves=curves)
+    about = {"backbone": options.backbone, "views": options.views, "settings": rows.settings}
+    write_report(options.out / "methods.json", " ".join(options.data), **about, tables=tables, rows=rows.all())
 
 
 if __name__ == "__main__":

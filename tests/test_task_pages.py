@@ -34,8 +34,9 @@ def test_page_has_every_part(name: str, pages: ModuleType, tmp_path: Path) -> No
 def test_measured_rows_stand_beside_random_weights(pages: ModuleType, tmp_path: Path) -> None:
     rows = {"byol": [[0.5, 0.7]], "random init": [[0.4, 0.4]], "simclr": [[0.9]]}
     steps = [{"step": 10, "loss": 2.0, "spread": 0.5}, {"step": 20, "loss": 1.0, "spread": 0.4}]
-    curves = {"digits; byol; 0": steps, "digits; simclr; 0": steps, "digits; random init; 0": []}
-    report = {"tables": {"digits": {"columns": ["kNN"], "rows": rows}}, "curves": curves}
+    runs = {"digits; byol; 0": steps, "digits; simclr; 0": steps, "digits; random init; 0": []}
+    curves = {key: {"curve": curve} for key, curve in runs.items()}
+    report = {"tables": {"digits": {"columns": ["kNN"], "rows": rows}}, "rows": curves}
     (tmp_path / "methods.json").write_text(json.dumps(report))
     text = pages.page("byol", tmp_path, tmp_path)
     assert "Measured: digits" in text
