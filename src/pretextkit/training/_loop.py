@@ -8,6 +8,7 @@ A map of this folder, in the order in which a run passes through it::
     _loop        this file: all steps of a run
     _sampler     the images of every step
     _step        one step: views, forward pass, backward pass, optimizer (_optim), precision (_hardware)
+    _watch       what looks at the run: history, monitors and callbacks
     _history     losses and metrics of the run; _progress shows them
     _callbacks   calls user code, which may stop the run
     _user_code   puts back or reports what callbacks and other user code change
@@ -40,7 +41,7 @@ from pretextkit.training._hardware import resolve_device
 from pretextkit.training._history import History, Recorder
 from pretextkit.training._identity import run_identity
 from pretextkit.training._interrupts import deferred_interrupts
-from pretextkit.training._monitors import Finding, TrainingMonitor, WarnOnce, detect_copied_generator
+from pretextkit.training._monitors import TrainingMonitor, WarnOnce, detect_copied_generator
 from pretextkit.training._objectives import Objective
 from pretextkit.training._progress import progress_for
 from pretextkit.training._run_checkpoints import RunCheckpoints, check_finite_weights
@@ -48,6 +49,7 @@ from pretextkit.training._sampler import BatchSampler, sample_images, unmeasured
 from pretextkit.training._settings import Plan, RunSettings, Settings, run_settings
 from pretextkit.training._step import TrainStep
 from pretextkit.training._user_code import check_trained_dtype
+from pretextkit.training._watch import RunWatch
 
 __all__ = ["TrainingRun", "train"]
 
@@ -154,48 +156,39 @@ def train(
     sample = sample_images(source, settings.seed) if normalizations else torch.empty(0)
     bar = progress_for(progress and group.is_first, title, plan.total, start, plan.batch_size)
     sampler = BatchSampler(source, plan.batch_size, plan.per_epoch, settings.seed, BatchSlice(*group.rank))
-    own = callbacks if group.is_first else []
-    user_code = RunCallbacks(own, plan, train_step.state, recorder, checkpoints.folder)
-
-    def read_numbers() -> None:
-        values = recorder.flush()
-        monitor.on_steps(values)
-        warn_once(objective.on_steps(values))
+    user_code = RunCallbacks(callbacks if group.is_first else [], plan, train_step.state, recorder, checkpoints.folder)
+    watch = RunWatch(objective, train_step, recorder, monitor, user_code, warn_once)
 
     flush_every = 1 if device.type == "cpu" else 10  # reading a loss waits for the device
     forked = [device] if device.type == "cuda" else []
     with deferred_interrupts() as interrupt, torch.random.fork_rng(devices=forked), closing(bar):
-        warn_once(user_code.on_start(done))
-        interrupt.by_callback = user_code.stopped is not None
+        watch.on_start(done)
+        interrupt.by_callback = watch.stopped
         interrupt.share(group)
         for step, images, labels in sampler.batches(start, start if interrupt.stops else plan.total):
             done = step + 1
             if step == start and source.splits_itself:
                 group.check_different_images(images)
             batches = train_step.prepare(step, images, labels)
-            warn_once(monitor.on_batch(step, images, batches))
+            watch.on_batch(step, images, batches)
             while normalizations:  # only now: images that the task refuses leave no trace
                 normalizations.pop().measure(sample.to(device))
-            recorder.add(step, train_step.step(step, batches), monitor.gradient_norm())
+            watch.add(step, train_step.step(step, batches))
 
             synchronized = done % flush_every == 0 or done == plan.total  # on all processes
             ends_epoch = done % plan.per_epoch == 0 or done == plan.total
             if synchronized or ends_epoch or user_code.watch_steps:
-                read_numbers()
-                warn_once(user_code.on_step(done, train_step.learning_rate(step)))
+                watch.on_step(step)
             if ends_epoch:
-                row, collapse = _end_epoch(objective, train_step, recorder, step)
-                warn_once(collapse + monitor.on_epoch(row["epoch"], row["loss"], train_step.scaler.get_scale()))
-                warn_once(train_step.state.on_epoch())
-                warn_once(user_code.on_epoch(done, row))
-            interrupt.by_callback = interrupt.by_callback or user_code.stopped is not None
+                watch.on_epoch(step)
+            interrupt.by_callback = interrupt.by_callback or watch.stopped
             if synchronized:
                 bar.update(done, recorder.latest)
                 interrupt.share(group)
             stop = interrupt.stops and (synchronized or group.is_alone)
             last = stop or done == plan.total
             if checkpoints.due(last, synchronized):
-                read_numbers()
+                watch.read_numbers()
                 checkpoints.save(done, train_step, recorder, last)
                 warn_once(monitor.on_save(checkpoints.identity) if checkpoints.writes else [])
             if stop:
@@ -204,7 +197,7 @@ def train(
                 interrupt.raise_now()
                 break
         group.barrier()  # waits for the last checkpoint
-        warn_once(user_code.on_end(done))
+        watch.on_end(done)
     check_finite_weights(strategy, done)  # the last step changed them, and no loss was computed since
     if settings.channels_last:
         strategy.to_contiguous()
@@ -239,20 +232,3 @@ def _set_up(objective: Objective, settings: Settings, group: ProcessGroup) -> tu
         module.compile()
     objective.train_mode()
     return device, precision, strategy
-
-
-def _end_epoch(
-    objective: Objective, train_step: TrainStep, recorder: Recorder, step: int
-) -> tuple[dict[str, float], list[Finding]]:
-    """Measure the module, and close the history's row of the epoch that ends with ``step``."""
-    strategy = train_step.strategy
-    with strategy.full_weights():
-        metrics, findings = objective.on_epoch()
-    row = recorder.close_epoch(
-        epoch=(step + 1) / train_step.plan.per_epoch,
-        step=step + 1,
-        **strategy.group.mean_values(metrics),
-        learning_rate=train_step.learning_rate(step),
-        seconds=recorder.seconds,
-    )
-    return row, findings
