@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 import pretextkit as pk
 from pretextkit.data import as_source
+from pretextkit.data._accepted_channels import retry_in_color
 from pretextkit.errors import ShapeError
 from pretextkit.functional import (
     extract_features,
@@ -96,6 +97,19 @@ def test_failure_on_color_images_does_not_read_again() -> None:
     with pytest.raises(ZeroDivisionError):
         extract_features(lambda x: x / (1 // 0), data)
     assert data.reads == 6
+
+
+def test_failure_on_gray_images_beside_bands_does_not_read_again() -> None:
+    """Only colors have a gray form, so the second pass would fail as the first."""
+    passes = []
+
+    def work(source: Any) -> None:
+        passes.append([batch.images.shape[1] for batch in source.in_order(1)])
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        retry_in_color(work, as_source(Items([torch.rand(1, 8, 8), torch.rand(5, 8, 8)])))
+    assert passes == [[1, 5]]
 
 
 class ColorBackbone(pk.Backbone):

@@ -57,6 +57,11 @@ def test_floats_with_range_are_scaled_and_clipped(dtype: torch.dtype) -> None:
     torch.testing.assert_close(out, expected, atol=1e-3 if dtype == torch.float16 else 1e-6, rtol=0)
 
 
+def test_white_can_lie_beyond_sixteen_bits() -> None:
+    images = deep(6, 1_000_000, torch.int32)
+    torch.testing.assert_close(read(images, white=1_000_000), (images.double() / 1_000_000).float())
+
+
 class Rows(Dataset[Any]):
     def __init__(self, items: list[Any]) -> None:
         self.items = items
@@ -202,6 +207,7 @@ def test_wrong_white_warns_and_right_white_does_not() -> None:
         hot[3, 0, 0, :3] = 4000  # hot pixels, fewer than one in a hundred
         as_source(hot, white=1023)
         as_source(torch.zeros(3, 1, 4, 4, dtype=torch.int64), white=4095)
+        as_source(4095 * torch.arange(32).view(2, 1, 4, 4).remainder(2), white=4095)  # black and white themselves
     with pytest.warns(DataWarning, match=r"is 4095, below a tenth of the range 0 to 65535\. If 4095 .* white=4095"):
         as_source(deep(top=4095), white=65535)
     with pytest.warns(DataWarning, match=r"of the values of the images lie beyond .*are clipped; the highest is 4095"):

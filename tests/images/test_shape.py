@@ -112,6 +112,11 @@ def test_images_of_similar_or_smaller_size_do_not_warn(before: Any, after: Any) 
         extract_features(trained(before), images_of(after))
 
 
+def test_warning_of_larger_images_names_height_before_width() -> None:
+    with pytest.warns(DataWarning, match=r"on images of 16x24 pixels, and gets 40x48.*\(size=\(16, 24\)\)"):
+        extract_features(trained((16, 24)), images_of((40, 48)))
+
+
 def test_networks_without_a_known_size_do_not_warn() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -14,13 +16,21 @@ timm = pytest.importorskip("timm")
 SMALL = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 4, "num_heads": 2}
 
 
-def test_vision_transformer_computes_on_tokens() -> None:
-    network = timm.models.VisionTransformer(dynamic_img_size=True, dynamic_img_pad=True, **SMALL)
+ANY_SIZE = {"dynamic_img_size": True, "dynamic_img_pad": True}
+
+
+@pytest.mark.parametrize(
+    ("options", "prefix"), [({}, 1), ({"reg_tokens": 4}, 5), ({"class_token": False, "global_pool": "avg"}, 0)]
+)
+def test_vision_transformer_computes_on_tokens(options: dict[str, Any], prefix: int) -> None:
+    """Class and register tokens stay inside; with average pooling, timm's last norm comes after its tokens."""
+    network = timm.models.VisionTransformer(**ANY_SIZE, **SMALL, **options)
     backbone = wrap(network).eval()
     assert isinstance(backbone, pk.TokenBackbone)
     images = random_images(2, size=(36, 48))
     with torch.no_grad():
-        expected = network.eval().forward_features(backbone.normalization(images))[:, 1:]
+        features = network.eval().forward_features(backbone.normalization(images))
+        expected = network.fc_norm(features[:, prefix:])
         torch.testing.assert_close(backbone.encode(backbone.tokens(images)), expected)
         assert backbone.feature_map(images).shape == (2, 24, 5, 6)
         assert backbone.encode(backbone.tokens(images)[:, ::3]).shape == (2, 10, 24)
@@ -44,3 +54,22 @@ def test_pretrained_weights_say_what_they_start_from() -> None:
     backbone = wrap(network)
     assert backbone.starts_from == "timm resnet18.a1_in1k, trained on ImageNet labels"
     assert backbone.normalization.mean.tolist() == pytest.approx([0.485, 0.456, 0.406])
+    assert backbone.normalization.std.tolist() == pytest.approx([0.229, 0.224, 0.225])
+
+
+def test_tag_in_a_name_loads_no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the option ``weights`` does, because a start from labels has to be asked for."""
+    asked: list[tuple[str, bool]] = []
+    create = timm.create_model
+
+    def record(name: str, *, pretrained: bool, **options: Any) -> Any:
+        asked.append((name, pretrained))
+        return create(name, pretrained=False, **options)
+
+    monkeypatch.setattr(timm, "create_model", record)
+    assert pk.backbones.create("timm/resnet18.a1_in1k").starts_from == "random weights"
+    assert {pretrained for _, pretrained in asked} == {False}
+    asked.clear()
+    backbone = pk.backbones.create("timm/resnet18", weights="a1_in1k")
+    assert backbone.starts_from == "timm resnet18.a1_in1k, trained on ImageNet labels"
+    assert set(asked) == {("resnet18.a1_in1k", True)}

@@ -116,6 +116,56 @@ def test_tokens_become_maps_without_the_class_token() -> None:
     assert torch.equal(last[:, :, 1, 2], tokens[0][:, 1 + 1 * 4 + 2])
 
 
+class Patches(nn.Module):
+    """A transformer of users on patches of 8 pixels, without positions: it takes oblong images."""
+
+    def __init__(self, depth: int = 4) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 24, 8, 8)
+        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(24, 2, 48, batch_first=True), depth)
+        self.norm, self.head = nn.LayerNorm(24), nn.Linear(24, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.patches(images).flatten(2).mT
+        return self.head(self.norm(self.encoder(tokens)).mean(1))  # type: ignore[no-any-return]
+
+
+def test_tokens_of_oblong_images_keep_their_place() -> None:
+    backbone = wrap(Patches()).eval()
+    tokens: list[Tensor] = []
+    backbone.get_submodule("network.norm").register_forward_hook(lambda m, i, o: tokens.append(o))
+    with torch.no_grad():
+        last = backbone.feature_map(random_images(2, size=(32, 48)))
+    assert last.shape == (2, 24, 4, 6)
+    assert torch.equal(last[:, :, 1, 4], tokens[0][:, 1 * 6 + 4])
+
+
+def test_maps_with_channels_last_keep_height_and_width() -> None:
+    backbone = wrap(torchvision.models.SwinTransformer([4, 4], 24, [2, 2], [2, 2], [4, 4])).eval()
+    maps: list[Tensor] = []
+    backbone.get_submodule("network.features.1").register_forward_hook(lambda m, i, o: maps.append(o))
+    with torch.no_grad():
+        first = backbone.stages(random_images(2, size=(64, 96)))[0]
+    assert first.shape == (2, 24, 16, 24)
+    assert torch.equal(first[:, :, 3, 20], maps[0][:, 3, 20])
+
+
+def test_frozen_weights_stay_frozen(resnet: Any) -> None:
+    network = copy.deepcopy(resnet)
+    network.layer1.requires_grad_(False)
+    frozen = {name for name, weight in wrap(network).named_parameters() if not weight.requires_grad}
+    assert frozen == {f"network.layer1.{name}" for name, _ in network.layer1.named_parameters()}
+
+
+def test_oblong_image_with_one_short_side_is_refused() -> None:
+    backbone = wrap(Tutorial())
+    side = backbone.smallest_image
+    assert backbone(random_images(2, size=(side, 40))).shape == (2, 16)
+    for size in ((side - 1, 40), (40, side - 1)):
+        with pytest.raises(ShapeError, match=f"at least {side}x{side} pixels"):
+            backbone(random_images(2, size=size))
+
+
 def test_image_of_another_size_than_the_network_takes_is_refused() -> None:
     backbone = wrap(torchvision.models.VisionTransformer(32, 8, 4, 2, 24, 48))
     with pytest.raises(ShapeError, match="images of 32x32 pixels, the only size that VisionTransformer takes"):
@@ -162,6 +212,7 @@ def test_normalization_comes_from_the_weights(resnet: nn.Module) -> None:
     weights = torchvision.models.ResNet18_Weights.IMAGENET1K_V1
     backbone = wrap(trained(resnet), weights=weights)
     assert backbone.normalization.mean.tolist() == pytest.approx([0.485, 0.456, 0.406])
+    assert backbone.normalization.std.tolist() == pytest.approx([0.229, 0.224, 0.225])
     assert backbone.starts_from == "torchvision ResNet18 IMAGENET1K_V1, trained on ImageNet labels"
     assert bool(backbone.normalization.measured)
 

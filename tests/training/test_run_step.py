@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Generator, Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
 import pretextkit as pk
@@ -82,6 +82,29 @@ def test_views_are_made_in_float32_and_without_gradient() -> None:
     assert batch.images.dtype == torch.float32
     assert batch.images.max() <= 1
     assert not batch.images.requires_grad
+
+
+class Spy(pk.PretextTask[Any]):
+    """Record whether views have a gradient and autocast."""
+
+    def __init__(self) -> None:
+        super().__init__(TinyBackbone())
+        self.seen: list[tuple[bool, bool]] = []
+
+    def views(self, images: Tensor, generator: Generator) -> tuple[Tensor]:
+        self.seen.append((torch.is_grad_enabled(), torch.is_autocast_enabled("cpu")))
+        return (images,)
+
+    def forward(self, batch: tuple[Tensor]) -> pk.TaskOutput:
+        return pk.TaskOutput(self.backbone(batch[0]).mean(), {})
+
+
+def test_gradient_and_autocast_are_off_for_views_alone() -> None:
+    wrapped = Wrapper(spy := Spy())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = run_step(wrapped, IMAGES, generator())
+    assert spy.seen == [(False, False)]
+    assert output.loss.requires_grad
 
 
 @pytest.mark.parametrize(
