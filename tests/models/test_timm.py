@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import pretextkit as pk
-from pretextkit.errors import ShapeError, UnknownNameError
+from pretextkit.errors import OptionError, ShapeError, UnknownNameError
 from pretextkit.models import wrap
 from tests.helpers import random_images
 
@@ -41,6 +41,22 @@ def test_vision_transformer_of_one_size_says_how_to_open_it() -> None:
     assert backbone.smallest_image == 32
     with pytest.raises(ShapeError, match=r"the only size .* dynamic_img_size=True, dynamic_img_pad=True"):
         backbone(random_images(2, size=(48, 48)))
+
+
+@pytest.mark.parametrize("class_token", [True, False])
+def test_vision_transformer_of_one_oblong_size_takes_that_size(class_token: bool) -> None:
+    options = {**SMALL, "img_size": (32, 48), "class_token": class_token, "global_pool": "avg"}
+    backbone = wrap(timm.models.VisionTransformer(**options)).eval()
+    assert [tuple(stage.shape) for stage in backbone.stages(random_images(2, size=(32, 48)))] == [(2, 24, 4, 6)] * 4
+    with pytest.raises(ShapeError, match=r"images of 32x48 pixels, the only size .* but got 32x32"):
+        backbone(random_images(2, size=(32, 32)))
+
+
+def test_oblong_patches_are_refused() -> None:
+    """They would be read as square ones, and mix the features of different places."""
+    network = timm.models.VisionTransformer(**{**SMALL, "patch_size": (8, 16)})
+    with pytest.raises(OptionError, match="square patches, but got patches of 8x16 pixels"):
+        wrap(network)
 
 
 def test_wrong_name_gives_the_nearest() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pretextkit._modules import module_device, module_dtype
 from pretextkit.contracts import TokenBackbone
-from pretextkit.errors import ShapeError
+from pretextkit.errors import OptionError, ShapeError
 
 __all__ = ["TimmTokens", "is_token_network"]
 
@@ -34,11 +34,18 @@ class TimmTokens(TokenBackbone):
     """
 
     def __init__(self, network: Any) -> None:
+        patch = network.patch_embed.patch_size
+        if patch[0] != patch[1]:
+            raise OptionError(
+                "a VisionTransformer with square patches",
+                got=f"patches of {patch[0]}x{patch[1]} pixels",
+                fix="Create it with one number, such as patch_size=16.",
+            )
         super().__init__(in_channels=network.patch_embed.proj.in_channels)
         self.normalization.to(module_device(network), module_dtype(network))
         self.network = network
         self.feature_dim = network.embed_dim
-        self.patch = network.patch_embed.patch_size[0]
+        self.patch = patch[0]
         self.prefix: int = network.num_prefix_tokens
         pooled_norm = network.fc_norm
         if isinstance(network.norm, nn.Identity):  # with average pooling, timm norms the average
@@ -49,7 +56,7 @@ class TimmTokens(TokenBackbone):
         count, depth = min(STAGES, len(network.blocks)), len(network.blocks)
         self.ends = tuple((number + 1) * depth // count for number in range(count))
         if not self.any_size:
-            self.smallest_image = network.patch_embed.img_size[0]
+            self.smallest_image = min(network.patch_embed.img_size)
         elif not self.pads:
             self.smallest_image = self.patch
 
@@ -66,8 +73,8 @@ class TimmTokens(TokenBackbone):
 
     def prefix_tokens(self, tokens: Tensor) -> Tensor:
         """Return the class and register tokens with their positions, which depend on no image."""
-        side = self.smallest_image if not self.any_size else self.patch
-        image = tokens.new_zeros(1, self.normalization.channels, side, side)
+        size = (self.patch, self.patch) if self.any_size else self.network.patch_embed.img_size
+        image = tokens.new_zeros(1, self.normalization.channels, *size)
         embedded: Tensor = self.network.norm_pre(self.embed(image))
         return embedded[:, : self.prefix].expand(len(tokens), -1, -1)
 
@@ -84,10 +91,10 @@ class TimmTokens(TokenBackbone):
 
     def check_size(self, height: int, width: int) -> None:
         """Refuse images that the network does not take, with the size that it takes."""
-        side = self.smallest_image
+        only = None if self.any_size else tuple(self.network.patch_embed.img_size)
         fix = "Create it by timm.create_model(..., dynamic_img_size=True, dynamic_img_pad=True) for images of any size."
-        if not self.any_size and (height, width) != tuple(self.network.patch_embed.img_size):
-            wanted = f"images of {side}x{side} pixels, the only size that this VisionTransformer takes"
+        if only is not None and (height, width) != only:
+            wanted = f"images of {only[0]}x{only[1]} pixels, the only size that this VisionTransformer takes"
         elif self.any_size and not self.pads and (height % self.patch or width % self.patch):
             wanted = f"images whose sides are multiples of {self.patch} pixels, the patch of this VisionTransformer"
         else:
