@@ -130,6 +130,53 @@ class Patches(nn.Module):
         return self.head(self.norm(self.encoder(tokens)).mean(1))  # type: ignore[no-any-return]
 
 
+@pytest.mark.parametrize(("depth", "chosen"), [(2, [0, 1]), (3, [0, 1, 2]), (4, [0, 1, 2, 3]), (8, [1, 3, 5, 7])])
+def test_stages_of_a_transformer_are_its_blocks(depth: int, chosen: list[int]) -> None:
+    """Also where a block has more norms and dropouts than the network has blocks."""
+    own, library = Patches(depth), torchvision.models.VisionTransformer(32, 8, depth, 2, 24, 48)
+    assert names(wrap(own)) == [*(f"encoder.layers.{each}" for each in chosen[:-1]), "norm"]
+    assert names(wrap(library)) == [
+        *(f"encoder.layers.encoder_layer_{each}" for each in chosen[:-1]),
+        "encoder.ln",
+    ]
+
+
+class Local(nn.Module):
+    """A block with a convolution between its tokens, as in XCiT."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.convolution = nn.LayerNorm(24), nn.Conv2d(24, 24, 3, padding=1)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        side = int(tokens.shape[1] ** 0.5)
+        maps = self.convolution(self.norm(tokens).mT.unflatten(2, (side, side)))
+        return tokens + maps.flatten(2).mT  # type: ignore[no-any-return]
+
+
+def test_maps_inside_the_blocks_of_a_transformer_are_no_stages() -> None:
+    network = Patches()
+    network.encoder = nn.Sequential(*(Local() for _ in range(4)))  # type: ignore[assignment]
+    assert names(wrap(network)) == ["encoder.0", "encoder.1", "encoder.2", "norm"]
+
+
+def test_network_that_reads_its_unused_layers_keeps_them_frozen() -> None:
+    """A list that the forward method runs through cannot be left out."""
+
+    class Heads(Patches):
+        def __init__(self) -> None:
+            super().__init__()
+            self.heads = nn.ModuleList([nn.Linear(24, 2), nn.Linear(24, 3)])
+
+        def forward(self, images: Tensor) -> Tensor:
+            features = self.norm(self.encoder(self.patches(images).flatten(2).mT)).mean(1)
+            return torch.cat([head(features) for head in self.heads], 1)
+
+    backbone = wrap(Heads())
+    assert backbone(random_images(2, size=(32, 48))).shape == (2, 24)
+    assert not any(weight.requires_grad for weight in backbone.get_submodule("network.heads").parameters())
+
+
 def test_tokens_of_oblong_images_keep_their_place() -> None:
     backbone = wrap(Patches()).eval()
     tokens: list[Tensor] = []

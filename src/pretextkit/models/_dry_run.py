@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -130,9 +130,11 @@ def stages_at(network: nn.Module, channels: int, size: int) -> tuple[list[Stage]
     maps = [each for each in atoms(network, "", once) if each.name.partition(".")[0] not in CLASSIFIERS]
     shrunk = [each for each in maps if side_of(each.output, size) == 1 and is_shrunk(network, each)]
     pixels = [each for each in maps if side_of(each.output, size) not in (None, 1)]
-    blocks = token_blocks(once)
-    if blocks and (not pixels or max(call.order for call in pixels) < blocks[0].order):
-        return token_stages(once, blocks, pixels, size), True
+    blocks = token_blocks(network, once)
+    insides = tuple(f"{block.name}." for block in blocks)  # with maps of attention, or convolutions between tokens
+    outside = [call for call in pixels if not call.name.startswith(insides)]
+    if blocks and (not outside or max(call.order for call in outside) < blocks[0].order):
+        return token_stages(once, blocks, outside, size), True
     chosen: dict[int, Call] = {}
     level = 0
     for call in pixels or shrunk:
@@ -241,13 +243,23 @@ def atoms(module: nn.Module, name: str, calls: dict[str, Call]) -> Iterator[Call
         yield call  # what the forward method computes after its layers
 
 
-def token_blocks(calls: dict[str, Call]) -> list[Call]:
-    """Find the longest row of sibling layers that return tokens ``b n d`` of one shape."""
+def token_blocks(network: nn.Module, calls: dict[str, Call]) -> list[Call]:
+    """Find the longest row of sibling blocks that return tokens ``b n d`` of one shape.
+
+    The norms and dropouts of one block return such tokens too, and can be more than the blocks. So siblings of one
+    class, with layers inside, come first; without them, the longest row of any sibling layers is taken.
+    """
     rows: dict[tuple[str, torch.Size], list[Call]] = defaultdict(list)
     for call in calls.values():
         if call.output.ndim == 3 and call.output.shape[1] > 1:
             rows[call.name.rpartition(".")[0], call.output.shape].append(call)
-    row = max(rows.values(), key=lambda each: (len(each), -each[0].name.count(".")), default=[])
+
+    def rank(row: list[Call]) -> tuple[bool, int, int]:
+        layers = [network.get_submodule(call.name) for call in row]
+        alike = max(Counter(type(layer) for layer in layers if any(layer.children())).values(), default=0)
+        return alike > 1, alike if alike > 1 else len(row), -row[0].name.count(".")
+
+    row = max(rows.values(), key=rank, default=[])
     return row if len(row) > 1 else []
 
 
@@ -307,6 +319,8 @@ def runs(function: Callable[[], object]) -> bool:
     """Return whether a function raises no error."""
     try:
         function()
-    except (RuntimeError, ValueError, AssertionError, IndexError, PretextkitError, ZeroDivisionError):
+    except (RuntimeError, ValueError, AssertionError, LookupError, PretextkitError, ZeroDivisionError):
+        return False
+    except (TypeError, AttributeError):  # the network reads a list of layers, or an attribute, that was left out
         return False
     return True
