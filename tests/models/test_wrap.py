@@ -313,3 +313,75 @@ def test_unknown_weights_and_options_are_refused() -> None:
         cls(weights="DEFAULT", in_channels=1)
     with pytest.raises(OptionError, match="deepth"):
         cls(deepth=3)
+
+
+class Pyramid(nn.Module):
+    """Transformer whose last blocks compute on fewer tokens, as that of PiT."""
+
+    def __init__(self, last: int) -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(3, 16, 8, 8)
+        self.first = nn.ModuleList(nn.TransformerEncoderLayer(16, 2, 32, batch_first=True) for _ in range(4))
+        self.second = nn.ModuleList(nn.TransformerEncoderLayer(16, 2, 32, batch_first=True) for _ in range(last))
+        self.head = nn.Linear(16, 1000)
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.embed(images).flatten(2).transpose(1, 2)
+        for block in self.first:
+            tokens = block(tokens)
+        tokens = tokens[:, ::4]
+        for block in self.second:
+            tokens = block(tokens)
+        scores: Tensor = self.head(tokens.mean(1))
+        return scores
+
+
+class Unet(nn.Module):
+    """Encoder, and a decoder of far more weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.ModuleList([nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 16, 3, 2, 1)])
+        self.up = nn.ModuleList([nn.ConvTranspose2d(16, 64, 2, 2), nn.ConvTranspose2d(64, 64, 2, 2)])
+
+    def forward(self, images: Tensor) -> Tensor:
+        for layer in (*self.down, *self.up):
+            images = layer(images)
+        return images
+
+
+def test_stages_that_leave_out_most_of_a_network_are_refused() -> None:
+    wanted = (
+        r"Expected the stages of Pyramid to use all its layers but the classifier, but got stages that need none of "
+        r"'second' and others, 36% of the weights. Name layers .*stages=\[...\]"
+    )
+    with pytest.raises(OptionError, match=wanted):
+        wrap(Pyramid(3))
+    named = wrap(Pyramid(3), stages=["first.3", "second.2"])
+    assert [stage.shape[1:] for stage in named.stages(random_images(2, size=64))] == [(16, 8, 8), (16, 4, 4)]
+    assert wrap(Pyramid(0)).feature_dim == 16  # a classifier is left out
+
+
+def test_decoder_may_be_left_out() -> None:
+    assert names(wrap(Unet())) == ["down.0", "down.1"]
+
+
+class Uneven(nn.Module):
+    """Tokens of patches that reach over the border."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(3, 8, 8, 8, padding=4)
+        self.blocks = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.embed(images).flatten(2).transpose(1, 2)
+        scores: Tensor = self.blocks(tokens)
+        return scores.mean(1)
+
+
+def test_tokens_without_a_grid_are_refused() -> None:
+    with pytest.raises(
+        OptionError, match=r"layers of Uneven that return maps .* but got 'blocks.0', 'blocks.1', which"
+    ):
+        wrap(Uneven())

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from pretextkit._evaluation_mode import evaluation_mode
 from pretextkit._modules import is_parallel_wrapper, is_scripted, module_device, module_dtype, unwrap
 from pretextkit.contracts import Backbone, PretextTask, SpatialBackbone
-from pretextkit.errors import OptionError, ShapeError
+from pretextkit.errors import OptionError, ShapeError, reason
 from pretextkit.models._dry_run import (
     all_trainable,
     black_image,
+    check_complete,
     dry_run_sizes,
     find_stages,
     input_channels,
@@ -63,7 +64,8 @@ def wrap(
         weights, for example ``"torchvision ResNet50 IMAGENET1K_V2, trained on ImageNet labels"``.
 
     Raises:
-        OptionError: The module is no network of images, or no layer returns a map.
+        OptionError: The module is no network of images, no layer returns a map, or the stages that were found end
+            before most of the network.
         UnknownNameError: The network has no layer of a given name.
         DataWarning: The module holds trained weights, and their normalization is unknown.
 
@@ -207,16 +209,23 @@ class WrappedBackbone(SpatialBackbone):
         self.taps = [Tap(stage.name, self.outputs) for stage in found]
         for tap in self.taps:
             network.get_submodule(tap.name).register_forward_hook(tap)
-        self.leave_out(black_image(network, channels, side))
-        self.find_sizes(side)
+        self._leave_out(side, check=stages is None)
+        self._find_sizes(side)
 
-    def leave_out(self, image: Tensor) -> None:
-        """Remove the layers that the last stage does not need, and freeze single weights that it does not need."""
-        network = self.network
+    def _leave_out(self, side: int, check: bool) -> None:
+        """Remove the layers that the last stage does not need, and freeze single weights that it does not need.
+
+        Raises:
+            OptionError: ``check`` is true, and the layers are most of the network.
+        """
+        network, channels = self.network, self.normalization.channels
+        image = black_image(network, channels, side)
         with evaluation_mode(network), torch.enable_grad(), all_trainable(network):
-            maps = self.read(image)
+            maps = self._first_maps(image)
             shapes = [each.shape for each in maps]
             names, loose = unused_modules(network, maps[-1])
+        if check:
+            check_complete(network, names, maps[-1], channels, side)
         before = {name: network.get_submodule(name) for name in names}
         for name in names:
             replace_layer(network, name, LeftOut())
@@ -227,7 +236,24 @@ class WrappedBackbone(SpatialBackbone):
         for weight in loose:
             weight.requires_grad_(False)
 
-    def find_sizes(self, size: int) -> None:
+    def _first_maps(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Read the stages for the first time.
+
+        Raises:
+            OptionError: The tokens of a stage form no grid.
+        """
+        try:
+            return self.read(image)
+        except RuntimeError as error:
+            name = type(self.network).__name__
+            fix = "Name layers that do: wrap(module, stages=[...])."
+            raise OptionError(
+                f"layers of {name} that return maps b d h w or tokens b n d of the patches of an image",
+                got=f"{', '.join(repr(stage.name) for stage in self.layout)}, which do not: {reason(error)}",
+                fix=fix,
+            ) from error
+
+    def _find_sizes(self, size: int) -> None:
         """Find the smallest image, and whether the network takes one size only, or multiples of a patch."""
 
         def works(side: int) -> bool:
