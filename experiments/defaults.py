@@ -56,6 +56,7 @@ GENERAL = {
     "batch x 2": Variant(batch=2),
     "batch / 2": Variant(batch=1 / 2),
     "learning rate x 3, batch x 2": Variant(rate=3, batch=2),
+    "learning rate / 3, batch / 2": Variant(rate=1 / 3, batch=1 / 2),
 }
 AUGMENTED = {
     "no augmentation": Variant(options=(("augmentation", None),)),

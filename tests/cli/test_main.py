@@ -325,3 +325,9 @@ def test_commands_of_the_label_first_page_parse() -> None:
     assert [parse(words).command.name for words in commands] == [
         *("pretrain", "select", "probe", "fixmatch", "predict", "select"),
     ]
+
+
+def test_cache_is_a_folder(folder: Path) -> None:
+    command = ["probe", "photos", "--backbone", "run", "--labels", "labels.csv"]
+    assert main([*command, "--cache", "decoded"]) == 0
+    assert [path.suffix for path in (folder / "decoded").iterdir()] == [".images"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from collections import Counter
 from pathlib import Path
@@ -18,7 +19,7 @@ from pretextkit.data import FolderImages, as_source
 from pretextkit.data import _decoding as decoding_module
 from pretextkit.data import _file_reader as reader_module
 from pretextkit.data import _folder as folder_module
-from pretextkit.data._memory_cache import MemoryCache
+from pretextkit.data._memory_cache import MemoryCache, memory_limit
 from pretextkit.errors import OptionError
 
 COUNT, SIZE = 5, 8
@@ -80,8 +81,9 @@ def test_without_a_cache_files_are_decoded_each_time(root: Path, decoded: Counte
 def test_sets_beyond_the_limit_are_decoded_each_time(
     root: Path, decoded: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder_module, "MEMORY", COUNT * 3 * SIZE * SIZE)  # a few bytes too few
+    monkeypatch.setattr(folder_module, "memory_limit", lambda: COUNT * 3 * SIZE * SIZE)  # a few bytes too few
     images = FolderImages(root, size=SIZE)
+    assert repr(images).endswith("0 skipped, too large for memory: see cache)")
     decoded.clear()
     all_images(images), all_images(images)
     assert set(decoded.values()) == {2}
@@ -114,12 +116,49 @@ def test_forked_workers_fill_the_memory_of_the_parent(root: Path, decoded: Count
     assert torch.equal(torch.cat([batch.images for batch in source.in_order(2)]), truth)
 
 
-def test_spawned_workers_and_copies_begin_empty(root: Path) -> None:
+def test_spawned_workers_and_copies_have_no_memory(root: Path) -> None:
     images = FolderImages(root, size=SIZE)
     truth = all_images(images)
-    assert torch.equal(all_images(pickle.loads(pickle.dumps(images))), truth)
+    for other in (pickle.loads(pickle.dumps(images)), copy.deepcopy(images)):
+        assert other._cache is None
+        assert torch.equal(all_images(other), truth)
+        assert repr(other) == repr(images)
     loader = torch.utils.data.DataLoader(images, batch_size=2, num_workers=1, multiprocessing_context="spawn")
     assert torch.equal(torch.cat([batch for batch, _ in loader]), truth)
+
+
+def test_changed_attributes_are_not_read_from_memory(root: Path) -> None:
+    images = FolderImages(root, size=SIZE)
+    truth = all_images(images)
+    images.size = SIZE + 4
+    assert torch.equal(all_images(images), all_images(FolderImages(root, size=SIZE + 4)))
+    images.size, images.fit = SIZE, "stretch"
+    assert torch.equal(all_images(images), all_images(FolderImages(root, size=SIZE, fit="stretch")))
+    images.fit, images.paths = "crop", images.paths[::-1]
+    assert torch.equal(all_images(images), truth.flip(0))
+
+
+def test_readers_of_one_pass_keep_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise AssertionError("memory was taken")
+
+    monkeypatch.setattr(folder_module, "MemoryCache", refuse)
+    assert pk.data.load(root, size=SIZE).train_images.shape[1:] == (3, SIZE, SIZE)
+    chosen = pk.functional.select_files(root, pk.models.SmallCNN(), 2, root.parent / "to_label.csv", size=SIZE)
+    assert len(chosen) == 2
+    classifier = pk.inference.Classifier(pk.models.SmallCNN(), pk.models.LinearHead(256, 2))
+    assert len(classifier.predict(root)) == COUNT
+
+
+@pytest.mark.parametrize(("pages", "limit"), [(1000, 1_024_000), (10**9, 2_000_000_000), (None, 2_000_000_000)])
+def test_limit_is_a_quarter_of_the_memory(pages: int | None, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def sysconf(name: str) -> int:
+        if pages is None:
+            raise ValueError(name)
+        return {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": pages}[name]
+
+    monkeypatch.setattr("os.sysconf", sysconf)
+    assert memory_limit() == limit
 
 
 def test_damaged_memory_is_a_missing_image() -> None:

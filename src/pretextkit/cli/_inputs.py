@@ -51,7 +51,7 @@ IMAGES = "folder of images at any depth, or a quoted pattern such as 'photos/**/
 def add_image_flags(parser: ArgumentParser) -> None:
     """Add the flags that say how files become images: the keywords of :class:`FolderImages`."""
     group = parser.add_argument_group("images")
-    add_flags(group, FolderImages, leave_out=("labels", "max_pixels"))
+    add_flags(group, FolderImages, leave_out=("labels", "max_pixels"), kinds={"cache": Path})
 
 
 def image_flags(options: Namespace, *, leave_out: Sequence[str] = ()) -> list[str]:

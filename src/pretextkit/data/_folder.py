@@ -22,7 +22,7 @@ from pretextkit.data._file_reader import FileReader, Opener
 from pretextkit.data._files import find_images
 from pretextkit.data._folder_brightness import spread, warn_of_darkness
 from pretextkit.data._image_size import check_size, height_width, size_text
-from pretextkit.data._memory_cache import MEMORY, MemoryCache
+from pretextkit.data._memory_cache import MemoryCache, memory_limit
 from pretextkit.data._resizing import Fit, check_fit, lost_area, map_to_pixels
 from pretextkit.data._split_folders import warn_of_splits_in_classes
 from pretextkit.data._types import Size
@@ -93,11 +93,11 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
             scales it until it fits in, and repeats the pixels of the border; ``"stretch"`` scales each side by itself.
             By default crop, with a :class:`DataWarning` if that removes more than a third of the images.
         cache: Where decoded, resized images are kept, three bytes a pixel, so that each file is decoded once. True
-            keeps them in memory, up to 2 GB: sets that would take more, and images of ``open`` and ``white``, are
-            decoded at each reading, as with False. A folder keeps them in one file for later programs. Each image is
-            written when it is first read, by any process, and is read from there afterwards. If one of the files, the
-            size or ``fit`` changes, the file is built again; damaged parts are decoded again. It holds bytes, and is
-            not to be had beside ``open`` and ``white``.
+            keeps them in memory, up to 2 GB or a quarter of the machine's: sets that would take more, and images of
+            ``open`` and ``white``, are decoded at each reading, as with False. Workers share that memory if they are
+            forked; spawned ones, as on Windows and macOS, decode at each reading. A folder keeps the images in one file
+            for all processes and later programs. If one of the files, the size or ``fit`` changes, the file is built
+            again; damaged parts are decoded again. It holds bytes, and is not to be had beside ``open`` and ``white``.
         open: Function from the ``Path`` of a file to an image, an array ``h w`` or ``h w c`` or a tensor ``c h w``, for
             files that Pillow does not read, such as DICOM, GeoTIFF and ``.npy``. It also works in worker processes if
             it can be pickled. None reads by Pillow.
@@ -186,12 +186,14 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
             self._warn_of_crop(shapes)
         warn_of_darkness(self.reader, self.paths, self.root)
         self._cache = self._open_cache(cache, listed, root, on_error)
+        self._cached = (self.paths, self.size, self.fit)  # a caller may change them; then images are decoded
+        self._decodes_again = cache is True and self._cache is None and self.reader.reads_bytes
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        if self._cache is None:
+        if self._cache is None or self._cached[0] is not self.paths or self._cached[1:] != (self.size, self.fit):
             return self._resized(index), self.labels[index]
         index = range(len(self))[index]
         image = self._cache.read(index)
@@ -207,7 +209,8 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         some = f", {labeled} labeled" if 0 < labeled < len(self) else ""
         others = [path for path, _ in self.skipped[self._damaged :] if path.is_file()]
         passed_over = f", not read: {count_suffixes(others)}" if others else ""
-        counts = f"{kind}, {len(self.classes)} classes{some}, {self._damaged} skipped{passed_over}"
+        large = ", too large for memory: see cache" if self._decodes_again else ""
+        counts = f"{kind}, {len(self.classes)} classes{some}, {self._damaged} skipped{passed_over}{large}"
         return f"FolderImages({self.root}: {counts})"
 
     def _resized(self, index: int) -> Tensor:
@@ -220,7 +223,7 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
                 [str(path.absolute()) for path in self.paths] if listed else [str(Path(str(root)).absolute()), on_error]
             )
             return open_cache(Path(cache), source, self.paths, self.size, [self.fit, self.max_pixels])
-        if cache and self.reader.reads_bytes and block_length(len(self), self.size) <= MEMORY:
+        if cache and self.reader.reads_bytes and block_length(len(self), self.size) <= memory_limit():
             with suppress(OSError):  # without memory, images are decoded again
                 return MemoryCache(len(self), self.size)
         return None

@@ -110,7 +110,6 @@ def in_format(source: ImageSource, wanted: ImageFormat | None) -> ImageSource:
     if isinstance(items, FolderImages) and (items.size, items.fit) != (wanted.size, wanted.fit):
         items = copy(items)
         items.size, items.fit = wanted.size, wanted.fit
-        vars(items)["_cache"] = None  # a cache holds images of the former size
     formatted: Any = copy(source)
     formatted.dataset, formatted._split = _FormattedItems(items, wanted, source._split, source._values), image_only
     formatted._values = None  # the items are converted before they are resized

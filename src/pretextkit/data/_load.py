@@ -209,6 +209,7 @@ def _from_npz(path: Path, values: ValueRange | None) -> ImageData:
 
 def _from_folder(path: Path, options: dict[str, Any]) -> ImageData:
     splits = find_splits(path)
+    options = {**options, "cache": False}  # each file is read once, into a tensor
     if len(splits) < 2:
         folder = FolderImages(path, **options)
         images = _in_memory(folder, folder.classes)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from mmap import mmap
-from typing import Any
 
 from pretextkit.data._cached_images import CachedImages, block_length
 from pretextkit.data._types import Size
 
-__all__ = ["MEMORY", "MemoryCache"]
+__all__ = ["MemoryCache", "memory_limit"]
 
-MEMORY = 2_000_000_000
+MOST = 2_000_000_000
 """Most bytes of images that are kept in memory unasked."""
+
+SHARE = 4
+"""They are at most this fraction of the machine's memory."""
 
 
 class MemoryCache(CachedImages):
     """Images in anonymous memory, which takes space as it is filled, and is freed with the last process that holds it.
 
-    Worker processes fill the memory of the process that forked them. A copy that was pickled, as for spawned workers,
-    begins empty.
+    Worker processes fill the memory of the process that forked them. It cannot be sent to others: a pickled copy, as
+    for spawned workers, is None.
 
     Args:
         count: Number of images.
@@ -42,8 +45,18 @@ class MemoryCache(CachedImages):
     def _put(self, start: int, content: bytes) -> None:
         self._map[start : start + len(content)] = content
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"count": self.count, "size": self.size}
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        return type(None), ()
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+
+def memory_limit() -> int:
+    """Return the bytes that decoded images may take: 2 GB, or a quarter of the machine's memory if that is less.
+
+    Example:
+        >>> 0 < memory_limit() <= MOST
+        True
+    """
+    try:
+        return min(MOST, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // SHARE)
+    except (AttributeError, ValueError, OSError):  # Windows has no such function
+        return MOST

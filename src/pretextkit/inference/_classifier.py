@@ -259,7 +259,7 @@ class Classifier(nn.Module):
         wanted = self.image_format
         if isinstance(images, str | Path) and (Path(images).is_dir() or is_pattern(images)):
             size, fit = (None, None) if wanted is None else (wanted.size, wanted.fit)
-            images, on_error = FolderImages(images, size=size, fit=fit, on_error=on_error), "raise"
+            images, on_error = FolderImages(images, size=size, fit=fit, on_error=on_error, cache=False), "raise"
         return in_format(as_source(images, labels=False, workers=workers, on_error=on_error), wanted)
 
     def _probabilities(self, source: ImageSource, batch_size: int) -> Iterator[Tensor]:

@@ -63,7 +63,7 @@ def select_files(
     if labels is not None and Path(labels).absolute() == Path(csv).absolute():
         fix = "Write each round to a table of its own; FolderImages reads their rows in one table together."
         raise DataError("another file for the new table", got=f"the table of labels, {labels}", fix=fix)
-    images = FolderImages(folder, labels=False if labels is None else labels, size=size, on_error=on_error)
+    images = FolderImages(folder, labels=False if labels is None else labels, size=size, on_error=on_error, cache=False)
     chosen = select_to_label(
         images, n, backbone=backbone, method=method, labeled=torch.tensor(images.labels) >= 0, seed=seed
     )
