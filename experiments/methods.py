@@ -54,7 +54,7 @@ class Experiment:
         trainings: dict[str, Callable[[], tuple[Any, dict[str, Any]]]] = {
             **{task: partial(self.pretrained, task) for task in self.options.tasks},
             RANDOM: self.random_init,
-            SUPERVISED: self.supervised,
+            **({SUPERVISED: self.supervised} if self.options.supervised else {}),
         }
         for method, train in trainings.items():
             self.rows.measure(f"{self.name}; {method}; {self.seed}", partial(self.measured, train))
@@ -169,6 +169,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--views", type=float, default=125.0, help="budget: views of each image")
     parser.add_argument("--labels", type=float, nargs="*", default=[0.01, 0.1], help="fractions to fine-tune on")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--supervised", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--earlier", type=Path, help="report of this program whose rows are not measured again")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("out/methods"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from pretextkit.batches import TwoViews
-from pretextkit.contracts import BackboneT, Recommended, TaskOutput
+from pretextkit.contracts import BackboneT, TaskOutput
 from pretextkit.losses import negative_cosine_similarity
 from pretextkit.models.heads import MLPHead
 from pretextkit.registries import register_pretext_task
@@ -47,8 +47,6 @@ class BYOL(TwoViewTask[BackboneT]):
         >>> output.loss < 4, sorted(output.metrics)
         (tensor(True), ['alignment', 'top1', 'uniformity'])
     """
-
-    recommended = Recommended(learning_rate=1e-3, smallest_batch=64, largest_batch=256)
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from pretextkit._validation import check_float, check_int
 from pretextkit.batches import MultiViews
-from pretextkit.contracts import BackboneT, Recommended, TaskOutput
+from pretextkit.contracts import BackboneT, TaskOutput
 from pretextkit.losses import sigreg_loss
 from pretextkit.registries import register_pretext_task
 from pretextkit.tasks._multi_crop import MultiCrop, MultiViewTask
@@ -50,8 +50,6 @@ class LeJEPA(MultiViewTask[BackboneT]):
     """
 
     steps: Tensor
-
-    recommended = Recommended(learning_rate=1e-3, smallest_batch=64, largest_batch=256)
 
     def __init__(
         self,

@@ -12,8 +12,9 @@ from torch import Generator, Tensor
 from pretextkit._modules import network_name
 from pretextkit._validation import check_callable, check_int
 from pretextkit.batches import MultiViews
-from pretextkit.contracts import BackboneT, PretextTask
+from pretextkit.contracts import BackboneT, PretextTask, Recommended
 from pretextkit.errors import ShapeError
+from pretextkit.tasks._two_views import IMAGES_TO_READ
 from pretextkit.views import CropAndRecolor
 
 __all__ = ["MultiCrop", "MultiViewTask"]
@@ -65,6 +66,8 @@ class MultiViewTask(PretextTask[MultiViews, BackboneT]):
         backbone: Backbone to train.
         augmentation: From images ``b c h w`` and a generator to ``MultiViews``, such as :class:`MultiCrop`.
     """
+
+    recommended = Recommended(learning_rate=1e-3, smallest_batch=64, largest_batch=256, images_to_read=IMAGES_TO_READ)
 
     def __init__(self, backbone: BackboneT, augmentation: Callable[[Tensor, Generator], MultiViews]) -> None:
         super().__init__(backbone)

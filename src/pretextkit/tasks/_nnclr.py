@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pretextkit._validation import check_float, check_int
 from pretextkit.batches import TwoViews
-from pretextkit.contracts import BackboneT, Recommended, TaskOutput
+from pretextkit.contracts import BackboneT, TaskOutput
 from pretextkit.losses import info_nce_loss
 from pretextkit.models.heads import MLPHead
 from pretextkit.registries import register_pretext_task
@@ -48,8 +48,6 @@ class NNCLR(TwoViewTask[BackboneT]):
         >>> sorted(task.step(torch.rand(4, 3, 32, 32), torch.Generator().manual_seed(0)).metrics)
         ['alignment', 'top1', 'uniformity']
     """
-
-    recommended = Recommended(learning_rate=1e-3, smallest_batch=64, largest_batch=256)
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from pretextkit.contracts import BackboneT, Recommended, TaskOutput
 from pretextkit.losses import nt_xent_loss
 from pretextkit.models.heads import MLPHead
 from pretextkit.registries import register_pretext_task
-from pretextkit.tasks._two_views import TwoViewTask, two_view_metrics
+from pretextkit.tasks._two_views import IMAGES_TO_READ, TwoViewTask, two_view_metrics
 from pretextkit.views import Augmentation, CropAndRecolor
 
 __all__ = ["SimCLR"]
@@ -44,7 +44,7 @@ class SimCLR(TwoViewTask[BackboneT]):
         ['alignment', 'top1', 'uniformity']
     """
 
-    recommended = Recommended(learning_rate=3e-3, smallest_batch=128, largest_batch=512)
+    recommended = Recommended(learning_rate=3e-3, smallest_batch=128, largest_batch=512, images_to_read=IMAGES_TO_READ)
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pretextkit.batches import TwoViews
-from pretextkit.contracts import BackboneT, Recommended, TaskOutput
+from pretextkit.contracts import BackboneT, TaskOutput
 from pretextkit.losses import negative_cosine_similarity
 from pretextkit.models.heads import MLPHead
 from pretextkit.registries import register_pretext_task
@@ -41,8 +41,6 @@ class SimSiam(TwoViewTask[BackboneT]):
         >>> -1 <= task.step(torch.rand(4, 3, 32, 32), torch.Generator().manual_seed(0)).loss <= 1
         tensor(True)
     """
-
-    recommended = Recommended(learning_rate=1e-3, smallest_batch=64, largest_batch=256)
 
     def __init__(
         self,

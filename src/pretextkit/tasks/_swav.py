@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 
 from pretextkit._validation import check_float, check_int
 from pretextkit.batches import MultiViews
-from pretextkit.contracts import BackboneT, Recommended, TaskOutput
+from pretextkit.contracts import BackboneT, TaskOutput
 from pretextkit.losses import swav_loss
 from pretextkit.models.heads import MLPHead
 from pretextkit.registries import register_pretext_task
@@ -49,8 +49,6 @@ class SwAV(MultiViewTask[BackboneT]):
         >>> sorted(task.step(torch.rand(4, 3, 32, 32), torch.Generator().manual_seed(0)).metrics)
         ['agreement', 'prototypes_used']
     """
-
-    recommended = Recommended(learning_rate=1e-3, smallest_batch=64, largest_batch=256)
 
     def __init__(
         self,

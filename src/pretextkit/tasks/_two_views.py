@@ -10,11 +10,14 @@ from torch import Generator, Tensor, nn
 from pretextkit._chunks import row_chunks
 from pretextkit._validation import check_callable
 from pretextkit.batches import TwoViews
-from pretextkit.contracts import BackboneT, PretextTask
+from pretextkit.contracts import BackboneT, PretextTask, Recommended
 from pretextkit.metrics import alignment, uniformity
 from pretextkit.views import Augmentation
 
-__all__ = ["TwoViewTask", "two_view_metrics"]
+__all__ = ["IMAGES_TO_READ", "TwoViewTask", "two_view_metrics"]
+
+IMAGES_TO_READ = 500_000
+"""Images that a training of joint embedding reads, because each pass has new views, and gains until late."""
 
 
 class TwoViewTask(PretextTask[TwoViews, BackboneT]):
@@ -25,6 +28,8 @@ class TwoViewTask(PretextTask[TwoViews, BackboneT]):
         augmentation: From images ``b c h w`` and a generator to one view of each image, such as
             :class:`~pretextkit.views.CropAndRecolor`.
     """
+
+    recommended = Recommended(learning_rate=1e-3, smallest_batch=64, largest_batch=256, images_to_read=IMAGES_TO_READ)
 
     def __init__(self, backbone: BackboneT, augmentation: Augmentation) -> None:
         super().__init__(backbone)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pretextkit._validation import check_float, check_int
 from pretextkit.batches import TwoViews
-from pretextkit.contracts import BackboneT, Recommended, TaskOutput
+from pretextkit.contracts import BackboneT, TaskOutput
 from pretextkit.losses import vicreg_loss
 from pretextkit.registries import register_pretext_task
 from pretextkit.tasks._projection import ProjectionHead
@@ -43,8 +43,6 @@ class VICReg(TwoViewTask[BackboneT]):
         >>> task.step(torch.rand(4, 3, 32, 32), torch.Generator().manual_seed(0)).loss > 0
         tensor(True)
     """
-
-    recommended = Recommended(learning_rate=1e-3, smallest_batch=64, largest_batch=256)
 
     def __init__(
         self,
