@@ -26,7 +26,7 @@ class RunWatch:
         recorder: History of the run.
         monitor: Monitor of silent failures.
         callbacks: Callbacks of this process.
-        warn: Gives each kind of warning once.
+        warn_once: Gives each kind of warning once.
     """
 
     def __init__(
@@ -36,10 +36,10 @@ class RunWatch:
         recorder: Recorder,
         monitor: TrainingMonitor,
         callbacks: RunCallbacks,
-        warn: WarnOnce,
+        warn_once: WarnOnce,
     ) -> None:
         self.objective, self.train_step, self.recorder = objective, train_step, recorder
-        self.monitor, self.callbacks, self.warn = monitor, callbacks, warn
+        self.monitor, self.callbacks, self.warn_once = monitor, callbacks, warn_once
 
     @property
     def stopped(self) -> bool:
@@ -48,11 +48,11 @@ class RunWatch:
 
     def on_start(self, done: int) -> None:
         """Before the first step of the call."""
-        self.warn(self.callbacks.on_start(done))
+        self.warn_once(self.callbacks.on_start(done))
 
     def on_batch(self, step: int, images: Tensor, batches: Sequence[Any]) -> None:
         """Before a step."""
-        self.warn(self.monitor.on_batch(step, images, batches))
+        self.warn_once(self.monitor.on_batch(step, images, batches))
 
     def add(self, step: int, output: TaskOutput) -> None:
         """Keep the numbers of a step on the device."""
@@ -61,25 +61,25 @@ class RunWatch:
     def on_step(self, step: int) -> None:
         """After a step whose numbers are wanted now."""
         self.read_numbers()
-        self.warn(self.callbacks.on_step(step + 1, self.train_step.learning_rate(step)))
+        self.warn_once(self.callbacks.on_step(step + 1, self.train_step.learning_rate(step)))
 
     def on_epoch(self, step: int) -> None:
         """After the last step of an epoch, whose numbers are read."""
         row, findings = self._close_epoch(step)
         scale = self.train_step.scaler.get_scale()
-        self.warn(findings + self.monitor.on_epoch(row["epoch"], row["loss"], scale))
-        self.warn(self.train_step.state.on_epoch())
-        self.warn(self.callbacks.on_epoch(step + 1, row))
+        self.warn_once(findings + self.monitor.on_epoch(row["epoch"], row["loss"], scale))
+        self.warn_once(self.train_step.state.on_epoch())
+        self.warn_once(self.callbacks.on_epoch(step + 1, row))
 
     def on_end(self, done: int) -> None:
         """After the last step and the last checkpoint."""
-        self.warn(self.callbacks.on_end(done))
+        self.warn_once(self.callbacks.on_end(done))
 
     def read_numbers(self) -> None:
         """Read the waiting numbers from the device, and look at them."""
         values = self.recorder.flush()
         self.monitor.on_steps(values)
-        self.warn(self.objective.on_steps(values))
+        self.warn_once(self.objective.on_steps(values))
 
     def _close_epoch(self, step: int) -> tuple[dict[str, float], list[Finding]]:
         """Measure the module, and close the history's row of the epoch that ends with ``step``."""
