@@ -61,7 +61,12 @@ class Normalized(nn.Module):
         self.network, self.normalization = network, normalization
 
     def forward(self, images: Tensor) -> Tensor:
-        features: Tensor = self.network(self.normalization(images))
+        network: Any = self.network
+        normalized = self.normalization(images)
+        if hasattr(network, "forward_features"):  # timm normalizes some features once more before the classifier
+            features: Tensor = network.forward_features(normalized).mean((2, 3))
+        else:
+            features = network(normalized)
         return features
 
 
