@@ -97,3 +97,12 @@ def test_loss_of_half_precision_logits_is_float32(dtype: torch.dtype) -> None:
     output = fixed_task().to(dtype)(Labeled(batch.images.to(dtype), batch.labels))
     assert output.loss.dtype == torch.float32
     torch.testing.assert_close(output.loss, expected.loss)  # these logits are exact in half precision
+
+
+def test_names_of_labels_are_the_angles_of_the_images() -> None:
+    images = toy_images(2, size=8)
+    batch = fixed_task().rotate(images)
+    for label, name in enumerate(Rotation.label_names):
+        quarters = int(name.removesuffix("°")) // 90
+        assert torch.equal(batch.images[batch.labels == label], torch.rot90(images, quarters, (2, 3)))
+    assert len(Rotation.label_names) == 4
