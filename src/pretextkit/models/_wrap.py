@@ -17,15 +17,13 @@ from pretextkit.errors import OptionError, ShapeError, reason
 from pretextkit.models._dry_run import (
     all_trainable,
     black_image,
-    check_complete,
     dry_run_sizes,
-    find_stages,
     input_channels,
-    named_stages,
     runs,
     smallest_side,
-    unused_modules,
 )
+from pretextkit.models._left_out import check_complete, unused_modules
+from pretextkit.models._stage_search import find_stages, named_stages
 from pretextkit.models._start import Start, set_start
 from pretextkit.models._timm_tokens import TimmTokens, is_token_network
 
