@@ -18,7 +18,8 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "lightning_loop.py"
 
 def pretraining() -> Any:
     spec = importlib.util.spec_from_file_location("lightning_loop", EXAMPLE)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     torch.manual_seed(0)
