@@ -73,6 +73,26 @@ def test_pretrained_weights_say_what_they_start_from() -> None:
     assert backbone.normalization.std.tolist() == pytest.approx([0.229, 0.224, 0.225])
 
 
+def test_weights_for_color_leave_other_channels_to_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """timm repeats the first convolution for five bands, whose mean and std no weights know."""
+    network = timm.create_model("resnet18", in_chans=5)
+    network(torch.rand(4, 5, 64, 64))
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: network)
+    backbone = pk.backbones.create("timm/resnet18", weights="a1_in1k", in_channels=5)
+    assert backbone.starts_from == "timm resnet18.a1_in1k, trained on ImageNet labels"
+    images = torch.rand(16, 5, 64, 64) / 2
+    task = pk.tasks.Rotation(backbone)
+    pk.functional.pretrain(task, images, epochs=1, batch_size=8, progress=False)
+    assert backbone.normalization.mean.tolist() == pytest.approx(images.mean((0, 2, 3)).tolist(), abs=1e-3)
+
+
+@pytest.mark.parametrize(("channels", "numbers"), [(5, 3), (3, 4), (3, 2), (1, 2)])
+def test_normalization_of_other_channels_is_refused(channels: int, numbers: int) -> None:
+    network = timm.create_model("resnet18", in_chans=channels)
+    with pytest.raises(OptionError, match=rf"normalization with {channels} numbers.*got {numbers}"):
+        wrap(network, normalization=([0.5] * numbers, [0.25] * numbers))
+
+
 def test_tag_in_a_name_loads_no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the option ``weights`` does, because a start from labels has to be asked for."""
     asked: list[tuple[str, bool]] = []

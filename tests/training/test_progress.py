@@ -41,6 +41,7 @@ def test_speed_of_a_resumed_run_ignores_earlier_steps(
 ) -> None:
     clock = Clock(monkeypatch)
     lines = LineProgress("Rotation", total=100, start=90, images_per_step=10)
+    capsys.readouterr()  # the line that the run resumes
     clock.now += 10
     lines.update(95, {"loss": 1.0})
     assert capsys.readouterr().err == "Rotation: step 95/100, loss 1.000, 5 images/s, 10 s elapsed, 10 s left\n"
@@ -68,6 +69,14 @@ def test_step_of_zero_seconds_does_not_divide_by_zero(
     lines.update(1, {})
     lines.close()
     assert "inf s left" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("start", "line"), [(100, "Rotation: already finished, step 100/100\n"), (40, "Rotation: resumes, step 40/100\n")]
+)
+def test_run_that_goes_on_says_where_it_stands(start: int, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    LineProgress("Rotation", total=100, start=start, images_per_step=256).close()
+    assert capsys.readouterr().err == line
 
 
 def test_close_without_a_step_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:

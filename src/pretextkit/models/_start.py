@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from pretextkit.contracts import Backbone
 from pretextkit.errors import DataWarning, OptionError, warn
+from pretextkit.models._dry_run import input_channels
 
 __all__ = ["Start", "is_trained", "set_start"]
 
@@ -27,7 +28,8 @@ class Start(NamedTuple):
         """Describe the weights of a module from what its caller says, and from what timm's networks carry.
 
         Raises:
-            OptionError: ``weights`` is no member of a torchvision enum, or ``normalization`` is no pair.
+            OptionError: ``weights`` is no member of a torchvision enum, or ``normalization`` is no pair or has another
+                number of channels.
         """
         start = RANDOM
         if weights is not None:
@@ -35,7 +37,7 @@ class Start(NamedTuple):
         elif is_trained(module):
             config = getattr(module, "pretrained_cfg", None)
             start = cls(f"trained weights of {type(module).__name__}") if config is None else cls.of_timm(config)
-        return start if normalization is None else cls(start.text, *checked(normalization))
+        return start if normalization is None else cls(start.text, *checked(normalization, input_channels(module)))
 
     @classmethod
     def of_torchvision(cls, weights: Any) -> Start:
@@ -69,8 +71,8 @@ class Start(NamedTuple):
 RANDOM = Start("random weights")
 
 
-def checked(normalization: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and std of a pair of equally long rows of numbers."""
+def checked(normalization: Any, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and std of a pair of equally long rows of numbers, one for each channel or one for all."""
     try:
         mean, std = (tuple(float(value) for value in row) for row in normalization)
         if len(mean) != len(std) or min(std, default=0) <= 0:
@@ -81,14 +83,19 @@ def checked(normalization: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
             got=repr(normalization),
             fix="For example ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)).",
         ) from None
+    if len(mean) not in ((1, 3) if channels == 1 else (1, channels)):
+        raise OptionError(
+            f"a normalization with {channels} numbers each, one per channel",
+            got=f"{len(mean)}",
+            fix="One number each stands for all channels.",
+        )
     return mean, std
 
 
 def set_start(backbone: Backbone, start: Start) -> None:
     """Set the normalization and the attribute ``starts_from`` of a backbone.
 
-    Raises:
-        OptionError: The normalization has another number of channels.
+    The normalization of weights for color does not fit other channels: they are left to be measured.
     """
     channels = backbone.normalization.channels
     backbone.starts_from = start.text
@@ -104,13 +111,8 @@ def set_start(backbone: Backbone, start: Start) -> None:
     mean, std = torch.tensor(start.mean), torch.tensor(start.std)
     if channels == 1:  # weights for color, summed over the channels
         mean, std = mean.mean(0, keepdim=True), std.mean(0, keepdim=True)
-    if len(mean) not in (1, channels):
-        raise OptionError(
-            f"a normalization with {channels} numbers each, one per channel",
-            got=f"{len(mean)}",
-            fix="One number each stands for all channels.",
-        )
-    backbone.normalization.set(mean, std)
+    if len(mean) in (1, channels):  # else timm has repeated weights for color, and the bands are measured
+        backbone.normalization.set(mean, std)
 
 
 def is_trained(module: nn.Module) -> bool:

@@ -43,12 +43,15 @@ class BarProgress(Progress):
 
 
 class LineProgress(Progress):
-    """A line on standard error every ten seconds, and one at the end."""
+    """A line on standard error every ten seconds, and one at the end; a resumed run begins with one."""
 
     def __init__(self, title: str, total: int, start: int, images_per_step: int, every: float = 10.0) -> None:
         self.title, self.total, self.start, self.images, self.every = title, total, start, images_per_step, every
         self.begun = self.shown = time.monotonic()
         self.last: tuple[int, Mapping[str, float]] | None = None
+        if start:
+            state = "already finished" if start == total else "resumes"
+            print(f"{title}: {state}, step {start}/{total}", file=sys.stderr, flush=True)
 
     def update(self, done: int, values: Mapping[str, float]) -> None:
         """Print a line if the last line is old enough."""
