@@ -24,8 +24,8 @@ def test_names_of_lightly() -> None:
     pytest.importorskip("lightly", reason="lightly is not installed: use the group bench")
     written = names("lightly", r"\b(?:[A-Z]\w*[a-z]\w*|[a-z]+(?:_[a-z0-9]+)+(?=\())\b")
     of_others = {"DataLoader", "Module", "Sequential", "SimCLR", "True"}
-    parts = ("data", "loss", "models.modules", "models.utils", "transforms")
-    parts = (*parts, "utils.benchmarking", "utils.debug", "utils.lars", "utils.scheduler")
+    parts = ["data", "loss", "models.modules", "models.utils", "transforms"]
+    parts += ["utils.benchmarking", "utils.debug", "utils.lars", "utils.scheduler"]
     known = {name for part in parts for name in dir(importlib.import_module(f"lightly.{part}"))}
     missing = [name for name in written if name not in known | of_others]
     assert len(written) > 15
@@ -34,8 +34,8 @@ def test_names_of_lightly() -> None:
 
 def test_names_of_scikit_learn() -> None:
     pytest.importorskip("sklearn")
-    parts = ("linear_model", "model_selection", "neighbors", "semi_supervised", "ensemble", "covariance")
-    parts = (*parts, "decomposition", "manifold", "pipeline")
+    parts = ["linear_model", "model_selection", "neighbors", "semi_supervised", "ensemble", "covariance"]
+    parts += ["decomposition", "manifold", "pipeline"]
     known = {name for part in parts for name in dir(importlib.import_module(f"sklearn.{part}"))}
     written = names("scikit-learn", r"\b(?:[A-Z][A-Za-z]{2,}|[a-z]+(?:_[a-z]+)+(?=\())")
     assert len(written) > 10

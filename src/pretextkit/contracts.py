@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, final
 
 import torch
@@ -12,10 +11,12 @@ from torch import Generator, Tensor, nn
 from typing_extensions import TypeVar
 
 from pretextkit._arguments import RecordsArguments
-from pretextkit._color import as_float, match_channels
+from pretextkit._color import as_float
 from pretextkit._modules import is_parallel_wrapper
-from pretextkit._validation import check_channels, check_float, check_image_batch, check_image_tensor, check_int
-from pretextkit.errors import OptionError, ShapeError
+from pretextkit._normalization import InputNormalization
+from pretextkit._recommended import Recommended
+from pretextkit._validation import check_image_batch
+from pretextkit.errors import OptionError
 
 __all__ = [
     "Backbone",
@@ -36,82 +37,6 @@ class TaskOutput(NamedTuple):
     """Scalar ``()``, with gradient."""
     metrics: Mapping[str, Tensor]
     """Scalars ``()`` by name, detached."""
-
-
-class InputNormalization(nn.Module):
-    """Convert raw images to the channels and the scale of a backbone.
-
-    Gray images are repeated to three channels or color images reduced to luma, as the backbone needs; other numbers of
-    channels are never converted. Then the mean of each channel is subtracted and the result divided by its standard
-    deviation. Both are stored with the weights, because a backbone needs the same numbers downstream. Before
-    :meth:`measure`, mean and std are 0.5 and 0.25.
-
-    Args:
-        channels: Input channels of the backbone, at least 1.
-
-    Raises:
-        OptionError: ``channels`` is not an integer >= 1.
-
-    Example:
-        >>> normalization = InputNormalization(channels=3)
-        >>> normalization(torch.rand(2, 1, 28, 28)).shape
-        torch.Size([2, 3, 28, 28])
-        >>> _ = normalization.measure(torch.full((2, 3, 8, 8), 0.75))
-        >>> normalization.mean
-        tensor([0.7500, 0.7500, 0.7500])
-    """
-
-    mean: Tensor
-    std: Tensor
-    measured: Tensor
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.channels = check_int("in_channels", channels, fix="1 is gray, 3 is color, 13 are thirteen bands.")
-        self.register_buffer("mean", torch.full((self.channels,), 0.5))
-        self.register_buffer("std", torch.full((self.channels,), 0.25))
-        self.register_buffer("measured", torch.tensor(False))
-
-    @torch.no_grad()
-    def measure(self, images: Tensor) -> InputNormalization:
-        """Set mean and std to the statistics of ``images`` (``b c h w``, uint8 or float in [0, 1])."""
-        check_image_tensor(images)
-        if images.numel() == 0:
-            raise ShapeError("at least one image", got=f"shape {tuple(images.shape)}", fix="Pass the training images.")
-        sums = squares = torch.zeros((), dtype=torch.float64, device=images.device)
-        for chunk in torch.split(images, 1024):  # a float64 copy of all images may not fit into memory
-            pixels = self.adapt(chunk).double()
-            sums = sums + pixels.sum((0, 2, 3))
-            squares = squares + pixels.square().sum((0, 2, 3))
-        count = images[:, 0].numel()
-        mean = sums / count
-        self.set(mean, (squares / count - mean.square()).clamp(min=0).sqrt())
-        return self
-
-    @torch.no_grad()
-    def set(self, mean: Tensor, std: Tensor) -> None:
-        """Set mean and std, each ``c``; std is at least one gray level, 1/255, because channels may be constant."""
-        self.mean.copy_(mean)
-        self.std.copy_(std.clamp(min=1 / 255))
-        self.measured.fill_(True)
-
-    def adapt(self, images: Tensor) -> Tensor:
-        """Convert ``images`` to float in [0, 1] with ``self.channels`` channels.
-
-        Raises:
-            ShapeError: The images have another number of channels, and not 1 and 3.
-        """
-        check_image_batch(images)
-        check_channels(images, self.channels)
-        return match_channels(as_float(images, self.mean.dtype), self.channels)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map ``b c h w`` in [0, 1] to normalized ``b c h w`` with ``self.channels`` channels."""
-        return (self.adapt(images) - self.mean.view(1, -1, 1, 1)) / self.std.view(1, -1, 1, 1)
-
-    def extra_repr(self) -> str:
-        mean, std = ([round(v, 4) for v in t.tolist()] for t in (self.mean, self.std))
-        return f"channels={self.channels}, mean={mean}, std={std}"
 
 
 class Backbone(RecordsArguments, nn.Module, ABC):
@@ -263,68 +188,6 @@ _SUBCLASS = (
     "and pretextkit.backbones['torchvision/resnet50']() builds one by name."
 )
 """How to get a backbone."""
-
-
-BATCHES_AN_EPOCH = 128
-"""Steps of an epoch, at least, before the batch grows."""
-
-FEWEST_EPOCHS, MOST_EPOCHS = 10, 400
-"""Bounds on the passes over the images, whatever their number."""
-
-
-@dataclass(frozen=True)
-class Recommended:
-    """Settings that suit a pretext task: what :func:`~pretextkit.functional.pretrain` uses if its caller gives none.
-
-    The number of images turns them into the batch size and the epochs of a run.
-
-    Args:
-        learning_rate: Highest learning rate of AdamW. The other optimizers have a rate of their own, for every task.
-        smallest_batch: Smallest batch size, in images; fewer images make one batch.
-        largest_batch: Largest batch size, in images.
-        images_to_read: Images that a run reads, all epochs together.
-
-    Raises:
-        OptionError: A number is out of range, or ``smallest_batch`` is above ``largest_batch``.
-
-    Example:
-        >>> settings = Recommended(images_to_read=160_000)
-        >>> settings.batch_size_for(8_000), settings.epochs_for(8_000)
-        (32, 20)
-        >>> settings.batch_size_for(20), settings.epochs_for(20)
-        (20, 400)
-    """
-
-    learning_rate: float = 1e-3
-    smallest_batch: int = 32
-    largest_batch: int = 256
-    images_to_read: int = 200_000
-
-    def __post_init__(self) -> None:
-        fix = "It is at least smallest_batch."
-        smallest = check_int("smallest_batch", self.smallest_batch, of=Recommended)
-        checked = {
-            "learning_rate": check_float("learning_rate", self.learning_rate, "(0, inf)", of=Recommended),
-            "smallest_batch": smallest,
-            "largest_batch": check_int("largest_batch", self.largest_batch, at_least=smallest, fix=fix),
-            "images_to_read": check_int("images_to_read", self.images_to_read, of=Recommended),
-        }
-        for name, value in checked.items():  # numbers of Python, because checkpoints hold no others
-            object.__setattr__(self, name, value)
-
-    def batch_size_for(self, images: int) -> int:
-        """Choose the batch size for a number of images: a power of two that leaves 128 steps an epoch, within bounds.
-
-        Few steps an epoch train worse than small batches, and large batches are faster: only many images afford them.
-        """
-        images = check_int("images", images, fix="Pass the number of images.")
-        batch = 1 << (max(1, images // BATCHES_AN_EPOCH).bit_length() - 1)
-        return min(max(batch, self.smallest_batch), self.largest_batch, images)
-
-    def epochs_for(self, images: int) -> int:
-        """Choose the epochs for a number of images: those that read ``images_to_read``, but from 10 to 400."""
-        images = check_int("images", images, fix="Pass the number of images.")
-        return min(max(round(self.images_to_read / images), FEWEST_EPOCHS), MOST_EPOCHS)
 
 
 class PretextTask(nn.Module, ABC, Generic[BatchT, BackboneT]):
