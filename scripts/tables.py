@@ -66,6 +66,9 @@ QUESTIONS = {
 }
 """Title of the section of each report."""
 
+SENTENCE = 60
+"""Longest cell of a column that stays in a table of several."""
+
 MARKED = re.compile(r"(<!-- table: ([a-z0-9-]+)(?:, ([^>]+?))? -->\n).*?(<!-- end -->)", re.DOTALL)
 NOT_YET = "Not measured yet.\n"
 VALUE = re.compile(r"(<!-- value: ([a-z0-9-]+); ([^;>]*); ([^;>]+); ([^;>]+?) -->)[^<]*(<!-- end -->)")
@@ -78,9 +81,25 @@ def percent(value: float | None) -> str:
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Format a table with names on the left and numbers on the right."""
-    rule = ["---", *["---:"] * (len(header) - 1)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (header, rule, *rows)) + "\n"
+    """Format a table with names and sentences on the left and numbers on the right.
+
+    A column of sentences beside other columns becomes a list below the table, in which rows of one text share a line.
+    Empty columns are left out.
+    """
+    longest = [max((len(row[column]) for row in rows), default=0) for column in range(len(header))]
+    notes = [column for column in range(1, len(header)) if longest[column] > SENTENCE and len(header) > 2]
+    kept = [column for column in range(len(header)) if column not in notes and (longest[column] or not rows)]
+    rule = ["---" if column == 0 or longest[column] > SENTENCE else "---:" for column in kept]
+    head = [re.sub(r"(?<=\w{4})/(?=\w{3})", "/<wbr>", header[column]) for column in kept]  # long names may break
+    lines = [head, rule, *([row[column] for column in kept] for row in rows)]
+    text = "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    for column in notes:
+        alike: dict[str, list[str]] = {}
+        for row in rows:
+            alike.setdefault(row[column], []).append(row[0])
+        text += f"\n{header[column].capitalize()}:\n\n"
+        text += "".join(f"- {', '.join(names)}: {each}\n" for each, names in alike.items() if each)
+    return text
 
 
 def layer_table(report: Mapping[str, Any]) -> str:
@@ -195,6 +214,8 @@ def documents(root: Path) -> dict[Path, str]:
             if title not in tables.get(name, {}):
                 asked = f"{name!r}, {title!r}" if title else repr(name)
                 raise SystemExit(f"{path.name} asks for the table {asked}, but docs/figures/{name}.json has it not.")
+        if found := re.search(r"^<!-- value: [^>]*>", text, re.MULTILINE):
+            raise SystemExit(f"{path.name}: a line that begins with a comment ends the paragraph: {found[0]}")
         for _, name, *cell, _ in VALUE.findall(text):
             if tuple(cell) not in values.get(name, {}):
                 raise SystemExit(f"{path.name} asks for {cell}, but docs/figures/{name}.json has no such cell.")

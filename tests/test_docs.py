@@ -206,9 +206,27 @@ def test_single_cell_is_written_into_a_how_to(tables: ModuleType, tmp_path: Path
     assert tables.main(["--check"], tmp_path) == 1
     assert tables.main([], tmp_path) == 0
     assert page.read_text() == "| a | <!-- value: quickstart; ; random init; kNN -->65.0 ± 7.1<!-- end --> |\n"
-    page.write_text("<!-- value: quickstart; ; random init; KNN -->65.0<!-- end -->\n")
+    page.write_text("It is <!-- value: quickstart; ; random init; KNN -->65.0<!-- end -->\n")
     with pytest.raises(SystemExit, match=r"choose\.md asks for .*'KNN'.* no such cell"):
         tables.main([], tmp_path)
+
+
+def test_value_at_the_begin_of_a_line_is_refused(tables: ModuleType, tmp_path: Path) -> None:
+    """Markdown reads a comment there as the end of the paragraph."""
+    write_report(tmp_path)
+    (tmp_path / "README.md").write_text("It is\n<!-- value: quickstart; ; random init; kNN -->12.3<!-- end -->.\n")
+    with pytest.raises(SystemExit, match=r"README\.md: a line that begins with a comment"):
+        tables.main([], tmp_path)
+
+
+def test_sentences_leave_a_table_of_several_columns(tables: ModuleType) -> None:
+    long = "epochs and batches " * 5
+    rows = [["a", "1", long, ""], ["b", "2", long, ""], ["c", "3", "", ""]]
+    assert tables.markdown(["%", "x", "settings", "none"], rows) == (
+        "| % | x |\n| --- | ---: |\n| a | 1 |\n| b | 2 |\n| c | 3 |\n\nSettings:\n\n- a, b: " + long + "\n"
+    )
+    assert tables.markdown(["Number", "Error"], [["1", long]]).splitlines()[1] == "| --- | --- |"
+    assert "torchvision/<wbr>resnet18 | images/s" in tables.markdown(["%", "torchvision/resnet18", "images/s"], [])
 
 
 def test_long_command_is_broken_before_its_flags(tables: ModuleType) -> None:
