@@ -214,7 +214,7 @@ def documents(root: Path) -> dict[Path, str]:
             if title not in tables.get(name, {}):
                 asked = f"{name!r}, {title!r}" if title else repr(name)
                 raise SystemExit(f"{path.name} asks for the table {asked}, but docs/figures/{name}.json has it not.")
-        if found := re.search(r"^<!-- value: [^>]*>", text, re.MULTILINE):
+        if found := re.search(r"^ *<!-- value: [^>]*>", text, re.MULTILINE):
             raise SystemExit(f"{path.name}: a line that begins with a comment ends the paragraph: {found[0]}")
         for _, name, *cell, _ in VALUE.findall(text):
             if tuple(cell) not in values.get(name, {}):
