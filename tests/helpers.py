@@ -52,6 +52,12 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=generator(seed))
 
 
+def same_numbers(one: nn.Module, other: nn.Module) -> bool:
+    """Return whether two modules have equal weights and buffers."""
+    theirs = other.state_dict()
+    return all(torch.equal(value, theirs[name]) for name, value in one.state_dict().items())
+
+
 def random_labels(n: int, classes: int, seed: int = 0) -> Tensor:
     """Draw ``n`` labels in 0..classes - 1, int64."""
     return torch.randint(classes, (n,), generator=generator(seed))

@@ -47,6 +47,7 @@ def results() -> dict[str, Displayed]:
         "ClassReport": finetuned.class_report,  # type: ignore[dict-item]
         "Comparison": comparison,
         "AnomalyScores": AnomalyScores(torch.rand(30), torch.rand(30, 4, 4)),
+        "History": finetuned.history,
     }
 
 
@@ -148,3 +149,19 @@ def test_notebook_shows_bar_table_and_figure(tmp_path: Path) -> None:
     assert "<table>" in shown[-1]["text/html"]
     assert shown[-1]["text/plain"].startswith("<PretrainResult: 4 steps in ")
     assert "image/png" in figure[0]["data"]
+
+
+def test_tables_of_images_show_in_a_notebook() -> None:
+    images = toy_images(12, size=16, generator=generator(0))
+    backbone = TinyBackbone()
+    found = (
+        pk.functional.nearest_neighbors(backbone, images, k=2),
+        pk.functional.near_duplicates(backbone, torch.cat([images, images])),
+        linear_probe(backbone, TRAIN).classifier.predict(images),
+        pk.functional.extract_features(backbone, images, layers="all"),
+    )
+    for result in found:
+        html = result._repr_html_()
+        assert 1 < html.count("<tr>") <= 11
+        assert len(repr(result)) < 240
+    assert repr(found[0]) == "Neighbors(12 queries, 2 neighbors of 12 images)"

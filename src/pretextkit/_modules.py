@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -18,6 +19,7 @@ from pretextkit.errors import DataError, OptionError, PretextkitError
 __all__ = [
     "as_input",
     "check_model",
+    "copied",
     "eager_execution",
     "explain_complex_weights",
     "is_parallel_wrapper",
@@ -28,6 +30,7 @@ __all__ = [
     "network_name",
     "not_built",
     "refuse_meta",
+    "refuse_task",
     "refuse_traced_training",
     "unwrap",
 ]
@@ -54,6 +57,22 @@ def unwrap(model: Any) -> Any:
         else:
             break
     return model
+
+
+def copied(module: nn.Module) -> nn.Module:
+    """Copy the network of a module, so that training the module later leaves the copy as it is.
+
+    What cannot be copied, such as sharded weights, is returned itself.
+
+    Example:
+        >>> network = nn.Linear(2, 2)
+        >>> copied(nn.DataParallel(network)).weight is network.weight
+        False
+    """
+    try:
+        return copy.deepcopy(unwrap(module))  # type: ignore[no-any-return]
+    except Exception:  # any type of error, from modules of users and of torch
+        return module
 
 
 def is_parallel_wrapper(model: Any) -> bool:
@@ -118,7 +137,7 @@ def as_input(values: Tensor, module: nn.Module) -> Tensor:
 
 
 def check_model(model: Any) -> None:
-    """Check that a model is a module or a function, and neither a name nor a class.
+    """Check that a model is a module or a function, and no task, name or class.
 
     Raises:
         OptionError: It is something else.
@@ -126,9 +145,23 @@ def check_model(model: Any) -> None:
     Example:
         >>> check_model(nn.Linear(2, 2))
     """
+    refuse_task(model, "a module or a function from images to features")
     if isinstance(model, type) or not callable(model):
         fix = "Pass a backbone, for example pretextkit.backbones['resnet18']()."
         raise not_built(model, "a module or a function from images to features", fix)
+
+
+def refuse_task(model: Any, expected: str) -> None:
+    """Refuse a pretext task, which is a module of views, where a network of images is needed.
+
+    Raises:
+        OptionError: It is one.
+
+    Example:
+        >>> refuse_task(nn.Linear(2, 2), "a backbone")
+    """
+    if callable(getattr(model, "views", None)) and isinstance(getattr(model, "backbone", None), nn.Module):
+        raise OptionError(expected, got=f"the task {type(model).__name__}", fix="Pass its backbone, task.backbone.")
 
 
 def network_name(backbone: Any) -> str:

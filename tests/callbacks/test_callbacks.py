@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Generator, Tensor, nn
 
 import pretextkit as pk
 from pretextkit.callbacks import Callback, EarlyStopping, KeepBest, Probe, RunStatus, StopTraining
 from pretextkit.data._tensor_images import TensorImages
-from pretextkit.errors import OptionError
-from pretextkit.functional import PretrainResult, compare, freeze_and_finetune, linear_probe, pretrain
+from pretextkit.errors import DataError, OptionError
+from pretextkit.functional import PretrainResult, compare, freeze_and_finetune, knn_probe, linear_probe, pretrain
 from pretextkit.testing import TinyBackbone, toy_images
 from tests.helpers import WithDropoutAndNorm
 
@@ -342,7 +343,8 @@ def test_finetuning_calls_callbacks_with_its_classifier_and_stops() -> None:
     assert record.calls == ["start", *["step"] * 4, "epoch", *["step"] * 3, "end"]
     module: Any = record.seen[0].module
     assert all(status.module is module for status in record.seen)
-    assert (module.backbone, module.head) == (result.classifier.backbone, result.classifier.head)
+    assert equal(module.backbone, result.classifier.backbone)
+    assert equal(module.head, result.classifier.head)
     assert (result.stopped, result.settings.steps) == ("enough", 7)
     assert result.accuracy is not None
 
@@ -408,3 +410,35 @@ def test_keep_best_refuses_more_than_one_process(size: int, refused: bool, monke
                 call()
         else:
             call()
+
+
+@pytest.mark.parametrize(
+    ("train", "error", "text"),
+    [
+        (IMAGES, DataError, "Expected labels for train, but got none"),
+        ("no-such-folder", DataError, "no-such-folder"),
+        ((IMAGES, torch.full((16,), -1)), DataError, "labels that are all -1"),
+    ],
+)
+def test_probe_finds_mistakes_before_the_first_step(train: Any, error: type[Exception], text: str) -> None:
+    record = Record()
+    with pytest.raises(error, match=text):
+        run(make(), record, Probe(train, every=2))
+    assert "step" not in record.calls
+
+
+def test_probe_reads_a_folder_at_the_size_of_the_training(tmp_path: Path) -> None:
+    for number in range(4):
+        folder = tmp_path / ("cat" if number % 2 else "dog")
+        folder.mkdir(exist_ok=True)
+        Image.new("RGB", (40, 30 + number), (9, 200, number * 60)).save(folder / f"{number}.png")
+    (tmp_path / "cat" / "damaged.png").write_bytes(b"no image")
+    seen: list[Any] = []
+
+    def probe(backbone: Any, train: Any, val: Any) -> Any:
+        seen.append(next(train.in_order(4)).images.shape)
+        return knn_probe(backbone, train, val)
+
+    result = run(make(), Probe(tmp_path, size=16, on_error="skip", probe=probe))
+    assert set(seen) == {(4, 3, 16, 16)}
+    assert 0 <= result.history.last["probe_accuracy"] <= 1

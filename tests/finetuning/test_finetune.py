@@ -34,6 +34,7 @@ from pretextkit.metrics._classification import class_report
 from pretextkit.models import LinearHead, MLPHead, SmallCNN
 from pretextkit.testing import TinyBackbone
 from pretextkit.views import LightAugmentation
+from tests.helpers import same_numbers
 
 
 def striped(n: int, seed: int, k: int = 2, size: int = 16) -> tuple[Tensor, Tensor]:
@@ -202,8 +203,9 @@ def test_finetuning_learns_and_scores_unseen_images() -> None:
     result = tune(backbone, head, val=VAL, epochs=20, trainable="all")
     assert result.accuracy == 1.0
     assert result.history.column("loss")[-1] < 0.5 * result.history.column("loss")[0]
-    assert result.classifier.backbone is backbone
-    assert result.classifier.head is head
+    assert result.classifier.backbone is not backbone
+    for trained, kept in ((backbone, result.classifier.backbone), (head, result.classifier.head)):
+        assert same_numbers(trained, kept)
     assert result.predictions is not None
     assert torch.equal(result.predictions, VAL[1])
     assert str(result).endswith("accuracy 100.0%")

@@ -10,7 +10,11 @@ import torch  # noqa: F401 - in the example
 
 from pretextkit._validation import check_callable, check_int
 from pretextkit.data import LabeledLike
+from pretextkit.data._as_source import read_files
+from pretextkit.data._types import OnError, Size
 from pretextkit.evaluation._knn import knn_probe
+from pretextkit.evaluation._labels import require_labels
+from pretextkit.evaluation._linear_probe import linear_probe
 from pretextkit.metrics._classification import quiet_about_missed_classes
 from pretextkit.training._callbacks import Callback, RunStatus
 
@@ -31,8 +35,14 @@ class Probe(Callback):
         probe: Function from a backbone, ``train`` and ``val`` to a result with an ``accuracy``, such as
             :func:`~pretextkit.functional.linear_probe`; by default :func:`~pretextkit.functional.knn_probe`.
 
+        size: Side of the images of a folder, a pattern or a list of paths, or a pair (height, width), as for
+            :class:`~pretextkit.data.FolderImages`. Give the size of the training.
+        on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
+
     Raises:
-        OptionError: An option is out of range.
+        OptionError: An option is out of range. Before the first step: ``size`` or ``on_error`` stands beside images
+            that are no files.
+        DataError: Before the first step: there are no labels, or no such files.
 
     Example:
         >>> import pretextkit as pk
@@ -51,10 +61,22 @@ class Probe(Callback):
         *,
         every: int = 1,
         probe: Callable[..., Any] | None = None,
+        size: Size | None = None,
+        on_error: OnError = "raise",
     ) -> None:
         self.train, self.val, self.probe = train, val, knn_probe if probe is None else probe
+        self.size, self.on_error = size, on_error
         check_callable("probe", self.probe, "backbone", "train", "val")
         self.every = check_int("every", every, fix="1 probes after each epoch.")
+
+    def on_start(self, status: RunStatus) -> None:
+        """Open the images, so that a mistake ends the call before it trains."""
+        self.train, self.val = read_files([self.train, self.val], self.size, self.on_error)
+        self.size, self.on_error = None, "raise"  # the files are read by now
+        known = self.probe in (knn_probe, linear_probe)  # a function of the user may take other labels
+        for what, images in (("train", self.train), ("val", self.val)):
+            if known and images is not None:
+                require_labels(images, what)
 
     def on_epoch(self, status: RunStatus) -> dict[str, float]:
         """Measure the accuracy, if its turn has come."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from pretextkit._color import as_float
+from pretextkit._display import html_table
 from pretextkit._evaluation_mode import evaluation_mode
 from pretextkit._validation import check_features, check_int, check_labels, check_sequence, described
 from pretextkit.data import ImagesLike, LabeledLike, as_source
@@ -36,6 +37,15 @@ class Features(NamedTuple):
     """Layer name to ``n d``, float32 on the CPU; memory-mapped from a temporary file beyond the memory budget."""
     labels: Tensor | None
     """``n``, int64, -1 for unlabeled."""
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name} {len(each)}x{each.shape[1]}" for name, each in self.layers.items())
+        labeled = 0 if self.labels is None else int((self.labels >= 0).sum())
+        return f"<Features: {sizes}; {labeled} labeled>"
+
+    def _repr_html_(self) -> str:
+        rows = [[name, f"{len(each)}", f"{each.shape[1]}"] for name, each in self.layers.items()]
+        return html_table([["Layer", "Images", "Features"], *rows])
 
 
 class LabeledFeatures(NamedTuple):

@@ -10,7 +10,7 @@ from pretextkit.data._collate import ImageBatch, concat
 from pretextkit.data._tensor_images import TensorImages
 from pretextkit.errors import DataError
 
-__all__ = ["labeled_images", "labeled_part", "labeled_rows"]
+__all__ = ["labeled_images", "labeled_part", "labeled_rows", "require_labels"]
 
 
 def labeled_rows(labels: Tensor | None, what: str) -> Tensor:
@@ -67,6 +67,23 @@ def labeled_images(data: LabeledLike, what: str, workers: int = 0) -> tuple[Tens
     assert targets is not None
     assert len(targets) == len(images)
     return TensorImages(images, targets, class_names=source.class_names), targets
+
+
+def require_labels(data: LabeledLike, what: str) -> None:
+    """Check that a labeled image exists, and read no more images than that takes.
+
+    Raises:
+        DataError: There is none.
+
+    Example:
+        >>> require_labels((torch.rand(3, 1, 8, 8), torch.tensor([2, -1, 0])), "train")
+    """
+    labels: Tensor | None = None
+    for batch in as_source(data).in_order(256):
+        if labeled_part(batch):
+            return
+        labels = batch.labels if labels is None else labels
+    labeled_rows(labels, what)
 
 
 def labeled_part(batch: ImageBatch) -> ImageBatch | None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pretextkit._display import Displayed
 from pretextkit._validation import check_float, check_int, check_widths
 from pretextkit.data import ImagesLike, as_source
 from pretextkit.data._as_source import read_files
@@ -21,7 +22,7 @@ from pretextkit.evaluation._features import ExtractOptions, Layers, Model, extra
 from pretextkit.evaluation._neighbor_search import nearest_rows, similar_pairs
 from pretextkit.evaluation._shared_images import is_same_data
 from pretextkit.evaluation._storage import row_slices
-from pretextkit.inference._predictions import show_table, write_csv
+from pretextkit.inference._predictions import show_table, table_cells, write_csv
 from pretextkit.training._hardware import Precision
 
 __all__ = ["Duplicates", "Neighbors", "near_duplicates", "nearest_neighbors", "unit_features"]
@@ -36,8 +37,8 @@ MOST_PAIRS = 5_000_000
 """Largest number of pairs: as many take 120 MB, and nobody reads more."""
 
 
-@dataclass(frozen=True)
-class Neighbors:
+@dataclass(frozen=True, repr=False)
+class Neighbors(Displayed):
     """Nearest images of a database for each query, nearest first."""
 
     indices: Tensor = field(repr=False)
@@ -67,16 +68,23 @@ class Neighbors:
     def __len__(self) -> int:
         return len(self.indices)
 
+    def display_line(self) -> str:
+        """Return the numbers of queries, neighbors and images."""
+        return f"{len(self)} queries, {self.indices.shape[1]} neighbors of {len(self.database_files)} images"
+
+    def display_table(self) -> list[list[str]]:
+        """Return the first rows."""
+        return table_cells(("query", "rank", "neighbor", "distance"), self.rows)
+
     def __repr__(self) -> str:
-        found = f"{len(self)} queries, {self.indices.shape[1]} neighbors of {len(self.database_files)} images"
-        return f"Neighbors({found})"
+        return f"{type(self).__name__}({self.display_line()})"
 
     def __str__(self) -> str:
         return show_table(("query", "rank", "neighbor", "distance"), self.rows)
 
 
-@dataclass(frozen=True)
-class Duplicates:
+@dataclass(frozen=True, repr=False)
+class Duplicates(Displayed):
     """Pairs of images whose features are nearly equal, most alike first."""
 
     pairs: Tensor = field(repr=False)
@@ -120,9 +128,17 @@ class Duplicates:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __repr__(self) -> str:
+    def display_line(self) -> str:
+        """Return the numbers of pairs and images."""
         sizes = f"{len(self.files)} images" if self.within else f"{len(self.files)} and {len(self.other_files)} images"
-        return f"Duplicates({len(self)} pairs of {sizes})"
+        return f"{len(self)} {'pair' if len(self) == 1 else 'pairs'} of {sizes}"
+
+    def display_table(self) -> list[list[str]]:
+        """Return the first rows."""
+        return table_cells(("first", "second", "distance"), self.rows)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.display_line()})"
 
     def __str__(self) -> str:
         return show_table(("first", "second", "distance"), self.rows)

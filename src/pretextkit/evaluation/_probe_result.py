@@ -53,7 +53,7 @@ class ProbeResult(Displayed):
     head: LinearHead = field(repr=False)
     """Classifier from raw features of ``layer`` to logits; a class without training images has -inf."""
     classifier: Classifier = field(repr=False)
-    """Backbone, chosen layers and head, to predict the classes of images, and to save. It shares the backbone."""
+    """Copy of the backbone, chosen layers and head, to predict the classes of images, and to save."""
     class_report: ClassReport = field(repr=False)
     """Recall and precision of each class."""
     label_count: int

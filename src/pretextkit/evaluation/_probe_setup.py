@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
@@ -111,9 +110,8 @@ class ProbeSetup:
             "penalty": choice.scores[choice.name].penalty,
             "seed": self.seed,
         }
-        head = copy.deepcopy(choice.head())  # the result's own head stays on the CPU
         layers = ((choice.name, self.sides[0]),) if named is None else named[choice.name]
-        return trained_classifier(self.backbone, head, self.classes, self.train, trained, layers=layers)
+        return trained_classifier(self.backbone, choice.head(), self.classes, self.train, trained, layers=layers)
 
 
 def read_train(

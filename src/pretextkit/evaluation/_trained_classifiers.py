@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pretextkit._modules import module_device
+from pretextkit._modules import copied, module_device
 from pretextkit._recipes import training_of
 from pretextkit._starting_point import KEY, starting_point
 from pretextkit.data._accepted_channels import with_accepted_channels
@@ -40,7 +40,7 @@ def trained_classifier(
     *,
     layers: Sequence[tuple[str, int]] = OUTPUT,
 ) -> Classifier:
-    """Make the classifier of a backbone and a trained head; both modules stay the caller's.
+    """Make the classifier of copies of a backbone and a trained head: later training leaves it as it is.
 
     Args:
         backbone: Module or function from images to features.
@@ -63,8 +63,8 @@ def trained_classifier(
     if isinstance(train, ImageSource):  # gray images beside RGB images became RGB, if the network refuses them
         source = with_accepted_channels(train, lambda images: takes_images(network, images))
     return Classifier(
-        network,
-        head.to(module_device(backbone)),
+        copied(network),
+        copied(head).to(module_device(backbone)),
         classes.present.to(module_device(backbone)),
         layers=layers,
         class_names=classes.shown_names,

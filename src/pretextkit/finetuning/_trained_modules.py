@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from pretextkit._color import as_float
-from pretextkit._modules import not_built, refuse_meta, unwrap
+from pretextkit._modules import not_built, refuse_meta, refuse_task, unwrap
 from pretextkit._seeding import derived_seed, seeded
 from pretextkit.contracts import SpatialBackbone
 from pretextkit.data._sources import ImageSource
@@ -50,6 +50,7 @@ def check_module(module: Any, what: str) -> None:
         if what == "head":
             error.fix = "Pass a head, such as pretextkit.models.LinearHead(d, k), or the name 'linear'."
         raise error
+    refuse_task(module, f"a {what}")
     refuse_meta(module, f"the {what}")
 
 

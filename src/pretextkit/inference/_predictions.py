@@ -11,15 +11,16 @@ from pathlib import Path
 from torch import Tensor
 
 from pretextkit._atomic import atomic_write
+from pretextkit._display import Displayed
 
-__all__ = ["Predictions", "show_table", "write_csv"]
+__all__ = ["Predictions", "show_table", "table_cells", "write_csv"]
 
 SHOWN = 10
 """Rows of a table that ``print`` shows."""
 
 
-@dataclass(frozen=True)
-class Predictions:
+@dataclass(frozen=True, repr=False)
+class Predictions(Displayed):
     """Predicted class of each image, with its probability.
 
     Example:
@@ -59,8 +60,16 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.files)
 
+    def display_line(self) -> str:
+        """Return the numbers of images and classes."""
+        return f"{len(self)} images, {len(self.class_names)} classes"
+
+    def display_table(self) -> list[list[str]]:
+        """Return the first rows."""
+        return table_cells(("file", "class", "probability"), self.rows)
+
     def __repr__(self) -> str:
-        return f"Predictions({len(self)} images, {len(self.class_names)} classes)"
+        return f"{type(self).__name__}({self.display_line()})"
 
     def __str__(self) -> str:
         return show_table(("file", "class", "probability"), self.rows)
@@ -94,14 +103,21 @@ def show_table(columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> 
         file   distance
         a.png  0.250
     """
-    shown = [[_text(row[column]) for column in columns] for row in rows[:SHOWN]]
-    widths = [max(len(line[i]) for line in [list(columns), *shown]) for i in range(len(columns))]
-    lines = [
-        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-        for line in [list(columns), *shown]
-    ]
+    table = table_cells(columns, rows)
+    widths = [max(len(line[i]) for line in table) for i in range(len(columns))]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in table]
     more = len(rows) - SHOWN
     return "\n".join(lines + ([f"… {more:,} more"] if more > 0 else []))
+
+
+def table_cells(columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> list[list[str]]:
+    """Return a header and the texts of the first rows of a table.
+
+    Example:
+        >>> table_cells(("file", "distance"), [{"file": "a.png", "distance": 0.25}])
+        [['file', 'distance'], ['a.png', '0.250']]
+    """
+    return [list(columns), *([_text(row[column]) for column in columns] for row in rows[:SHOWN])]
 
 
 def _text(value: object) -> str:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from pretextkit._modules import not_built, refuse_meta, unwrap
+from pretextkit._modules import not_built, refuse_meta, refuse_task, unwrap
 from pretextkit._recipes import (
     backbone_header,
     build_module,
@@ -200,6 +200,7 @@ def _header(backbone: nn.Module, *, recorded: bool) -> dict[str, Any]:
 def _check_module(module: Any, what: str) -> None:
     if not isinstance(module, nn.Module):
         raise not_built(module, f"the {what} to be an nn.Module", "Pass the module itself.")
+    refuse_task(module, f"a {what}")
     refuse_meta(module, f"the {what}")
 
 

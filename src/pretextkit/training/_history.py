@@ -16,14 +16,19 @@ import torch
 from torch import Tensor
 
 from pretextkit._atomic import atomic_write
+from pretextkit._display import Displayed
 from pretextkit.contracts import TaskOutput
 from pretextkit.errors import unknown_name
 
 __all__ = ["History", "Recorder", "StepValues"]
 
 
-@dataclass(frozen=True)
-class History:
+SHOWN = 10
+"""Epochs in the table of a notebook."""
+
+
+@dataclass(frozen=True, repr=False)
+class History(Displayed):
     """One row of numbers for each epoch: ``epoch``, ``step``, ``loss``, the metrics, ``learning_rate``, ``seconds``.
 
     Example:
@@ -61,6 +66,15 @@ class History:
         names = self._names()
         rows = self.rows if newest is None else self.rows[-newest:]
         return [names, *([f"{row[name]:.4g}" if name in row else "" for name in names] for row in rows)]
+
+    def display_line(self) -> str:
+        """Return the number of epochs and the numbers of the last."""
+        last = ", ".join(f"{name} {value:.4g}" for name, value in self.last.items())
+        return f"{len(self.rows)} {'epoch' if len(self.rows) == 1 else 'epochs'}" + (f"; {last}" if last else "")
+
+    def display_table(self) -> list[list[str]]:
+        """Return the rows of the newest epochs."""
+        return self.table(SHOWN)
 
     def _names(self) -> list[str]:
         return list(dict.fromkeys(name for row in self.rows for name in row))

@@ -193,7 +193,8 @@ def train(
                 warn_once(monitor.on_save(checkpoints.identity) if checkpoints.writes else [])
             if stop:
                 if checkpoints.writes:
-                    print(f"Stopped at step {done} of {plan.total}; repeat the call to resume.", file=sys.stderr)
+                    why = f": {user_code.stopped}." if watch.stopped else "; repeat the call to resume."
+                    print(f"Stopped at step {done} of {plan.total}{why}", file=sys.stderr)
                 interrupt.raise_now()
                 break
         group.barrier()  # waits for the last checkpoint
