@@ -598,6 +598,7 @@ EXEMPT: dict[Site, str] = {
     ("evaluation/_features.py", "pool_sides"): "no code: the meaning of 1 and 2",
     ("metrics/_segmentation.py", "segmentation_metrics"): "shows the present value, to be checked",
     ("inference/_archive.py", "_safetensors"): "a command of the shell",
+    ("inference/_archive.py", "write_archive"): "names a file in the folder of the call",
     ("models/_dry_run.py", "dry_run_sizes"): "a size that the reader's network takes",
     ("models/_stage_search.py", "find_stages"): "names of layers in the reader's network",
     ("models/_left_out.py", "check_complete"): "names of layers in the reader's network",

@@ -133,7 +133,8 @@ def _integers(labels: Any) -> Tensor:
         tensor = tensor_from_array(labels) if isinstance(labels, numpy.ndarray) else torch.as_tensor(labels)
     except (TypeError, ValueError, RuntimeError, DataError) as error:
         got = f"dtype {labels.dtype}" if isinstance(labels, numpy.ndarray) else repr(labels)
-        raise DataError("integer labels", got=got[:80], fix=TEXT_FIX) from error
+        got = got if len(got) <= 80 else f"{got[:80].rpartition(',')[0] or got[:80]}, …"
+        raise DataError("integer labels", got=got, fix=TEXT_FIX) from error
     empty = tensor.ndim == 1 and tensor.numel() == 0  # torch converts an empty list to a float tensor
     if tensor.is_floating_point() and tensor.ndim == 2 and bool(((tensor == 0) | (tensor == 1)).all()):
         return tensor.long()  # perhaps one-hot

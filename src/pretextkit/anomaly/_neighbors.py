@@ -56,7 +56,7 @@ def neighbor_anomaly_score(
         pool: Side of the grid to which feature maps are averaged.
         batch_size: Images per forward pass.
         precision: Precision of the forward passes.
-        size: Side of the images of a folder, a pattern or a list of paths, or a pair (height, width), as for
+        size: Side of the images of files or of a dataset, or a pair (height, width), as for
             :class:`~pretextkit.data.FolderImages`.
         on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 

@@ -58,7 +58,7 @@ def patch_anomaly_score(
         reduction: Reduction of a map to a score, as for :func:`reconstruction_anomaly_score`.
         batch_size: Images per forward pass.
         seed: Seed of the random sample of patches.
-        size: Side of the images of a folder, a pattern or a list of paths, or a pair (height, width), as for
+        size: Side of the images of files or of a dataset, or a pair (height, width), as for
             :class:`~pretextkit.data.FolderImages`.
         on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 

@@ -48,7 +48,7 @@ def reconstruction_anomaly_score(
         reduction: Reduction of a map to a score: ``"mean"``, ``"max"``, or a function such as ``TopFraction(0.01)``,
             the mean of the highest 1 % of the pixels.
         batch_size: Images per forward pass.
-        size: Side of the images of a folder, a pattern or a list of paths, or a pair (height, width), as for
+        size: Side of the images of files or of a dataset, or a pair (height, width), as for
             :class:`~pretextkit.data.FolderImages`.
         on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 

@@ -37,7 +37,7 @@ def rotation_anomaly_score(
         task: A rotation task, pretrained on normal images only.
         images: Square images to score, from any source accepted by :func:`reconstruction_anomaly_score`.
         batch_size: Images per forward pass, before rotation; each is shown in four rotations.
-        size: Side of the images of a folder, a pattern or a list of paths, or a pair (height, width), as for
+        size: Side of the images of files or of a dataset, or a pair (height, width), as for
             :class:`~pretextkit.data.FolderImages`.
         on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 

@@ -35,7 +35,7 @@ class Probe(Callback):
         probe: Function from a backbone, ``train`` and ``val`` to a result with an ``accuracy``, such as
             :func:`~pretextkit.functional.linear_probe`; by default :func:`~pretextkit.functional.knn_probe`.
 
-        size: Side of the images of a folder, a pattern or a list of paths, or a pair (height, width), as for
+        size: Side of the images of files or of a dataset, or a pair (height, width), as for
             :class:`~pretextkit.data.FolderImages`. Give the size of the training.
         on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,9 @@ PIXELS_SIZE = 32
 FILE_OPTIONS = ("size", "on_error")
 """Keywords of many functions that these programs give to :class:`FolderImages`."""
 
+LIBRARIES = ("timm/", "torchvision/")
+"""Libraries whose networks are backbones by name."""
+
 IMAGES = "folder of images at any depth, or a quoted pattern such as 'photos/**/*.jpg'"
 
 
@@ -52,6 +55,8 @@ def add_image_flags(parser: ArgumentParser) -> None:
     """Add the flags that say how files become images: the keywords of :class:`FolderImages`."""
     group = parser.add_argument_group("images")
     add_flags(group, FolderImages, leave_out=("labels", "max_pixels"), kinds={"cache": Path})
+    text = "decode files at every reading"
+    group.add_argument("--no-cache", dest="cache", action="store_const", const=False, default=SUPPRESS, help=text)
 
 
 def image_flags(options: Namespace, *, leave_out: Sequence[str] = ()) -> list[str]:
@@ -62,10 +67,11 @@ def image_flags(options: Namespace, *, leave_out: Sequence[str] = ()) -> list[st
         ['--size', '240x320', '--on-error', 'skip']
     """
     values = given(options, FolderImages, leave_out=("labels", *leave_out))
-    texts = {
-        name: "x".join(map(str, value)) if isinstance(value, tuple) else str(value) for name, value in values.items()
-    }
-    return [word for name, text in texts.items() for word in (keyword_flag(name), text)]
+    words = []
+    for name, value in values.items():
+        text = "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        words += [f"--no-{name}"] if value is False else [keyword_flag(name), text]
+    return words
 
 
 def label_flags(options: Namespace) -> list[str]:
@@ -212,7 +218,7 @@ def backbone_lines(options: Namespace) -> list[str]:
         ['backbone = pk.backbones["small-cnn"](in_channels=1)']
     """
     value = options.backbone
-    if value in pk.backbones:
+    if value in pk.backbones or (value.startswith(LIBRARIES) and not Path(value).exists()):
         named = parse_assignments(options.backbone_option, pk.backbones[value], "--backbone-option")
         return [f"backbone = {call(f'pk.backbones[{literal(value)}]', **named)}"]
     if options.backbone_option:

@@ -40,8 +40,8 @@ def csv_lines(path: Path | None) -> list[str]:
     return [] if path is None else [call("result.to_csv", literal(path))]
 
 
-def check_file(path: Path | None) -> None:
-    """Check that a file can be written, before hours of training.
+def check_file(path: Path | None, example: str = "classifier.pt") -> None:
+    """Check that a file such as ``example`` can be written, before hours of training.
 
     Raises:
         OptionError: The path is a folder, or lies where nothing can be written.
@@ -50,7 +50,7 @@ def check_file(path: Path | None) -> None:
     if path is None:
         return
     if path.is_dir():
-        raise OptionError(f"a file to write at {path}", got="a folder", fix=f"For example {path / 'classifier.pt'}.")
+        raise OptionError(f"a file to write at {path}", got="a folder", fix=f"For example {path / example}.")
     if path.suffix == ".safetensors" and importlib.util.find_spec("safetensors") is None:
         raise PretextkitError(
             "Files with the suffix .safetensors need safetensors, which is not installed.",

@@ -92,7 +92,7 @@ def compare(
         progress: Show one progress bar for all runs.
         callbacks: Function from the name of a method and a seed to the callbacks of that training, as for
             :func:`pretrain`. Random initialization and the fine-tunings have none.
-        size: Side of the images of a folder, a pattern or a list of paths, or a pair (height, width), as for
+        size: Side of the images of files or of a dataset, or a pair (height, width), as for
             :class:`~pretextkit.data.FolderImages`.
         on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
+from typing_extensions import TypeIs
 
 from pretextkit._validation import check_int, tensor_from_array
 from pretextkit._validation._image_advice import images_fix, path_fix
@@ -16,6 +17,8 @@ from pretextkit.data._dataset_images import DatasetImages
 from pretextkit.data._file_options import describes_files, is_pattern, refuse_file_options
 from pretextkit.data._file_reader import FileReader
 from pretextkit.data._image_conversion import channels_second
+from pretextkit.data._image_size import check_size
+from pretextkit.data._items import is_list_of_items, label_texts
 from pretextkit.data._listed import ListedImages, WithLabels, is_list_of_images, named_labels
 from pretextkit.data._loader_images import LoaderImages
 from pretextkit.data._resizing import Fit, check_fit
@@ -53,14 +56,14 @@ def as_source(
             length; a ``DataLoader``; the path of a folder of images, of an image file, or of an ``.npz`` file, or a
             pattern of paths; one PIL image; an :class:`ImageSource`, which is returned; or a pair (images, labels) of
             one of these. Of a folder or file with several splits, the training split is read. Items of a dataset may be
-            dictionaries with keys such as ``image`` and ``label``, which :func:`select_keys` chooses.
+            dictionaries with keys such as ``image`` and ``label``, which :func:`select_keys` chooses; a list of such
+            dictionaries, or of pairs (image, label), is a dataset.
         labels: ``n`` integers, -1 for unlabeled images, or ``n`` class names; not with a ``DataLoader`` or a stream.
             Beside the path of a folder, also what :class:`FolderImages` takes. ``False`` ignores everything beside the
             images: labels, boxes, masks, texts. By default the labels of ``images`` are kept.
         workers: Number of processes that read a ``Dataset`` or folder; 0 reads in the calling process.
         fit: How the images of a folder become square, as for :class:`FolderImages`.
-        size: Side of the images of a folder, a pattern or a list of paths, or a pair (height, width), as for
-            :class:`FolderImages`.
+        size: Side of the images of files and datasets, or a pair (height, width), as for :class:`FolderImages`.
         on_error: What happens with files that cannot be decoded, as for :class:`FolderImages`.
         white: Value of white of images that are neither bytes nor floats in [0, 1], such as 4095 for 12 bits; the
             images become floats, and values beyond black and white are clipped. None leaves them as they are.
@@ -69,8 +72,9 @@ def as_source(
     Raises:
         ShapeError: The images have another shape.
         DataError: ``images`` has another type, or :func:`check_images` refuses them.
-        OptionError: ``workers`` is not an integer >= 0, ``fit`` has another value, or ``images`` are no paths beside
-            ``size`` or ``on_error``. ``white`` is not above ``black``, or stands beside an :class:`ImageSource`.
+        OptionError: ``workers`` is not an integer >= 0, ``fit`` has another value, ``images`` are no paths beside
+            ``on_error``, or neither paths nor a dataset beside ``size``. ``white`` is not above ``black``, or stands
+            beside an :class:`ImageSource`.
 
     Warns:
         DataWarning: The brightest pixel of a tensor or array is below a tenth of its range, or many of its values lie
@@ -93,7 +97,7 @@ def as_source(
     value_range(white, black)
     options: dict[str, Any] = {"fit": fit, "size": size, "on_error": on_error, "white": white, "black": black}
     if labels is False:
-        if isinstance(images, tuple | list) and len(images) == 2 and getattr(images[1], "ndim", 0) < 3:
+        if _is_pair(images) and getattr(images[1], "ndim", 0) < 3:
             # Two batches of images are not a pair; the check below rejects them.
             images = images[0] if _is_folder_with_labels(images) or not is_list_of_images(images) else images
         return as_source(images, workers=workers, **options).without_labels()
@@ -104,13 +108,15 @@ def as_source(
         return _files_source(cast("str", images), workers, labels, options)
     if is_list_of_images(images):
         return _list_source(cast("list[Any]", images), labels, workers, options)
+    if is_list_of_items(images):
+        return _labeled(_dataset_source(images, workers, options), labels)
     names = getattr(images, "class_names", None) if isinstance(images, tuple) else None
     if isinstance(images, tuple | list) and len(images) == 2 and labels is None:
         images, labels = images
         if isinstance(images, list) and is_list_of_images(images):
             return _list_source(images, labels, workers, options)
     if not isinstance(images, str | Path):
-        refuse_file_options(images, size, on_error)
+        refuse_file_options(images, None if _is_dataset(images) else size, on_error)
     if (tensor := _as_tensor(images, labels)) is not None:
         return _tensor_source(tensor, labels, names, values_of(options))
     return _labeled(_source(images, workers, options), labels)
@@ -119,19 +125,19 @@ def as_source(
 def read_files(
     many: Sequence[Any], size: Size | None, on_error: OnError, fit: Fit | None = None, *, workers: int = 0
 ) -> list[Any]:
-    """Give paths, patterns and lists of paths as sources with these options; everything else as it is.
+    """Give files and datasets as sources with these options; everything else as it is.
 
     Functions with ``size`` and ``on_error`` call it first.
 
     Raises:
-        OptionError: ``size`` or ``on_error`` is given, and nothing consists of files.
+        OptionError: ``size`` or ``on_error`` is given, and nothing consists of files or is a dataset.
 
     Example:
         >>> read_files([1, None], None, "raise")
         [1, None]
     """
     asked = size is not None or on_error != "raise"
-    of_files = [_is_of_files(each) for each in many]
+    of_files = [_is_of_files(each) or (size is not None and _is_dataset(each)) for each in many]
     if not any(of_files):
         refuse_file_options(many[0], size, on_error)
     wanted = [asked or (fit is not None and isinstance(each, str | Path)) for each in many]
@@ -150,6 +156,25 @@ def _is_of_files(images: Any) -> bool:
     if isinstance(images, list | tuple):
         return bool(images) and all(isinstance(each, str | Path) for each in images)
     return isinstance(images, str | Path) and Path(images).suffix != ".npz"
+
+
+def _is_pair(images: Any) -> TypeIs[tuple[Any, Any] | list[Any]]:
+    """Whether images stand beside labels."""
+    return isinstance(images, tuple | list) and len(images) == 2 and not is_list_of_items(images)
+
+
+def _is_dataset(images: Any) -> bool:
+    """Whether images are a dataset of items, perhaps in a pair with labels; no folder, which has a size of its own."""
+    from pretextkit.data._folder import FolderImages
+
+    if _is_pair(images):
+        images = images[0]
+    if is_list_of_items(images) or (is_list_of_images(images) and not all(isinstance(i, str | Path) for i in images)):
+        return True
+    if isinstance(images, tuple | list | dict | str | FolderImages):
+        return False
+    has_items = hasattr(images, "__getitem__") and not hasattr(images, "__array__")
+    return isinstance(images, Dataset) or has_items
 
 
 def _is_many_files(images: Any) -> bool:
@@ -176,14 +201,14 @@ def _list_source(images: list[Any], labels: Any, workers: int, options: dict[str
     """Give the source of a list of images; paths are read like a folder if there are options for them."""
     from pretextkit.data._folder import FolderImages
 
-    if options["fit"] is None:
-        refuse_file_options(images, options["size"], options["on_error"])
+    refuse_file_options(images, None, options["on_error"])
     values = values_of(options)
     asked = options["size"] is not None or options["on_error"] != "raise" or options["fit"] is not None
     if asked and all(isinstance(image, str | Path) for image in images):
         given: Any = False if labels is None else labels
         return DatasetImages(FolderImages(images, labels=given, **options), workers)
-    return _labeled(DatasetImages(ListedImages(images, FileReader(values=value_range(**values))), workers), labels)
+    source = DatasetImages(ListedImages(images, FileReader(values=value_range(**values))), workers)
+    return _labeled(_resized(source, options), labels)
 
 
 def values_of(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -248,7 +273,7 @@ def _source(images: Any, workers: int, options: dict[str, Any]) -> ImageSource:
 
     values = values_of(options)
     if isinstance(images, IterableDataset):
-        return StreamImages(images, workers=workers, **values)
+        return _resized(StreamImages(images, workers=workers, **values), options)
     if isinstance(images, ImageSource | FolderImages) and values["white"] is not None:
         fix = f"Give white to {type(images).__name__} itself."
         raise OptionError("white where a source is made", got=f"a {type(images).__name__}", fix=fix)
@@ -262,8 +287,27 @@ def _source(images: Any, workers: int, options: dict[str, Any]) -> ImageSource:
         return _list_source([images], None, 0, options)
     listed = isinstance(images, tuple | list | dict | str)
     if isinstance(images, Dataset) or (hasattr(images, "__getitem__") and not listed):
-        return DatasetImages(cast("Dataset[Any]", images), workers, **values)
+        return _dataset_source(images, workers, options)
+    if listed and not images:
+        fix = "Check where the images come from."
+        raise DataError("at least one image", got=f"an empty {type(images).__name__}", fix=fix)
     raise DataError(f"images as {KINDS}", got=type(images).__name__, fix=images_fix(images))
+
+
+def _dataset_source(dataset: Any, workers: int, options: dict[str, Any]) -> DatasetImages:
+    """Give the source of a map-style dataset; labels that are texts become numbers."""
+    texts = label_texts(dataset)
+    items = dataset if texts is None else WithLabels(dataset, texts)
+    source = DatasetImages(cast("Dataset[Any]", items), workers, **values_of(options))
+    return cast(DatasetImages, _resized(source, options))
+
+
+def _resized(source: DatasetImages | StreamImages, options: dict[str, Any]) -> DatasetImages | StreamImages:
+    """Give the images of a dataset the size that is asked for."""
+    if options["size"] is None:
+        return source
+    size = check_size(options["size"], fix="Leave size out to take the images as they are.")
+    return source.resized(size, options["fit"] or "crop")
 
 
 def _path_source(path: Path, workers: int, options: dict[str, Any]) -> ImageSource:

@@ -13,6 +13,8 @@ from pretextkit._validation import check_images, check_labels
 from pretextkit._validation._image_advice import sizes_fix
 from pretextkit.data._image_conversion import image_tensor, stored_tensor
 from pretextkit.data._items import Split
+from pretextkit.data._resizing import Fit, resize
+from pretextkit.data._types import Size
 from pretextkit.data._value_range import ValueRange
 from pretextkit.errors import ShapeError
 
@@ -38,13 +40,16 @@ class ImageBatch(NamedTuple):
     """``b``, int64, -1 for unlabeled images; None if no image of the batch has a label."""
 
 
-def collate(split: Split, items: list[Any], values: ValueRange | None = None) -> ImageBatch:
+def collate(
+    split: Split, items: list[Any], values: ValueRange | None = None, shape: tuple[Size, Fit] | None = None
+) -> ImageBatch:
     """Collate items to a batch. An item without a label reads as -1, beside items that have one.
 
     Args:
         split: Function from an item to an image and a label.
         items: Items of a dataset.
         values: Black and white of the images; None for bytes, and for floats in [0, 1].
+        shape: Size to which images are resized, and how; None leaves them as they are.
 
     Raises:
         ShapeError: The images differ in size.
@@ -60,6 +65,8 @@ def collate(split: Split, items: list[Any], values: ValueRange | None = None) ->
         found = [image_tensor(image) for image, _ in pairs]
     else:
         found = [values.to_unit(stored_tensor(image)) for image, _ in pairs]
+    if shape is not None:
+        found = [resize(image[None], *shape)[0] for image in found]
     images = _matched(found, "in a dataset")
     batch = torch.stack(images)
     check_images(batch)

@@ -98,7 +98,9 @@ class CsvLabels:
         if not tables:
             got = "one column" if text.strip() else "an empty file"
             raise DataError(
-                f"a column of files and a column of labels in {path}", got=got, fix="Name a file in each row."
+                f"a column of files and a column of labels in {path}",
+                got=got,
+                fix="Name a file in each row, or pass a mapping from file names to classes.",
             )
         if self.file is not None:
             found = [(rows, column) for rows in tables if (column := _column(rows, self.file)) is not None]

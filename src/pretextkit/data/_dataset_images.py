@@ -22,8 +22,10 @@ from pretextkit.data._collate import (
     collate,
 )
 from pretextkit.data._items import Split, image_and_label, image_only
+from pretextkit.data._resizing import Fit
 from pretextkit.data._seeded_dataset import SeededDataset
 from pretextkit.data._sources import ImageSource
+from pretextkit.data._types import Size
 from pretextkit.data._value_range import value_range
 from pretextkit.errors import DataError
 
@@ -67,6 +69,7 @@ class DatasetImages(ImageSource):
         self.dataset, self._length = dataset, len(dataset)
         self.workers = check_int("workers", workers, at_least=0, fix="0 reads in this process.")
         self._split: Split = image_and_label
+        self._shape: tuple[Size, Fit] | None = None
         if self._length == 0:
             raise DataError("at least one image", got=f"an empty {type(dataset).__name__}", fix="Check where it looks.")
 
@@ -84,7 +87,7 @@ class DatasetImages(ImageSource):
             SeededDataset(self.dataset, seed),
             batch_sampler=[rows.tolist() for rows in order],
             num_workers=self.workers,
-            collate_fn=partial(collate, self._split, values=self._values),
+            collate_fn=partial(collate, self._split, values=self._values, shape=self._shape),
             generator=Generator(),  # else the DataLoader draws from the global one
         )
         return iter(loader)
@@ -111,7 +114,13 @@ class DatasetImages(ImageSource):
     def _with_dataset(self, dataset: Dataset[Any]) -> DatasetImages:
         """Read another dataset with the same workers and range of values."""
         other = DatasetImages(dataset, self.workers)
-        other._values = self._values
+        other._values, other._shape = self._values, self._shape
+        return other
+
+    def resized(self, size: Size, fit: Fit = "crop") -> DatasetImages:
+        """Resize each image, as ``FolderImages`` does; the images of the dataset may differ in size."""
+        other = copy(self)
+        other._shape = size, fit
         return other
 
     def without_labels(self) -> DatasetImages:

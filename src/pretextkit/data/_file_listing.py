@@ -29,7 +29,7 @@ NOT_IMAGES = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"}
 COMPANIONS = {
     *(".txt", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".md", ".rst"),
     *(".html", ".htm", ".css", ".js", ".py", ".ipynb", ".sh", ".log", ".pdf", ".doc", ".docx", ".xls", ".xlsx", ".db"),
-    *(".sha256", ".md5", ".license", ".cache"),
+    *(".sha256", ".md5", ".license", ".cache", ".images"),  # the last are our own decoded images
 }
 """Suffixes of notes and annotations that accompany images: counted, but no cause for a warning."""
 

@@ -90,10 +90,10 @@ def checked_suffixes(suffixes: Any, opener: Any) -> Collection[str] | None:
 
 
 def refuse_file_options(images: Any, size: Size | None, on_error: str) -> None:
-    """Refuse ``size`` and ``on_error`` beside images that are no paths of image files.
+    """Refuse ``size`` and ``on_error`` beside images that are no paths of image files, and no dataset.
 
     Raises:
-        OptionError: One of them is given, and ``images`` are no paths.
+        OptionError: One of them is given, and ``images`` are neither.
     """
     check_on_error(on_error)
     name = "size" if size is not None else 'on_error="skip"' if on_error != "raise" else None
@@ -101,9 +101,10 @@ def refuse_file_options(images: Any, size: Size | None, on_error: str) -> None:
     if name is None or listed:
         return
     what = f"{name} beside the path of a folder, a pattern or a list of paths"
+    what += ", or beside a dataset" if size is not None else ""
     if isinstance(images, Path):
         fix = f"Read it with pretextkit.data.load({str(images)!r}, size=...)." if size is not None else "Leave it out."
         raise OptionError(what, got=f"a {images.suffix} file", fix=fix)
     own = type(images).__name__ == "FolderImages"
-    fix = "Give it to FolderImages." if own else f"Leave {name.partition('=')[0]} out, and let the dataset do it."
+    fix = "Give it to FolderImages." if own else f"Leave {name.partition('=')[0]} out: the images are read already."
     raise OptionError(what, got=type(images).__name__, fix=fix)

@@ -66,6 +66,8 @@ class ImageFormat:
         channels, height, width = first.images.shape[1:]
         if folder is not None:
             return cls(height, width, channels, folder.fit)
+        if (shape := getattr(source, "_shape", None)) is not None:
+            return cls(height, width, channels, shape[1])
         return cls(height, width, channels, "crop" if height == width else "stretch")
 
     @property
@@ -112,7 +114,7 @@ def in_format(source: ImageSource, wanted: ImageFormat | None) -> ImageSource:
         items.size, items.fit = wanted.size, wanted.fit
     formatted: Any = copy(source)
     formatted.dataset, formatted._split = _FormattedItems(items, wanted, source._split, source._values), image_only
-    formatted._values = None  # the items are converted before they are resized
+    formatted._values = formatted._shape = None  # the items are converted, and resized once
     return cast(ImageSource, formatted)
 
 

@@ -10,7 +10,15 @@ from torch.utils.data import Dataset, IterableDataset
 
 from pretextkit.errors import DataError, reason
 
-__all__ = ["Split", "class_names_of_features", "image_and_label", "image_only", "select_keys"]
+__all__ = [
+    "Split",
+    "class_names_of_features",
+    "image_and_label",
+    "image_only",
+    "is_list_of_items",
+    "label_texts",
+    "select_keys",
+]
 
 Split = Callable[[Any], tuple[Any, Any]]
 """Function from an item to an image (or a batch of images) and its label (or None)."""
@@ -92,6 +100,53 @@ def class_names_of_features(features: Any, label: str | None = None) -> tuple[st
     key = label or next((key for key in features if key in LABEL_KEYS), None)
     names = getattr(features.get(key), "names", None)
     return tuple(map(str, names)) if names else None
+
+
+def is_list_of_items(items: Any) -> bool:
+    """Whether ``items`` is a list of dictionaries, or of pairs of an image and its label.
+
+    Example:
+        >>> is_list_of_items([{"image": 0}, {"image": 1}]), is_list_of_items([0, 1])
+        (True, False)
+    """
+    if not isinstance(items, list | tuple) or not items:
+        return False
+    return all(isinstance(each, Mapping) for each in items) or (isinstance(items, list) and all(map(_is_pair, items)))
+
+
+def _is_pair(item: Any) -> bool:
+    """Whether an item is a tuple of one image and a number, a text or None."""
+    from PIL.Image import Image
+
+    if not isinstance(item, tuple) or len(item) != 2:
+        return False
+    image = isinstance(item[0], Image) or getattr(item[0], "ndim", 0) in (2, 3)
+    return image and (item[1] is None or isinstance(item[1], int | str) or getattr(item[1], "ndim", 1) == 0)
+
+
+def label_texts(dataset: Any) -> list[str] | None:
+    """Give the labels of a dataset that holds them as texts, without opening its images; None for others.
+
+    These are lists, and datasets of Hugging Face with a column of texts.
+
+    Example:
+        >>> label_texts([{"image": 0, "label": "cat"}, {"image": 1, "label": None}]), label_texts([(0, 3)])
+        (['cat', ''], None)
+    """
+    labels: list[Any] = []
+    inner, key = (dataset.inner, dataset.label) if isinstance(dataset, _Selected) else (dataset, None)
+    if isinstance(inner, list | tuple):
+        labels = [_label(item, key) for item in inner]
+    elif isinstance(features := getattr(inner, "features", None), Mapping):
+        key = key or next((key for key in features if key in LABEL_KEYS), None)
+        if getattr(features.get(key), "dtype", None) in ("string", "large_string"):
+            labels = list(inner[key])
+    texts = ["" if label is None else label for label in labels]
+    return texts if any(texts) and all(isinstance(text, str) for text in texts) else None
+
+
+def _label(item: Any, key: str | None) -> Any:
+    return item.get(key) if key is not None and isinstance(item, Mapping) else image_and_label(item)[1]
 
 
 class _Selected(Dataset[tuple[Any, Any]]):

@@ -16,7 +16,9 @@ from pretextkit._validation import check_int
 from pretextkit.data._class_names import named_classes
 from pretextkit.data._collate import ImageBatch, collate, rebatch
 from pretextkit.data._items import Split, image_and_label, image_only
+from pretextkit.data._resizing import Fit
 from pretextkit.data._sources import ImageSource
+from pretextkit.data._types import Size
 from pretextkit.data._value_range import value_range
 from pretextkit.errors import DataError
 
@@ -84,6 +86,7 @@ class StreamImages(ImageSource):
         self.dataset, self.length = dataset, length
         self.workers = check_int("workers", workers, at_least=0, fix="0 reads in this process.")
         self._split: Split = image_and_label
+        self._shape: tuple[Size, Fit] | None = None
 
     def __len__(self) -> int:
         return self.length
@@ -95,7 +98,7 @@ class StreamImages(ImageSource):
             self.dataset,
             batch_size=max(map(len, order), default=1),
             num_workers=self.workers,
-            collate_fn=partial(collate, self._split, values=self._values),
+            collate_fn=partial(collate, self._split, values=self._values, shape=self._shape),
             generator=Generator().manual_seed(seed),
         )
         return rebatch(_parts(loader), map(len, order))
@@ -114,6 +117,12 @@ class StreamImages(ImageSource):
     def class_names(self) -> tuple[str, ...] | None:
         """Names of the classes, by label, from ``dataset.classes``; ``None`` without names."""
         return named_classes(self.dataset)
+
+    def resized(self, size: Size, fit: Fit = "crop") -> StreamImages:
+        """Resize each image, as ``FolderImages`` does; the images of the dataset may differ in size."""
+        other = copy(self)
+        other._shape = size, fit
+        return other
 
     def without_labels(self) -> StreamImages:
         """Drop the labels; they are not read."""

@@ -35,12 +35,12 @@ class BatchReadable(Protocol):
 
 _Readable: TypeAlias = "Dataset[Any] | BatchReadable | DataLoader[Any] | ImageSource | str | Path"
 
-LabeledLike: TypeAlias = "tuple[Any, Any] | _Readable"
-"""Images with labels: a pair (images, labels), a dataset or loader of pairs, an ImageSource with labels, or a path.
+LabeledLike: TypeAlias = "tuple[Any, Any] | list[Any] | _Readable"
+"""Images with labels: a pair (images, labels), a list, dataset or loader of pairs, an ImageSource with labels, a path.
 
 A path is a folder with one sub-folder per class, or an ``.npz`` file with labels.
 """
 
-ImagesLike: TypeAlias = "Tensor | numpy.ndarray[Any, Any] | PilImage | list[Any] | LabeledLike"
+ImagesLike: TypeAlias = "Tensor | numpy.ndarray[Any, Any] | PilImage | LabeledLike"
 """Images: a tensor ``n c h w``, an array ``n h w c``, ``n h w`` or ``n c h w``, a list of images of one size, a single
 PIL image, or anything with labels beside them."""

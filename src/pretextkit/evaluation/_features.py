@@ -103,7 +103,7 @@ def extract_features(
         memory: Memory budget of the features of all layers, in bytes; no limit by default. Layers beyond it are
             memory-mapped from temporary files in the folder of the environment variable ``TMPDIR``. The files disappear
             with the tensors.
-        size: Side of the images of a folder, a pattern or a list of paths, or a pair (height, width), as for
+        size: Side of the images of files or of a dataset, or a pair (height, width), as for
             :class:`~pretextkit.data.FolderImages`.
         on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 

@@ -82,7 +82,7 @@ def linear_probe(
         memory: Memory budget of the features in bytes, one third each for train, test and the solver's copy; no limit
             by default. Features beyond it lie in temporary files, and the result is the same. See
             :func:`extract_features`.
-        size: Side of the images of a folder, a pattern or a list of paths, or a pair (height, width), as for
+        size: Side of the images of files or of a dataset, or a pair (height, width), as for
             :class:`~pretextkit.data.FolderImages`.
         on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
         seed: Seed of the split of train.

@@ -174,7 +174,7 @@ def nearest_neighbors(
         precision: Precision of the forward passes.
         memory: Memory budget of the features in bytes, half each for queries and database; see
             :func:`extract_features`.
-        size: Side of the images of a folder, a pattern or a list of paths, or a pair (height, width), as for
+        size: Side of the images of files or of a dataset, or a pair (height, width), as for
             :class:`~pretextkit.data.FolderImages`.
         on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 
@@ -234,7 +234,7 @@ def near_duplicates(
         batch_size: Images per forward pass.
         precision: Precision of the forward passes.
         memory: Memory budget of the features in bytes, half for each set; see :func:`extract_features`.
-        size: Side of the images of a folder, a pattern or a list of paths, or a pair (height, width), as for
+        size: Side of the images of files or of a dataset, or a pair (height, width), as for
             :class:`~pretextkit.data.FolderImages`.
         on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 

@@ -201,7 +201,7 @@ def freeze_and_finetune(
         callbacks: Callbacks of the steps and epochs in which the head and the named modules train together, as for
             :func:`~pretextkit.functional.pretrain`; their ``module`` is the classifier.
         workers: Processes that read a ``Dataset`` or folder.
-        size: Side of the images of a folder, a pattern or a list of paths, or a pair (height, width), as for
+        size: Side of the images of files or of a dataset, or a pair (height, width), as for
             :class:`~pretextkit.data.FolderImages`.
         on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 

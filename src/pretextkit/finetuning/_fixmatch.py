@@ -133,7 +133,7 @@ def fixmatch(
         progress: Show a progress bar.
         callbacks: Callbacks of steps and epochs, as for :func:`~pretextkit.functional.pretrain`.
         workers: Processes that read a ``Dataset`` or folder.
-        size: Side of the images of a folder, a pattern or a list of paths, or a pair (height, width), as for
+        size: Side of the images of files or of a dataset, or a pair (height, width), as for
             :class:`~pretextkit.data.FolderImages`.
         on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 

@@ -14,21 +14,26 @@ import torch
 from torch import Tensor
 
 from pretextkit._atomic import atomic_write
-from pretextkit.errors import CheckpointError, PretextkitError, reason
+from pretextkit.errors import CheckpointError, OptionError, PretextkitError, reason
 
-__all__ = ["FORMAT", "parse_header", "read_archive", "write_archive"]
+__all__ = ["COPY", "FORMAT", "parse_header", "read_archive", "write_archive"]
 
 FORMAT = 1
 """Number of the format; a file of a higher number is refused."""
 
 KEY, CHECKSUM = "pretextkit", "checksum"
+OTHERS = {".onnx", ".pt2", ".h5", ".npz", ".npy", ".json", ".csv", ".pkl"}
+"""Suffixes of other formats."""
+
 COPY = "Restore it from a copy."
+"""Advice for a damaged file."""
 
 
 def write_archive(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """Write tensors, made contiguous, and a header of plain data to one file; the suffix chooses the format.
 
     Raises:
+        OptionError: The path is a folder, or its suffix is that of another format.
         PretextkitError: The suffix is ``.safetensors``, and safetensors is not installed.
 
     Example:
@@ -38,6 +43,13 @@ def write_archive(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str
         ...     read_archive(Path(folder, "one.pt"))[1]["kind"]
         'backbone'
     """
+    if path.is_dir():
+        raise OptionError(
+            "a file to write", got=f"the folder {str(path)!r}", fix=f"For example {str(path / 'saved.pt')!r}."
+        )
+    if path.suffix.lower() in OTHERS:
+        fix = "Give it the suffix .pt or .safetensors; the page on export shows ONNX."
+        raise OptionError("the path of a file of torch or safetensors", got=repr(str(path)), fix=fix)
     text = json.dumps({"format": FORMAT, **header})
     own = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}  # no shared memory
     marks = {KEY: text, CHECKSUM: _checksum(text, own)}
@@ -66,6 +78,8 @@ def read_archive(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     with path.open("rb") as file:
         start = file.read(9)
     is_safetensors = path.suffix == ".safetensors" or start[8:] == b"{"
+    if not is_safetensors and not start.startswith((b"PK", b"\x80")):  # an archive of torch, or an old pickle
+        raise _foreign(path, start)
     tensors, marks = _read_safetensors(path) if is_safetensors else _read_torch(path)
     header = parse_header(path, marks[KEY])
     if marks.get(CHECKSUM) != _checksum(marks[KEY], tensors):
@@ -128,7 +142,8 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def _foreign(path: Path, content: Any) -> CheckpointError:
     """Build the error for a file that something else wrote."""
-    got, fix = f"a {type(content).__name__} from elsewhere", "Pass a file that save wrote."
+    got = "a file from elsewhere" if isinstance(content, bytes) else f"a {type(content).__name__} from elsewhere"
+    fix = "Pass a file that save wrote."
     if isinstance(content, dict) and {"identity", "state"} <= set(content):
         got, fix = "a checkpoint of a run", f"Pass its folder: load_backbone({str(path.parent)!r})."
     elif isinstance(content, dict) and content and all(isinstance(value, Tensor) for value in content.values()):

@@ -21,8 +21,8 @@ from pretextkit._recipes import (
 from pretextkit._starting_point import KEY, restore_starting_point
 from pretextkit.contracts import Backbone, InputNormalization
 from pretextkit.data._image_format import ImageFormat
-from pretextkit.errors import CheckpointError, OptionError
-from pretextkit.inference._archive import parse_header, read_archive, write_archive
+from pretextkit.errors import CheckpointError, OptionError, PretextkitError, reason
+from pretextkit.inference._archive import COPY, parse_header, read_archive, write_archive
 from pretextkit.inference._classifier import Classifier
 from pretextkit.registries import Registry, backbones, heads
 from pretextkit.training._checkpoint import read_checkpoint
@@ -157,10 +157,21 @@ def load_classifier(path: str | Path, *, into: Classifier | None = None) -> Clas
     """
     path = Path(path)
     tensors, header = read_archive(path)
-    if header["kind"] != "classifier":
-        raise CheckpointError(
-            f"a classifier in {path}", got=f"a {header['kind']}", fix=f"Load it with load_backbone({str(path)!r})."
-        )
+    if header.get("kind") != "classifier":
+        fix = f"Load it with load_backbone({str(path)!r})."
+        raise CheckpointError(f"a classifier in {path}", got=f"a {header.get('kind')}", fix=fix)
+    try:
+        return _classifier(path, tensors, header, into)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # written by another program
+        if isinstance(error, PretextkitError):
+            raise
+        raise CheckpointError(f"an intact classifier in {path}", got=reason(error), fix=COPY) from error
+
+
+def _classifier(
+    path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any], into: Classifier | None
+) -> Classifier:
+    """Build the classifier of a file, or fill the one that the caller has built."""
     way_out = "load_classifier(path, into=Classifier(backbone, head))"
     backbone = _built(header["backbone"], backbones, path, way_out) if into is None else into.backbone
     head = _built(header["head"], heads, path, way_out) if into is None else into.head

@@ -77,7 +77,7 @@ def select_to_label(
         batch_size: Images per forward pass.
         precision: Precision of the forward passes.
         memory: Memory budget of the features in bytes, as for :func:`~pretextkit.functional.extract_features`.
-        size: Side of the images of a folder, a pattern or a list of paths, or a pair (height, width), as for
+        size: Side of the images of files or of a dataset, or a pair (height, width), as for
             :class:`~pretextkit.data.FolderImages`.
         on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
 

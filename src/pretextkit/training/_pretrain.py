@@ -182,7 +182,7 @@ def pretrain(
         augment: Function from a batch and a generator to the batch from which the task makes its views, before the
             ``augmentation`` that many tasks have of their own; pass ``augmentation=None`` to the task to replace it.
         workers: Processes that read a ``Dataset`` or folder.
-        size: Side of the images of a folder, a pattern or a list of paths, or a pair (height, width), as for
+        size: Side of the images of files or of a dataset, or a pair (height, width), as for
             :class:`~pretextkit.data.FolderImages`.
         on_error: ``"raise"`` an error for an image file that cannot be decoded, or ``"skip"`` it.
         seed: Seed of the order of the images, the views and the layers' random numbers.

@@ -51,7 +51,7 @@ def _add_flags(parser: ArgumentParser) -> None:
 
 
 def _write(options: Namespace) -> Script:
-    check_file(options.csv)
+    check_file(options.csv, "table.csv")
     function = METHODS[options.method]
     _check_method(options, function)
     names = ["normal"] if options.images is None else ["normal", "images"]

@@ -35,7 +35,7 @@ def _add_flags(parser: ArgumentParser) -> None:
 
 
 def _write(options: Namespace) -> Script:
-    check_file(options.csv)
+    check_file(options.csv, "table.csv")
     names = ["images"] if options.others is None else ["images", "others"]
     body = input_lines(options, {name: getattr(options, name) for name in names})
     chosen = given(options, near_duplicates, leave_out=FILE_OPTIONS)

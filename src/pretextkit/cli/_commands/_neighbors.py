@@ -36,7 +36,7 @@ def _add_flags(parser: ArgumentParser) -> None:
 
 
 def _write(options: Namespace) -> Script:
-    check_file(options.csv)
+    check_file(options.csv, "table.csv")
     # The database comes first: queries get the size of its images.
     names = ["queries"] if options.database is None else ["database", "queries"]
     body = input_lines(options, {name: getattr(options, name) for name in names})

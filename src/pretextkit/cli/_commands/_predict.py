@@ -24,7 +24,7 @@ def _add_flags(parser: ArgumentParser) -> None:
 
 
 def _write(options: Namespace) -> Script:
-    check_file(options.csv)
+    check_file(options.csv, "table.csv")
     images = options.images[0] if len(options.images) == 1 else options.images
     body = [
         f"classifier = pk.load_classifier({literal(options.classifier)})",

@@ -20,7 +20,7 @@ def _add_flags(parser: ArgumentParser) -> None:
 
 
 def _write(options: Namespace) -> Script:
-    check_file(options.out)
+    check_file(options.out, "report.html")
     call = f"result = pk.report.write({literal(options.folder)}, {literal(options.out)})"
     return Script([call], (), files=(options.out,))
 

@@ -46,7 +46,7 @@ def _add_flags(parser: ArgumentParser) -> None:
 
 
 def _write(options: Namespace) -> Script:
-    check_file(options.csv)
+    check_file(options.csv, "table.csv")
     labels = labels_of(options)
     body = input_lines(options, {"images": options.images}, {"images": labels})
     values: dict[str, Any] = {"backbone": Code("backbone"), "method": options.method}

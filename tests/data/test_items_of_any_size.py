@@ -1,0 +1,142 @@
+"""Lists and datasets of items: words as labels, and sizes that differ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import Dataset, IterableDataset, Subset
+
+import pretextkit as pk
+from pretextkit.data import FolderImages, as_source, select_keys
+from pretextkit.data._resizing import resize
+from pretextkit.errors import DataError, OptionError, ShapeError
+from pretextkit.functional import knn_probe, linear_probe, pretrain
+from pretextkit.testing import TinyBackbone
+
+SIZES = [(12, 16), (16, 12), (20, 20), (13, 30)]
+
+
+def photo(number: int) -> Any:
+    height, width = SIZES[number % 4]
+    pixels = torch.randint(256, (height, width, 3), generator=torch.Generator().manual_seed(number), dtype=torch.uint8)
+    return Image.fromarray(pixels.numpy())
+
+
+PHOTOS = [photo(number) for number in range(12)]
+WORDS = ["owl", "cat"] * 6
+ROWS = [{"image": image, "label": word} for image, word in zip(PHOTOS, WORDS, strict=True)]
+
+
+class Photos(Dataset[Any]):
+    def __len__(self) -> int:
+        return len(PHOTOS)
+
+    def __getitem__(self, index: int) -> Any:
+        return PHOTOS[index], index % 2
+
+
+class Stream(IterableDataset[Any]):
+    def __iter__(self) -> Any:
+        return iter(Photos()[index] for index in range(len(PHOTOS)))
+
+    def __len__(self) -> int:
+        return len(PHOTOS)
+
+
+def pixels(image: Any) -> torch.Tensor:
+    return pk.data.as_source([image]).in_order(1).__next__().images
+
+
+@pytest.mark.parametrize("images", [ROWS, PHOTOS, Photos(), Stream(), Subset(Photos(), range(12)), tuple(PHOTOS)])
+def test_size_resizes_items_as_it_resizes_files(images: Any) -> None:
+    batch = next(as_source(images, size=10).in_order(12))
+    assert batch.images.shape == (12, 3, 10, 10)
+    for image, found in zip(PHOTOS, batch.images, strict=True):
+        assert torch.equal(found, resize(pixels(image), 10, "crop")[0])
+    assert next(as_source(images, size=(6, 8), fit="pad").in_order(12)).images.shape == (12, 3, 6, 8)
+    with pytest.raises(ShapeError, match=r"as_source\(dataset, size=\.\.\.\)"):
+        next(as_source(images).in_order(12))
+
+
+def test_labels_stay_beside_the_size() -> None:
+    assert next(as_source(Photos(), size=10).in_order(12)).labels.tolist() == [0, 1] * 6  # type: ignore[union-attr]
+    assert next(as_source((Photos(), WORDS), size=10).in_order(12)).labels.tolist() == [1, 0] * 6  # type: ignore[union-attr]
+    assert as_source((Photos(), WORDS), size=10).class_names == ("cat", "owl")
+    assert next(as_source(Photos(), labels=False, size=10).in_order(12)).labels is None
+
+
+def test_words_in_a_list_are_classes() -> None:
+    source = as_source([*ROWS[:3], {"image": PHOTOS[3], "label": None}], size=8)
+    assert source.class_names == ("cat", "owl")
+    assert next(source.in_order(4)).labels.tolist() == [1, 0, 1, -1]  # type: ignore[union-attr]
+    renamed = [{"photo": row["image"], "bird": row["label"]} for row in ROWS]
+    assert as_source(select_keys(renamed, image="photo", label="bird"), size=8).class_names == ("cat", "owl")
+
+
+def test_words_in_a_column_are_classes_and_no_image_is_opened_for_them() -> None:
+    class Column:
+        """As Hugging Face's datasets: features with a dtype, columns by name, items by number."""
+
+        opened = 0
+        features: Any = {"image": None, "label": type("Value", (), {"dtype": "string"})()}  # noqa: RUF012
+
+        def __len__(self) -> int:
+            return len(ROWS)
+
+        def __getitem__(self, key: Any) -> Any:
+            if isinstance(key, str):
+                return [row[key] for row in ROWS]
+            type(self).opened += 1
+            return ROWS[key]
+
+    source = as_source(Column(), size=8)  # type: ignore[arg-type]
+    assert source.class_names == ("cat", "owl")
+    assert Column.opened == 0
+    assert next(source.in_order(4)).labels.tolist() == [1, 0, 1, 0]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "pairs", [list(zip(PHOTOS, range(12), strict=True))[:2], list(zip(PHOTOS, WORDS, strict=True))]
+)
+def test_list_of_pairs_is_a_dataset(pairs: list[Any]) -> None:
+    batch = next(as_source(pairs, size=8).in_order(len(pairs)))
+    assert batch.images.shape == (len(pairs), 3, 8, 8)
+    assert batch.labels is not None
+    assert next(as_source(pairs, labels=False, size=8).in_order(2)).labels is None
+
+
+def test_pair_of_images_and_labels_stays_a_pair() -> None:
+    batch = next(as_source(([torch.rand(3, 8, 8), torch.rand(3, 8, 8)], [4, 5])).in_order(2))
+    assert batch.labels is not None
+    assert batch.labels.tolist() == [4, 5]
+
+
+def test_whole_job_on_items_of_many_sizes() -> None:
+    backbone = TinyBackbone()
+    pretrain(pk.tasks.Rotation(backbone), ROWS, size=16, steps=2, batch_size=4, progress=False)
+    probe = linear_probe(backbone, ROWS, size=16)
+    classifier = probe.classifier
+    assert classifier.class_names == ("cat", "owl")
+    assert classifier.image_format is not None
+    assert classifier.image_format.size == 16
+    again = classifier.predict(PHOTOS)
+    assert torch.equal(again.labels, classifier.predict(as_source(ROWS, size=16)).labels)
+    assert knn_probe(backbone, ROWS, size=16).accuracy <= 1
+
+
+def test_size_is_refused_where_nothing_can_be_resized(tmp_path: Any) -> None:
+    with pytest.raises(OptionError, match="beside a dataset, but got Tensor"):
+        as_source(torch.rand(4, 3, 8, 8), size=16)
+    PHOTOS[0].save(tmp_path / "0.png")
+    with pytest.raises(OptionError, match="Give it to FolderImages"):
+        as_source(FolderImages(tmp_path), size=16)
+    with pytest.raises(OptionError, match="on_error"):
+        as_source(Photos(), on_error="skip")
+
+
+def test_empty_list_says_so() -> None:
+    with pytest.raises(DataError, match="got an empty list"):
+        as_source([])
