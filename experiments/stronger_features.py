@@ -112,6 +112,7 @@ class Experiment:
             "rotation, wider network at equal cost": partial(self.pretrained, WideCNN, pk.tasks.Rotation, read=100_000),
             "SimCLR": partial(train, pk.tasks.SimCLR),
             "SimCLR, 200,000 images": partial(train, pk.tasks.SimCLR, read=200_000),
+            "SimCLR, 1,000,000 images": partial(train, pk.tasks.SimCLR, read=1_000_000),
             "rotation, then SimCLR": partial(train, pk.tasks.SimCLR, read=200_000, after="rotation"),
             "SimCLR, then rotation": partial(train, pk.tasks.Rotation, read=100_000, after="SimCLR, 200,000 images"),
             "rotation and SimCLR together": partial(train, Together, read=200_000),

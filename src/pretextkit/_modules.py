@@ -62,17 +62,29 @@ def unwrap(model: Any) -> Any:
 def copied(module: nn.Module) -> nn.Module:
     """Copy the network of a module, so that training the module later leaves the copy as it is.
 
-    What cannot be copied, such as sharded weights, is returned itself.
+    What cannot be copied is returned itself: sharded weights, and modules with functions, such as hooks, that hold
+    modules, because a copy would call those of the original.
 
     Example:
         >>> network = nn.Linear(2, 2)
         >>> copied(nn.DataParallel(network)).weight is network.weight
         False
     """
+    if any(map(_has_functions_of_modules, module.modules())):
+        return module
     try:
         return copy.deepcopy(unwrap(module))  # type: ignore[no-any-return]
     except Exception:  # any type of error, from modules of users and of torch
         return module
+
+
+def _has_functions_of_modules(module: nn.Module) -> bool:
+    """Whether an attribute or a hook of a module is a function that holds a module."""
+    hooks = (value for name, value in vars(module).items() if name.endswith("_hooks") and isinstance(value, dict))
+    functions = [*vars(module).values(), *(hook for each in hooks for hook in each.values())]
+    return any(
+        isinstance(f, FunctionType | functools.partial) and any(True for _ in modules_behind(f)) for f in functions
+    )
 
 
 def is_parallel_wrapper(model: Any) -> bool:

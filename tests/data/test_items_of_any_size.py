@@ -140,3 +140,64 @@ def test_size_is_refused_where_nothing_can_be_resized(tmp_path: Any) -> None:
 def test_empty_list_says_so() -> None:
     with pytest.raises(DataError, match="got an empty list"):
         as_source([])
+
+
+def test_keys_without_a_label_give_no_labels() -> None:
+    rows = [{"photo": image, "x": 3, "label": "cat"} for image in PHOTOS]
+    source = as_source(select_keys(rows, image="photo"), size=8)
+    assert next(source.in_order(2)).labels is None
+    assert source.class_names is None
+
+
+def test_several_labels_are_an_error_only_where_labels_are_read() -> None:
+    rows = [{"image": image, "label": 1, "target": 2} for image in PHOTOS]
+    assert next(as_source(rows, labels=False, size=8).in_order(2)).labels is None
+    assert next(as_source(rows, [0, 1] * 6, size=8).in_order(2)).labels.tolist() == [0, 1]  # type: ignore[union-attr]
+    with pytest.raises(DataError, match="one label in an item"):
+        next(as_source(rows, size=8).in_order(2))
+
+
+def test_no_image_is_decoded_for_the_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: Any) -> Any:
+        raise AssertionError("an image was opened")
+
+    monkeypatch.setattr(Image, "open", never)
+    assert as_source([{"image": b"bytes", "label": "cat"}] * 2, size=8).class_names == ("cat",)
+
+
+@pytest.mark.parametrize("pair", [True, False])
+def test_numbers_that_are_texts_are_numbers_unless_one_is_a_word(pair: bool) -> None:
+    def rows(*labels: str) -> list[Any]:
+        items = zip(PHOTOS, labels, strict=False)
+        return [(image, label) if pair else {"image": image, "label": label} for image, label in items]
+
+    numbers = as_source(rows("9", "10", "2"), size=8)
+    assert numbers.class_names is None
+    assert next(numbers.in_order(3)).labels.tolist() == [9, 10, 2]  # type: ignore[union-attr]
+    assert as_source(rows("9", "cat", "2"), size=8).class_names == ("2", "9", "cat")
+
+
+@pytest.mark.parametrize("images", [ROWS, list(zip(PHOTOS, WORDS, strict=True)), PHOTOS])
+def test_labels_may_stand_beside_any_list(images: list[Any]) -> None:
+    batch = next(as_source((images, range(12)), size=8).in_order(12))
+    assert batch.labels is not None
+    assert batch.labels.tolist() == list(range(12))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64, torch.uint16])
+def test_depths_are_checked_before_they_are_resized(dtype: torch.dtype) -> None:
+    images = torch.utils.data.TensorDataset(torch.ones(3, 1, 8, 8).to(dtype))
+    if dtype == torch.uint16:
+        with pytest.raises(DataError, match="uint16"):
+            next(as_source(images, size=4).in_order(3))
+    else:
+        assert next(as_source(images, size=4).in_order(3)).images.dtype == torch.float32
+
+
+def test_sources_are_resized_too() -> None:
+    for source in (pk.data.StreamImages(Stream()), pk.data.DatasetImages(Photos())):
+        assert next(as_source(source, size=8).in_order(3)).images.shape == (3, 3, 8, 8)
+    assert next(as_source(PHOTOS[0], size=8).in_order(1)).images.shape == (1, 3, 8, 8)
+    loader = torch.utils.data.DataLoader(Photos())
+    with pytest.raises(OptionError, match="let the dataset do it"):
+        as_source(loader, size=8)

@@ -67,3 +67,38 @@ def test_file_from_elsewhere_is_not_called_damaged(tmp_path: Path) -> None:
     path.write_text("epoch 3, loss 0.2")
     with pytest.raises(CheckpointError, match=r"got a file from elsewhere\. Pass a file that save wrote"):
         pk.load_classifier(path)
+
+
+class Hooked(torch.nn.Module):
+    """A network whose hook is a function that holds the network: a copy would call the hook of the original."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found = torch.empty(0)
+        self.layers = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, 2), torch.nn.ReLU(), torch.nn.Conv2d(8, 16, 3, 2))
+        self.layers[2].register_forward_hook(lambda module, inputs, output: setattr(self, "found", output))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.layers(images)
+        return self.found.mean((2, 3))
+
+
+def test_network_with_a_hook_that_holds_it_predicts_each_image_anew() -> None:
+    images, labels = torch.rand(24, 3, 16, 16), torch.arange(24) % 2
+    images[labels == 1] *= 0.3
+    classifier = pk.functional.linear_probe(Hooked(), (images, labels)).classifier
+    flipped = classifier.predict_proba(images.flip(0))
+    assert torch.allclose(classifier.predict_proba(images), flipped.flip(0), atol=1e-5)
+    assert not torch.equal(classifier.predict_proba(images), flipped)
+    assert classifier.predict_proba(images[:5]).shape == (5, 2)
+
+
+@pytest.mark.parametrize("change", [{"backbone": 5}, {"trained": 3}, {"kind": ...}])
+def test_forged_header_of_a_backbone_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "backbone.pt"
+    pk.save_backbone(SmallCNN(), path)
+    tensors, header = read_archive(path)
+    header = {name: value for name, value in {**header, **change}.items() if value is not ...}
+    write_archive(path, tensors, json.loads(json.dumps(header)))
+    with pytest.raises(CheckpointError):
+        pk.load_backbone(path)

@@ -115,7 +115,9 @@ def as_source(
         images, labels = images
         if isinstance(images, list) and is_list_of_images(images):
             return _list_source(images, labels, workers, options)
-    if not isinstance(images, str | Path):
+        if is_list_of_items(images):
+            return _labeled(_dataset_source(images, workers, options), labels)
+    if not isinstance(images, str | Path | Mapping):
         refuse_file_options(images, None if _is_dataset(images) else size, on_error)
     if (tensor := _as_tensor(images, labels)) is not None:
         return _tensor_source(tensor, labels, names, values_of(options))
@@ -165,14 +167,18 @@ def _is_pair(images: Any) -> TypeIs[tuple[Any, Any] | list[Any]]:
 
 def _is_dataset(images: Any) -> bool:
     """Whether images are a dataset of items, perhaps in a pair with labels; no folder, which has a size of its own."""
+    from PIL.Image import Image
+
     from pretextkit.data._folder import FolderImages
 
     if _is_pair(images):
         images = images[0]
     if is_list_of_items(images) or (is_list_of_images(images) and not all(isinstance(i, str | Path) for i in images)):
         return True
-    if isinstance(images, tuple | list | dict | str | FolderImages):
+    if isinstance(images, tuple | list | Mapping | str | FolderImages):
         return False
+    if isinstance(images, Image | DatasetImages | StreamImages):
+        return not isinstance(getattr(images, "dataset", None), FolderImages)
     has_items = hasattr(images, "__getitem__") and not hasattr(images, "__array__")
     return isinstance(images, Dataset) or has_items
 
@@ -278,7 +284,7 @@ def _source(images: Any, workers: int, options: dict[str, Any]) -> ImageSource:
         fix = f"Give white to {type(images).__name__} itself."
         raise OptionError("white where a source is made", got=f"a {type(images).__name__}", fix=fix)
     if isinstance(images, ImageSource):
-        return images
+        return _resized(images, options) if isinstance(images, DatasetImages | StreamImages) else images
     if isinstance(images, DataLoader):
         return LoaderImages(images, **values)
     if isinstance(images, str | Path) and images != "":  # Path("") is the current folder

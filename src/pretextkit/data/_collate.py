@@ -66,7 +66,9 @@ def collate(
     else:
         found = [values.to_unit(stored_tensor(image)) for image, _ in pairs]
     if shape is not None:
-        found = [resize(image[None], *shape)[0] for image in found]
+        for image in found:
+            check_images(image[None])
+        found = [resize(uint8_or_float32(image[None]), *shape)[0] for image in found]
     images = _matched(found, "in a dataset")
     batch = torch.stack(images)
     check_images(batch)

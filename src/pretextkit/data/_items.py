@@ -42,10 +42,10 @@ def image_and_label(item: Any) -> tuple[Any, Any]:
         ((0, 3), (0, 3), (0, None))
     """
     if isinstance(item, Mapping):
-        key = _key(item, LABEL_KEYS, "label")
+        key = _label_key(item)
         return _image(item), None if key is None else _number(item[key])
     if isinstance(item, tuple | list):
-        return item[0], item[1] if len(item) > 1 else None
+        return item[0], _number(item[1]) if len(item) > 1 else None
     return item, None
 
 
@@ -127,26 +127,41 @@ def _is_pair(item: Any) -> bool:
 def label_texts(dataset: Any) -> list[str] | None:
     """Give the labels of a dataset that holds them as texts, without opening its images; None for others.
 
-    These are lists, and datasets of Hugging Face with a column of texts.
+    These are lists, and datasets of Hugging Face with a column of texts. Texts that are all numbers are numbers.
 
     Example:
-        >>> label_texts([{"image": 0, "label": "cat"}, {"image": 1, "label": None}]), label_texts([(0, 3)])
+        >>> label_texts([{"image": 0, "label": "cat"}, {"image": 1, "label": None}]), label_texts([(0, "3")])
         (['cat', ''], None)
     """
-    labels: list[Any] = []
+    texts = ["" if label is None else label for label in _stored_labels(dataset)]
+    if not any(texts) or not all(isinstance(text, str) for text in texts) or _is_number(*filter(None, texts)):
+        return None
+    return list(map(str, texts))  # texts of numpy have a type of their own
+
+
+def _stored_labels(dataset: Any) -> list[Any]:
+    """List the labels of a dataset that holds them beside its images; empty for others."""
     inner, key = (dataset.inner, dataset.label) if isinstance(dataset, _Selected) else (dataset, None)
-    if isinstance(inner, list | tuple):
-        labels = [_label(item, key) for item in inner]
-    elif isinstance(features := getattr(inner, "features", None), Mapping):
-        key = key or next((key for key in features if key in LABEL_KEYS), None)
-        if getattr(features.get(key), "dtype", None) in ("string", "large_string"):
-            labels = list(inner[key])
-    texts = ["" if label is None else label for label in labels]
-    return texts if any(texts) and all(isinstance(text, str) for text in texts) else None
+    if isinstance(dataset, _Selected) and key is None:
+        return []
+    try:
+        if isinstance(inner, list | tuple):
+            return [item.get(key or _label_key(item)) if isinstance(item, Mapping) else item[1] for item in inner]
+        features = getattr(inner, "features", None)
+        if not isinstance(features, Mapping):
+            return []
+        key = key or _label_key(features)
+    except DataError:  # several labels: an error when they are read, if they are
+        return []
+    return list(inner[key]) if getattr(features.get(key), "dtype", None) in ("string", "large_string") else []
 
 
-def _label(item: Any, key: str | None) -> Any:
-    return item.get(key) if key is not None and isinstance(item, Mapping) else image_and_label(item)[1]
+def _label_key(item: Mapping[Any, Any]) -> Any:
+    return _key(item, LABEL_KEYS, "label")
+
+
+def _is_number(*texts: str) -> bool:
+    return all(text.strip().lstrip("-").isdecimal() for text in texts)
 
 
 class _Selected(Dataset[tuple[Any, Any]]):
@@ -226,4 +241,4 @@ def _decoded(image: Any) -> Any:
 def _number(label: Any) -> Any:
     """Give a number that is written as text as a number: a ``.cls`` file of ``webdataset`` without ``decode``."""
     text = label.decode(errors="replace") if isinstance(label, bytes) else label
-    return int(text) if isinstance(text, str) and text.strip().lstrip("-").isdecimal() else text
+    return int(text) if isinstance(text, str) and _is_number(text) else text

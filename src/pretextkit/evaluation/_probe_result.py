@@ -53,7 +53,10 @@ class ProbeResult(Displayed):
     head: LinearHead = field(repr=False)
     """Classifier from raw features of ``layer`` to logits; a class without training images has -inf."""
     classifier: Classifier = field(repr=False)
-    """Copy of the backbone, chosen layers and head, to predict the classes of images, and to save."""
+    """Copy of the backbone, chosen layers and head, to predict the classes of images, and to save.
+
+    A function, and a module that cannot be copied, stay the caller's.
+    """
     class_report: ClassReport = field(repr=False)
     """Recall and precision of each class."""
     label_count: int

@@ -42,6 +42,8 @@ def trained_classifier(
 ) -> Classifier:
     """Make the classifier of copies of a backbone and a trained head: later training leaves it as it is.
 
+    A function, and a module that cannot be copied, stay the caller's.
+
     Args:
         backbone: Module or function from images to features.
         head: Module from the features of ``layers`` to logits.

@@ -99,11 +99,10 @@ def parse_header(path: Path, text: str) -> dict[str, Any]:
     """
     try:
         header: dict[str, Any] = json.loads(text)
-        found = int(header["format"])
+        found, writer = int(header["format"]), dict(header.get("versions", {})).get("pretextkit", "a later version")
     except (ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"an intact header in {path}", got=reason(error), fix=COPY) from error
     if found > FORMAT:
-        writer = header.get("versions", {}).get("pretextkit", "a later version")
         raise CheckpointError(
             f"a file of format {FORMAT} or older at {path}",
             got=f"format {found}, written by pretextkit {writer}",
@@ -124,7 +123,10 @@ def _read_torch(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise CheckpointError(f"an intact file at {path}", got=reason(error), fix=COPY) from error
     if not isinstance(content, dict) or not isinstance(content.get(KEY), str):
         raise _foreign(path, content)
-    return content["tensors"], content
+    tensors = content.get("tensors")
+    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
+        raise _foreign(path, content)
+    return tensors, content
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -93,12 +94,14 @@ def load_backbone(path: str | Path, *, into: nn.Module | None = None) -> Backbon
     """
     path = Path(path)
     tensors, header = _read_run(path) if path.is_dir() else read_archive(path)
-    if header["kind"] == "classifier":
-        tensors = _part(tensors, "backbone.")
-    module = into if into is not None else _built(header["backbone"], backbones, path, "load_backbone(path, into=...)")
-    _fill(module, tensors, path)
-    remember_training(module, header["trained"])
-    restore_starting_point(module, header)
+    with _described_by(path):
+        if header["kind"] == "classifier":
+            tensors = _part(tensors, "backbone.")
+        way_out = "load_backbone(path, into=...)"
+        module = into if into is not None else _built(header["backbone"], backbones, path, way_out)
+        _fill(module, tensors, path)
+        remember_training(module, dict(header["trained"]))
+        restore_starting_point(module, header)
     return cast(Backbone, module)
 
 
@@ -157,15 +160,22 @@ def load_classifier(path: str | Path, *, into: Classifier | None = None) -> Clas
     """
     path = Path(path)
     tensors, header = read_archive(path)
-    if header.get("kind") != "classifier":
-        fix = f"Load it with load_backbone({str(path)!r})."
-        raise CheckpointError(f"a classifier in {path}", got=f"a {header.get('kind')}", fix=fix)
-    try:
+    with _described_by(path):
+        if header["kind"] != "classifier":
+            fix = f"Load it with load_backbone({str(path)!r})."
+            raise CheckpointError(f"a classifier in {path}", got=f"a {header['kind']}", fix=fix)
         return _classifier(path, tensors, header, into)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # written by another program
-        if isinstance(error, PretextkitError):
-            raise
-        raise CheckpointError(f"an intact classifier in {path}", got=reason(error), fix=COPY) from error
+
+
+@contextmanager
+def _described_by(path: Path) -> Iterator[None]:
+    """Context in which a header that another program wrote, and that lacks something, is a clear error."""
+    try:
+        yield
+    except PretextkitError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise CheckpointError(f"a file that pretextkit saved at {path}", got=reason(error), fix=COPY) from error
 
 
 def _classifier(
