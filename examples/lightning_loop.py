@@ -34,12 +34,13 @@ class Pretraining(lightning.LightningModule):  # type: ignore[misc]  # Any where
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=100)
-    steps, saved = parser.parse_args().steps, "out/lightning_loop/run.ckpt"
+    parser.add_argument("--out", default="out/lightning_loop")
+    args = parser.parse_args()
     images = pk.data.load("sample").train.images  # n c h w, uint8
     task = pk.tasks.SimCLR(pk.backbones["torchvision/resnet18"]())
     task.backbone.normalization.measure(images)
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(images), 64, shuffle=True)
-    for until, begin in ((steps, None), (steps + 1, saved)):
+    for until, begin in ((args.steps, None), (args.steps + 1, f"{args.out}/run.ckpt")):
         trainer = lightning.Trainer(max_steps=until, accelerator="cpu", logger=False, enable_checkpointing=False)
         trainer.fit(Pretraining(task), loader, ckpt_path=begin, weights_only=True)
-        trainer.save_checkpoint(saved)
+        trainer.save_checkpoint(f"{args.out}/run.ckpt")

@@ -111,8 +111,8 @@ class Experiment:
             "rotation, 500,000 images": partial(train, pk.tasks.Rotation, read=500_000),
             "rotation, wider network at equal cost": partial(self.pretrained, WideCNN, pk.tasks.Rotation, read=100_000),
             "SimCLR": partial(train, pk.tasks.SimCLR),
+            "SimCLR, 500,000 images": partial(train, pk.tasks.SimCLR, read=500_000),
             "SimCLR, 200,000 images": partial(train, pk.tasks.SimCLR, read=200_000),
-            "SimCLR, 1,000,000 images": partial(train, pk.tasks.SimCLR, read=1_000_000),
             "rotation, then SimCLR": partial(train, pk.tasks.SimCLR, read=200_000, after="rotation"),
             "SimCLR, then rotation": partial(train, pk.tasks.Rotation, read=100_000, after="SimCLR, 200,000 images"),
             "rotation and SimCLR together": partial(train, Together, read=200_000),
@@ -159,6 +159,7 @@ class Experiment:
         backbone = network()
         if after is not None:
             backbone.load_state_dict(torch.load(self.weights(after), weights_only=True))
+        read = self.options.read or read
         epochs = None if read is None else max(1, round(read / len(self.data.unlabeled)))
         average = Averaged(decay or 0.0)
         callbacks = [] if decay is None else [average]
@@ -241,6 +242,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--data", nargs="+", default=["svhn=svhn"], help="name=source of pretextkit.data.load")
     parser.add_argument("--images", type=int, default=8000, help="training images of each set, at most")
     parser.add_argument("--ideas", nargs="+", help="all by default; one that follows another needs its weights")
+    parser.add_argument("--read", type=int, help="images that each training reads; by default as its idea says")
     parser.add_argument("--labels", type=int, nargs="+", default=[100, 732])
     parser.add_argument("--draws", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--whiten", type=int, default=4000, help="unlabeled images that are whitened with")
@@ -254,7 +256,7 @@ def main() -> None:
     options = read_options()
     torch.set_num_threads(options.threads)
     warnings.simplefilter("ignore", pk.errors.DataWarning)
-    asked = ("images", "labels", "draws", "whiten", "widest")
+    asked = ("images", "read", "labels", "draws", "whiten", "widest")
     rows = Rows(options.out / "rows", {name: getattr(options, name) for name in asked})
     for name, path in (each.split("=", 1) for each in options.data):
         Experiment(Images.load(name, path, options.images), options, rows).run()

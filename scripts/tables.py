@@ -43,6 +43,7 @@ QUESTIONS = {
     "defaults-cifar10-short": "Are the defaults good on photographs, in a shorter training?",
     "defaults-svhn": "Are the defaults good on street digits?",
     "finetuning-svhn": "Does fine-tuning add to the linear probe?",
+    "finetuning-svhn-simclr": "Does fine-tuning add to the linear probe after SimCLR?",
     "defaults-svhn-short": "Are the defaults good on street digits, in a shorter training?",
     "defects": "Which score finds defects of magnetic tiles?",
     "faces-anomaly": "Which score tells faces from other images?",
@@ -59,6 +60,7 @@ QUESTIONS = {
     "scaling-measured": "How much faster are two processes?",
     "speed": "How fast are the parts, beside other libraries?",
     "shorter-cifar10": "How much does SimCLR lose in a shorter training on photographs?",
+    "stronger-svhn": "What raises the accuracy of frozen features of street digits?",
     "steady": "Do memory and speed stay constant in a long run?",
     "svhn-few-labels": "How much does pretraining help with few labels?",
     "svhn-rotation-small": "What does ResNet-18 learn from rotations of street digits?",
@@ -98,7 +100,7 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         for row in rows:
             alike.setdefault(row[column], []).append(row[0])
         text += f"\n{header[column].capitalize()}:\n\n"
-        text += "".join(f"- {', '.join(names)}: {each}\n" for each, names in alike.items() if each)
+        text += "".join(f"- {'; '.join(names)}: {each}\n" for each, names in alike.items() if each)
     return text
 
 

@@ -42,6 +42,10 @@ SHORT_FORMS: Mapping[str, tuple[str, ...]] = {
         *("--images=128", "--seeds=0", "--finetune-steps=2"),
     ),
     "experiments/context_prediction.py": ("--data=sample", "--images=100", "--pairs=2", "--steps=2", "--measured=100"),
+    "experiments/stronger_features.py": (
+        *("--data", "sample=sample", "--images=300", "--read=300", "--labels=50", "--draws=0", "--whiten=200"),
+        *("--widest=64", "--ideas", "rotation", "rotation and SimCLR together", "rotation, then SimCLR"),
+    ),
     "experiments/defaults.py": (
         *("--data", "sample=sample", "--images=300", "--tasks", "rotation", "--variants", "batch x 2"),
         *("--labels", "50", "--read=300", "--no-finetune"),

@@ -270,4 +270,4 @@ def test_classes_are_exported() -> None:
 def test_joint_embedding_reads_more_images_than_other_tasks() -> None:
     joint = {"simclr", "byol", "simsiam", "moco-v3", "barlow-twins", "vicreg", "nnclr", "swav", "dino", "lejepa"}
     for name in (name for name in pk.pretext_tasks if pk.pretext_tasks[name].__module__.startswith("pretextkit.")):
-        assert pk.pretext_tasks[name].recommended.images_to_read == (500_000 if name in joint else 200_000), name
+        assert pk.pretext_tasks[name].recommended.images_to_read == (1_000_000 if name in joint else 200_000), name

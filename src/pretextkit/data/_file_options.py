@@ -106,11 +106,6 @@ def refuse_file_options(images: Any, size: Size | None, on_error: str) -> None:
         fix = f"Read it with pretextkit.data.load({str(images)!r}, size=...)." if size is not None else "Leave it out."
         raise OptionError(what, got=f"a {images.suffix} file", fix=fix)
     own = type(images).__name__ == "FolderImages"
-    leave_out = f"Leave {name.partition('=')[0]} out"
-    fix = (
-        f"{leave_out}: the images are read already."
-        if hasattr(images, "shape")
-        else f"{leave_out}, and let the dataset do it."
-    )
-    fix = "Give it to FolderImages." if own else fix
+    why = ": the images are read already." if hasattr(images, "shape") else ", and let the dataset do it."
+    fix = "Give it to FolderImages." if own else f"Leave {name.partition('=')[0]} out{why}"
     raise OptionError(what, got=type(images).__name__, fix=fix)

@@ -16,7 +16,7 @@ from pretextkit.views import Augmentation
 
 __all__ = ["IMAGES_TO_READ", "TwoViewTask", "two_view_metrics"]
 
-IMAGES_TO_READ = 500_000
+IMAGES_TO_READ = 1_000_000
 """Images that a training of joint embedding reads, because each pass has new views, and gains until late."""
 
 

@@ -159,7 +159,7 @@ def pretrain(
         images: Tensor ``n c h w`` (uint8, or float in [0, 1]), numpy array, ``Dataset``, ``DataLoader`` or the path of
             a folder; labels are ignored.
         epochs: Passes over the images; pass at most one of ``epochs`` and ``steps``. By default as many as read the
-            number of images that the task recommends, 200,000 in general and 500,000 for joint embedding, but from
+            number of images that the task recommends, 200,000 in general and 1,000,000 for joint embedding, but from
             10 to 400.
         steps: Optimizer steps.
         batch_size: Images in a step, on all processes together; by default that of a ``DataLoader``, else a power of
