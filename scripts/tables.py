@@ -92,7 +92,9 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     notes = [column for column in range(1, len(header)) if longest[column] > SENTENCE and len(header) > 2]
     kept = [column for column in range(len(header)) if column not in notes and (longest[column] or not rows)]
     rule = ["---" if column == 0 or longest[column] > SENTENCE else "---:" for column in kept]
-    head = [re.sub(r"(?<=\w{4})/(?=\w{3})", "/<wbr>", header[column]) for column in kept]  # long names may break
+    head = [
+        re.sub(r"((?<=\w{4})/|(?<=[a-z]{4})_|(?<=_v3)_)(?=\w{2})", r"\1<wbr>", header[column]) for column in kept
+    ]  # long names may break
     lines = [head, rule, *([row[column] for column in kept] for row in rows)]
     text = "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
     for column in notes:
