@@ -223,7 +223,7 @@ def test_sentences_leave_a_table_of_several_columns(tables: ModuleType) -> None:
     long = "epochs and batches " * 5
     rows = [["a", "1", long, ""], ["b", "2", long, ""], ["c", "3", "", ""]]
     assert tables.markdown(["%", "x", "settings", "none"], rows) == (
-        "| % | x |\n| --- | ---: |\n| a | 1 |\n| b | 2 |\n| c | 3 |\n\nSettings:\n\n- a, b: " + long + "\n"
+        "| % | x |\n| --- | ---: |\n| a | 1 |\n| b | 2 |\n| c | 3 |\n\nSettings:\n\n- a; b: " + long + "\n"
     )
     assert tables.markdown(["Number", "Error"], [["1", long]]).splitlines()[1] == "| --- | --- |"
     assert "torchvision/<wbr>resnet18 | images/s" in tables.markdown(["%", "torchvision/resnet18", "images/s"], [])
