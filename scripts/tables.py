@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -172,10 +173,13 @@ def section(name: str, report: Mapping[str, Any], plots: Sequence[str]) -> str:
 
 
 def continued(command: str, columns: int = 88) -> str:
-    """Break a long command before its flags, into lines that a shell reads as one."""
+    """Break a long command before its flags, or between the values of a long one; a shell reads the lines as one."""
     first, *flags = re.split(r" (?=--)", command)
     lines = [first]
-    for flag in flags:
+    parts = (
+        part for flag in flags for part in ([flag] if len(flag) < columns - 6 else map(shlex.quote, shlex.split(flag)))
+    )
+    for flag in parts:
         if len(lines[-1]) + len(flag) > columns - 3:
             lines.append(f"    {flag}")
         else:

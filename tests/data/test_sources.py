@@ -167,7 +167,7 @@ def test_dataset_items_may_be_tensors_arrays_or_pil() -> None:
         (
             (torch.zeros(3, 4, 4), torch.zeros(3, 5, 4)),
             ShapeError,
-            r"Expected images c h w of one size in a dataset, but got \(3, 4, 4\) and \(3, 5, 4\). Pass pretextkit",
+            r"Expected images c h w of one size in a dataset, but got \(3, 4, 4\) and \(3, 5, 4\). Resize",
         ),
         (
             ({"image": 1},),

@@ -73,6 +73,8 @@ def test_lists_of_other_things_are_refused(tmp_path: Path, file: Path) -> None:
     with pytest.raises(ShapeError, match="of one size"):
         next(as_source([Image.new("L", (8, 8)), Image.new("L", (9, 8))]).in_order(2))
     wrong: Any
-    for wrong in ([], [1, 2, 3], [None], {"images": 1}):
+    with pytest.raises(DataError, match="got an empty list"):
+        as_source([])
+    for wrong in ([1, 2, 3], [None], {"images": 1}):
         with pytest.raises(DataError, match="Expected images as"):
             as_source(wrong)

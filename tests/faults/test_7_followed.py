@@ -428,6 +428,9 @@ def test_sizes_of_images(tmp_path: Path, sizes: set[tuple[int, ...]]) -> None:
         assert torch.stack(images).shape == (2, 3, 8, 8)
     else:
         assert "FolderImages(root, size=...)" in fix
+        assert "pretextkit.data.as_source(dataset, size=...)" in fix
+        dataset = [torch.rand(size) for size in sizes]
+        assert eval("as_source(dataset, size=8)", {"as_source": as_source, "dataset": dataset}).in_memory()
         for number, size in enumerate(sizes):
             Image.new("RGB", (size[2], size[1]), (200, 0, 0)).save(tmp_path / f"{number}.png")
         assert as_source(FolderImages(tmp_path, size=8)).in_memory().images.shape == (2, 3, 8, 8)

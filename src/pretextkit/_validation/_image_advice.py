@@ -287,7 +287,10 @@ def sizes_fix(shapes: Iterable[tuple[int, ...]]) -> str:
         return "Give all images three channels in the dataset: image.expand(3, -1, -1)."
     if len({shape[0] for shape in shapes}) > 1:
         return f"Give all images the same channels in the dataset, for example the first: image[:{min(shapes)[0]}]."
-    return "Pass pretextkit.data.as_source(dataset, size=...), which resizes them, or resize them in the dataset."
+    return (
+        "Resize them: pretextkit.data.as_source(dataset, size=...) for a dataset or a list, "
+        "pretextkit.data.FolderImages(root, size=...) for a folder."
+    )
 
 
 def array_fix(array: numpy.ndarray[Any, Any]) -> str:
