@@ -61,7 +61,8 @@ def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     errors = [log.read_text() for log in logs]
     assert codes == [0] * count, "\n".join(errors)
     assert errors[1:] == [""] * (count - 1)
-    by_callback, interrupted = (f"Stopped at step 2 of 5{why}." for why in (": two steps", "; repeat the call to resume"))
+    reasons = ": two steps", "; repeat the call to resume"
+    by_callback, interrupted = (f"Stopped at step 2 of 5{reason}." for reason in reasons)
     assert sorted(errors[0].splitlines()) == sorted([by_callback, *[interrupted] * (1 + runs.SHARDS)])
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(count)]
 
