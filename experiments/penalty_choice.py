@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=15, help="draws of the labels")
     parser.add_argument("--out", type=Path, default=Path("out/penalty-choice"))
     options = parser.parse_args()
-    rows = Rows(options.out, {"draws": options.draws})
+    rows = Rows(options.out / "rows", {"draws": options.draws})
     table: dict[str, list[str]] = {}
     for name, epochs in product(options.data, options.epochs):
         data = pk.data.load(name)

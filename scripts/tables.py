@@ -55,6 +55,7 @@ QUESTIONS = {
     "one-class-cifar10": "Which score finds other classes among photographs?",
     "one-class-fashion-mnist": "Which score finds other classes among clothes?",
     "methods-cifar10": "Which method of joint embedding is best on photographs?",
+    "penalty-choice": "By which held-out score is the penalty of a linear probe chosen best?",
     "quickstart": "What does the quickstart print?",
     "rates-cifar10": "Which learning rate and batch suit joint embedding on photographs?",
     "reconstruction-mitigations": "What makes an autoencoder learn more about photographs?",
