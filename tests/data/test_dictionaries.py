@@ -147,3 +147,16 @@ def test_ambiguous_or_damaged_dictionary_raises_error() -> None:
         image_and_label({"a.jpg": 0, "b.jpg": 0})
     with pytest.raises(DataError, match="the bytes of an image file, but got UnidentifiedImageError"):
         image_and_label({"jpg": b"nothing"})
+
+
+def test_hugging_face_photos_of_many_sizes_with_words_as_labels() -> None:
+    datasets = pytest.importorskip("datasets", reason="needs the package datasets")
+    photos = [Image.new("RGB", (20 + number, 24), (number * 20, 9, 200)) for number in range(6)]
+    kinds = datasets.Features({"image": datasets.Image(), "label": datasets.Value("string")})
+    dataset = datasets.Dataset.from_dict({"image": photos, "label": ["owl", "cat"] * 3}, features=kinds)
+    source = as_source(dataset, size=16)
+    assert source.class_names == ("cat", "owl")
+    batch = next(source.in_order(6))
+    assert batch.images.shape == (6, 3, 16, 16)
+    assert batch.labels is not None
+    assert batch.labels.tolist() == [1, 0] * 3
