@@ -62,23 +62,17 @@ class Together(pk.PretextTask[Both, Any]):
         return pk.TaskOutput(rotation.loss + contrast.loss, metrics)
 
 
-class WideCNN(pk.SpatialBackbone):
+class WideCNN(pk.models.SmallCNN):
     """``small-cnn`` with 1.5 times the channels: a step costs about twice as much."""
 
     feature_dim = 384
 
     def __init__(self) -> None:
-        super().__init__(in_channels=3)
+        pk.SpatialBackbone.__init__(self, in_channels=3)
         self.stage1 = _conv(3, 48, stride=2)
         self.stage2 = _conv(48, 96)
         self.stage3 = nn.Sequential(_conv(96, 192, stride=2), _conv(192, 192))
         self.stage4 = nn.Sequential(_conv(192, 384, stride=2), _conv(384, 384, side=1))
-
-    def stages(self, images: Tensor) -> tuple[Tensor, ...]:
-        one = self.stage1(self.normalization(images))
-        two = self.stage2(one)
-        three = self.stage3(two)
-        return one, two, three, self.stage4(three)
 
 
 class Averaged(pk.callbacks.Callback):

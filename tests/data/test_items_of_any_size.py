@@ -11,6 +11,7 @@ from torch.utils.data import Dataset, IterableDataset, Subset
 
 import pretextkit as pk
 from pretextkit.data import FolderImages, as_source, select_keys
+from pretextkit.data._image_format import ImageFormat, in_format
 from pretextkit.data._resizing import resize
 from pretextkit.errors import DataError, OptionError, ShapeError
 from pretextkit.functional import knn_probe, linear_probe, pretrain
@@ -201,3 +202,9 @@ def test_sources_are_resized_too() -> None:
     loader = torch.utils.data.DataLoader(Photos())
     with pytest.raises(OptionError, match="let the dataset do it"):
         as_source(loader, size=8)
+
+
+def test_resized_images_get_another_size_from_their_own_pixels() -> None:
+    wanted = ImageFormat(16, 16, 3)
+    small = next(in_format(as_source(PHOTOS, size=6), wanted).in_order(12)).images
+    assert torch.equal(small, next(in_format(as_source(PHOTOS), wanted).in_order(12)).images)

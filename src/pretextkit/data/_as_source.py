@@ -8,7 +8,6 @@ from typing import Any, cast
 
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
-from typing_extensions import TypeIs
 
 from pretextkit._validation import check_int, tensor_from_array
 from pretextkit._validation._image_advice import images_fix, path_fix
@@ -19,6 +18,7 @@ from pretextkit.data._file_reader import FileReader
 from pretextkit.data._image_conversion import channels_second
 from pretextkit.data._image_size import check_size
 from pretextkit.data._items import is_list_of_items, label_texts
+from pretextkit.data._kinds import is_dataset, is_folder_with_labels, is_many_files, is_of_files, is_pair
 from pretextkit.data._listed import ListedImages, WithLabels, is_list_of_images, named_labels
 from pretextkit.data._loader_images import LoaderImages
 from pretextkit.data._resizing import Fit, check_fit
@@ -97,14 +97,14 @@ def as_source(
     value_range(white, black)
     options: dict[str, Any] = {"fit": fit, "size": size, "on_error": on_error, "white": white, "black": black}
     if labels is False:
-        if _is_pair(images) and getattr(images[1], "ndim", 0) < 3:
+        if is_pair(images) and getattr(images[1], "ndim", 0) < 3:
             # Two batches of images are not a pair; the check below rejects them.
-            images = images[0] if _is_folder_with_labels(images) or not is_list_of_images(images) else images
+            images = images[0] if is_folder_with_labels(images) or not is_list_of_images(images) else images
         return as_source(images, workers=workers, **options).without_labels()
     workers = check_int("workers", workers, at_least=0, fix="0 reads in this process.")
-    if labels is None and _is_folder_with_labels(images):
+    if labels is None and is_folder_with_labels(images):
         images, labels = cast("tuple[Any, Any]", images)
-    if _is_many_files(images) and describes_files(labels):
+    if is_many_files(images) and describes_files(labels):
         return _files_source(cast("str", images), workers, labels, options)
     if is_list_of_images(images):
         return _list_source(cast("list[Any]", images), labels, workers, options)
@@ -118,7 +118,7 @@ def as_source(
         if is_list_of_items(images):
             return _labeled(_dataset_source(images, workers, options), labels)
     if not isinstance(images, str | Path | Mapping):
-        refuse_file_options(images, None if _is_dataset(images) else size, on_error)
+        refuse_file_options(images, None if is_dataset(images) else size, on_error)
     if (tensor := _as_tensor(images, labels)) is not None:
         return _tensor_source(tensor, labels, names, values_of(options))
     return _labeled(_source(images, workers, options), labels)
@@ -139,7 +139,7 @@ def read_files(
         [1, None]
     """
     asked = size is not None or on_error != "raise"
-    of_files = [_is_of_files(each) or (size is not None and _is_dataset(each)) for each in many]
+    of_files = [is_of_files(each) or (size is not None and is_dataset(each)) for each in many]
     if not any(of_files):
         refuse_file_options(many[0], size, on_error)
     wanted = [asked or (fit is not None and isinstance(each, str | Path)) for each in many]
@@ -147,52 +147,6 @@ def read_files(
         as_source(each, size=size, on_error=on_error, fit=fit, workers=workers) if found and needed else each
         for each, found, needed in zip(many, of_files, wanted, strict=True)
     ]
-
-
-def _is_of_files(images: Any) -> bool:
-    """Whether images are a path or a list of paths, perhaps in a pair with labels."""
-    if isinstance(images, tuple | list) and len(images) == 2 and not isinstance(images[1], str | Path):
-        images = images[0]
-    elif _is_folder_with_labels(images):
-        return True
-    if isinstance(images, list | tuple):
-        return bool(images) and all(isinstance(each, str | Path) for each in images)
-    return isinstance(images, str | Path) and Path(images).suffix != ".npz"
-
-
-def _is_pair(images: Any) -> TypeIs[tuple[Any, Any] | list[Any]]:
-    """Whether images stand beside labels."""
-    return isinstance(images, tuple | list) and len(images) == 2 and not is_list_of_items(images)
-
-
-def _is_dataset(images: Any) -> bool:
-    """Whether images are a dataset of items, perhaps in a pair with labels; no folder, which has a size of its own."""
-    from PIL.Image import Image
-
-    from pretextkit.data._folder import FolderImages
-
-    if _is_pair(images):
-        images = images[0]
-    if is_list_of_items(images) or (is_list_of_images(images) and not all(isinstance(i, str | Path) for i in images)):
-        return True
-    if isinstance(images, tuple | list | Mapping | str | FolderImages):
-        return False
-    if isinstance(images, Image | DatasetImages | StreamImages):
-        return not isinstance(getattr(images, "dataset", None), FolderImages)
-    has_items = hasattr(images, "__getitem__") and not hasattr(images, "__array__")
-    return isinstance(images, Dataset) or has_items
-
-
-def _is_many_files(images: Any) -> bool:
-    """Whether a path is a folder or a pattern."""
-    return isinstance(images, str | Path) and images != "" and (Path(images).is_dir() or is_pattern(images))
-
-
-def _is_folder_with_labels(images: Any) -> bool:
-    """Whether a pair is a folder and a CSV file, a mapping or a function that describe its files."""
-    if not isinstance(images, tuple | list) or len(images) != 2 or not _is_many_files(images[0]):
-        return False
-    return images[1] is not None and describes_files(images[1])
 
 
 def _files_source(images: str | Path, workers: int, labels: Any, options: dict[str, Any]) -> DatasetImages:
@@ -324,7 +278,7 @@ def _path_source(path: Path, workers: int, options: dict[str, Any]) -> ImageSour
         refuse_file_options(path, options["size"], options["on_error"])
         splits = read_npz(path, value_range(**values_of(options)))
         return _tensor_source(splits.train.images, splits.train.labels, splits.class_names or None)
-    if _is_many_files(path):
+    if is_many_files(path):
         return _files_source(path, workers, None, options)
     if path.is_file() and path.suffix.lower() in image_suffixes():
         if options["size"] is not None:
