@@ -10,6 +10,7 @@ random weights and, for epochs above 0, after rotation pretraining on 8,000 othe
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from statistics import mean
@@ -22,6 +23,7 @@ from torch.nn.functional import cross_entropy
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 import pretextkit as pk
+from pretextkit.evaluation._calibration import best_scale
 from pretextkit.evaluation._logistic_classifier import PENALTIES, folds
 from pretextkit.evaluation._solvers._logistic import fit_logistic
 from pretextkit.functional import extract_features, pretrain
@@ -30,6 +32,7 @@ SCORED = 2000
 """Images that are only scored."""
 COUNTS = (50, 100, 400)
 """Numbers of labels."""
+RULES = ("accuracy", "log loss", "accuracy, scaled", "log loss after scaling")
 
 
 def backbone_of(data: pk.data.ImageData, epochs: int, weights: Path) -> pk.SpatialBackbone:
@@ -47,34 +50,41 @@ def backbone_of(data: pk.data.ImageData, epochs: int, weights: Path) -> pk.Spati
 
 
 def compare_rules(features: Tensor, labels: Tensor, count: int, draw: int) -> dict[str, dict[str, float]]:
-    """Choose the penalty by both rules on ``count`` labels, and score both classifiers on the last images."""
+    """Choose the penalty by every rule on ``count`` labels, and score the classifiers on the last images."""
     pool = len(labels) - SCORED
     rows = pk.data.stratified_subset(labels[:pool], count, seed=draw)
     targets, classes = labels[rows], int(labels.max()) + 1
     center, scale = features[rows].mean(0), features[rows].std(0, correction=0).clamp(min=1e-6)
     known, scored = (features[rows] - center) / scale, (features[pool:] - center) / scale
     penalties = torch.tensor(PENALTIES)
-    hits, losses = torch.zeros(len(penalties)), torch.zeros(len(penalties))
-    for heldout in folds(targets, draw):
+    heldout = torch.zeros(len(penalties), count, classes)
+    for fold in folds(targets, draw):
         fit = torch.ones(count, dtype=torch.bool)
-        fit[heldout] = False
-        logits = fit_logistic(known[fit], targets[fit], classes, penalties, max_steps=60).logits(known[heldout])
-        hits += (logits.argmax(2) == targets[heldout]).sum(1)
-        losses += torch.stack([cross_entropy(each, targets[heldout], reduction="sum") for each in logits])
-    grid = range(len(penalties))
-    by_accuracy = max(grid, key=lambda i: (hits[i].item(), -losses[i].item()))
-    chosen = {"accuracy": by_accuracy, "log loss": min(grid, key=lambda i: losses[i].item())}
-    return {rule: scores(known, targets, scored, labels[pool:], penalties[i]) for rule, i in chosen.items()}
+        fit[fold] = False
+        heldout[:, fold] = fit_logistic(known[fit], targets[fit], classes, penalties, max_steps=60).logits(known[fold])
+    logits = fit_logistic(known, targets, classes, penalties).logits(scored)
+    return {rule: scores(logits[i] * scale, labels[pool:]) for rule, (i, scale) in chosen(heldout, targets).items()}
 
 
-def scores(known: Tensor, targets: Tensor, scored: Tensor, truth: Tensor, penalty: Tensor) -> dict[str, float]:
-    """Fit one penalty to all labels, and measure its predictions."""
-    classes = int(truth.max()) + 1
-    logits = fit_logistic(known, targets, classes, penalty[None]).logits(scored)[0]
+def chosen(heldout: Tensor, targets: Tensor) -> dict[str, tuple[int, float]]:
+    """Return the number of the penalty, and the scale of the logits, by every rule on the held-out logits ``g n k``."""
+    grid = range(len(heldout))
+    hits = [(each.argmax(1) == targets).sum().item() for each in heldout]
+    losses = [cross_entropy(each, targets).item() for each in heldout]
+    scales = [best_scale(each, targets) for each in heldout]
+    scaled = [cross_entropy(each * scale, targets).item() for each, scale in zip(heldout, scales, strict=True)]
+    by_accuracy = max(grid, key=lambda i: (hits[i], -losses[i]))
+    by_loss, by_scaled = min(grid, key=lambda i: losses[i]), min(grid, key=lambda i: scaled[i])
+    found = [(by_accuracy, 1.0), (by_loss, 1.0), (by_accuracy, scales[by_accuracy]), (by_scaled, scales[by_scaled])]
+    return dict(zip(RULES, found, strict=True))
+
+
+def scores(logits: Tensor, truth: Tensor) -> dict[str, float]:
+    """Measure the predictions of one classifier."""
     return {
         "accuracy": (logits.argmax(1) == truth).double().mean().item(),
         "log loss": cross_entropy(logits, truth).item(),
-        "calibration error": multiclass_calibration_error(logits.softmax(1), truth, classes).item(),
+        "calibration error": multiclass_calibration_error(logits.softmax(1), truth, logits.shape[1]).item(),
     }
 
 
@@ -86,7 +96,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/penalty-choice"))
     options = parser.parse_args()
     rows = Rows(options.out / "rows", {"draws": options.draws})
-    table: dict[str, list[str]] = {}
+    found: dict[str, list[dict[str, dict[str, float]]]] = {}
     for name, epochs in product(options.data, options.epochs):
         data = pk.data.load(name)
         title = f"{Path(name).stem}, {f'rotation, {epochs} epochs' if epochs else 'random weights'}"
@@ -98,27 +108,30 @@ def main() -> None:
             def measure(count: int = count, features: Any = features, labels: Tensor = labels) -> Any:
                 return [compare_rules(features["last"], labels, count, draw) for draw in range(options.draws)]
 
-            found = rows.measure(f"{title}, {count} labels", measure)
-            table[f"{title}, {count} labels"] = cells(found)
-            print(title, count, *cells(found), flush=True)
-    columns = ["Accuracy, %: by accuracy, by log loss", "Log loss", "Calibration error"]
+            found[f"{title}, {count} labels"] = rows.measure(f"{title}, {count} labels", measure)
+    tables = {
+        measure.capitalize(): table_of(measure, found) for measure in ("accuracy", "log loss", "calibration error")
+    }
+    for title, table in tables.items():
+        print(title, *table["columns"], sep="  ")
+        for row, cells in table["rows"].items():
+            print(f"  {row:42}", *cells)
     write_report(
         options.out / "penalty-choice.json",
         f"training images of {', '.join(Path(name).stem for name in options.data)}",
         draws=options.draws,
         rows=rows.all(),
-        tables={"Penalty chosen by accuracy, by log loss": {"columns": columns, "rows": table, "corner": "Features"}},
+        tables=tables,
     )
 
 
-def cells(found: list[dict[str, dict[str, float]]]) -> list[str]:
-    """Format the means over the draws of each measure under both rules."""
-
-    def pair(measure: str, factor: float, digits: int) -> str:
-        values = (mean(each[rule][measure] for each in found) for rule in ("accuracy", "log loss"))
-        return ", ".join(f"{factor * value:.{digits}f}" for value in values)
-
-    return [pair("accuracy", 100, 1), pair("log loss", 1, 2), pair("calibration error", 1, 2)]
+def table_of(measure: str, found: Mapping[str, Sequence[Mapping[str, Mapping[str, float]]]]) -> dict[str, Any]:
+    """Arrange the means over the draws of a measure: a column for each rule, and the mean of all rows."""
+    means = {title: [mean(draw[rule][measure] for draw in draws) for rule in RULES] for title, draws in found.items()}
+    means["mean"] = [mean(column) for column in zip(*means.values(), strict=True)]
+    factor, digits = (100, 1) if measure == "accuracy" else (1, 3)
+    rows = {title: [f"{factor * value:.{digits}f}" for value in values] for title, values in means.items()}
+    return {"columns": list(RULES), "rows": rows, "corner": "%" if measure == "accuracy" else "features"}
 
 
 if __name__ == "__main__":

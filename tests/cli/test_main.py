@@ -286,6 +286,20 @@ def test_next_command_of_a_probe_repeats_what_the_probe_was_given(
     assert "32 images of 3x16x24, 2 classes, 24 labeled" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("images", "labels"), [("photos", "--labels labels.csv"), ("classes", "")])
+def test_next_step_of_pretrain_asks_for_labels_where_there_are_none(
+    folder: Path, capsys: pytest.CaptureFixture[str], images: str, labels: str
+) -> None:
+    for number, path in enumerate(sorted((folder / "photos").glob("*.png"))):
+        (folder / "classes" / str(number % 2)).mkdir(parents=True, exist_ok=True)
+        (folder / "classes" / str(number % 2) / path.name).write_bytes(path.read_bytes())
+    flags = ["--steps", "1", "--batch-size", "2", "--size", "16", "--device", "cpu", "--no-progress", "--out", "new"]
+    assert main(["pretrain", images, *flags]) == 0
+    command = next_of(capsys.readouterr().err).removeprefix("Next: ")
+    assert command == f"pretextkit probe {images} --backbone new {labels}".strip()
+    assert main(command.split()[1:]) == 0
+
+
 def test_next_step_of_select_is_to_fill_in_the_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     select = ["select", "photos", "--n", "3", "--csv", "to_label.csv"]
     assert main([*select, "--backbone", "run", "--size", "32"]) == 0

@@ -492,13 +492,13 @@ Site = tuple[str, str]
 
 EXEMPT: dict[Site, str] = {
     # Code that no value of an argument replaces: a test follows the advice.
-    ("_modules.py", "refuse_meta"): "test_7_followed::test_weights_without_values",
+    ("_modules/_refusals.py", "refuse_meta"): "test_7_followed::test_weights_without_values",
     (
-        "_modules.py",
+        "_modules/_refusals.py",
         "refuse_traced_training",
     ): "test_9_wrapped_networks::test_graph_of_evaluation_mode_has_the_features_of_the_network",
-    ("_modules.py", "explain_complex_weights"): "test_14_dtypes::test_complex_weights_that_convert_work",
-    ("_modules.py", "not_built"): "test_7_troubleshooting::test_name_of_a_backbone_is_built_as_advised",
+    ("_modules/_refusals.py", "explain_complex_weights"): "test_14_dtypes::test_complex_weights_that_convert_work",
+    ("_modules/_refusals.py", "not_built"): "test_7_troubleshooting::test_name_of_a_backbone_is_built_as_advised",
     ("cli/_outputs.py", "check_file"): "the name of a file, or a command",
     ("evaluation/_labels.py", "labeled_rows"): "test_7_followed_files::test_labels_of_files",
     ("report/_folders.py", "read_folder"): "the folder of an earlier call of the reader",

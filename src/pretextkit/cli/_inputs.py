@@ -13,9 +13,10 @@ from pretextkit.cli._command import UsageError
 from pretextkit.cli._flags import add_flags, given, keyword_flag, parse_assignments
 from pretextkit.cli._script import Code, call, literal
 from pretextkit.data import FolderImages
+from pretextkit.data._file_listing import list_images
 from pretextkit.data._file_options import is_pattern
 from pretextkit.data._image_size import as_size
-from pretextkit.errors import unknown_name
+from pretextkit.errors import PretextkitError, unknown_name
 
 __all__ = [
     "FILE_OPTIONS",
@@ -26,6 +27,7 @@ __all__ = [
     "add_labels_flags",
     "backbone_flags",
     "backbone_lines",
+    "has_labels",
     "image_flags",
     "image_lines",
     "input_lines",
@@ -134,6 +136,19 @@ def labels_of(options: Namespace, other: str = "") -> Any:
     if options.labels in (None, "folders"):
         raise UsageError("--label-column and --file-column need --labels with a CSV file")
     return Code(call("pk.data.CsvLabels", literal(labels), **columns))
+
+
+def has_labels(path: str) -> bool:
+    """Return whether images come with labels: a folder of class folders, or an ``.npz`` file.
+
+    Example:
+        >>> has_labels("digits.npz"), has_labels("no such folder")
+        (True, False)
+    """
+    try:
+        return Path(path).suffix == ".npz" or bool(list_images(Path(path)).classes)
+    except PretextkitError:  # no folder, which the program itself refuses, or a pattern
+        return False
 
 
 def image_lines(

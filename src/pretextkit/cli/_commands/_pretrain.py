@@ -16,6 +16,7 @@ from pretextkit.cli._inputs import (
     add_backbone_flags,
     add_image_flags,
     backbone_lines,
+    has_labels,
     image_flags,
     image_lines,
     seed_line,
@@ -58,8 +59,11 @@ def _write(options: Namespace) -> Script:
         f"result = {call('pretrain', 'task', 'photos', **chosen)}",
         call("pk.save_backbone", "backbone", literal(file)),
     ]
-    words = ["pretextkit", "probe", options.images[0], "--backbone", str(options.out), "--labels", "labels.csv"]
-    next_step = shlex.join([*words, *image_flags(options, leave_out=("size", "fit"))])  # it finds these in the run
+    words = ["pretextkit", "probe", options.images[0], "--backbone", str(options.out)]
+    labels = [] if has_labels(options.images[0]) else ["--labels", "labels.csv"]
+    next_step = shlex.join(
+        [*words, *labels, *image_flags(options, leave_out=("size", "fit"))]
+    )  # it finds these in the run
     return Script(body, files=(options.out, file), hints=(f"Next: {next_step}",))
 
 
