@@ -71,7 +71,7 @@ def chosen(heldout: Tensor, targets: Tensor) -> dict[str, tuple[int, float]]:
     grid = range(len(heldout))
     hits = [(each.argmax(1) == targets).sum().item() for each in heldout]
     losses = [cross_entropy(each, targets).item() for each in heldout]
-    scales = [best_scale(each, targets) for each in heldout]
+    scales = [best_scale(each, targets, torch.ones(len(targets))) for each in heldout]
     scaled = [cross_entropy(each * scale, targets).item() for each, scale in zip(heldout, scales, strict=True)]
     by_accuracy = max(grid, key=lambda i: (hits[i], -losses[i]))
     by_loss, by_scaled = min(grid, key=lambda i: losses[i]), min(grid, key=lambda i: scaled[i])

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 
-TROUBLESHOOTING = "docs/how-to/troubleshooting.md"
+TROUBLESHOOTING = "https://pretextkit.github.io/pretextkit/how-to/troubleshooting.html"
 """Page with an example of each error that many people meet first."""
 
 PASSED_THROUGH = frozenset({"pretextkit", "torch", "functools", "contextlib"})
@@ -106,7 +106,7 @@ def linked(text: str, see: str) -> str:
 
     Example:
         >>> linked("The loss rises.", "a-loss-that-rises")
-        'The loss rises. See docs/how-to/troubleshooting.md#a-loss-that-rises.'
+        'The loss rises. See https://pretextkit.github.io/pretextkit/how-to/troubleshooting.html#a-loss-that-rises.'
         >>> linked("The loss rises.", "")
         'The loss rises.'
     """
@@ -126,7 +126,7 @@ def warn(text: str, category: type[Warning] = UserWarning, *, see: str) -> None:
         ...     warnings.simplefilter("always")
         ...     warn("No image is read.", DataWarning, see="files-that-are-not-read")
         >>> print(caught[0].message)
-        No image is read. See docs/how-to/troubleshooting.md#files-that-are-not-read.
+        No image is read. See https://pretextkit.github.io/pretextkit/how-to/troubleshooting.html#files-that-are-not-read.
     """
     level = 1 if torch.compiler.is_compiling() else _level_of_user()  # the compiler of torch traces no frames
     warnings.warn(linked(text, see), category, stacklevel=level)

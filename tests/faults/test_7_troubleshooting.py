@@ -37,7 +37,7 @@ from tests.helpers import ROOT, generator, random_images
 from .test_2_compare import OPTIONS, TEST, Transformed
 from .test_7_followed import advised, finetune, fix_of, train, write
 
-PAGE = (ROOT / TROUBLESHOOTING).read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/how-to/troubleshooting.md").read_text(encoding="utf-8")
 NETWORK, NAME, DATA, TRANSFORM, FILE, LABELS = (
     "a-network-as-backbone",
     "a-name-or-a-class-instead-of-an-object",

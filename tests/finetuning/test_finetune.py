@@ -568,7 +568,7 @@ def test_training_of_a_named_head_reaches_every_stage() -> None:
 
 
 class LastIsNoise(SpatialBackbone):
-    """Two stages: the first has the classes, the second is noise."""
+    """Two stages: the first has the brightness, the second is noise."""
 
     def __init__(self) -> None:
         super().__init__(in_channels=3)
@@ -580,7 +580,8 @@ class LastIsNoise(SpatialBackbone):
 
 
 def test_last_layer_joins_with_weights_of_zero_if_it_is_not_chosen() -> None:
-    backbone, train = LastIsNoise(), striped(50, 3)
+    backbone, (images, labels) = LastIsNoise(), striped(50, 3)
+    train = images * (0.5 + 0.5 * labels[:, None, None, None]), labels
     probe = linear_probe(backbone, train, VAL)
     assert "stage2" not in probe.layer
     for trainable, joined in (("all", True), ("none", False)):

@@ -133,7 +133,7 @@ def test_truncated_file_falls_back_to_previous_with_warning(tmp_path: Path, shar
         assert step_in(tmp_path) == 1
     (message,) = (str(each.message) for each in caught)
     assert message.startswith(f"The checkpoint {newest} (")
-    link = "See docs/how-to/troubleshooting.md#a-damaged-checkpoint."
+    link = "See https://pretextkit.github.io/pretextkit/how-to/troubleshooting.html#a-damaged-checkpoint."
     assert message.endswith(f") is damaged; training resumes from {previous}. {link}")
     assert not newest.exists()  # set aside: the next save must not replace the intact file
     save_checkpoint(tmp_path, state(3), RUN)
@@ -287,7 +287,7 @@ def test_load_refuses_another_run_and_names_differences(
         f"Expected the checkpoint {tmp_path / 'checkpoint.pt'} to belong to this run, but got {difference}. "
         "Repeat the call that wrote the checkpoint to resume it, or pass another folder to start a new run"
         + (way_out if same_weights else ".")
-        + " See docs/how-to/troubleshooting.md#a-checkpoint-of-another-run."
+        + " See https://pretextkit.github.io/pretextkit/how-to/troubleshooting.html#a-checkpoint-of-another-run."
     )
 
 

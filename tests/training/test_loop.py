@@ -334,7 +334,7 @@ def test_full_disk_gives_a_warning_and_training_continues(tmp_path: Path, monkey
     assert first == (
         f"The checkpoint at step 3 could not be written to {tmp_path}: [Errno 28] No space left on device. The "
         "previous checkpoint stays, training continues, and the next try comes after 0 s. Free some space. "
-        "See docs/how-to/troubleshooting.md#a-checkpoint-that-cannot-be-written."
+        "See https://pretextkit.github.io/pretextkit/how-to/troubleshooting.html#a-checkpoint-that-cannot-be-written."
     )
     assert "at step 4" in second
     assert torch.equal(objective.linear.weight, full.linear.weight)

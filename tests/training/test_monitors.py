@@ -100,7 +100,7 @@ def test_infinite_loss_raises_and_names_the_model() -> None:
         "Expected a finite loss, but got inf at step 4. Training has stopped; a checkpoint, if there is one, holds the "
         "last good weights. The views were finite: weights have grown too large, or the loss itself overflows or "
         "divides by 0. Lower learning_rate, set clip_norm=1.0, or use precision='fp32'. "
-        "See docs/how-to/troubleshooting.md#a-loss-that-rises."
+        "See https://pretextkit.github.io/pretextkit/how-to/troubleshooting.html#a-loss-that-rises."
     )
 
 
@@ -161,7 +161,7 @@ def test_weights_without_gradient_are_named(kind: type[Plain], names: str) -> No
         f"The loss does not depend on {names}: no gradient in 10 steps. If a head or backbone should learn, "
         "something detaches it from the loss (detach, no_grad, or an unused output). If it follows other weights, "
         "such as a momentum copy, call requires_grad_(False) on it. Otherwise delete it. "
-        "See docs/how-to/troubleshooting.md#weights-that-do-not-train."
+        "See https://pretextkit.github.io/pretextkit/how-to/troubleshooting.html#weights-that-do-not-train."
     )
 
 
@@ -205,7 +205,7 @@ def test_dead_units_give_a_zero_gradient_warning() -> None:
     assert text == (
         "Every gradient was 0 in 10 steps: nothing is learned. Dead units (every input of a ReLU below 0) or a "
         "constant loss do that: look at the loss, lower learning_rate, and initialize the weights again. "
-        "See docs/how-to/troubleshooting.md#weights-that-do-not-train."
+        "See https://pretextkit.github.io/pretextkit/how-to/troubleshooting.html#weights-that-do-not-train."
     )
 
 
@@ -301,7 +301,7 @@ def test_rising_loss_gives_a_warning() -> None:
     assert text.startswith("The loss rises: it was 1.")
     assert "on average in epoch " in text
     assert "Steps are too long: lower learning_rate, lengthen warmup, or set clip_norm=1.0." in text
-    assert text.endswith(" See docs/how-to/troubleshooting.md#a-loss-that-rises.")
+    assert text.endswith(" See https://pretextkit.github.io/pretextkit/how-to/troubleshooting.html#a-loss-that-rises.")
 
 
 def test_lucky_first_batch_of_a_few_steps_gives_no_warning() -> None:
@@ -369,7 +369,7 @@ def test_unshuffled_loader_gives_a_warning(kind: str) -> None:
     loader: Any = LOADERS[kind]()  # type: ignore[no-untyped-call]
     assert warning_of(Plain(), loader, batch_size=loader.batch_size, epochs=4) == (
         "Every epoch has the same images in the same order, so the same images always share a batch. "
-        "Pass DataLoader(..., shuffle=True). See docs/how-to/troubleshooting.md#epochs-that-repeat-images."
+        "Pass DataLoader(..., shuffle=True). See https://pretextkit.github.io/pretextkit/how-to/troubleshooting.html#epochs-that-repeat-images."
     )
 
 
@@ -420,7 +420,7 @@ def test_unshuffled_stream_gives_a_warning(batch_size: int) -> None:
     run(Plain(), Shards(shuffle=False), batch_size=batch_size, epochs=3)  # not yet known
     assert warning_of(Plain(), Shards(shuffle=False), batch_size=batch_size, epochs=4) == (
         "Every epoch has the same images in the same order, so the same images always share a batch. Shuffle the "
-        "shards, or the images within a buffer. See docs/how-to/troubleshooting.md#epochs-that-repeat-images."
+        "shards, or the images within a buffer. See https://pretextkit.github.io/pretextkit/how-to/troubleshooting.html#epochs-that-repeat-images."
     )
 
 
@@ -462,7 +462,7 @@ def test_generator_copied_to_workers_gives_a_warning() -> None:
         "OwnGenerator draws from its own generator, and the workers of every epoch start with the same copy of it: "
         "its random transforms repeat in every epoch. Draw from the global generators of torch, Python or NumPy, "
         "which are seeded for each batch, or use workers=0. "
-        "See docs/how-to/troubleshooting.md#epochs-that-repeat-images."
+        "See https://pretextkit.github.io/pretextkit/how-to/troubleshooting.html#epochs-that-repeat-images."
     )
 
 
@@ -488,7 +488,7 @@ def test_changed_attribute_outside_checkpoints_gives_a_warning(tmp_path: Path) -
     assert warning_of(Counts(), checkpoint=tmp_path) == (
         "'task.count' changed in training, but no checkpoint holds it: a resumed run would differ. Keep it in a "
         "buffer: self.register_buffer('name', torch.tensor(0)). "
-        "See docs/how-to/troubleshooting.md#state-that-no-checkpoint-saves."
+        "See https://pretextkit.github.io/pretextkit/how-to/troubleshooting.html#state-that-no-checkpoint-saves."
     )
     run(Counts())  # without a checkpoint there is nothing to resume
 

@@ -1,41 +1,59 @@
-"""Temperature of a classifier, from held-out logits."""
+"""Scale of logits, which is one over a temperature, from held-out predictions."""
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
-__all__ = ["best_scale"]
+__all__ = ["best_scale", "log_loss"]
 
-LARGEST = 100.0
-STEPS = 50
+SMALLEST = 0.01
+HALVINGS = 16
 
 
-def best_scale(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> float:
-    """Return the factor of the logits that gives them the lowest log loss (Guo et al. 2017, arXiv 1706.04599).
+def best_scale(logits: Tensor, labels: Tensor, weights: Tensor) -> float:
+    """Return the factor of the logits, at most 1, with the lowest log loss (Guo et al. 2017, arXiv 1706.04599).
 
-    The log loss is convex in the factor, which is one over the temperature; its derivative is bisected. One more image,
-    of all classes alike, bounds the factor where every image is right.
+    The log loss is convex in the factor: the sign of its derivative is bisected. Predictions become less sure only,
+    because where few held-out images happen to be right the best factor has no bound.
 
     Args:
         logits: Held-out logits ``n k``.
         labels: Their labels ``n``.
-        weights: Weights ``n`` of the images; equal by default.
+        weights: Weights ``n`` of the images, at least one above 0.
 
     Example:
-        >>> logits = torch.tensor([[4.0, 0.0], [4.0, 0.0], [4.0, 0.0], [4.0, 0.0]])
-        >>> scale = best_scale(logits, torch.tensor([0, 0, 0, 1]))
-        >>> (scale * logits[0]).softmax(0)  # three of four are right, and half of the one more image
-        tensor([0.7000, 0.3000])
+        >>> logits = torch.tensor([[4.0, 0.0]]).expand(4, 2)
+        >>> scale = best_scale(logits, torch.tensor([0, 0, 0, 1]), torch.ones(4))
+        >>> (scale * logits[0]).softmax(0)  # three of four are right
+        tensor([0.7500, 0.2500])
     """
-    logits = logits.double()
-    weights = torch.ones(len(logits)).double() if weights is None else weights.double() / weights.max()
-    prior = weights / weights.sum()  # the one more image lies as the others do
-    targets = weights * logits.gather(1, labels[:, None])[:, 0] + prior * logits.mean(1)
-    low, high = 0.0, LARGEST
-    for _ in range(STEPS):
-        scale = (low + high) / 2
+    kept = weights > 0
+    logits, labels, weights = logits[kept], labels[kept], weights[kept]
+    of_labels = weights @ logits.gather(1, labels[:, None])[:, 0]
+
+    def is_too_small(scale: float) -> bool:
         expected = ((scale * logits).softmax(1) * logits).sum(1)
-        gain = (targets - (weights + prior) * expected).sum()
-        low, high = (scale, high) if gain > 0 else (low, scale)
-    return (low + high) / 2
+        return bool(of_labels > weights @ expected)
+
+    if is_too_small(1.0):
+        return 1.0
+    low, high = math.log(SMALLEST), 0.0
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if is_too_small(math.exp(middle)) else (low, middle)
+    return math.exp((low + high) / 2)
+
+
+def log_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Return the log loss of each image, ``n``, times its weight; 0 where the weight is 0.
+
+    Example:
+        >>> log_loss(torch.zeros(2, 2), torch.tensor([0, 1]), torch.tensor([0.0, 2.0]))
+        tensor([0.0000, 1.3863])
+    """
+    losses = cross_entropy(logits, labels, reduction="none")
+    return torch.where(weights > 0, losses * weights, 0.0)

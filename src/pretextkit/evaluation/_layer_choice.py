@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from pretextkit.evaluation._calibration import log_loss
 from pretextkit.evaluation._layer_names import PLUS
 from pretextkit.evaluation._logistic_classifier import LogisticProblem, Validated, predict_logits, standardize
 from pretextkit.models.heads import LinearHead
@@ -45,17 +46,20 @@ class Choice:
     """Held-out scores of each candidate."""
     heads: Mapping[str, LinearHead] = field(repr=False)
     """Classifier of each kind of features."""
+    scales: Mapping[str, float]
+    """Scale of the logits of each candidate after the average."""
 
     def head(self) -> LinearHead:
         """Join the chosen classifiers into one of the concatenated features."""
         members = [self.heads[part].linear for part in self.candidates[self.name]]
         if len(members) == 1:
             return self.heads[self.candidates[self.name][0]]
-        weight = torch.cat([member.weight for member in members], 1) / len(members)
+        scale = self.scales[self.name]
+        weight = scale / len(members) * torch.cat([member.weight for member in members], 1)
         with torch.random.fork_rng(devices=[]):  # a new layer draws random initial weights
             head = LinearHead(weight.shape[1], weight.shape[0]).float().requires_grad_(False)
         head.linear.weight.copy_(weight)
-        head.linear.bias.copy_(torch.stack([member.bias for member in members]).mean(0))
+        head.linear.bias.copy_(scale * torch.stack([member.bias for member in members]).mean(0))
         return head
 
     def width(self, name: str) -> int:
@@ -64,8 +68,9 @@ class Choice:
 
     def logits(self, features: Mapping[str, Tensor], name: str | None = None) -> Tensor:
         """Compute the logits ``n k`` of a candidate, by default the chosen one."""
-        members = self.candidates[name or self.name]
-        return _mean([predict_logits(self.heads[part], features[part]) for part in members])
+        name = name or self.name
+        members = self.candidates[name]
+        return self.scales[name] * _mean([predict_logits(self.heads[part], features[part]) for part in members])
 
 
 def choose_layers(
@@ -92,36 +97,42 @@ def choose_layers(
     solved: dict[str, Validated] = {}
     for name in dict.fromkeys(part for parts in candidates.values() for part in parts):
         solved[name] = problem.solve(standardize(features[name], name, rows))
-    logits = {name: _mean([solved[part].logits for part in parts]) for name, parts in candidates.items()}
-    every = dict(candidates)
+    every, logits, scales = dict(candidates), {}, {}
+    for name, parts in candidates.items():
+        logits[name], scales[name] = _average(problem, [solved[part].logits for part in parts])
     scores = {name: Heldout(*problem.score(logits[name]), solved[every[name][0]].penalty) for name in candidates}
     chosen = min(scores, key=lambda name: (scores[name].loss, -scores[name].accuracy))
     if combine:
         order = sorted(candidates, key=lambda name: scores[name].loss)[:MEMBERS]
-        members = order[: _best_count(problem, [logits[name] for name in order])]
+        averages = [_average(problem, [logits[name] for name in order[:count]]) for count in range(1, len(order) + 1)]
+        count = _best_count(problem, [average for average, _ in averages])
+        members, (average, scale) = order[:count], averages[count - 1]
         chosen = PLUS.join(members)
-        if len(members) > 1:
+        if count > 1:
             every[chosen] = tuple(part for name in members for part in candidates[name])
-            scores[chosen] = Heldout(
-                *problem.score(_mean([logits[name] for name in members])), scores[members[0]].penalty
-            )
-    return Choice(chosen, every, scores, {name: each.head for name, each in solved.items()})
+            scales[chosen] = scale
+            scores[chosen] = Heldout(*problem.score(average), scores[members[0]].penalty)
+    return Choice(chosen, every, scores, {name: each.head for name, each in solved.items()}, scales)
 
 
-def _best_count(problem: LogisticProblem, logits: Sequence[Tensor]) -> int:
-    """Return the largest number of first members whose average is within one standard error of the best average."""
+def _average(problem: LogisticProblem, logits: Sequence[Tensor]) -> tuple[Tensor, float]:
+    """Average held-out logits, scaled to the lowest log loss, and return the scale; those of one are scaled already."""
+    return (logits[0], 1.0) if len(logits) == 1 else problem.scaled(_mean(logits))
+
+
+def _best_count(problem: LogisticProblem, averages: Sequence[Tensor]) -> int:
+    """Return the largest number of averaged classifiers that is within one standard error of the best number.
+
+    Args:
+        problem: Labels and weights of the held-out rows.
+        averages: Held-out logits of the average of one classifier, of two, and so on.
+    """
     if not problem.judged.any():
         return 1
-    targets, weights = problem.labels[: len(problem.heldout)], problem.judged
-    kept = weights > 0
-    losses = torch.stack(
-        [
-            nn.functional.cross_entropy(_mean(logits[:count])[kept], targets[kept], reduction="none") * weights[kept]
-            for count in range(1, len(logits) + 1)
-        ]
-    )  # m n
+    labels = problem.labels[: len(problem.heldout)]
+    losses = torch.stack([log_loss(each, labels, problem.judged) for each in averages])[:, problem.judged > 0]  # m n
     worse = losses - losses[losses.mean(1).argmin()]
-    error = worse.std(1, correction=0) / math.sqrt(int(kept.sum()))
+    error = worse.std(1, correction=0) / math.sqrt(losses.shape[1])
     return int(torch.nonzero(worse.mean(1) <= error)[-1]) + 1
 
 

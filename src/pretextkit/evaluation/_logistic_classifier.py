@@ -1,4 +1,8 @@
-"""Logistic regression on features, with a penalty chosen by cross-validated log loss."""
+"""Logistic regression on features, with a penalty and a scale chosen by cross-validated log loss.
+
+A weak penalty is often the most accurate, and too sure of its mistakes: by its log loss alone it would not be chosen.
+Penalties are compared after the logits are scaled, and the classifier gets the scale.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,10 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from pretextkit.data._splits import stratified_split
 from pretextkit.errors import DataError
+from pretextkit.evaluation._calibration import best_scale, log_loss
 from pretextkit.evaluation._classes import Classes
 from pretextkit.evaluation._solvers._logistic import LogisticModel, fit_rotated, principal_directions, rotate
 from pretextkit.evaluation._storage import FeatureStore, Standardized, row_slices
@@ -48,7 +52,7 @@ def fit_logistic_classifier(
     penalties: Sequence[float] = PENALTIES,
     seed: int = 0,
 ) -> LinearHead:
-    """Fit a linear classifier whose penalty has the lowest log loss on held-out parts of the features.
+    """Fit a linear classifier whose penalty and scale have the lowest log loss on held-out parts of the features.
 
     Args:
         features: ``n d``, float32 on the CPU, of any scale.
@@ -82,9 +86,9 @@ class Validated:
     head: LinearHead = field(repr=False)
     """Classifier from raw features to logits, fitted to all rows."""
     penalty: float
-    """Penalty with the lowest held-out log loss."""
+    """Penalty with the lowest held-out log loss after scaling."""
     logits: Tensor = field(repr=False)
-    """Held-out logits ``m k`` of the present classes, in the order of ``LogisticProblem.heldout``."""
+    """Scaled held-out logits ``m k`` of the present classes, in the order of ``LogisticProblem.heldout``."""
 
 
 class LogisticProblem:
@@ -143,67 +147,73 @@ class LogisticProblem:
         return weights
 
     def solve(self, features: Standardized) -> Validated:
-        """Choose the penalty with the lowest held-out log loss, and fit it to all rows."""
+        """Choose the penalty with the lowest held-out log loss after scaling, and fit it to all rows."""
         features = replace(features, rows=features.rows[self.order])
         weights = None if self.weights is None else self.weights / self.weights.mean()
         variances, directions = principal_directions(features, weights)
         rotated = rotate(features, directions, self.store.scratch(len(features), len(variances)))
-        best, models = self._cross_validate(rotated, variances)
-        logits = torch.zeros(len(self.heldout), len(self.classes.present), dtype=torch.float32)
-        for fold, model in zip(self.folds, models, strict=True):
-            logits[fold] = _logits(rotated[fold], model)[0]
-        start = models[-1] if models else None
-        penalty = torch.tensor([self.penalties[best]], dtype=torch.float32)
-        final = self._fit(rotated, variances, penalty, [slice(None)], start=start, max_steps=200)
+        penalty, start, logits = self._cross_validate(rotated, variances)
+        scaled, scale = self.scaled(logits)
+        final = self._fit(rotated, variances, [penalty], [slice(None)], start=start, max_steps=200)
         weight = directions.float() @ final.weight[0]
-        head = _fold_in(*self._every_class(weight, final.bias[0]), features.mean, features.std)
-        return Validated(head, self.penalties[best], logits)
+        head = _fold_in(*self._every_class(scale * weight, scale * final.bias[0]), features.mean, features.std)
+        return Validated(head, penalty, scaled)
 
-    def _cross_validate(self, rotated: Tensor, variances: Tensor) -> tuple[int, list[LogisticModel]]:
-        """Return the index of the best penalty, and its model for each fold.
+    def scaled(self, logits: Tensor) -> tuple[Tensor, float]:
+        """Scale held-out logits ``m k`` to the lowest log loss, and return the scale."""
+        if not self.judged.any():
+            return logits, 1.0
+        scale = best_scale(logits, self.labels[: len(logits)], self.judged)
+        return scale * logits, scale
+
+    def _cross_validate(self, rotated: Tensor, variances: Tensor) -> tuple[float, LogisticModel | None, Tensor]:
+        """Return the best penalty, its model of the last fold, and its held-out logits ``m k``.
 
         On the first fold, the penalties are tried from the strongest down until one is better than a weaker one. The
         other folds compare the best of them with its two neighbors.
         """
-        grid, models = self._descend(rotated, variances)
-        losses = torch.zeros(len(grid), dtype=torch.float64)
-        found = []
+        logits = torch.zeros(len(self.heldout), len(self.classes.present), dtype=torch.float32)
+        if not self.folds:
+            return self.penalties[0], None, logits
+        penalties, models = self._descend(rotated, variances)
+        found = [logits.clone() for _ in penalties]
         for fold in self.folds:
             if fold != self.folds[0]:
-                penalties = torch.tensor([self.penalties[i] for i in grid], dtype=torch.float32)
                 models = self._fit(rotated, variances, penalties, self._others(fold), max_steps=CHOOSING_STEPS)
-            assert models is not None
-            losses += self._losses(rotated, fold, models)
-            found.append(models)
-        best = int(losses.argmin()) if self.judged.any() else 0
-        return grid[best], [LogisticModel(*(values[best : best + 1] for values in model)) for model in found]
+            for each, of_fold in zip(found, _logits(rotated[fold], models), strict=True):
+                each[fold] = of_fold
+        losses = [self._scaled_loss(each, slice(0, len(each))) for each in found]
+        best = losses.index(min(losses))
+        return penalties[best], LogisticModel(*(values[best : best + 1] for values in models)), found[best]
 
-    def _descend(self, rotated: Tensor, variances: Tensor) -> tuple[list[int], LogisticModel | None]:
-        """Narrow the penalties on the first fold: indices of the best and its neighbors, and their models."""
-        if not self.folds or not self.judged.any():
-            return [0], None if not self.folds else self._fit_first(rotated, variances, [0])
+    def _descend(self, rotated: Tensor, variances: Tensor) -> tuple[list[float], LogisticModel]:
+        """Narrow the penalties on the first fold: the best and its neighbors, and their models."""
+        first, count = self.folds[0], len(self.penalties) if self.judged[self.folds[0]].any() else 1
         tried: list[LogisticModel] = []
         losses: list[float] = []
-        while len(losses) < len(self.penalties):
-            indices = list(range(len(losses), min(len(losses) + AT_ONCE, len(self.penalties))))
-            tried.append(self._fit_first(rotated, variances, indices))
-            losses += self._losses(rotated, self.folds[0], tried[-1]).tolist()
+        while len(losses) < count:
+            penalties = self.penalties[:count][len(losses) : len(losses) + AT_ONCE]
+            tried.append(self._fit(rotated, variances, penalties, self._others(first), max_steps=CHOOSING_STEPS))
+            losses += [self._scaled_loss(each, first) for each in _logits(rotated[first], tried[-1])]
             if min(losses) < losses[-1]:
                 break
         best = losses.index(min(losses))
-        grid = list(range(max(0, best - 1), min(best + 2, len(losses))))
-        models = LogisticModel(*(torch.cat(values)[grid] for values in zip(*tried, strict=True)))
-        return grid, models
+        grid = slice(max(0, best - 1), min(best + 2, len(losses)))
+        return self.penalties[grid], LogisticModel(*(torch.cat(values)[grid] for values in zip(*tried, strict=True)))
 
-    def _fit_first(self, rotated: Tensor, variances: Tensor, indices: Sequence[int]) -> LogisticModel:
-        penalties = torch.tensor([self.penalties[i] for i in indices], dtype=torch.float32)
-        return self._fit(rotated, variances, penalties, self._others(self.folds[0]), max_steps=CHOOSING_STEPS)
+    def _scaled_loss(self, logits: Tensor, rows: slice) -> float:
+        """Return the log loss of held-out rows after scaling; 0 if none of them is judged."""
+        labels, weights = self.labels[rows], self.judged[rows]
+        if not weights.any():
+            return 0.0
+        scale = best_scale(logits, labels, weights)
+        return log_loss(scale * logits, labels, weights).double().sum().item()
 
     def _fit(
         self,
         rotated: Tensor,
         variances: Tensor,
-        penalties: Tensor,
+        penalties: Sequence[float],
         parts: Sequence[slice],
         *,
         start: LogisticModel | None = None,
@@ -216,7 +226,7 @@ class LogisticProblem:
             variances * (weights.sum() / fitted.sum()),  # a part has at most the sum of squares of all rows
             self.labels,
             len(self.classes.present),
-            penalties,
+            torch.tensor(penalties, dtype=torch.float32),
             weights=None if self.weights is None else weights / fitted.mean(),
             parts=parts,
             start=start,
@@ -227,22 +237,14 @@ class LogisticProblem:
     def _others(self, fold: slice) -> list[slice]:
         return [part for part in (slice(0, fold.start), slice(fold.stop, len(self.order))) if part.stop > part.start]
 
-    def _losses(self, rotated: Tensor, fold: slice, model: LogisticModel) -> Tensor:
-        """Sum the log loss of each penalty over a held-out fold."""
-        logits = _logits(rotated[fold], model)
-        targets = self.labels[fold].expand(len(logits), -1)[..., None]  # g n 1
-        losses = -logits.log_softmax(2).gather(2, targets)[..., 0]  # g n
-        return (losses * self.judged[fold]).double().nan_to_num().sum(1)
-
     def score(self, logits: Tensor) -> tuple[float, float, float]:
         """Return the log loss, the accuracy, and the accuracy without class weights of held-out logits ``m k``."""
         labels = self.labels[: len(logits)]
         if not self.judged.any():
             return 0.0, 0.0, 0.0
         hits = (logits.argmax(1) == labels).float()
-        losses = cross_entropy(logits, labels, reduction="none")
         weights = self.judged / self.judged.sum()
-        return (losses @ weights).item(), (hits @ weights).item(), hits.mean().item()
+        return log_loss(logits, labels, weights).sum().item(), (hits @ weights).item(), hits.mean().item()
 
     def _every_class(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """Return weights ``d k`` and biases ``k`` of all classes; the logit of an absent class is -inf."""

@@ -130,7 +130,7 @@ def test_default_stem_warns_once_of_large_images() -> None:
     assert str(warning.message) == (
         "ResNet18 computes on images of 112x120 pixels with its default stem for small images, which is many times "
         'slower than the other. Build ResNet18(stem="imagenet"), or ResNet18(stem="small") to keep it. '
-        "See docs/how-to/troubleshooting.md#a-resnet-for-small-images."
+        "See https://pretextkit.github.io/pretextkit/how-to/troubleshooting.html#a-resnet-for-small-images."
     )
 
 
