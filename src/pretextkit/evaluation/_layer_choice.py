@@ -46,20 +46,17 @@ class Choice:
     """Held-out scores of each candidate."""
     heads: Mapping[str, LinearHead] = field(repr=False)
     """Classifier of each kind of features."""
-    scales: Mapping[str, float]
-    """Scale of the logits of each candidate after the average."""
 
     def head(self) -> LinearHead:
         """Join the chosen classifiers into one of the concatenated features."""
         members = [self.heads[part].linear for part in self.candidates[self.name]]
         if len(members) == 1:
             return self.heads[self.candidates[self.name][0]]
-        scale = self.scales[self.name]
-        weight = scale / len(members) * torch.cat([member.weight for member in members], 1)
+        weight = torch.cat([member.weight for member in members], 1) / len(members)
         with torch.random.fork_rng(devices=[]):  # a new layer draws random initial weights
             head = LinearHead(weight.shape[1], weight.shape[0]).float().requires_grad_(False)
         head.linear.weight.copy_(weight)
-        head.linear.bias.copy_(scale * torch.stack([member.bias for member in members]).mean(0))
+        head.linear.bias.copy_(torch.stack([member.bias for member in members]).mean(0))
         return head
 
     def width(self, name: str) -> int:
@@ -68,9 +65,8 @@ class Choice:
 
     def logits(self, features: Mapping[str, Tensor], name: str | None = None) -> Tensor:
         """Compute the logits ``n k`` of a candidate, by default the chosen one."""
-        name = name or self.name
-        members = self.candidates[name]
-        return self.scales[name] * _mean([predict_logits(self.heads[part], features[part]) for part in members])
+        members = self.candidates[name or self.name]
+        return _mean([predict_logits(self.heads[part], features[part]) for part in members])
 
 
 def choose_layers(
@@ -97,27 +93,19 @@ def choose_layers(
     solved: dict[str, Validated] = {}
     for name in dict.fromkeys(part for parts in candidates.values() for part in parts):
         solved[name] = problem.solve(standardize(features[name], name, rows))
-    every, logits, scales = dict(candidates), {}, {}
-    for name, parts in candidates.items():
-        logits[name], scales[name] = _average(problem, [solved[part].logits for part in parts])
+    logits = {name: _mean([solved[part].logits for part in parts]) for name, parts in candidates.items()}
+    every = dict(candidates)
     scores = {name: Heldout(*problem.score(logits[name]), solved[every[name][0]].penalty) for name in candidates}
     chosen = min(scores, key=lambda name: (scores[name].loss, -scores[name].accuracy))
     if combine:
         order = sorted(candidates, key=lambda name: scores[name].loss)[:MEMBERS]
-        averages = [_average(problem, [logits[name] for name in order[:count]]) for count in range(1, len(order) + 1)]
-        count = _best_count(problem, [average for average, _ in averages])
-        members, (average, scale) = order[:count], averages[count - 1]
-        chosen = PLUS.join(members)
+        averages = [_mean([logits[name] for name in order[:count]]) for count in range(1, len(order) + 1)]
+        count = _best_count(problem, averages)
+        chosen = PLUS.join(order[:count])
         if count > 1:
-            every[chosen] = tuple(part for name in members for part in candidates[name])
-            scales[chosen] = scale
-            scores[chosen] = Heldout(*problem.score(average), scores[members[0]].penalty)
-    return Choice(chosen, every, scores, {name: each.head for name, each in solved.items()}, scales)
-
-
-def _average(problem: LogisticProblem, logits: Sequence[Tensor]) -> tuple[Tensor, float]:
-    """Average held-out logits, scaled to the lowest log loss, and return the scale; those of one are scaled already."""
-    return (logits[0], 1.0) if len(logits) == 1 else problem.scaled(_mean(logits))
+            every[chosen] = tuple(part for name in order[:count] for part in candidates[name])
+            scores[chosen] = Heldout(*problem.score(averages[count - 1]), scores[order[0]].penalty)
+    return Choice(chosen, every, scores, {name: each.head for name, each in solved.items()})
 
 
 def _best_count(problem: LogisticProblem, averages: Sequence[Tensor]) -> int:

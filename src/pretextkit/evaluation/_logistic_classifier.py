@@ -153,18 +153,11 @@ class LogisticProblem:
         variances, directions = principal_directions(features, weights)
         rotated = rotate(features, directions, self.store.scratch(len(features), len(variances)))
         penalty, start, logits = self._cross_validate(rotated, variances)
-        scaled, scale = self.scaled(logits)
+        scale = best_scale(logits, self.labels[: len(logits)], self.judged) if self.judged.any() else 1.0
         final = self._fit(rotated, variances, [penalty], [slice(None)], start=start, max_steps=200)
         weight = directions.float() @ final.weight[0]
         head = _fold_in(*self._every_class(scale * weight, scale * final.bias[0]), features.mean, features.std)
-        return Validated(head, penalty, scaled)
-
-    def scaled(self, logits: Tensor) -> tuple[Tensor, float]:
-        """Scale held-out logits ``m k`` to the lowest log loss, and return the scale."""
-        if not self.judged.any():
-            return logits, 1.0
-        scale = best_scale(logits, self.labels[: len(logits)], self.judged)
-        return scale * logits, scale
+        return Validated(head, penalty, scale * logits)
 
     def _cross_validate(self, rotated: Tensor, variances: Tensor) -> tuple[float, LogisticModel | None, Tensor]:
         """Return the best penalty, its model of the last fold, and its held-out logits ``m k``.
