@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import base64
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 import pretextkit as pk
-from pretextkit import report
+from pretextkit import plots, report
+from pretextkit.cli import main
 from pretextkit.errors import DataError, ShapeError
 from pretextkit.functional import (
     AnomalyScores,
+    Comparison,
     compare,
     freeze_and_finetune,
     knn_probe,
     linear_probe,
     pretrain,
 )
+from pretextkit.report import _sections
 from pretextkit.report._pictures import worst_errors
 from pretextkit.testing import TinyBackbone, toy_images
+from pretextkit.training import History
 
 IMAGES = toy_images(48, size=16, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(48) % 3
@@ -82,20 +88,112 @@ def test_training_report_has_curves_views_and_settings(tmp_path: Path) -> None:
     task = pk.tasks.Rotation(TinyBackbone())
     result = pretrain(task, IMAGES, epochs=2, batch_size=16, checkpoint=tmp_path / "run", **QUIET)
     text, page = written(result, tmp_path, images=IMAGES, task=task)
-    assert page.headings == ["Result", "Settings", "Training", "Views", "How to repeat"]
+    assert page.headings == ["What was run", "Result", "Settings", "Training", "Views", "How to repeat"]
     check_alone(text, page)
     assert len(page.pictures) == 2
     assert "<td>batch size</td><td>16</td>" in text
     assert f"pretextkit {pk.__version__}, torch {torch.__version__}" in text
     from_folder, page = written(tmp_path / "run", tmp_path)
-    assert page.headings == ["Settings", "Training", "How to repeat"]
+    assert page.headings == ["What was run", "Settings", "Training", "How to repeat"]
     assert f"<td>{result.history.last['loss']:.4g}</td>" in from_folder
+
+
+def test_report_of_a_python_run_names_the_run(tmp_path: Path) -> None:
+    task = pk.tasks.SimCLR(pk.models.SmallCNN(in_channels=3), temperature=0.3)
+    result = pretrain(task, IMAGES, steps=2, batch_size=16, seed=5, checkpoint=tmp_path / "run", **QUIET)
+    expected = {
+        "task": "simclr",
+        "task options": "temperature=0.3",
+        "backbone": "small-cnn",
+        "backbone options": "in_channels=3",
+        "images": "48",
+        "images from": "tensor",
+        "image size": "3x16x16",
+        "seed": "5",
+        "device": "cpu",
+    }
+    for each in (result, tmp_path / "run"):
+        text, _ = written(each, tmp_path)
+        found = dict(re.findall("<td>([^<]*)</td><td>([^<]*)</td></tr>", text))
+        assert expected.items() <= found.items()
+        assert re.match(rf"pretextkit {pk.__version__}, torch .*, torchvision .*, Python", found["versions"])
+        assert "<h1>Pretraining: simclr on small-cnn</h1>" in text
+        assert "A Python program called pretrain(…) with the settings above" in text
+        assert "extends" not in text
+    assert found["epochs"] == "0.666667"
+
+
+def test_report_of_a_command_shows_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    for number, image in enumerate(IMAGES[:8]):
+        Image.fromarray((image * 255).byte().permute(1, 2, 0).numpy()).save(f"photos/{number}.png")
+    call = "pretextkit pretrain photos --task rotation --backbone small-cnn --size 16 --steps 2 --batch-size 4"
+    call += " --device cpu --no-progress --seed 3 --out run"
+    assert main(call.split()[1:]) == 0
+    assert main(["report", "run", "--out", "run.html"]) == 0
+    text = Path("run.html").read_text("utf-8")
+    [shown] = re.findall("<pre>(pretextkit [^<]*)</pre>", text)
+    assert sorted(shown.split()) == sorted(call.split())
+    assert "<h1>Pretraining: rotation on small-cnn</h1>" in text
+    assert "<td>images from</td><td>photos</td>" in text
+    assert "<td>image size</td><td>3x16x16, fit crop</td>" in text
+    again = shown.replace("--out run", "--out again")
+    assert main(again.split()[1:]) == 0
+    weights = [pk.load_backbone(f"{folder}/backbone.pt").state_dict() for folder in ("run", "again")]
+    torch.testing.assert_close(weights[0], weights[1], rtol=0, atol=0)
+    pretrain(pk.tasks.Rotation(TinyBackbone()), IMAGES, steps=1, batch_size=4, checkpoint="other", **QUIET)
+    assert "command" not in Path("other/settings.json").read_text("utf-8")
+
+
+def test_report_of_a_run_without_settings_claims_no_call(tmp_path: Path) -> None:
+    (tmp_path / "history.csv").write_text("epoch,loss\n1,0.5\n")
+    text, page = written(tmp_path, tmp_path)
+    assert page.headings == ["Training", "How to repeat"]
+    assert "<h1>Training</h1>" in text
+    assert "The result does not name the call that made it." in text
+
+
+def test_report_of_an_extended_run_names_the_first_run(tmp_path: Path) -> None:
+    for steps in (2, 4):
+        pretrain(pk.tasks.Rotation(TinyBackbone()), IMAGES, steps=steps, batch_size=8, checkpoint=tmp_path, **QUIET)
+    text, _ = written(tmp_path, tmp_path)
+    assert "The run extended a finished run of 2 steps, which comes first." in text
+
+
+def test_views_of_rotation_have_angles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+
+    def views(batch: Any, **options: Any) -> Any:
+        drawn.append(options)
+        return plots.views(batch, **options)
+
+    monkeypatch.setattr(_sections, "views", views)
+    written(History(), tmp_path, images=IMAGES, task=pk.tasks.Rotation(TinyBackbone()))
+    assert drawn == [{"label_names": ("0°", "90°", "180°", "270°")}]
+
+
+def test_comparison_bars_show_chance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chances: list[Any] = []
+
+    def comparison(rows: Any, *, chance: float | None) -> Any:
+        chances.append(chance)
+        return plots.comparison(rows, chance=chance)
+
+    monkeypatch.setattr(_sections, "comparison", comparison)
+    options: dict[str, Any] = {"epochs": 1, "batch_size": 12, "label_fractions": ()}
+    result = compare(["rotation"], TinyBackbone, TRAIN, TEST, **options, **QUIET)
+    text, _ = written(result, tmp_path)
+    old = Comparison(tuple(replace(run, linear_report=None) for run in result.runs), result.settings)
+    written(old, tmp_path)
+    assert chances == [pytest.approx(1 / 3), None]
+    assert "<h1>Comparison: rotation on TinyBackbone</h1>" in text
 
 
 def test_probe_report_shows_errors_of_the_scored_images(tmp_path: Path) -> None:
     result = linear_probe(TinyBackbone(), TRAIN, TEST)
     text, page = written(result, tmp_path, images=TEST[0], title="a < b")
-    expected = ["Result", "Classes", "Worst errors", "Features", "How to repeat"]
+    expected = ["What was run", "Result", "Classes", "Worst errors", "Features", "How to repeat"]
     assert page.headings == [each for each in expected if each != "Worst errors" or result.accuracy < 1]
     check_alone(text, page)
     assert "<h1>a &lt; b</h1>" in text
@@ -119,7 +217,10 @@ def test_several_results_are_one_page(tmp_path: Path) -> None:
     backbone = TinyBackbone()
     tuned = freeze_and_finetune(backbone, "linear", TRAIN, TEST, steps=2, **QUIET)
     text, page = written({"Neighbors": knn_probe(backbone, TRAIN, TEST), "Tuned": tuned}, tmp_path)
-    assert page.headings[:3] == ["Neighbors: Result", "Neighbors: Classes", "Tuned: Result"]
+    expected = ["What was run", "Result", "Classes", "How to repeat"]
+    assert page.headings[:5] == [*(f"Neighbors: {each}" for each in expected), "Tuned: What was run"]
+    assert "knn_probe(…)" in text
+    assert "freeze_and_finetune(…)" in text
     check_alone(text, page)
 
 
@@ -128,7 +229,9 @@ def test_comparison_report_is_equal_from_its_folder(tmp_path: Path) -> None:
     result = compare([], TinyBackbone, TRAIN, TEST, save=tmp_path / "saved", **options, **QUIET)
     text, page = written(result, tmp_path, title="Comparison")
     check_alone(text, page)
-    assert page.headings == ["Result", "Settings of each run", "Settings", "How to repeat"]
+    assert page.headings == ["What was run", "Result", "Settings of each run", "How to repeat"]
+    assert "<td>train</td><td>36 images</td>" in text
+    assert "{}" not in text
     assert text == written(tmp_path / "saved", tmp_path, title="Comparison")[0]
 
 
@@ -136,8 +239,14 @@ def test_anomaly_report_shows_highest_scores_first(tmp_path: Path) -> None:
     result = AnomalyScores(torch.linspace(0, 1, 48), files=tuple(f"{i}.png" for i in range(48)))
     text, page = written(result, tmp_path, images=IMAGES)
     check_alone(text, page)
-    assert page.headings == ["Result", "Highest scores", "Images", "How to repeat"]
+    assert page.headings == ["What was run", "Result", "Highest scores", "Images", "How to repeat"]
     assert text.index("47.png") < text.index("46.png")
+    assert re.findall(r"\.png</td><td>([^<]*)", text)[:3] == ["1.000", "0.979", "0.957"]
+    assert len(page.pictures) == 3
+    named, page = written({"Mahalanobis distance": result}, tmp_path)
+    assert page.headings[:2] == ["What was run", "Result"]
+    assert "<h1>Mahalanobis distance</h1>" in named
+    assert "Mahalanobis distance: from 0.000 to 1.000, median 0.500" in named
 
 
 @pytest.mark.parametrize(

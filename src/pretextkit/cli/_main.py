@@ -6,6 +6,7 @@ import argparse
 import difflib
 import json
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, redirect_stdout
@@ -20,6 +21,7 @@ from pretextkit.cli._messages import as_flags, shown_warnings
 from pretextkit.cli._outputs import plain
 from pretextkit.cli._script import Script
 from pretextkit.errors import PretextkitError
+from pretextkit.training._description import started_by
 
 __all__ = ["main", "parse"]
 
@@ -46,8 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     _escape_names_of_files()
     try:
-        options = parse(sys.argv[1:] if arguments is None else arguments)
-        status = _run(options.command, options)
+        words = sys.argv[1:] if arguments is None else arguments
+        options = parse(words)
+        with started_by(shlex.join(["pretextkit", *words])):
+            status = _run(options.command, options)
         sys.stdout.flush()  # a pipe without a reader is found here
         return status
     except SystemExit as stop:  # argparse: 0 after --help, 2 after wrong flags

@@ -4,6 +4,8 @@ A map of the files beside this one::
 
     _write     the public call
     _sections  a result to the sections of a page
+    _origin    what was run, the title, and how to repeat it
+    _values    settings and scores as text
     _pictures  figures of images: worst errors, neighbors, embedding, anomalies
     _folders   results that training and comparisons left in a folder
     _page      sections to HTML

@@ -13,22 +13,24 @@ from pretextkit._display import html_table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Section", "figure", "lines", "page", "table"]
+__all__ = ["Section", "figure", "lines", "page", "paragraph", "table"]
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8886; --soft: #8882; }
 body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 60rem; padding: 1rem; }
 h1 { font-size: 1.6rem; margin: 0.5rem 0; } h2 { font-size: 1.2rem; margin: 2rem 0 0.5rem; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { border-bottom: 1px solid var(--line); padding: 0.2rem 0.6rem; text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
+th, td { border-bottom: 1px solid var(--line); padding: 0.2rem 0.5rem; text-align: right; white-space: nowrap; }
+th { vertical-align: bottom; white-space: normal; }
+th:first-child, td:first-child { background: Canvas; left: 0; position: sticky; text-align: left; }
 tbody tr:hover { background: var(--soft); }
 pre { background: var(--soft); border-radius: 4px; overflow-wrap: anywhere; padding: 0.6rem; white-space: pre-wrap; }
-.text th, .text td { text-align: left; white-space: normal; }
+.text th, .text td { text-align: left; white-space: normal; } .text td:last-child { overflow-wrap: anywhere; }
 img { background: white; border-radius: 4px; height: auto; max-width: 100%; }
-figure { margin: 0.5rem 0; overflow-x: auto; }
-@media (max-width: 40rem) { img { max-width: none; } } figcaption { font-size: 0.9rem; opacity: 0.8; }
-nav a { margin-right: 1rem; } footer { border-top: 1px solid var(--line); margin-top: 2rem; font-size: 0.9rem; }
+figure { margin: 0.5rem 0; overflow-x: auto; } figcaption { font-size: 0.9rem; opacity: 0.8; }
+nav { column-gap: 1rem; display: flex; flex-wrap: wrap; }
+footer { border-top: 1px solid var(--line); margin-top: 2rem; font-size: 0.9rem; }
 """
 
 
@@ -59,12 +61,28 @@ def lines(text: str) -> str:
     return f"<pre>{escape(text)}</pre>"
 
 
+def paragraph(text: str) -> str:
+    """Write a paragraph.
+
+    Example:
+        >>> paragraph("loss < 1")
+        '<p>loss &lt; 1</p>'
+    """
+    return f"<p>{escape(text)}</p>"
+
+
 def figure(drawn: Figure, caption: str) -> str:
-    """Write a figure as a picture inside the page, with its caption."""
+    """Write a figure as a picture inside the page, with its caption.
+
+    On a narrow screen, the picture shrinks to four fifths of its width, because smaller letters are hard to read; then
+    it scrolls sideways.
+    """
     file = io.BytesIO()
     drawn.savefig(file, format="png", dpi=110)
     data, text = base64.b64encode(file.getvalue()).decode(), escape(caption)
-    image = f'<img alt="{text}" width="{round(80 * drawn.get_figwidth())}" src="data:image/png;base64,{data}">'
+    width = round(80 * drawn.get_figwidth())
+    style = f"min-width: min({round(0.8 * width)}px, 60rem)"
+    image = f'<img alt="{text}" width="{width}" style="{style}" src="data:image/png;base64,{data}">'
     return f"<figure>{image}<figcaption>{text}</figcaption></figure>"
 
 

@@ -18,9 +18,9 @@ from pretextkit.plots._figures import draw_image, new_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["class_names_of", "embedding_of", "grid", "neighbors_of", "sample_features", "worst_errors"]
+__all__ = ["class_names_of", "embedding_of", "grid", "histogram", "neighbors_of", "sample_features", "worst_errors"]
 
-SHOWN, COLUMNS = 12, 6
+SHOWN, COLUMNS, BINS = 12, 6, 40
 MOST_POINTS = 1000
 """Images in an embedding, and among which neighbors are searched."""
 
@@ -33,6 +33,19 @@ def grid(images: Tensor, captions: Sequence[str]) -> Figure:
         axes = drawn.add_subplot(rows, min(COLUMNS, len(images)), place)
         draw_image(axes, image)
         axes.set_xlabel(caption, fontsize="small")
+    return drawn
+
+
+def histogram(scores: Tensor, name: str) -> Figure:
+    """Draw how many images have each score of a name."""
+    drawn = new_figure(5, 2.8)
+    axes = drawn.add_subplot()
+    finite = scores[scores.isfinite()].float().cpu()
+    axes.hist(finite.numpy(), min(BINS, max(5, len(finite) // 4)), color="tab:blue", alpha=0.75)
+    axes.set_xlabel(f"{name} (higher is more anomalous)")
+    axes.set_ylabel("images")
+    axes.locator_params("y", integer=True)
+    axes.spines[["top", "right"]].set_visible(False)
     return drawn
 
 

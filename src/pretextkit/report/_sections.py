@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pretextkit._color import as_float
+from pretextkit._modules import unwrap
 from pretextkit._seeding import derived_generator
 from pretextkit.anomaly import AnomalyScores
 from pretextkit.comparison import Comparison
@@ -21,15 +22,18 @@ from pretextkit.finetuning import FinetuneResult
 from pretextkit.metrics import DetectionMetrics
 from pretextkit.metrics._classification import ClassReport
 from pretextkit.plots import comparison, confusion_matrix, label_efficiency, training_curves, views
+from pretextkit.report._origin import RUN, run_of
 from pretextkit.report._page import Section, figure, lines, table
 from pretextkit.report._pictures import (
     class_names_of,
     embedding_of,
     grid,
+    histogram,
     neighbors_of,
     sample_features,
     worst_errors,
 )
+from pretextkit.report._values import same_decimals, setting_rows
 from pretextkit.training._history import History
 from pretextkit.training._pretrain import PretrainResult
 
@@ -44,6 +48,8 @@ class Shown:
     """``n c h w``: the scored images of a probe, fine-tuning or anomaly score, in the order of their results."""
     task: PretextTask[Any, Any] | None = None
     """Task whose views are drawn."""
+    name: str = ""
+    """Name of the result on a page of several; empty without one."""
 
     def scored(self, count: int) -> Tensor | None:
         """Return the images, of which there must be one for each result.
@@ -79,42 +85,46 @@ def sections_of(result: object, shown: Shown) -> list[Section]:
 
 @sections_of.register
 def _(result: PretrainResult, shown: Shown) -> list[Section]:
-    found = [Section("Result", lines(str(result))), _settings(asdict(result.settings))]
+    found = [*_run(result), Section("Result", lines(str(result))), *_settings(asdict(result.settings))]
     return [*found, *_training(result.history), *_views(shown)]
 
 
 @sections_of.register
 def _(result: History, shown: Shown) -> list[Section]:
-    settings = [_settings(result.settings)] if result.settings else []
-    return [*settings, *_training(result), *_views(shown)]
+    settings = {name: value for name, value in result.settings.items() if name not in RUN}
+    return [*_run(result), *_settings(settings), *_training(result), *_views(shown)]
 
 
 @sections_of.register
 def _(result: Comparison, shown: Shown) -> list[Section]:
-    efficiency = result.label_efficiency()
+    efficiency, chance = result.label_efficiency(), _chance(result)
     curves = ""
     if len(next(iter(efficiency.values()), {})) > 1:
-        curves = figure(label_efficiency(efficiency), "Accuracy after fine-tuning, by number of labels")
-    bars = figure(comparison(result.accuracies("linear")), "Accuracy of the linear probe")
+        drawn = label_efficiency(efficiency, chance=chance)
+        curves = figure(drawn, "Accuracy after fine-tuning, by number of labels")
+    drawn = comparison(result.accuracies("linear"), chance=chance)
+    drawn.set_size_inches(5, drawn.get_figheight())  # fits a phone
+    bars = figure(drawn, "Accuracy of the linear probe")
     runs = {f"{run.method}, seed {run.seed}": run.settings for run in result.runs if run.settings}
     settings = [[name, what, text] for name, each in runs.items() for what, text in each.items()]
-    found = [Section("Result", table(result.table()) + bars + curves)]
+    found = [*_run(result), Section("Result", table(result.table()) + bars + curves)]
     if settings:
         found.append(Section("Settings of each run", table([["Run", "Part", "Settings"], *settings], text=True)))
-    return [*found, _settings(result.settings)]
+    return found
 
 
 @sections_of.register
 def _(result: ProbeResult, shown: Shown) -> list[Section]:
     body = lines(str(result)) + table(result.display_table())
     report = result.class_report
-    found = [Section("Result", body), *_classes(result.targets, result.predictions, report)]
+    found = [*_run(result), Section("Result", body), *_classes(result.targets, result.predictions, report)]
     return [*found, *_examples(result, shown)]
 
 
 @sections_of.register
 def _(result: KNNResult, shown: Shown) -> list[Section]:
     return [
+        *_run(result),
         Section("Result", lines(str(result))),
         *_classes(result.targets, result.predictions, result.class_report),
     ]
@@ -122,7 +132,8 @@ def _(result: KNNResult, shown: Shown) -> list[Section]:
 
 @sections_of.register
 def _(result: FinetuneResult, shown: Shown) -> list[Section]:
-    found = [Section("Result", lines(str(result))), _settings(asdict(result.settings)), *_training(result.history)]
+    found = [*_run(result), Section("Result", lines(str(result))), *_settings(asdict(result.settings))]
+    found += _training(result.history)
     if result.targets is None or result.predictions is None or result.class_report is None:
         return found
     return [*found, *_classes(result.targets, result.predictions, result.class_report), *_examples(result, shown)]
@@ -145,37 +156,60 @@ def _(result: DetectionMetrics, shown: Shown) -> list[Section]:
 
 @sections_of.register
 def _(result: AnomalyScores, shown: Shown) -> list[Section]:
-    found = [Section("Result", lines(str(result))), Section("Highest scores", table(result.display_table()))]
-    images = shown.scored(len(result.scores))
+    order = result.scores.argsort(descending=True, stable=True)
+    texts = same_decimals(result.scores.tolist())
+    low, middle, high = same_decimals(result.scores.quantile(result.scores.new_tensor([0.0, 0.5, 1.0])).tolist())
+    name = shown.name or "Anomaly score"
+    line = f"{name}: from {low} to {high}, median {middle}"
+    names = result.files or tuple(map(str, range(len(texts))))
+    rows = [[names[row], texts[row]] for row in order[:10].tolist()]
+    found = [
+        *_run(result),
+        Section("Result", lines(line) + figure(histogram(result.scores, name), "Number of images by score")),
+        Section("Highest scores", table([["Image", "Score"], *rows])),
+    ]
+    images = shown.scored(len(texts))
     if images is None:
         return found
-    order = result.scores.argsort(descending=True, stable=True)
     pictures = ""
-    for rows, caption in ((order[:12], "Highest scores"), (order[-12:].flip(0), "Lowest scores")):
-        pictures += figure(grid(images[rows], [f"{score:.4g}" for score in result.scores[rows].tolist()]), caption)
+    for chosen, caption in ((order[:12], "Highest scores"), (order[-12:].flip(0), "Lowest scores")):
+        pictures += figure(grid(images[chosen], [texts[row] for row in chosen.tolist()]), caption)
     return [*found, Section("Images", pictures)]
 
 
-def _settings(values: Mapping[str, Any]) -> Section:
-    rows = [[name.replace("_", " "), str(value)] for name, value in values.items() if value is not None]
-    return Section("Settings", table([["Setting", "Value"], *rows], text=True))
+def _run(result: Any) -> list[Section]:
+    """Say what was run; the command is below, where the page says how to repeat it."""
+    rows = setting_rows({name: value for name, value in run_of(result).items() if name != "command"})
+    return [Section("What was run", table([["Part", "Value"], *rows], text=True))] if rows else []
+
+
+def _settings(values: Mapping[str, Any]) -> list[Section]:
+    rows = setting_rows(values)
+    return [Section("Settings", table([["Setting", "Value"], *rows], text=True))] if rows else []
+
+
+def _chance(result: Comparison) -> float | None:
+    """Return one over the number of classes; None for runs of a version that did not save the classes."""
+    reports = [run.linear_report for run in result.runs if run.linear_report is not None]
+    return 1 / len(reports[0].class_names) if reports else None
 
 
 def _training(history: History) -> list[Section]:
     if not history.rows:
         return []
-    return [
-        Section("Training", figure(training_curves(history), "Loss and metrics by epoch") + table(history.table(10)))
-    ]
+    header, *rows = history.table(10)
+    words = [name.replace("_", " ") for name in header]  # spaces let a narrow header wrap
+    curves = figure(training_curves(history), "Loss and metrics by epoch")
+    return [Section("Training", curves + table([words, *rows]))]
 
 
 def _views(shown: Shown) -> list[Section]:
     if shown.task is None or shown.images is None:
         return []
-    batch = as_float(shown.images[:32])
+    task, batch = unwrap(shown.task), as_float(shown.images[:32])
     with torch.no_grad():
-        drawn = views(shown.task.views(batch, derived_generator(0, "report")))
-    return [Section("Views", figure(drawn, f"Views of {type(shown.task).__name__}: its input"))]
+        drawn = views(task.views(batch, derived_generator(0, "report")), label_names=task.label_names)
+    return [Section("Views", figure(drawn, f"Views of {type(task).__name__}: its input"))]
 
 
 def _classes(targets: Tensor, predictions: Tensor, report: ClassReport) -> list[Section]:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import platform
-import shlex
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
+import torch  # noqa: F401 - in the example
 
-import pretextkit
 from pretextkit._atomic import atomic_write
 from pretextkit.contracts import PretextTask
 from pretextkit.data import ImagesLike, as_source
 from pretextkit.report._folders import read_folder
-from pretextkit.report._page import Section, lines, page
+from pretextkit.report._origin import program_note, repeat_of, title_of
+from pretextkit.report._page import Section, page
 from pretextkit.report._sections import Shown, sections_of
+from pretextkit.training._description import describe_device, describe_versions
+from pretextkit.training._hardware import resolve_device
 
 __all__ = ["write"]
 
@@ -39,7 +39,7 @@ def write(
         result: Result of ``pretrain``, ``compare``, a probe, ``freeze_and_finetune`` or an anomaly score; the folder
             of a training or a comparison; or a mapping from titles to several of these.
         path: File to write; its folder is created.
-        title: Title of the page; by default the kind of the result.
+        title: Title of the page; by default the kind of the result, with task and backbone where they are known.
         images: Images to show, in the forms of :func:`~pretextkit.functional.extract_features`: those that a probe,
             a fine-tuning or an anomaly score has scored, in its order, or any images for the views of ``task``. Of
             scored images, the page shows the worst errors, neighbors and an embedding.
@@ -62,15 +62,15 @@ def write(
         '<!DOCTYPE html>'
     """
     held = None if images is None else as_source(images, labels=False).in_memory().images
-    shown = Shown(held, task)
-    results = result if isinstance(result, Mapping) else {"": result}
+    given = result if isinstance(result, Mapping) else {"": result}
+    results = {name: read_folder(Path(each)) if isinstance(each, str | Path) else each for name, each in given.items()}
     sections: list[Section] = []
     for name, each in results.items():
-        read = read_folder(Path(each)) if isinstance(each, str | Path) else each
-        found = sections_of(read, shown)
-        sections += [each._replace(title=f"{name}: {each.title}") for each in found] if name else found
-    sections.append(Section("How to repeat", lines(_program())))
-    text = page(title or _title(result), sections, _versions())
+        found = sections_of(each, Shown(held, task, name))
+        repeat = Section("How to repeat", repeat_of(each) + ("" if each is not given[name] else program_note()))
+        several = f"{name}: " if len(results) > 1 else ""
+        sections += [one._replace(title=f"{several}{one.title}") for one in (*found, repeat)]
+    text = page(title or _title(results), sections, _writer())
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
@@ -78,16 +78,12 @@ def write(
     return path
 
 
-def _title(result: Any) -> str:
-    if isinstance(result, str | Path):
-        return f"pretextkit: {Path(result).name}"
-    return "pretextkit" if isinstance(result, Mapping) else f"pretextkit: {type(result).__name__}"
+def _title(results: Mapping[str, Any]) -> str:
+    """Name the only result, or the results by their titles."""
+    return ", ".join(name or title_of(each) for name, each in results.items()) or "Report of pretextkit"
 
 
-def _program() -> str:
-    return shlex.join([Path(sys.executable).name, *sys.argv]) if sys.argv[0] else "an interactive session"
-
-
-def _versions() -> str:
-    system = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
-    return f"pretextkit {pretextkit.__version__}, torch {torch.__version__}, {system}"
+def _writer() -> str:
+    """Name the versions, the system and the device that wrote the page; a training may have had others."""
+    system = f"{platform.system()} {platform.machine()}, {describe_device(resolve_device())}"
+    return f"Page written by {describe_versions()}, {system}."

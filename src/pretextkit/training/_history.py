@@ -39,7 +39,7 @@ class History(Displayed):
 
     rows: tuple[Mapping[str, float], ...] = ()
     settings: Mapping[str, str | float | None] = field(default_factory=dict)
-    """Settings of the run, with the values that stood for those that the call left out."""
+    """What was run, and settings of the run, with the values that stood for those that the call left out."""
 
     @property
     def last(self) -> Mapping[str, float]:

@@ -9,7 +9,7 @@ A map of this folder, in the order in which a run passes through it::
     _sampler     the images of every step
     _step        one step: views, forward pass, backward pass, optimizer (_optim), precision (_hardware)
     _watch       what looks at the run: history, monitors and callbacks
-    _history     losses and metrics of the run; _progress shows them
+    _history     losses and metrics of the run; _progress shows them, and _description says what was run
     _callbacks   calls user code, which may stop the run
     _user_code   puts back or reports what callbacks and other user code change
     _monitors    silent failures to warn about; _collapse is one of them
@@ -20,7 +20,7 @@ A map of this folder, in the order in which a run passes through it::
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,6 +36,7 @@ from pretextkit.distributed._batch_slices import BatchSlice
 from pretextkit.distributed._group import ALONE, ProcessGroup
 from pretextkit.distributed._strategy import Strategy, choose_strategy
 from pretextkit.training._callbacks import CallbackLike, RunCallbacks, check_callbacks
+from pretextkit.training._description import describe_device
 from pretextkit.training._extension import Start
 from pretextkit.training._hardware import resolve_device
 from pretextkit.training._history import History, Recorder
@@ -93,6 +94,7 @@ def train(
     start_from: Start = Start(),  # noqa: B008 - an immutable tuple
     group: ProcessGroup = ALONE,
     about: str = "",
+    described: Mapping[str, str | float | None] | None = None,
 ) -> TrainingRun:
     """Train an objective in place, or resume from the checkpoint of an equal call.
 
@@ -110,6 +112,7 @@ def train(
         group: Processes that train together; each makes this call. Only rank 0 shows progress, runs callbacks and
             touches the disk.
         about: Description of the backbone for its checkpoints; empty without one.
+        described: What was run, for the settings of the history; None adds only device and precision.
 
     Raises:
         OptionError: The settings differ between the processes, a callback is of another kind, or user code moved
@@ -150,7 +153,8 @@ def train(
     done, recorded = checkpoints.resume(train_step)
     start = done
     resolved = run_settings(settings, plan, objective.augmentation(), starting_point(module), objective.chance_accuracy)
-    recorder = Recorder(**recorded, settings=asdict(resolved))
+    place = {"device": describe_device(device), "precision": precision}
+    recorder = Recorder(**recorded, settings={**(described or {}), **place, **asdict(resolved)})
     monitor = _monitor(objective, source, plan, precision, strategy, recorder)
     normalizations = unmeasured_normalizations(module)
     sample = sample_images(source, settings.seed) if normalizations else torch.empty(0)

@@ -28,6 +28,7 @@ from pretextkit.distributed._sharding import class_name
 from pretextkit.registries import pretext_tasks
 from pretextkit.training._callbacks import CallbackLike, check_callbacks
 from pretextkit.training._collapse import monitor_batch_size
+from pretextkit.training._description import describe_run
 from pretextkit.training._extension import Start
 from pretextkit.training._hardware import Precision
 from pretextkit.training._history import History
@@ -135,7 +136,8 @@ def pretrain(
 
     Settings that are left out follow from the number of images and from what the task recommends
     (:class:`~pretextkit.Recommended`). The result's ``settings`` hold the values, and ``settings.json`` beside a
-    checkpoint does, too.
+    checkpoint does, too. The file and ``history.settings`` also name task, backbone, images, seed, device and versions,
+    and the command line if there was one.
 
     The task moves to ``device`` and stays there, in its previous mode (training or evaluation). Random numbers of a
     step depend only on ``seed`` and the step's number: a run that was stopped, and resumed by the same call, ends with
@@ -258,6 +260,7 @@ def pretrain(
             start_from=Start(extend, init),
             group=group,
             about=json.dumps(backbone_header(backbone, trained)),
+            described=describe_run(task, source, trained),
         )
     finally:
         for module, mode in modes.items():

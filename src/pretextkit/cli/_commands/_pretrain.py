@@ -61,9 +61,8 @@ def _write(options: Namespace) -> Script:
     ]
     words = ["pretextkit", "probe", options.images[0], "--backbone", str(options.out)]
     labels = [] if has_labels(options.images[0]) else ["--labels", "labels.csv"]
-    next_step = shlex.join(
-        [*words, *labels, *image_flags(options, leave_out=("size", "fit"))]
-    )  # it finds these in the run
+    flags = image_flags(options, leave_out=("size", "fit"))  # it finds these in the run
+    next_step = shlex.join([*words, *labels, *flags])
     return Script(body, files=(options.out, file), hints=(f"Next: {next_step}",))
 
 
