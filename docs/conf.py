@@ -5,7 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from docutils.nodes import Text, document, entry
+from sphinx.application import Sphinx
+
 sys.path.insert(0, str(Path(__file__).parent))
+
+import gallery_figures
 
 import pretextkit
 
@@ -71,3 +76,16 @@ nitpick_ignore_regex = [
     ("py:attr", r"trunk|normalization"),  # set in __init__, and described by their classes
     ("py:.*", r"pretextkit\.(contracts|registries|data\._items)\.(\w*T|D)"),  # type variables
 ]
+
+
+def join_spreads(app: Sphinx, doctree: document) -> None:
+    """Keep a mean and its deviation in the cell of a table on one line."""
+    for cell in doctree.findall(entry):
+        for text in [text for text in cell.findall(Text) if " ± " in text]:
+            text.parent.replace(text, Text(text.replace(" ± ", "\u00a0±\u00a0")))
+
+
+def setup(app: Sphinx) -> None:
+    """Connect the changes of pages that no option of Sphinx makes."""
+    app.connect("doctree-read", join_spreads)
+    app.connect("doctree-read", gallery_figures.describe_thumbnails)

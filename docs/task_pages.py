@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from PIL import Image
@@ -98,8 +98,17 @@ def _default(parameter: inspect.Parameter) -> str:
     return f"``{shown}``"
 
 
-def measured(name: str, figures: Path) -> list[tuple[str, list[str], list[str]]]:
-    """Find the rows of a task in the committed reports of experiments/methods.py: title, columns and cells."""
+class Measured(NamedTuple):
+    """Table of a task beside random weights, and the settings of the task, which are too long for a cell."""
+
+    title: str
+    header: list[str]
+    rows: list[list[str]]
+    settings: str
+
+
+def measured(name: str, figures: Path) -> list[Measured]:
+    """Find the rows of a task in the committed reports of experiments/methods.py."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
     from tables import cell_text
 
@@ -107,9 +116,14 @@ def measured(name: str, figures: Path) -> list[tuple[str, list[str], list[str]]]
     for path in sorted(figures.glob("methods*.json")):
         for title, table in json.loads(path.read_text("utf-8"))["tables"].items():
             if name in table["rows"]:
-                rows = {key: table["rows"][key] for key in ("random init", name) if key in table["rows"]}
-                cells = [text for key in rows for text in (key, *map(cell_text, rows[key]))]
-                found.append((title, ["%", *table["columns"]], cells))
+                columns = [each for each in table["columns"] if each != "settings"]
+                rows = {
+                    key: dict(zip(table["columns"], map(cell_text, table["rows"][key]), strict=True))
+                    for key in ("random init", name)
+                    if key in table["rows"]
+                }
+                cells = [[key, *(row[column] for column in columns)] for key, row in rows.items()]
+                found.append(Measured(title, ["%", *columns], cells, rows[name].get("settings", "")))
     return found
 
 
@@ -168,9 +182,9 @@ def page(name: str, figures: Path, folder: Path) -> str:
     parts += list_table(
         ["Metric", "Better", "At chance"], [[f"``{key}``", better, chance] for key, better, chance in metrics_of(name)]
     )
-    for title, header, cells in measured(name, figures):
-        rows = [cells[start : start + len(header)] for start in range(0, len(cells), len(header))]
+    for title, header, rows, used in measured(name, figures):
         parts += [f"Measured: {title}", "-" * (10 + len(title)), "", *list_table(header, rows)]
+        parts += [f"Settings of {name}: {used}.", ""] if used else []
     if title := draw_curve(name, figures, folder / f"curve-{name}.png"):
         parts += ["Expected curve", "--------------", "", f".. figure:: curve-{name}.png"]
         parts += [f"   :alt: loss, spread and effective rank of {name} over the steps", ""]
@@ -179,9 +193,11 @@ def page(name: str, figures: Path, folder: Path) -> str:
 
 
 def thumbnail(picture: Path, path: Path) -> None:
-    """Write a small picture of the left part of the figure of a task."""
+    """Write a small picture of the left part of the figure of a task, which ends between two views."""
     image = Image.open(picture).convert("RGB")
-    image = image.crop((0, 0, min(image.width, 2 * image.height), image.height))
+    white = [min(image.crop((x, 0, x + 1, image.height)).tobytes()) == 255 for x in range(image.width)]
+    width = min(image.width, 2 * image.height)
+    image = image.crop((0, 0, max(x + 1 for x in range(width) if white[x]), image.height))
     image.thumbnail((320, 160))
     image.save(path)
 

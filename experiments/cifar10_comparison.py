@@ -4,7 +4,8 @@
 
 ``--data`` takes any source of ``pretextkit.data.load``. The budget ``--views`` is the number of views of each image
 that pass through the backbone; it is the same for every task. Repeat the command to resume; tasks and seeds can be
-added. ``--out`` receives the measurements as JSON, a bar chart, and a plot of accuracy by number of labels.
+added. ``--out`` receives the measurements as JSON, a bar chart, and a plot of accuracy by number of labels;
+``--redraw`` draws the plots of a finished JSON again.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from _redraw import add_redraw, chance_of, read_report
 from _report import write_report
 from _tasks import tasks_for
 
@@ -30,7 +32,11 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="number of training images; all by default")
     parser.add_argument("--finetune-steps", type=int, help="steps of each fine-tuning; by default as in compare")
     parser.add_argument("--out", type=Path, default=Path("out/cifar10-comparison"))
+    add_redraw(parser)
     options = parser.parse_args()
+    if options.redraw:
+        save_plots(options.redraw)
+        return
     options.tasks = options.tasks or tasks_for(options.backbone)
 
     data = pk.data.load(options.data)
@@ -46,20 +52,34 @@ def main() -> None:
         save=options.out / "runs",
     )
     print(f"\n{result}")
-    title = f"{data.name}, {options.views:g} views of each image"
-    bars = comparison(result.accuracies("linear"), title=f"Linear probe: {title}")
-    bars.savefig(options.out / "cifar10-comparison-bars.png")
-    curve = label_efficiency(result.label_efficiency(), title=f"Fine-tuned: {title}")
-    curve.savefig(options.out / "cifar10-comparison-labels.png")
     (_, *columns), *rows = result.table()
+    report = options.out / "cifar10-comparison.json"
     write_report(
-        options.out / "cifar10-comparison.json",
+        report,
         data,
         seeds=options.seeds,
         tables={"": {"columns": columns, "rows": {name: cells for name, *cells in rows}}},
         comparison=result.to_dict(),
     )
+    save_plots(report)
     print(f"\nThe measurements and the plots are in {options.out}")
+
+
+def save_plots(path: Path) -> None:
+    """Draw the bars and the lines of a report beside it."""
+    report = read_report(path)
+    name = report["data"].partition("(")[2].partition(":")[0]
+    title = f"{name}, {report['comparison']['settings']['views_per_image']:g} views of each image"
+    best: dict[str, list[float]] = {}
+    finetuned: dict[str, dict[int, list[float]]] = {}
+    for run in report["comparison"]["runs"]:
+        best.setdefault(run["method"], []).append(run["linear"])
+        for labels, accuracy in run["finetuned"].items():
+            finetuned.setdefault(run["method"], {}).setdefault(int(labels), []).append(accuracy)
+    bars = comparison(best, title=f"Linear probe: {title}", chance=chance_of(report))
+    bars.savefig(path.with_name(f"{path.stem}-bars.png"))
+    lines = label_efficiency(finetuned, title=f"Fine-tuned: {title}", chance=chance_of(report))
+    lines.savefig(path.with_name(f"{path.stem}-labels.png"))
 
 
 if __name__ == "__main__":

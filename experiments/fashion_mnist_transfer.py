@@ -5,7 +5,7 @@
 Nothing is adapted by hand: a backbone converts gray and color images to its own number of channels, and accepts images
 of 28x28 and of 32x32 pixels. Every task is pretrained once on each dataset (colorization on the color images only);
 comparisons that share ``checkpoints`` load its weights. Repeat the command to resume. ``--out`` receives the tables as
-JSON and one bar chart for each table.
+JSON and one bar chart for each table; ``--redraw`` draws the charts of a finished JSON again.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
+from _redraw import add_redraw, chance_of, read_report
 from _report import write_report
 from _tasks import tasks_for
 
@@ -36,7 +37,11 @@ def main() -> None:
     parser.add_argument("--evaluate", nargs="+", default=["first", "second"], choices=["first", "second"])
     parser.add_argument("--size", type=int, help="resize all images to this many pixels")
     parser.add_argument("--out", type=Path, default=Path("out/fashion-mnist-transfer"))
+    add_redraw(parser)
     options = parser.parse_args()
+    if options.redraw:
+        save_bars(options.redraw)
+        return
     options.tasks = options.tasks or tasks_for(options.backbone)
 
     first, second = (pk.data.load(source, size=options.size) for source in (options.first, options.second))
@@ -64,15 +69,15 @@ def main() -> None:
         print(results[source, target], flush=True)
 
     tables = {f"Evaluated on {target}": table_of(results, list(sets), target) for target in targets}
-    for target, table in zip(targets, tables.values(), strict=True):
-        save_bars(table, target, options.out)
+    report = options.out / "fashion-mnist-transfer.json"
     write_report(
-        options.out / "fashion-mnist-transfer.json",
+        report,
         "; ".join(map(str, sets.values())),
         seeds=options.seeds,
         tables=tables,
         comparisons={f"{source} to {target}": result.to_dict() for (source, target), result in results.items()},
     )
+    save_bars(report)
     print(f"\nThe measurements and the plots are in {options.out}")
 
 
@@ -92,16 +97,22 @@ def table_of(results: dict[tuple[str, str], Comparison], sources: list[str], tar
     return {"columns": [f"pretrained on {source}" for source in sources], "rows": rows}
 
 
-def save_bars(table: dict[str, Any], target: str, out: Path) -> None:
-    """Plot the accuracies of a table as bars."""
-    bars = {
-        f"{row}, {column}": values
-        for row, of_row in table["rows"].items()
-        for column, values in zip(table["columns"], of_row, strict=True)
-        if values
-    }
-    figure = comparison(bars, title=f"Linear probe on {target}")
-    figure.savefig(out / f"fashion-mnist-transfer-to-{target}.png")
+def save_bars(path: Path) -> None:
+    """Draw the accuracies of each table of a report as bars beside it.
+
+    A row names the images that the backbone has seen: those without pretraining use them for normalization.
+    """
+    report = read_report(path)
+    for title, table in report["tables"].items():
+        target = title.removeprefix("Evaluated on ")
+        bars = {
+            f"{row}, images of {column.removeprefix('pretrained on ')}": values
+            for row, of_row in table["rows"].items()
+            for column, values in zip(table["columns"], of_row, strict=True)
+            if values
+        }
+        figure = comparison(bars, title=f"Linear probe on {target}", chance=chance_of(report, target))
+        figure.savefig(path.with_name(f"{path.stem}{f'-to-{target}' if len(report['tables']) > 1 else ''}.png"))
 
 
 if __name__ == "__main__":

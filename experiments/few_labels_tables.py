@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
+from _redraw import chance_of, read_report
 from _report import Rows
 
 from pretextkit import plots
@@ -70,22 +71,25 @@ def formatted(cell: Any) -> str:
     return f"{100 * mean(cell):.1f}" + (f" ± {100 * stdev(cell):.1f}" if len(cell) > 1 else "") if cell else ""
 
 
-def save_plots(tables: dict[str, Any], labels: Sequence[int], main: int, out: Path) -> None:
-    """Plot the label-efficiency curves and the bar charts."""
-    by_labels, _, rotations, _ = tables.values()
+def save_plots(path: Path) -> None:
+    """Draw the lines and the bars of a report beside it: lines of several numbers of labels, bars of the main one."""
+    report = read_report(path)
+    by_labels, _, rotations, _ = report["tables"].values()
     numbers = [int(column.split()[0]) for column in by_labels["columns"]]
-    curves = {
+    found = {
         row: {number: cell for number, cell in zip(numbers, cells, strict=True) if cell}
         for row, cells in by_labels["rows"].items()
-        if all(cell for number, cell in zip(numbers, cells, strict=True) if number in labels)
     }
-    at_main = {row: cells[numbers.index(main)] for row, cells in by_labels["rows"].items()}
+    main = max(numbers, key=lambda number: sum(number in of_row for of_row in found.values()))
+    lines = {row: of_row for row, of_row in found.items() if len(of_row) > 1} or found
+    bars = {row: of_row[main] for row, of_row in found.items() if main in of_row}
+    chance, baselines = chance_of(report), ("random init", "supervised", "FixMatch")
     figures = {
-        "curve": plots.label_efficiency(curves, title="Test accuracy by number of labels"),
-        "bars": plots.comparison({row: cell for row, cell in at_main.items() if cell}, title=f"{main} labels"),
+        "curve": plots.label_efficiency(lines, title="Test accuracy by number of labels", chance=chance),
+        "bars": plots.comparison(bars, title=f"{main} labels", chance=chance, baselines=baselines),
     }
     if rotations["columns"]:
         accuracies = {row: cells[0] for row, cells in rotations["rows"].items()}
-        figures["rotations"] = plots.comparison(accuracies, title="Rotation accuracy by class")
+        figures["rotations"] = plots.comparison(accuracies, title="Rotation accuracy by class", chance=1 / 4)
     for name, figure in figures.items():
-        figure.savefig(out / f"svhn-few-labels-{name}.png", dpi=80, bbox_inches="tight")
+        figure.savefig(path.with_name(f"{path.stem}-{name}.png"))

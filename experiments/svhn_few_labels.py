@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from _redraw import add_redraw
 from _report import Rows, write_report
 from few_labels_tables import by_method, formatted, save_plots, tables_of
 from torch import Tensor, nn
@@ -202,11 +203,15 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=600, help="steps of every fine-tuning, 64 images each")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, default=Path("out/svhn-few-labels"))
+    add_redraw(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     options = read_options()
+    if options.redraw:
+        save_plots(options.redraw)
+        return
     torch.set_num_threads(options.threads)
     options.labels = sorted({*options.labels, options.main})
     data = pk.data.load(options.data)
@@ -228,8 +233,9 @@ def main() -> None:
         for heading, cells in [(f"\n{title}, %", table["columns"]), *table["rows"].items()]:
             texts = [formatted(cell).rjust(width) for cell, width in zip(cells, widths, strict=True)]
             print(f"{heading:50}" + "".join(texts))
+    report = options.out / "svhn-few-labels.json"
     write_report(
-        options.out / "svhn-few-labels.json",
+        report,
         data,
         backbone=options.backbone,
         seeds=options.seeds,
@@ -238,7 +244,7 @@ def main() -> None:
         },
         tables=tables,
     )
-    save_plots(tables, options.labels, options.main, options.out)
+    save_plots(report)
 
 
 if __name__ == "__main__":

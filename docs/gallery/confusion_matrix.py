@@ -16,6 +16,8 @@ data = pk.data.load("sample")
 torch.manual_seed(0)
 backbone = pk.models.SmallCNN(in_channels=1)
 backbone.normalization.measure(data.train_images)
-train, test = (data.train_images[:1000], data.train_labels[:1000]), (data.test_images[:500], data.test_labels[:500])
+train = data.train_images[:1000], data.train_labels[:1000]
+test = data.test_images[:500], data.test_labels[:500]
 probed = knn_probe(backbone, train, test)
-plots.confusion_matrix(probed.targets, probed.predictions, data.class_names, title=f"kNN, {probed.accuracy:.1%}")
+answers = probed.targets, probed.predictions
+plots.confusion_matrix(*answers, data.class_names, title=f"kNN, {probed.accuracy:.1%}")

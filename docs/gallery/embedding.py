@@ -16,5 +16,6 @@ data = pk.data.load("sample")
 torch.manual_seed(0)
 task = pk.tasks.Rotation(pk.models.SmallCNN(in_channels=1))
 pretrain(task, data.train_images[:128], epochs=2, batch_size=16, progress=False)
-features = extract_features(task.backbone, data.test_images[:400], layers=["stage3"]).layers["stage3"]
-plots.embedding(features, data.test_labels[:400], data.class_names, title="Rotation, stage 3, test images")
+images, labels = data.test_images[:400], data.test_labels[:400]
+features = extract_features(task.backbone, images, layers=["stage3"]).layers["stage3"]
+plots.embedding(features, labels, data.class_names, title="Rotation, stage 3")

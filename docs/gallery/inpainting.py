@@ -5,6 +5,8 @@ Filled holes
 A context encoder fills a hole from its surroundings. Titles give the error in decibels, where more is better, of the
 filled hole and, above, of a hole in the mean color. This network was trained for seconds, on the photos that it fills:
 it finds rough colors, and no content.
+
+The photos are those of the `repository <https://github.com/pretextkit/pretextkit/tree/main/docs/figures/photos>`_.
 """
 
 import torch
@@ -13,6 +15,7 @@ import pretextkit as pk
 from pretextkit import plots
 from pretextkit.functional import pretrain
 
+# docs/figures/photos of the repository; any folder of photos does
 photos = pk.data.load("../figures/photos", size=32).train_images
 torch.manual_seed(0)
 task = pk.tasks.ContextEncoder(pk.models.SmallCNN())

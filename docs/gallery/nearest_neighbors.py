@@ -17,6 +17,14 @@ queries, known = data.test_images[:4], data.train_images[:500]
 torch.manual_seed(0)
 task = pk.tasks.Rotation(pk.models.SmallCNN(in_channels=1))
 pretrain(task, known[:128], epochs=2, batch_size=16, progress=False)
-features = (extract_features(task.backbone, images, layers=["stage3"]).layers["stage3"] for images in (queries, known))
-labels = {"query_labels": data.test_labels[:4], "database_labels": data.train_labels[:500]}
-plots.nearest_neighbors(queries, known, *features, **labels, class_names=data.class_names)
+found = extract_features(task.backbone, queries, layers=["stage3"]).layers["stage3"]
+among = extract_features(task.backbone, known, layers=["stage3"]).layers["stage3"]
+plots.nearest_neighbors(
+    queries,
+    known,
+    found,
+    among,
+    query_labels=data.test_labels[:4],
+    database_labels=data.train_labels[:500],
+    class_names=data.class_names,
+)

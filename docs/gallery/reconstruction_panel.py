@@ -15,7 +15,8 @@ from pretextkit.functional import pretrain, reconstruction_anomaly_score
 data = pk.data.load("sample")
 boots = data.train_images[data.train_labels == 9][:160]
 torch.manual_seed(0)
-task = pk.tasks.Autoencoder(pk.models.SmallCNN(in_channels=1), bottleneck=8, augmentation=None)
+backbone = pk.models.SmallCNN(in_channels=1)
+task = pk.tasks.Autoencoder(backbone, bottleneck=8, augmentation=None)
 pretrain(task, boots, epochs=4, batch_size=16, progress=False)
 
 shown = data.test_images[:40]

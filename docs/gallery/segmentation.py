@@ -18,5 +18,7 @@ masks = [(images[:, 0] > 127).long() for images in (train, test)]
 torch.manual_seed(0)
 backbone = pk.models.SmallCNN(in_channels=1)
 backbone.normalization.measure(train)
-probed = segmentation_probe(backbone, (train, masks[0]), (test, masks[1]), layers=["stage1"], steps=100)
-plots.segmentation(test, masks[1], {"random init": probed.predictions}, ["ground", "ink"])
+known, asked = (train, masks[0]), (test, masks[1])
+probed = segmentation_probe(backbone, known, asked, layers=["stage1"], steps=100)
+predicted = {"random init": probed.predictions}
+plots.segmentation(*asked, predicted, ["ground", "ink"])

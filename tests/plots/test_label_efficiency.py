@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import io
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from pretextkit.errors import DataError, OptionError
 from pretextkit.plots import label_efficiency
+from pretextkit.plots._label_efficiency import COLORS, MUTED, spread_apart
 
 ROWS: dict[str, Any] = {"random init": {1000: [0.6, 0.64], 100: [0.4, 0.4]}, "rotation": {100: 0.5, 1000: 0.7}}
 
@@ -43,10 +46,32 @@ def test_many_lines_have_distinct_styles() -> None:
     figure.savefig(io.BytesIO(), format="png")
 
 
-def test_legend_lists_lines_as_they_end() -> None:
-    figure = label_efficiency({**ROWS, "supervised": {100: 0.9, 1000: 0.65}}, chance=0.1)
-    (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["rotation", "supervised", "random init", "chance 10 %"]
+def test_names_stand_apart_beside_the_ends_of_lines() -> None:
+    figure = label_efficiency({**ROWS, "supervised": {100: 0.9, 1000: 0.7}}, chance=0.1)
+    (axes,) = figure.axes
+    names = ["rotation", "supervised", "random init", "chance 10 %"]
+    assert [text.get_text() for text in axes.texts] == names
+    assert [text.xy for text in axes.texts] == [(1000, 70), (1000, 70), (1000, pytest.approx(62)), (1.0, 10)]  # type: ignore[attr-defined]
+    figure.savefig(io.BytesIO(), format="png")
+    boxes = [Text.get_window_extent(text) for text in axes.texts]  # without the lines to their ends
+    assert all(upper.y0 > lower.y1 for upper, lower in pairwise(boxes))
+    assert max(box.x1 for box in boxes) <= figure.bbox.x1
+
+
+def test_of_many_lines_the_best_three_have_colors() -> None:
+    few: dict[str, Any] = {f"task {i}": {100: 0.1 * i, 1000: [0.1 * i, 0.1 * i + 0.01]} for i in range(1, 6)}
+    (axes,) = label_efficiency({**few, "supervised": {100: 0.9}}).axes
+    assert [line.get_color() for line in axes.lines] == [*COLORS, "black"]
+    assert len(axes.collections) == 5
+    (axes,) = label_efficiency({"last": {100: 0.0, 1000: [0.0, 0.01]}, **few, "supervised": {100: 0.9}}).axes
+    assert [line.get_color() for line in axes.lines] == [MUTED, MUTED, MUTED, *COLORS[:3], "black"]
+    assert len(axes.collections) == 3
+
+
+def test_spread_apart_moves_as_little_as_possible() -> None:
+    assert spread_apart([9.0, 5.0, 1.0], 2.0) == [9, 5, 1]
+    assert spread_apart([3.0, 3.0, 3.0], 1.0) == [4, 3, 2]
+    assert spread_apart([4.0, 3.9, 0.0], 1.0) == pytest.approx([4.45, 3.45, 0])
 
 
 def test_baselines_have_open_markers_and_chance_a_line() -> None:

@@ -169,11 +169,12 @@ def test_bars_show_mean_accuracies() -> None:
     assert [text.get_text() for text in axes.texts] == ["100.0 ± 0.0", "80.0", "62.0 ± 2.0"]
     assert axes.get_title() == "Linear probe"
     assert axes.get_xlabel() == "accuracy in % (higher is better)\nmean ± standard deviation over seeds"
-    assert axes.get_xlim()[0] == 0
+    assert axes.get_xlim() == (0, 100)
     (errors,) = [each for each in axes.collections if isinstance(each, LineCollection)]
     last = errors.get_segments()[-1]
     assert last[:, 0].tolist() == pytest.approx([60, 64])
     drawn(figure)
+    assert axes.bbox.x1 < max(text.get_window_extent().x1 for text in axes.texts) <= figure.bbox.x1
 
 
 def test_single_accuracies_have_no_error_bar() -> None:

@@ -36,6 +36,16 @@ def test_masks_are_drawn_in_class_colors() -> None:
     assert np.allclose(legend.get_patches()[1].get_facecolor()[:3], colors[1])
 
 
+def test_more_than_six_columns_continue_below() -> None:
+    images, truth = example()
+    names = [f"task {i}" for i in range(5)]
+    figure = segmentation(images, truth, dict.fromkeys(names, truth), NAMES, count=2)
+    grids = [axes.get_subplotspec() for axes in figure.axes]
+    places = [(grid.rowspan.start, grid.colspan.start) for grid in grids if grid]
+    assert places == [(row + 2 * (column // 6), column % 6) for row in range(2) for column in range(7)]
+    assert [axes.get_title() for axes in figure.axes[:7]] == ["image", "truth", *names]
+
+
 def test_gray_images_and_many_classes_can_be_drawn() -> None:
     images, truth = torch.rand(1, 1, 6, 8), torch.arange(48).view(1, 6, 8)
     figure = segmentation(images, truth, {}, [str(label) for label in range(48)])

@@ -66,17 +66,15 @@ def comparison(
         if is_baseline(name, baselines):
             bar.set(facecolor="white", edgecolor=GRAY, hatch="////", alpha=1)
     if several:
-        axes.errorbar(means, range(len(means)), xerr=spreads, fmt="none", ecolor="black", capsize=3)
+        axes.errorbar(means, range(len(means)), xerr=spreads, fmt="none", ecolor="black", capsize=3, clip_on=False)
     for bar, height, spread in zip(bars, means, spreads, strict=True):
         text = f"{height:.1f}" if math.isnan(spread) else f"{height:.1f} ± {spread:.1f}"
         right = height + (0 if math.isnan(spread) else spread)
-        axes.annotate(
-            text, (right, bar.get_y() + bar.get_height() / 2), (5, 0), textcoords="offset points", va="center"
-        )
+        end = (right, bar.get_y() + bar.get_height() / 2)
+        axes.annotate(text, end, (5, 0), textcoords="offset points", va="center", annotation_clip=False)
     axes.set_yticks(range(len(means)), list(accuracies))
     axes.invert_yaxis()
-    axes.set_xlim(0, 118)  # leaves room for the numbers beside bars of 100 %
-    axes.set_xticks(range(0, 101, 20))
+    axes.set_xlim(0, 100)  # numbers beside long bars stand outside, where the layout leaves room for them
     axes.set_xlabel(accuracy_label(several=several))
     axes.spines[["top", "right"]].set_visible(False)
     if chance is not None:

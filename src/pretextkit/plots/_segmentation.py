@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["segmentation"]
 
+COLUMNS = 6
+"""Largest number of columns side by side."""
+
 IGNORED = (1.0, 1.0, 1.0)
 """Color of ignored pixels: white."""
 
@@ -34,7 +37,8 @@ def segmentation(
 ) -> Figure:
     """Draw images, true masks and predicted masks side by side, with a legend of the classes.
 
-    Ignored pixels are white in the true masks; predictions are shown for all pixels.
+    Ignored pixels are white in the true masks; predictions are shown for all pixels. More than six columns continue
+    below the first six, in the same order of images.
 
     Args:
         images: ``n c h w``, uint8 or float in [0, 1].
@@ -61,14 +65,14 @@ def segmentation(
         ['image', 'truth', 'random init']
     """
     check_int("count", count, of=segmentation)
-    for name, masks in {"truth": truth, **predictions}.items():
-        if masks.shape != (len(images), *images.shape[2:]):
+    for name, given in {"truth": truth, **predictions}.items():
+        if given.shape != (len(images), *images.shape[2:]):
             raise ShapeError(
                 f"masks n h w of {name!r} for images of {tuple(images.shape)}",
-                got=f"shape {tuple(masks.shape)}",
+                got=f"shape {tuple(given.shape)}",
                 fix="Pass the masks of these images.",
             )
-        unnamed = masks[(masks != ignore_index) & ((masks < 0) | (masks >= len(class_names)))]
+        unnamed = given[(given != ignore_index) & ((given < 0) | (given >= len(class_names)))]
         if unnamed.numel():
             raise OptionError(
                 f"class_names for the classes of {name!r}",
@@ -79,18 +83,18 @@ def segmentation(
     shown = min(count, len(images))
     columns: dict[str, Tensor | None] = {"image": None, "truth": truth, **predictions}
     height, width = images.shape[2:]
-    lines = -(-len(class_names) // 6)
+    wide, blocks = min(len(columns), COLUMNS), -(-len(columns) // COLUMNS)
+    side = 2.4 if blocks == 1 else 1.6  # inches
 
-    figure = new_figure(2.4 * len(columns), 2.4 * height / width * shown + 0.3 * lines + 0.5 + (0.3 if title else 0))
+    lines = shown * blocks
+    text = 0.3 * -(-len(class_names) // 6) + 0.5 * blocks + (0.3 if title else 0)
+    figure = new_figure(side * wide, side * height / width * lines + text)
     for row in range(shown):
-        for column, (name, shown_masks) in enumerate(columns.items()):
-            axes = figure.add_subplot(shown, len(columns), row * len(columns) + column + 1)
-            shown_pixels = (
-                _as_rgb(images[row], channels)
-                if shown_masks is None
-                else _colored(shown_masks[row], palette, ignore_index)
-            )
-            axes.imshow(shown_pixels, interpolation="nearest")
+        for column, (name, masks) in enumerate(columns.items()):
+            line = column // COLUMNS * shown + row
+            axes = figure.add_subplot(lines, wide, line * wide + column % COLUMNS + 1)
+            pixels = _as_rgb(images[row], channels) if masks is None else _colored(masks[row], palette, ignore_index)
+            axes.imshow(pixels, interpolation="nearest")
             axes.set_xticks([])
             axes.set_yticks([])
             if row == 0:
