@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch
 from _report import write_report
-from torchvision.utils import make_grid, save_image
 
 import pretextkit as pk
+from pretextkit import plots
 from pretextkit.functional import linear_probe, pretrain
 
 
@@ -41,7 +41,8 @@ def main() -> None:
     backbone.normalization.measure(data.train_images)
     task = pk.tasks.Rotation(backbone)
     views = task.views(data.train_images[:8].float() / 255, torch.Generator())
-    save_image(make_grid(views.images, nrow=8, pad_value=1.0), options.out / f"svhn-rotation-{options.stem}-views.png")
+    figure = plots.views(views, label_names=task.label_names)
+    figure.savefig(options.out / f"svhn-rotation-{options.stem}-views.png")
 
     random_init = linear_probe(backbone, few, data.test, layers="all", pool=[1, 2])
     print(f"random init, {random_init}")

@@ -44,6 +44,8 @@ QUESTIONS = {
     "defaults-cifar10-short": "Are the defaults good on photographs, in a shorter training?",
     "defaults-svhn": "Are the defaults good on street digits?",
     "finetuning-svhn": "Does fine-tuning add to the linear probe?",
+    "finetuning-svhn-all-labels": "How accurate is the same network with all labels of street digits?",
+    "finetuning-svhn-longer": "Does FixMatch gain from a longer training on street digits?",
     "finetuning-svhn-simclr": "Does fine-tuning add to the linear probe after SimCLR?",
     "defaults-svhn-short": "Are the defaults good on street digits, in a shorter training?",
     "defects": "Which score finds defects of magnetic tiles?",
@@ -55,6 +57,7 @@ QUESTIONS = {
     "one-class-cifar10": "Which score finds other classes among photographs?",
     "one-class-fashion-mnist": "Which score finds other classes among clothes?",
     "methods-cifar10": "Which method of joint embedding is best on photographs?",
+    "probe-cost": "What does a linear probe cost, from 100 to 50,000 labels?",
     "penalty-choice": "By which held-out score is the penalty of a linear probe chosen best?",
     "quickstart": "What does the quickstart print?",
     "rates-cifar10": "Which learning rate and batch suit joint embedding on photographs?",
@@ -66,7 +69,7 @@ QUESTIONS = {
     "steady": "Do memory and speed stay constant in a long run?",
     "svhn-few-labels": "How much does pretraining help with few labels?",
     "svhn-rotation-small": "What does ResNet-18 learn from rotations of street digits?",
-    "why-28-percent": "Why did the features of rotation give 28 percent?",
+    "why-28-percent": "Why did a network trained on rotations score only 28 % on digits?",
 }
 """Title of the section of each report."""
 

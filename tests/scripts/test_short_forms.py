@@ -71,6 +71,7 @@ SHORT_FORMS: Mapping[str, tuple[str, ...]] = {
     "experiments/one_class.py": (
         *("--data=sample", "--classes", "0", "--images=200", "--epochs=1", "--reconstruction-epochs=1"),
     ),
+    "experiments/probe_cost.py": ("--data=sample", "--labels", "50"),
     "experiments/penalty_choice.py": (*("--data=sample", "--epochs", "0", "--draws=1"),),
     "experiments/reconstruction_mitigations.py": (
         *("--data=sample", "--rows", "autoencoder", "residuals, contrast-normalized", "half the patches masked"),
