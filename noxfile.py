@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -121,10 +122,15 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """Build the wheel and the sdist into dist/ and check their contents."""
+    """Build the wheel and the sdist into dist/ twice, compare their bytes, and check their contents."""
     session.install("build", "twine")
     shutil.rmtree(DIST, ignore_errors=True)
-    session.run("python", "-m", "build", "--outdir", DIST, silent=True)
+    with tempfile.TemporaryDirectory() as again:
+        for folder in (DIST, again):
+            session.run("python", "-m", "build", "--outdir", folder, silent=True)
+        different = [path.name for path in DIST.iterdir() if path.read_bytes() != Path(again, path.name).read_bytes()]
+    if different:
+        session.error(f"A second build gives other bytes for {', '.join(different)}.")
     session.run("twine", "check", "--strict", *DIST.iterdir())
     names = zipfile.ZipFile(built_wheel()).namelist()
     missing = [wanted for wanted in IN_WHEEL if not any(name.endswith(wanted) for name in names)]
