@@ -182,7 +182,8 @@ def wrapped(output: str) -> str:
     lines = []
     for line in output.splitlines():
         short = line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"
-        parts = [short] if len(short) <= COLUMNS else textwrap.wrap(short, COLUMNS, break_on_hyphens=False)
+        wrap = textwrap.TextWrapper(COLUMNS, break_on_hyphens=False, break_long_words=False).wrap
+        parts = [short] if len(short) <= COLUMNS else wrap(short)
         lines += parts or [""]
     return "\n".join(lines)
 
