@@ -42,6 +42,8 @@ FIXMATCHES: dict[str, dict[str, Any]] = {
     FIXMATCH: {},
     "FixMatch, learning rate 1e-3": {"learning_rate": 1e-3},
 }
+NONE = "none"
+"""Value of ``--task`` for random weights: training on the labels alone."""
 PROBE, LAST = "linear probe", "linear probe, last layer"
 
 
@@ -76,6 +78,9 @@ class Experiment:
         """Pretrain the backbone, or read it from its file."""
         torch.manual_seed(0)
         backbone = pk.backbones.create(self.options.backbone)
+        if self.options.task == NONE:
+            backbone.normalization.measure(self.images)
+            return backbone.eval()
         path = self.options.out / "weights" / f"{self.name}-{self.options.task}.pt"
         if not path.exists():
             epochs = None if self.options.read is None else max(1, round(self.options.read / len(self.images)))
@@ -146,7 +151,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=8000, help="training images of each set, at most")
     parser.add_argument("--test", type=int, default=2000, help="test images, at most")
     parser.add_argument("--backbone", default="small-cnn")
-    parser.add_argument("--task", default="rotation")
+    parser.add_argument("--task", default="rotation", help=f"pretext task; '{NONE}' for random weights")
     parser.add_argument("--read", type=int, help="images that the pretraining reads; by default the library's number")
     parser.add_argument("--labels", type=int, nargs="+", default=[100, 732])
     parser.add_argument("--draws", type=int, nargs="+", default=[0, 1, 2])

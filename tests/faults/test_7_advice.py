@@ -693,7 +693,7 @@ def test_named_options_exist() -> None:
                 if name in OPTIONS:
                     named = set(re.findall(r"(\w+)=", options))
                     assert named <= set(inspect.signature(OPTIONS[name]).parameters), f"{path}: {text}"
-            for dotted in re.findall(r"pretextkit(?:\.\w+)+(?=[( ,.])", text):
+            for dotted in re.findall(r"(?<!//)pretextkit(?:\.\w+)+(?=[( ,.])", text):
                 head, *rest = dotted.split(".")
                 value: Any = MODULES[head]
                 for part in rest:
