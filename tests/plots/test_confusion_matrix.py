@@ -80,6 +80,19 @@ def test_numbers_fit_into_their_entries() -> None:
     assert all(text.get_window_extent().width < entry_width for text in axes.texts)
 
 
+@pytest.mark.parametrize("letters", [3, 16, 40])
+def test_names_of_the_axes_lie_within_the_figure(letters: int) -> None:
+    labels = torch.arange(8)
+    figure = confusion_matrix(labels, labels, [f"{i}" * letters for i in range(8)])
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        box = label.get_window_extent()
+        assert box.x0 >= 0
+        assert box.y0 >= 0
+        assert (box.x1, box.y1) <= (figure.bbox.width, figure.bbox.height)
+
+
 @pytest.mark.parametrize(
     ("labels", "predictions", "names", "error", "message"),
     [

@@ -69,6 +69,7 @@ def confusion_matrix(labels: Any, predictions: Any, class_names: Sequence[str] =
 
     side = 0.52 * classes if classes <= MAX_CLASSES_WITH_NUMBERS else 10.0
     figure = new_figure(side + 2.8, side + 1.6 + (0.3 if title else 0))
+    figure.set_layout_engine("compressed")  # entries are square: "constrained" cuts the name of an axis
     axes = figure.add_subplot()
     drawn = axes.imshow(percentages.numpy(), cmap="Blues", vmin=0, vmax=100)
     if classes <= MAX_CLASSES_WITH_NUMBERS:
