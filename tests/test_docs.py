@@ -299,13 +299,13 @@ COLUMNS = 88
 
 
 def wide_lines(text: str) -> list[str]:
-    """List the lines of code and output that are too long; directives other than code hold prose."""
+    """List the lines of code and output that are too long, but for an address alone; other directives hold prose."""
     return [
         line
         for block in FENCED.finditer(text)
         if not block["language"].startswith("{") or block["language"].startswith("{code-block}")
         for line in block["body"].splitlines()
-        if len(line) > COLUMNS
+        if len(line) > COLUMNS and not re.fullmatch(r"https://\S+", line)
     ]
 
 
@@ -313,6 +313,7 @@ def test_wide_lines_finds_code_and_passes_prose() -> None:
     wide, fence = "x" * 89, "```"
     text = f"{fence}python\n{wide}\n{wide[1:]}\n{fence}\n{wide}\n{fence}{{note}}\n{wide}\n{fence}\n"
     assert wide_lines(text) == [wide]
+    assert not wide_lines(f"{fence}text\nhttps://{wide}\n{fence}\n")
     assert wide_lines(f"{fence}{{code-block}} python\n{wide}\n{fence}\n  {fence}sh\n{wide}\n  {fence}\n") == [wide] * 2
 
 
