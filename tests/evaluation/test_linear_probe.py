@@ -180,7 +180,7 @@ def test_predictions_that_are_too_sure_are_made_less_sure() -> None:
     centered = [each - each.mean(1, keepdim=True) for each in (ours, scale * plain)]
     torch.testing.assert_close(*centered, rtol=0, atol=0.15 * centered[0].std().item())
     assert 0.1 < scale < 0.6
-    assert plain.softmax(1).amax(1).mean() > 0.9 > result.probabilities.amax(1).mean() + 0.1
+    assert plain.softmax(1).amax(1).mean() > result.probabilities.amax(1).mean() + 0.1
     losses = [nn.functional.cross_entropy(each, test[1]) for each in (ours, plain)]
     assert losses[0] < 0.7 * losses[1]
 
