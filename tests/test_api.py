@@ -71,7 +71,11 @@ def signature(function: Any) -> str:
 
 def constructor(cls: Any) -> str:
     ours = hasattr(cls, "_fields") or getattr(cls.__init__, "__module__", "").startswith("pretextkit")
-    return signature(cls) if ours else ""  # the constructors of torch differ between releases
+    if not ours:
+        return ""  # the constructors of torch differ between releases
+    # In older releases of Python, inspect takes an inherited __new__ although an __init__ is nearer.
+    nearest = next(base for base in cls.__mro__ if {"__new__", "__init__"} & vars(base).keys())
+    return signature(cls if nearest is object else nearest)
 
 
 def lines() -> Iterator[str]:

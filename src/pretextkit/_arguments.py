@@ -37,11 +37,11 @@ class RecordsArguments:
             return made
 
 
-def _record(cls: type, positional: tuple[Any, ...], named: Mapping[str, Any]) -> Arguments:
+def _record(cls: Any, positional: tuple[Any, ...], named: Mapping[str, Any]) -> Arguments:
     lost = [name for name, value in named.items() if not _is_plain(value)]
     if not all(map(_is_plain, positional)):
         try:
-            bound = dict(inspect.signature(cls).bind_partial(*positional).arguments)
+            bound = dict(inspect.signature(cls.__init__).bind_partial(None, *positional).arguments)
         except TypeError:  # __init__ refuses the arguments too, with a better message
             bound = {"arguments": positional}
         lost += [name for name, value in bound.items() if not _is_plain(value)] or ["arguments"]
