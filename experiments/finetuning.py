@@ -3,8 +3,9 @@
     python experiments/finetuning.py --data svhn=data/svhn.npz cifar10=data/cifar10.npz --draws 0 1 2 3 4
 
 One backbone is pretrained for each data set with the defaults of a task and kept in a file. For each draw of labels,
-the linear probe and every variant of the fine-tuning are scored on test images; nothing is chosen on them. Prints a
-table and writes it to ``--out`` as JSON. Repeat the command to resume; several processes may run it at once.
+the linear probe and every variant of the fine-tuning are scored on test images. Nothing is chosen on them: to choose,
+``--held-out`` scores on training images without labels instead. Prints a table and writes it to ``--out`` as JSON.
+Repeat the command to resume; several processes may run it at once.
 """
 
 from __future__ import annotations
@@ -35,7 +36,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "learning rate 3e-3": {"learning_rate": 3e-3},
     "layer decay 0.7": {"layer_decay": 0.7},
     "no augmentation": {"augment": None},
-    "twice the steps": {"steps": 1200},
+    "300 steps": {"steps": 300},
+    "600 steps": {"steps": 600},
+    "1200 steps": {"steps": 1200},
+    "2400 steps": {"steps": 2400},
+    "4800 steps": {"steps": 4800},
 }
 FIXMATCH = "FixMatch, with the unlabeled images"
 FIXMATCHES: dict[str, dict[str, Any]] = {
@@ -45,6 +50,9 @@ FIXMATCHES: dict[str, dict[str, Any]] = {
 NONE = "none"
 """Value of ``--task`` for random weights: training on the labels alone."""
 PROBE, LAST = "linear probe", "linear probe, last layer"
+
+Labeled = tuple[Tensor, Tensor]
+"""Images and their labels."""
 
 
 class Experiment:
@@ -56,23 +64,28 @@ class Experiment:
         chosen = torch.randperm(len(self.data.train_labels), generator=torch.Generator().manual_seed(0))
         chosen = chosen[: options.images]
         self.images, self.labels = self.data.train_images[chosen], self.data.train_labels[chosen]
-        self.test = self.data.test_images[: options.test], self.data.test_labels[: options.test]
 
     def run(self) -> None:
         """Measure all rows that are missing."""
         backbone = self.backbone()
         for draw in self.options.draws:
             for count in self.options.labels:
-                few = self.few(count, draw)
-                self.rows.measure(f"{self.name}; {count}; {draw}", partial(self.probed, backbone, few))
+                few, val = self.split(count, draw)
+                self.rows.measure(f"{self.name}; {count}; {draw}", partial(self.probed, backbone, few, val))
                 for variant in self.options.variants:
                     key = f"{self.name}; {count}; {draw}; {variant}"
-                    self.rows.measure(key, partial(self.finetuned, backbone, few, variant))
+                    self.rows.measure(key, partial(self.finetuned, backbone, few, val, variant))
 
-    def few(self, count: int, draw: int) -> tuple[Tensor, Tensor]:
-        """Draw labeled images."""
+    def split(self, count: int, draw: int) -> tuple[Labeled, Labeled]:
+        """Draw labeled images, and return them and the images on which they are scored."""
+        most = self.options.test
         rows = pk.data.stratified_subset(self.labels, count, seed=draw)
-        return self.images[rows], self.labels[rows]
+        few = self.images[rows], self.labels[rows]
+        if not self.options.held_out:
+            return few, (self.data.test_images[:most], self.data.test_labels[:most])
+        others = torch.ones(len(self.labels), dtype=torch.bool)
+        others[rows] = False
+        return few, (self.images[others][:most], self.labels[others][:most])
 
     def backbone(self) -> Any:
         """Pretrain the backbone, or read it from its file."""
@@ -90,22 +103,22 @@ class Experiment:
         backbone.load_state_dict(torch.load(path, weights_only=True))
         return backbone.eval()
 
-    def probed(self, backbone: Any, few: tuple[Tensor, Tensor]) -> dict[str, float]:
+    def probed(self, backbone: Any, few: Labeled, val: Labeled) -> dict[str, float]:
         """Score the linear probe and its last layer."""
-        probe = linear_probe(backbone, few, self.test)
+        probe = linear_probe(backbone, few, val)
         return {PROBE: probe.accuracy, LAST: probe.layers[probe.last].accuracy}
 
-    def finetuned(self, backbone: Any, few: tuple[Tensor, Tensor], variant: str) -> dict[str, Any]:
+    def finetuned(self, backbone: Any, few: Labeled, val: Labeled, variant: str) -> dict[str, Any]:
         """Fine-tune a copy of the backbone, or train it by FixMatch with all images."""
         copied = copy.deepcopy(backbone)
         given = {} if self.options.steps is None else {"steps": self.options.steps}
         if variant in FIXMATCHES:
             options = {**FIXMATCHES[variant], **given}
-            result = fixmatch(copied, "linear", few, self.images, self.test, progress=False, **options)
+            result = fixmatch(copied, "linear", few, self.images, val, progress=False, **options)
             last = {name: result.history.last[name] for name in ("loss", "sure")}
             return {"accuracy": result.accuracy, "settings": str(result.settings), "seconds": result.seconds, **last}
         options = {**VARIANTS[variant], **given}
-        result = freeze_and_finetune(copied, "linear", few, self.test, progress=False, **options)
+        result = freeze_and_finetune(copied, "linear", few, val, progress=False, **options)
         return {"accuracy": result.accuracy, "settings": str(result.settings), "seconds": result.seconds}
 
 
@@ -149,7 +162,8 @@ def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", default=["svhn=svhn"], help="name=source of pretextkit.data.load")
     parser.add_argument("--images", type=int, default=8000, help="training images of each set, at most")
-    parser.add_argument("--test", type=int, default=2000, help="test images, at most")
+    parser.add_argument("--test", type=int, default=2000, help="images on which to score, at most")
+    parser.add_argument("--held-out", action="store_true", help="score on training images without labels, to choose by")
     parser.add_argument("--backbone", default="small-cnn")
     parser.add_argument("--task", default="rotation", help=f"pretext task; '{NONE}' for random weights")
     parser.add_argument("--read", type=int, help="images that the pretraining reads; by default the library's number")
@@ -166,7 +180,7 @@ def main() -> None:
     options = read_options()
     torch.set_num_threads(options.threads)
     warnings.simplefilter("ignore", pk.errors.DataWarning)
-    asked = ("images", "test", "backbone", "task", "read", "steps")
+    asked = ("images", "test", "held_out", "backbone", "task", "read", "steps")
     rows = Rows(options.out / "rows", {name: getattr(options, name) for name in asked})
     for name, path in (each.split("=", 1) for each in options.data):
         Experiment(name, path, options, rows).run()

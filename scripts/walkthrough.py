@@ -42,7 +42,7 @@ RUN = re.compile(
 OUTPUT = re.compile(r"(^<!-- output: ([a-z-]+) -->\n).*?(^<!-- end -->$)", re.DOTALL | re.MULTILINE)
 PROGRESS = re.compile(r"^[\w -]+: step \d+/\d+.*\n", re.MULTILINE)
 WIDTH = 400
-"""Characters of a line that the page shows; lines of JSON are longer."""
+"""Characters of a line of JSON that the page shows."""
 
 COLUMNS = 88
 """Characters in a line of an output; longer lines are broken between words."""
@@ -178,10 +178,10 @@ def filled(name: str, page: str, record: dict[str, dict[str, Any]]) -> str:
 
 
 def wrapped(output: str) -> str:
-    """Break long lines between words, as a terminal does, and shorten lines that are longer than ``WIDTH``."""
+    """Break long lines between words, as a terminal does, and shorten lines of JSON that are longer than ``WIDTH``."""
     lines = []
     for line in output.splitlines():
-        short = line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"
+        short = line[: WIDTH - 1] + "…" if line.startswith("{") and len(line) > WIDTH else line
         wrap = textwrap.TextWrapper(COLUMNS, break_on_hyphens=False, break_long_words=False).wrap
         parts = [short] if len(short) <= COLUMNS else wrap(short)
         lines += parts or [""]

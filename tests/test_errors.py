@@ -48,7 +48,9 @@ def test_message_joins_expected_got_and_fix(
     kind: type[PretextkitError], error_kwargs: dict[str, str], text: str
 ) -> None:
     # A plain KeyError shows its argument in quotes; this one must not.
-    assert str(kind("at least 2", **error_kwargs)) == text
+    error = kind("at least 2", **error_kwargs)
+    assert error.message == text
+    assert str(error) == (f"{text} See {errors.TROUBLESHOOTING}#{kind.section}." if kind.section else text)
 
 
 @pytest.mark.parametrize("kind", KINDS)

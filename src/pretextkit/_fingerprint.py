@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import numbers
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["describe_images", "differences", "digest", "plain_attributes"]
+__all__ = [
+    "describe_images",
+    "differences",
+    "digest",
+    "frozen_weights",
+    "function_name",
+    "module_options",
+    "plain_attributes",
+]
 
 _SHOWN_DIFFERENCES = 8
 
@@ -53,6 +62,58 @@ def plain_attributes(module: nn.Module, prefix: str) -> dict[str, str]:
     return {f"{prefix}.{name}": repr(value) for name, value in own.items() if _is_plain(value)}
 
 
+def module_options(module: nn.Module, prefix: str) -> dict[str, str]:
+    """List the options of a module and of its parts: plain attributes, mappings and lists of them, functions by name.
+
+    Layers of torch are left out, and so are the backbone and copies of it: the shapes of their weights describe them.
+
+    Example:
+        >>> from pretextkit.models import SmallCNN
+        >>> from pretextkit.tasks import BYOL
+        >>> options = module_options(BYOL(SmallCNN(), momentum=0.9), "task")
+        >>> options["task.target.momentum"], options["task.augmentation"][:14]
+        ('0.9', 'CropAndRecolor')
+    """
+    found = {}
+    for path, part in module.named_modules():
+        if type(part).__module__.startswith("torch.") or {"backbone", "modules_copied"} & set(path.split(".")):
+            continue
+        place = f"{prefix}.{path}" if path else prefix
+        for name, value in vars(part).items():
+            if name == "training" or name.startswith("_") or isinstance(value, Tensor):
+                continue
+            if all(map(_is_plain, _leaves(value))):
+                found[f"{place}.{name}"] = repr(value)
+            elif callable(value):
+                found[f"{place}.{name}"] = str(function_name(value))
+    return found
+
+
+def frozen_weights(module: nn.Module) -> str:
+    """Describe which weights of a module do not train, by their number and a hash of their names.
+
+    Example:
+        >>> frozen_weights(nn.Linear(2, 2)), frozen_weights(nn.Linear(2, 2).requires_grad_(False))
+        ('0 of 2', '2 of 2, f9ce8283')
+    """
+    names = [name for name, weight in module.named_parameters() if not weight.requires_grad]
+    total = sum(1 for _ in module.parameters())
+    mark = f", {hashlib.blake2b(' '.join(names).encode(), digest_size=4).hexdigest()}" if names else ""
+    return f"{len(names)} of {total}{mark}"
+
+
+def function_name(function: Any) -> str | None:
+    """Name a function, without its address in memory; ``None`` for no function.
+
+    Example:
+        >>> function_name(nn.functional.relu), function_name(nn.Flatten()), function_name(None)
+        ('relu', 'Flatten(start_dim=1, end_dim=-1)', None)
+    """
+    if function is None:
+        return None
+    return str(getattr(function, "__qualname__", None) or re.sub(r" at 0x[0-9a-f]+", "", repr(function)))
+
+
 def differences(saved: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     """List the differences between two mappings; an empty string if there are none.
 
@@ -67,6 +128,15 @@ def differences(saved: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     ]
     more = len(found) - _SHOWN_DIFFERENCES
     return "; ".join(found[:_SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """List the values in nested mappings and lists; of anything else, the value itself."""
+    if not isinstance(value, Mapping | list):
+        yield value
+        return
+    for each in value.values() if isinstance(value, Mapping) else value:
+        yield from _leaves(each)
 
 
 def _is_plain(value: Any) -> bool:

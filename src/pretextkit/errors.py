@@ -6,6 +6,7 @@ import difflib
 import inspect
 import warnings
 from collections.abc import Iterable
+from typing import ClassVar
 
 import torch
 
@@ -27,7 +28,7 @@ __all__ = [
 
 
 TROUBLESHOOTING = "https://pretextkit.github.io/pretextkit/how-to/troubleshooting.html"
-"""Page with an example of each error that many people meet first."""
+"""Page with a section for each warning, each class of errors, and each error that many people meet first."""
 
 PASSED_THROUGH = frozenset({"pretextkit", "torch", "functools", "contextlib"})
 """Packages between the line of the user and a warning: modules are called by torch, cached properties by functools."""
@@ -40,21 +41,29 @@ class PretextkitError(Exception):
         expected: Expected value as a noun phrase; without ``got``, a full sentence that describes the problem.
         got: Actual value.
         fix: Advice to the caller, as a sentence.
-        see: Section of the page on troubleshooting that has an example, as an anchor; by default none.
+        see: Section of the page on troubleshooting that has an example, as an anchor; by default that of the class.
 
     Example:
         >>> print(PretextkitError("a batch of at least 2", got=1, fix="Raise batch_size."))
         Expected a batch of at least 2, but got 1. Raise batch_size.
     """
 
+    section: ClassVar[str] = ""
+    """Section of the page on troubleshooting that explains this class of errors, as an anchor."""
+
     def __init__(self, expected: str, *, got: object = ..., fix: str = "", see: str = "") -> None:
-        expected = _without_worker_traceback(type(self), expected)
+        expected, see = _without_worker_traceback(type(self), expected, see)
         super().__init__(expected)
         self.expected, self.got, self.fix, self.see = expected, got, fix, see
 
-    def __str__(self) -> str:
+    @property
+    def message(self) -> str:
+        """Problem and fix, without the address of the section."""
         problem = self.expected if self.got is ... else f"Expected {self.expected}, but got {self.got}."
-        return linked(f"{problem} {self.fix}".rstrip(), self.see)
+        return f"{problem} {self.fix}".rstrip()
+
+    def __str__(self) -> str:
+        return linked(self.message, self.see or self.section)
 
 
 class DataWarning(UserWarning):
@@ -72,33 +81,49 @@ class CollapseWarning(TrainingWarning):
 class ShapeError(PretextkitError, ValueError):
     """A tensor has an invalid shape."""
 
+    section = "a-shape-that-does-not-fit"
+
 
 class DataError(PretextkitError, ValueError):
     """Images, labels or files have invalid contents."""
+
+    section = "images-labels-or-files-that-do-not-fit"
 
 
 class OptionError(PretextkitError, ValueError):
     """An option has a value outside its choices or range."""
 
+    section = "an-option-out-of-range"
+
 
 class UnknownNameError(PretextkitError, KeyError):
     """A name is unknown; the message suggests the most similar one."""
+
+    section = "a-name-that-is-unknown"
 
 
 class DuplicateNameError(PretextkitError, ValueError):
     """Two classes have the same name."""
 
+    section = "a-name-that-is-taken"
+
 
 class PluginError(PretextkitError, ImportError):
     """An installed plug-in cannot be loaded."""
+
+    section = "a-plug-in-that-cannot-be-loaded"
 
 
 class CheckpointError(PretextkitError, RuntimeError):
     """A checkpoint is corrupt, belongs to another run, or cannot be written."""
 
+    section = "a-checkpoint-that-cannot-be-used"
+
 
 class DivergenceError(PretextkitError, RuntimeError):
     """The training loss is NaN or infinite."""
+
+    section = "a-loss-that-rises"
 
 
 def linked(text: str, see: str) -> str:
@@ -155,24 +180,27 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0].strip().rstrip('.')}" if lines else type(error).__name__
 
 
-def _without_worker_traceback(kind: type[PretextkitError], text: str) -> str:
-    """Take the message of an error out of the text with which a DataLoader raises the error of a worker again.
+def _without_worker_traceback(kind: type[PretextkitError], text: str, see: str) -> tuple[str, str]:
+    """Take message and section of an error out of the text with which a DataLoader raises the error of a worker again.
 
     Example:
         >>> worker = "Caught DataError in DataLoader worker process 0.\\nOriginal Traceback (most recent call last):\\n"
-        >>> print(DataError(worker + "pretextkit.errors.DataError: Expected images, but got text. Convert them."))
-        Expected images, but got text. Convert them.
+        >>> worker += f"pretextkit.errors.DataError: {DataError('No images.', see='no-images')}"
+        >>> DataError(worker).message, DataError(worker).see
+        ('No images.', 'no-images')
     """
     if not (text.startswith("Caught ") and "\nOriginal Traceback" in text):
-        return text
-    return text.rpartition(f"{kind.__module__}.{kind.__qualname__}: ")[2].strip()
+        return text, see
+    text = text.rpartition(f"{kind.__module__}.{kind.__qualname__}: ")[2].strip()
+    message, _, section = text.rpartition(f" See {TROUBLESHOOTING}#")
+    return (message, section.rstrip(".")) if message else (text, see)
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str], fix: str = "") -> UnknownNameError:
     """Build the error for an unknown name, with the most similar valid name and a list of all.
 
     Example:
-        >>> print(unknown_name("precision", "FP_16", ["bf16", "fp16", "fp32"]))
+        >>> print(unknown_name("precision", "FP_16", ["bf16", "fp16", "fp32"]).message)
         Expected the name of a precision, but got 'FP_16'. Did you mean 'fp16'? Known: bf16, fp16, fp32.
     """
     known = list(known)

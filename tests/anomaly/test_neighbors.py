@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from pretextkit.anomaly import _neighbors as neighbors
-from pretextkit.errors import DataError, OptionError, ShapeError, UnknownNameError
+from pretextkit.errors import DataError, OptionError, PretextkitError, ShapeError, UnknownNameError
 from pretextkit.functional import neighbor_anomaly_score
 from pretextkit.testing import TinyBackbone
 from tests.helpers import uniform
@@ -83,16 +83,16 @@ def test_images_far_from_every_cluster_score_high() -> None:
         ),
     ],
 )
-def test_invalid_options_are_refused(options: dict[str, Any], kind: type[Exception], text: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any], kind: type[PretextkitError], text: str) -> None:
     with pytest.raises(kind) as caught:
         neighbor_anomaly_score(nn.Identity(), uniform(3, 2), uniform(3, 2), **options)
-    assert str(caught.value) == text
+    assert caught.value.message == text
 
 
 def test_features_of_different_widths_are_refused() -> None:
     with pytest.raises(ShapeError) as caught:
         neighbor_anomaly_score(nn.Flatten(), uniform(3, 1, 8, 8), uniform(3, 1, 8, 9))
-    assert str(caught.value) == (
+    assert caught.value.message == (
         "Expected features of one width from normal images and from images to score, but got 64 and 72. "
         "Resize all images to one size."
     )

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from pretextkit.anomaly import feature_distance
-from pretextkit.errors import DataError, OptionError, ShapeError, UnknownNameError
+from pretextkit.errors import DataError, OptionError, PretextkitError, ShapeError, UnknownNameError
 from pretextkit.functional import AnomalyScores, reconstruction_anomaly_score
+from pretextkit.tasks import Autoencoder, Rotation
 from pretextkit.testing import TinyBackbone
 from tests.helpers import random_images
 
@@ -89,7 +90,7 @@ def test_ssim_localizes_a_blur() -> None:
 def test_ssim_refuses_images_smaller_than_its_window() -> None:
     with pytest.raises(ShapeError) as caught:
         reconstruction_anomaly_score(half, torch.rand(2, 3, 10, 64), error="ssim")
-    assert str(caught.value) == (
+    assert caught.value.message == (
         "Expected images of at least 11x11 pixels for error='ssim', but got 10x64. "
         "Use error='l2', or resize the images."
     )
@@ -178,16 +179,16 @@ def test_module_state_is_restored(fails: bool) -> None:
         ),
     ],
 )
-def test_invalid_options_are_refused(options: dict[str, Any], kind: type[Exception], text: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any], kind: type[PretextkitError], text: str) -> None:
     with pytest.raises(kind) as caught:
         reconstruction_anomaly_score(half, oblong_images(), **options)
-    assert str(caught.value) == text
+    assert caught.value.message == text
 
 
 def test_reconstruction_of_wrong_shape_is_refused() -> None:
     with pytest.raises(ShapeError) as caught:
         reconstruction_anomaly_score(lambda x: x.mean((2, 3)), oblong_images())
-    assert str(caught.value) == (
+    assert caught.value.message == (
         "Expected reconstructions with the shape of the images (5, 3, 16, 20), but got (5, 3). "
         "Return images from reconstruct: decoder(encoder(images))."
     )
@@ -196,7 +197,7 @@ def test_reconstruction_of_wrong_shape_is_refused() -> None:
 def test_nonfinite_reconstruction_is_refused() -> None:
     with pytest.raises(DataError) as caught:
         reconstruction_anomaly_score(lambda x: x / 0, oblong_images())
-    assert str(caught.value) == "Expected finite reconstructions, but got NaN or inf. Check the model's weights."
+    assert caught.value.message == "Expected finite reconstructions, but got NaN or inf. Check the model's weights."
 
 
 def test_invalid_images_are_refused() -> None:
@@ -218,7 +219,7 @@ def test_errors_and_reductions_can_be_functions() -> None:
 def test_error_maps_of_wrong_shape_are_refused() -> None:
     with pytest.raises(ShapeError) as caught:
         reconstruction_anomaly_score(half, oblong_images(), error=lambda a, b: a - b)
-    assert str(caught.value) == (
+    assert caught.value.message == (
         "Expected error maps b h w of shape (5, 16, 20), but got shape (5, 3, 16, 20). "
         "Average over channels: maps.mean(1)."
     )
@@ -279,7 +280,7 @@ def test_feature_distance_is_differentiable() -> None:
 def test_feature_distance_refuses_layers_without_maps() -> None:
     with pytest.raises(ShapeError) as caught:
         reconstruction_anomaly_score(half, oblong_images(), error=feature_distance(nn.Flatten(), layers="last"))
-    assert str(caught.value) == (
+    assert caught.value.message == (
         "Expected maps b d h w from layer 'last', but got shape (5, 960). "
         "Choose a layer before the average over the map, by its name in dict(named_modules())."
     )
@@ -295,7 +296,18 @@ def test_anomaly_scores_print_as_one_line() -> None:
 def test_feature_distance_refuses_mismatched_shapes(shape: tuple[int, ...]) -> None:
     with pytest.raises(ShapeError) as caught:
         feature_distance(TinyBackbone())(torch.rand(4, 3, 16, 16), torch.rand(shape))
-    assert str(caught.value) == (
+    assert caught.value.message == (
         f"Expected reconstructions with the shape of the images, but got {shape} for (4, 3, 16, 16). "
         "Pass one reconstruction for each image, resized to the image."
     )
+
+
+@pytest.mark.parametrize(
+    ("task", "fix"), [(Autoencoder, "Pass task.reconstruct."), (Rotation, "Train pretextkit.tasks.Autoencoder")]
+)
+def test_task_is_refused_and_names_its_function(task: Any, fix: str) -> None:
+    built = task(TinyBackbone())
+    with pytest.raises(OptionError, match=f"but got the task {task.__name__}. {fix}"):
+        reconstruction_anomaly_score(built, random_images(2))
+    if task is Autoencoder:
+        assert reconstruction_anomaly_score(built.reconstruct, random_images(2)).scores.shape == (2,)

@@ -25,14 +25,17 @@ from pretextkit.errors import (
 )
 from pretextkit.evaluation._classes import find_classes
 from pretextkit.evaluation._logistic_classifier import fit_logistic_classifier
+from pretextkit.finetuning._data import read_data
 from pretextkit.finetuning._head import find_linear_layer
 from pretextkit.finetuning._objectives import HeadObjective
-from pretextkit.finetuning._recipe import default_steps, divide_evenly
+from pretextkit.finetuning._recipe import Recipe, default_steps, divide_evenly
 from pretextkit.finetuning._score import warn_below_majority
+from pretextkit.finetuning._work import prepare_work
 from pretextkit.functional import FinetuneResult, extract_features, freeze_and_finetune, linear_probe
 from pretextkit.metrics._classification import class_report
 from pretextkit.models import LinearHead, MLPHead, SmallCNN
 from pretextkit.testing import TinyBackbone
+from pretextkit.training._settings import Settings
 from pretextkit.views import LightAugmentation
 from tests.helpers import same_numbers
 
@@ -321,7 +324,7 @@ def test_head_with_too_few_outputs_is_refused_unchanged(trainable: Any) -> None:
     before, head_before = snapshot(backbone), snapshot(head)
     with pytest.raises(DataError) as caught:
         tune(backbone, head, striped(12, 0, k=3), trainable=trainable)
-    assert str(caught.value) == (
+    assert caught.value.message == (
         "Expected at most 2 classes, because the head has 2 outputs, but got 3 classes. "
         "Give the head one output for each class."
     )
@@ -436,7 +439,7 @@ def test_invalid_input_is_refused_before_any_change(
 def test_batch_of_one_is_refused_with_batchnorm_in_head() -> None:
     with pytest.raises(OptionError) as caught:
         tune(Parts(), MLPHead(8, 2), batch_size=1)
-    assert str(caught.value) == (
+    assert caught.value.message == (
         "Expected a batch_size of at least 2, because the head has BatchNorm layers, but got 1. Raise batch_size."
     )
     assert tune(Parts(), LinearHead(8, 2), batch_size=1, epochs=1).accuracy is None
@@ -448,7 +451,7 @@ def test_batch_of_one_is_refused_with_batchnorm_in_backbone() -> None:
         before = snapshot(backbone)
         with pytest.raises(OptionError) as caught:
             tune(backbone, LinearHead(8, 2), batch_size=1, trainable=trainable)
-        assert str(caught.value) == (
+        assert caught.value.message == (
             "Expected a batch_size of at least 2, because the backbone has BatchNorm layers, "
             "but got 1. Raise batch_size."
         )
@@ -687,6 +690,21 @@ def test_divided_batches_leave_few_images_over(count: int, most: int) -> None:
 @pytest.mark.parametrize(("labels", "steps", "batch"), [(100, 600, 50), (732, 600, 61), (10**6, 4000, 255)])
 def test_default_budget_follows_from_the_number_of_labels(labels: int, steps: int, batch: int) -> None:
     assert (divide_evenly(labels, None), default_steps(labels, divide_evenly(labels, None))) == (batch, steps)
+
+
+def default_steps_of(backbone: nn.Module, trainable: Any = "all") -> int:
+    data = read_data(TRAIN, None, None, 0, 0)
+    work = prepare_work(backbone, "linear", data, Settings(device="cpu"), Recipe(trainable), progress=False)
+    return work.plan.total
+
+
+def test_random_weights_train_longer() -> None:
+    backbone = Parts()
+    assert default_steps_of(backbone) == 2400
+    assert default_steps_of(backbone, "none") == 600  # no weight of the backbone trains
+    backbone.train()(TRAIN[0])
+    assert default_steps_of(backbone) == 600
+    assert default_steps(10**6, 256, from_random=True) == 4000
 
 
 def test_every_image_is_seen_in_every_epoch() -> None:

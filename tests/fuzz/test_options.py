@@ -315,6 +315,6 @@ def error_text(call: Callable[..., Any], name: str, value: Any) -> str:
 
 
 def test_patch_score_names_its_batch_size() -> None:
-    text = r"^Expected batch_size to be an integer >= 1, but got 0\. The default is 64\.$"
+    text = r"^Expected batch_size to be an integer >= 1, but got 0\. The default is 64\. See"
     with pytest.raises(PretextkitError, match=text):
         functional.patch_anomaly_score(tiny(), IMAGES, IMAGES, batch_size=0)

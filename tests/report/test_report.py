@@ -16,7 +16,7 @@ from PIL import Image
 import pretextkit as pk
 from pretextkit import plots, report
 from pretextkit.cli import main
-from pretextkit.errors import DataError, ShapeError
+from pretextkit.errors import DataError, OptionError, ShapeError
 from pretextkit.functional import (
     AnomalyScores,
     Comparison,
@@ -249,6 +249,17 @@ def test_anomaly_report_shows_highest_scores_first(tmp_path: Path) -> None:
     assert "Mahalanobis distance: from 0.000 to 1.000, median 0.500" in named
 
 
+def test_anomaly_report_names_the_function_and_what_it_measures(tmp_path: Path) -> None:
+    scored = AnomalyScores(torch.linspace(0, 1, 48), measure="l2 error of the reconstruction (max)", by="my_score")
+    text, _ = written(scored, tmp_path)
+    assert "<td>my_score</td>" in text
+    assert "A Python program called my_score(…) with the settings above" in text
+    assert "L2 error of the reconstruction (max): from 0.000 to 1.000, median 0.500" in text
+    unknown, _ = written(AnomalyScores(scored.scores), tmp_path)
+    assert "Anomaly score: from 0.000 to 1.000" in unknown
+    assert "does not name the call that made it" in unknown
+
+
 @pytest.mark.parametrize(
     ("result", "message"),
     [
@@ -259,6 +270,12 @@ def test_anomaly_report_shows_highest_scores_first(tmp_path: Path) -> None:
 def test_other_things_are_refused(result: Any, message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
         report.write(result, tmp_path / "report.html")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_as_the_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"a file to write at .*, but got a folder\. For example .*report\.html"):
+        report.write(History(({"epoch": 1.0, "loss": 1.0},)), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -33,6 +33,10 @@ SHORT_FORMS: Mapping[str, tuple[str, ...]] = {
         "timm/convnext_atto",
         "--sizes=32",
     ),
+    "experiments/beside_lightly.py": (
+        *("--data", "sample=sample", "--images=100", "--test=50", "--epochs=1", "--methods", "vicreg"),
+        *("--sides", "pretextkit"),  # lightly is no dependency of the tests
+    ),
     "experiments/camvid_segmentation.py": (
         *("--data=synthetic", "--tasks=rotation", "--views=4", "--crops=1", "--crop-size=48"),
         *("--steps=20", "--supervised-steps=10"),

@@ -17,6 +17,7 @@ __all__ = [
     "ErrorMaps",
     "Reduction",
     "TopFraction",
+    "described",
     "feature_distance",
     "resize_maps",
     "resolve_error",
@@ -90,6 +91,18 @@ def resize_maps(maps: Tensor, images: Tensor) -> Tensor:
     """
     size = (images.shape[-2], images.shape[-1])
     return nn.functional.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def described(function: object) -> str:
+    """Name an error or a reduction of maps, as its caller gave it.
+
+    Example:
+        >>> described("ssim"), described(TopFraction(0.01)), described(nn.MSELoss())
+        ('ssim', 'TopFraction(fraction=0.01)', 'MSELoss')
+    """
+    if isinstance(function, str | TopFraction):
+        return str(function)
+    return str(getattr(function, "__name__", type(function).__name__))
 
 
 def resolve_error(error: ErrorMaps) -> Callable[[Tensor, Tensor], Tensor]:

@@ -77,7 +77,12 @@ def mahalanobis_anomaly_score(
     factor = torch.linalg.cholesky(shrunk_covariance(reference))
     offsets = (queries - reference.mean(0)).double()
     distances = torch.linalg.solve_triangular(factor, offsets.T, upper=False).norm(dim=0).float()
-    return AnomalyScores(distances, files=files_of(pair[1]))
+    return AnomalyScores(
+        distances,
+        files=files_of(pair[1]),
+        measure="Mahalanobis distance to the normal images",
+        by="mahalanobis_anomaly_score",
+    )
 
 
 def shrunk_covariance(features: Tensor) -> Tensor:

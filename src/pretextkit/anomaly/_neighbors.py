@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -78,20 +79,25 @@ def neighbor_anomaly_score(
         raise unknown_name("metric", metric, get_args(Metric))
     k = check_int("k", k, of=neighbor_anomaly_score)
     pair = full_images(normal, images, size=size, on_error=on_error)
-    files = files_of(pair[1])
+    scored = partial(
+        AnomalyScores,
+        files=files_of(pair[1]),
+        measure=f"{metric} distance to the nearest normal image{'' if k == 1 else 's'}",
+        by="neighbor_anomaly_score",
+    )
     reference, queries = (
         extract_features(backbone, data, layers=layers, pool=pool, batch_size=batch_size, precision=precision).layers
         for data in pair
     )
     if metric == "euclidean":
-        return AnomalyScores(nearest_distances(*join_layers(reference, queries), k), files=files)
+        return scored(nearest_distances(*join_layers(reference, queries), k))
     reference, queries = (
         {name: nn.functional.normalize(values) for name, values in layers_of.items()}
         for layers_of in (reference, queries)
     )
     # For unit vectors, half the squared Euclidean distance is one minus the cosine.
     distances = nearest_distances(*join_layers(reference, queries), k, square=True)
-    return AnomalyScores(distances / (2 * len(reference)), files=files)
+    return scored(distances / (2 * len(reference)))
 
 
 def join_layers(reference: Mapping[str, Tensor], queries: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

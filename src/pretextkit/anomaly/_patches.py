@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 from pretextkit._evaluation_mode import evaluation_mode
 from pretextkit._modules import check_model, module_device, refuse_meta
 from pretextkit._validation import check_finite, check_int
-from pretextkit.anomaly._error_maps import Reduction, resize_maps, resolve_reduction
+from pretextkit.anomaly._error_maps import Reduction, described, resize_maps, resolve_reduction
 from pretextkit.anomaly._neighbors import nearest_distances
 from pretextkit.anomaly._scores import AnomalyScores, files_of, full_images, image_batches
 from pretextkit.data import ImagesLike, as_source
@@ -106,7 +106,13 @@ def patch_anomaly_score(
             lambda source: join_maps([_distance_maps(memory_bank, read(x), x, k).cpu() for x in batches(source)]),
             as_source(images),
         )
-    return AnomalyScores(reduce(maps), maps, files_of(images))
+    return AnomalyScores(
+        reduce(maps),
+        maps,
+        files_of(images),
+        measure=f"distance of patches to the nearest normal patches ({described(reduction)})",
+        by="patch_anomaly_score",
+    )
 
 
 def _distance_maps(memory_bank: Tensor, layers: dict[str, Tensor], inputs: Tensor, k: int) -> Tensor:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pretextkit._evaluation_mode import evaluation_mode
-from pretextkit._modules import module_device, module_dtype, refuse_meta
+from pretextkit._modules import module_device, module_dtype, refuse_meta, unwrap
 from pretextkit._validation import check_finite, check_tensor
-from pretextkit.anomaly._error_maps import ErrorMaps, Reduction, resolve_error, resolve_reduction
+from pretextkit.anomaly._error_maps import ErrorMaps, Reduction, described, resolve_error, resolve_reduction
 from pretextkit.anomaly._scores import AnomalyScores, files_of, full_images, image_batches
+from pretextkit.contracts import PretextTask
 from pretextkit.data import ImagesLike, as_source
 from pretextkit.data._accepted_channels import retry_in_color
 from pretextkit.data._collate import join_maps
 from pretextkit.data._sources import ImageSource
 from pretextkit.data._types import OnError, Size
-from pretextkit.errors import ShapeError
+from pretextkit.errors import OptionError, ShapeError
 
 __all__ = ["reconstruction_anomaly_score"]
 
@@ -57,7 +59,7 @@ def reconstruction_anomaly_score(
 
     Raises:
         UnknownNameError: There is no error or reduction of that name.
-        OptionError: ``batch_size`` is below 1.
+        OptionError: ``batch_size`` is below 1, or ``reconstruct`` is a task.
         ShapeError: Reconstructions differ in shape from the images, a custom error or reduction returns a wrong shape,
             or images are smaller than the 11x11 pixel window of ``"ssim"``.
         DataError: Reconstructions, error maps or scores are NaN, infinite or no floats.
@@ -71,10 +73,30 @@ def reconstruction_anomaly_score(
     """
     measure, reduce = resolve_error(error), resolve_reduction(reduction)
     (images,) = full_images(images, size=size, on_error=on_error)
+    _refuse_task(reconstruct)
     refuse_meta(reconstruct, "the model of reconstruct")
     with evaluation_mode(reconstruct), evaluation_mode(error):
         errors = retry_in_color(lambda source: _error_maps(reconstruct, measure, source, batch_size), as_source(images))
-    return AnomalyScores(reduce(errors), errors, files_of(images))
+    return AnomalyScores(
+        reduce(errors),
+        errors,
+        files_of(images),
+        measure=f"{described(error)} error of the reconstruction ({described(reduction)})",
+        by="reconstruction_anomaly_score",
+    )
+
+
+def _refuse_task(reconstruct: Any) -> None:
+    """Refuse a task, which is a module of views, and name its function of images if it has one.
+
+    Raises:
+        OptionError: It is one.
+    """
+    task = unwrap(reconstruct)
+    if isinstance(task, PretextTask):
+        own = callable(getattr(task, "reconstruct", None))
+        fix = "Pass task.reconstruct." if own else "Train pretextkit.tasks.Autoencoder(backbone) for reconstructions."
+        raise OptionError("a function that reconstructs images", got=f"the task {type(task).__name__}", fix=fix)
 
 
 def _error_maps(

@@ -65,7 +65,9 @@ def rotation_anomaly_score(
     (images,) = full_images(images, size=size, on_error=on_error)
     with evaluation_mode(task):
         scores = retry_in_color(lambda source: _losses(task, source, batch_size), as_source(images))
-    return AnomalyScores(scores, files=files_of(images))
+    return AnomalyScores(
+        scores, files=files_of(images), measure="loss of the rotation task", by="rotation_anomaly_score"
+    )
 
 
 def _losses(task: Rotation, source: ImageSource, batch_size: int) -> Tensor:

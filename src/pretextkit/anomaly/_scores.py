@@ -38,6 +38,10 @@ class AnomalyScores(Displayed):
     """``n h w``, the score of each pixel; None if the method does not localize anomalies."""
     files: tuple[str, ...] = field(default=(), repr=False)
     """File of each image; empty for images without files."""
+    measure: str = "anomaly score"
+    """What a score is, such as ``cosine distance to the nearest normal image``."""
+    by: str = field(default="", repr=False)
+    """Name of the function that scored; empty for scores from elsewhere."""
 
     @property
     def rows(self) -> list[dict[str, str | float]]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from pretextkit._fingerprint import digest, plain_attributes
+from pretextkit._fingerprint import digest, module_options
 from pretextkit._modules import module_dtype
 from pretextkit._seeding import seeded
 from pretextkit.comparison import _cost
@@ -100,7 +100,7 @@ class Method(ABC):
             "seed": seed,
             "backbone": type(backbone).__name__,
             "trained": type(module).__name__,
-            **plain_attributes(module, "trained"),
+            **module_options(module, "trained"),
             "initial weights": digest(module.state_dict().values()),
         }
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from pretextkit._fingerprint import digest
+from pretextkit._fingerprint import digest, function_name
 from pretextkit._validation import check_callable, check_float, check_int, check_sequence
 from pretextkit.contracts import Recommended
 from pretextkit.data import ImagesLike, LabeledLike, as_source
@@ -25,7 +25,6 @@ from pretextkit.finetuning._recipe import default_steps, divide_evenly
 from pretextkit.training import PretrainOptions
 from pretextkit.training._callbacks import CallbackLike
 from pretextkit.training._hardware import Precision, resolve_device, resolve_precision
-from pretextkit.training._objectives import function_name
 
 __all__ = ["ExperimentSetup"]
 

@@ -12,6 +12,9 @@ from pretextkit.errors import DataWarning, warn
 
 __all__ = ["image_marks", "is_same_data", "warn_of_training_images"]
 
+MOST_SHARED = 0.1
+"""Share of the test images that may be among the training images; large sets have a few copies."""
+
 FEWEST_IMAGES = 5
 """Fewest test images that the warning is given for."""
 
@@ -48,7 +51,7 @@ def is_same_data(train: Any, test: Any) -> bool:
 
 
 def warn_of_training_images(train: Tensor, test: Tensor, *, same: bool, fix: str) -> None:
-    """Warn if more than half of the test images are training images.
+    """Warn if more than a tenth of the test images are training images.
 
     Copies of one image count once, so that blank images or features of a few values claim nothing.
 
@@ -59,11 +62,12 @@ def warn_of_training_images(train: Tensor, test: Tensor, *, same: bool, fix: str
         fix: Advice to the caller, as a sentence.
     """
     shared = len(test) if same else int(torch.isin(torch.unique(test), train).sum())
-    if len(test) < FEWEST_IMAGES or 2 * shared <= len(test):
+    if len(test) < FEWEST_IMAGES or shared <= MOST_SHARED * len(test):
         return
     count = "All" if shared == len(test) else f"{shared:,} of the"
+    effect = "says nothing about" if 2 * shared > len(test) else "is higher than that of"
     warn(
-        f"{count} {len(test):,} test images are training images: the accuracy says nothing about other images. {fix}",
+        f"{count} {len(test):,} test images are training images: the accuracy {effect} other images. {fix}",
         DataWarning,
         see="test-images-that-are-training-images",
     )

@@ -248,7 +248,11 @@ def _read(
 def _unlabeled_batch_size(given: Any, batch_size: int, count: int) -> int:
     if given is None:
         return min(RATIO * batch_size, count)
-    return check_int("unlabeled_batch_size", given, fix="Leave it out for the default.")
+    fix = "Leave it out for the default."
+    size = check_int("unlabeled_batch_size", given, fix=fix)
+    if size > count:
+        raise OptionError(f"unlabeled_batch_size to be at most the {count} unlabeled images", got=size, fix=fix)
+    return size
 
 
 def _with_steps(settings: Settings, views: Any, batch_size: int, count: int) -> Settings:

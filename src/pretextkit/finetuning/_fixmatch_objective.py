@@ -9,13 +9,14 @@ import torch
 from torch import Generator, Tensor, nn
 
 from pretextkit._color import as_float
-from pretextkit._fingerprint import digest
+from pretextkit._fingerprint import digest, function_name
 from pretextkit.contracts import TaskOutput
 from pretextkit.data._collate import ImageBatch, in_color
 from pretextkit.finetuning._objectives import ClassifierObjective, classification_loss
+from pretextkit.inference._classifier import described_layers
 from pretextkit.tasks import MomentumCopy
 from pretextkit.training._hardware import Precision
-from pretextkit.training._objectives import Objective, function_name
+from pretextkit.training._objectives import Objective
 from pretextkit.views import Augmentation
 from pretextkit.views._augmentation import augmented
 
@@ -166,6 +167,7 @@ class FixMatchObjective(Objective):
             "unlabeled weight": self.unlabeled_weight,
             "label smoothing": self.supervised.label_smoothing,
             "augmentation": self.augmentation(),
+            "layers": described_layers(self.supervised.module.layers),
         }
 
 

@@ -31,6 +31,8 @@ AugmentationChoice = Augmentation | Literal["auto"] | None
 """Function from a batch and a generator to the augmented batch, ``"auto"`` for light crops and colors, or None."""
 
 FEWEST_STEPS, MOST_STEPS = 600, 4000
+FEWEST_STEPS_FROM_RANDOM = 2400
+"""Fewest steps where the backbone has random weights, which learn features from the labels alone."""
 PASSES = 20
 """Passes over the labels, where these are more than the fewest steps and fewer than the most."""
 
@@ -123,14 +125,17 @@ def divide_evenly(count: int, batch_size: int | None) -> int:
     return max(min(2, most), count // batches)
 
 
-def default_steps(count: int, batch_size: int) -> int:
-    """Return twenty passes over ``count`` images, but at least 600 and at most 4,000 steps.
+def default_steps(count: int, batch_size: int, *, from_random: bool = False) -> int:
+    """Return twenty passes over ``count`` images, but at least 600, or 2,400 from random weights, and at most 4,000.
 
     Example:
         >>> default_steps(100, 50), default_steps(5000, 63), default_steps(10**6, 256)
         (600, 1580, 4000)
+        >>> default_steps(100, 50, from_random=True)
+        2400
     """
-    return min(max(FEWEST_STEPS, PASSES * (count // batch_size)), MOST_STEPS)
+    fewest = FEWEST_STEPS_FROM_RANDOM if from_random else FEWEST_STEPS
+    return min(max(fewest, PASSES * (count // batch_size)), MOST_STEPS)
 
 
 def default_learning_rate(trained: Sequence[nn.Module]) -> float:
@@ -144,13 +149,16 @@ def default_learning_rate(trained: Sequence[nn.Module]) -> float:
     return 0.003 if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in modules) else 0.001
 
 
-def resolve_settings(settings: Settings, count: int, trained: Sequence[nn.Module]) -> Settings:
+def resolve_settings(
+    settings: Settings, count: int, trained: Sequence[nn.Module], *, from_random: bool = False
+) -> Settings:
     """Fill in what a call left out.
 
     Args:
         settings: Settings of the call.
         count: Number of labeled images, which decides the batch and the steps.
         trained: Modules of the backbone that train, which decide the learning rate of AdamW.
+        from_random: Whether they train from random weights, which needs more steps.
 
     Raises:
         OptionError: The batch size is no integer >= 1, or both epochs and steps are given.
@@ -162,7 +170,7 @@ def resolve_settings(settings: Settings, count: int, trained: Sequence[nn.Module
         raise OptionError("at most one of epochs and steps", got=got, fix="Leave one of them out, or both.")
     batch_size = divide_evenly(count, settings.batch_size)
     given = settings.epochs is not None or settings.steps is not None
-    steps = settings.steps if given else default_steps(count, batch_size)
+    steps = settings.steps if given else default_steps(count, batch_size, from_random=from_random)
     if settings.learning_rate is None and settings.optimizer == "adamw":
         settings = replace(settings, learning_rate=default_learning_rate(trained))
     return replace(settings, batch_size=batch_size, steps=steps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pretextkit._fingerprint import function_name
 from pretextkit.finetuning._averaging import average_weights, state_of
 from pretextkit.finetuning._head_start import SOLVED, HeadStart, start_head
 from pretextkit.finetuning._recipe import (
@@ -12,7 +13,6 @@ from pretextkit.finetuning._recipe import (
 from pretextkit.finetuning._work import FinetuneWork
 from pretextkit.inference._classifier import described_layers
 from pretextkit.training._history import History
-from pretextkit.training._objectives import function_name
 
 __all__ = ["Trained", "train_classifier"]
 

@@ -103,9 +103,10 @@ def prepare_work(
     """
     check_module(backbone, "backbone")
     trained = find_trained_modules(backbone, recipe.trainable, data.source, given.seed)
-    settings = resolve_settings(given, len(data.source), trained)
+    from_random = not is_pretrained(backbone)
+    settings = resolve_settings(given, len(data.source), trained, from_random=from_random and bool(trained))
     plan = make_plan(settings, data.source)
-    average = 1.0 if recipe.average == "auto" and not is_pretrained(backbone) else recipe.average
+    average = 1.0 if recipe.average == "auto" and from_random else recipe.average
     recipe = replace(recipe, layers=resolve_layers(recipe.layers, backbone, head), average=average)
     parts = first_layers(recipe.layers, backbone)
     name, head = head if isinstance(head, str) else None, build_head(head, backbone, parts, data, settings.seed)

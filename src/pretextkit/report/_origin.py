@@ -76,7 +76,9 @@ def run_of(result: Any) -> dict[str, Any]:
         return {"neighbors": result.k, "scored_images": len(result.targets), "starts_from": result.starts_from}
     if isinstance(result, Comparison):
         return {"methods": list(result.accuracies()), **result.settings}
-    return {"scored_images": len(result.scores)} if isinstance(result, AnomalyScores) else {}
+    if isinstance(result, AnomalyScores):
+        return {"function": result.by, "score": result.measure, "scored_images": len(result.scores)}
+    return {}
 
 
 def _classifier_run(classifier: Classifier) -> dict[str, Any]:
@@ -154,8 +156,6 @@ def repeat_of(result: Any) -> str:
         return lines(str(run["command"])) + paragraph(text + _extension_note(result))
     if isinstance(result, Comparison):
         return paragraph("compare(…) or the command pretextkit compare made this result, with the settings above.")
-    if isinstance(result, AnomalyScores):
-        return paragraph("A Python program called a function of anomaly scores; the result does not name the function.")
     function, settings = _function_of(result), " with the settings above" if run else ""
     if not function:
         return paragraph("The result does not name the call that made it.")
@@ -183,4 +183,6 @@ def _function_of(result: Any) -> str:
         return "pretrain"
     if isinstance(result, FinetuneResult):
         return str(result.classifier.trained.get("by", ""))
+    if isinstance(result, AnomalyScores):
+        return result.by
     return FUNCTIONS.get(type(result), "")

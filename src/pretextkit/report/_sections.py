@@ -159,7 +159,7 @@ def _(result: AnomalyScores, shown: Shown) -> list[Section]:
     order = result.scores.argsort(descending=True, stable=True)
     texts = same_decimals(result.scores.tolist())
     low, middle, high = same_decimals(result.scores.quantile(result.scores.new_tensor([0.0, 0.5, 1.0])).tolist())
-    name = shown.name or "Anomaly score"
+    name = shown.name or result.measure[:1].upper() + result.measure[1:]
     line = f"{name}: from {low} to {high}, median {middle}"
     names = result.files or tuple(map(str, range(len(texts))))
     rows = [[names[row], texts[row]] for row in order[:10].tolist()]

@@ -12,6 +12,7 @@ import torch  # noqa: F401 - in the example
 from pretextkit._atomic import atomic_write
 from pretextkit.contracts import PretextTask
 from pretextkit.data import ImagesLike, as_source
+from pretextkit.errors import OptionError
 from pretextkit.report._folders import read_folder
 from pretextkit.report._origin import program_note, repeat_of, title_of
 from pretextkit.report._page import Section, page
@@ -50,6 +51,7 @@ def write(
 
     Raises:
         DataError: ``result`` is something else, or the folder holds no result.
+        OptionError: ``path`` is a folder.
         ShapeError: ``images`` are not those that the result has scored.
         PretextkitError: matplotlib is not installed (extra ``plot``).
 
@@ -61,6 +63,9 @@ def write(
         ...     write(probe, f"{folder}/probe.html").read_text("utf-8")[:15]
         '<!DOCTYPE html>'
     """
+    path = Path(path)
+    if path.is_dir():
+        raise OptionError(f"a file to write at {path}", got="a folder", fix=f"For example {path / 'report.html'}.")
     held = None if images is None else as_source(images, labels=False).in_memory().images
     given = result if isinstance(result, Mapping) else {"": result}
     results = {name: read_folder(Path(each)) if isinstance(each, str | Path) else each for name, each in given.items()}
@@ -71,7 +76,6 @@ def write(
         several = f"{name}: " if len(results) > 1 else ""
         sections += [one._replace(title=f"{several}{one.title}") for one in (*found, repeat)]
     text = page(title or _title(results), sections, _writer())
-    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
         file.write(text.encode())

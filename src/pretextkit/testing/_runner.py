@@ -23,6 +23,8 @@ NONE: Mapping[str, str] = MappingProxyType({})
 class ConformanceError(PretextkitError, AssertionError):
     """An object violates the contract; the message lists every failed check with its reason."""
 
+    section = "a-plug-in-that-fails-its-checks"
+
 
 @dataclass(frozen=True)
 class Check:

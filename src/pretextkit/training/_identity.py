@@ -8,7 +8,7 @@ from typing import Any
 import torch  # noqa: F401 - in the example
 from torch import nn
 
-from pretextkit._fingerprint import plain_attributes
+from pretextkit._fingerprint import frozen_weights, module_options
 from pretextkit.data._sources import ImageSource
 from pretextkit.distributed._sharding import class_name
 from pretextkit.training._settings import Plan, Settings
@@ -27,18 +27,19 @@ def run_identity(
         >>> from pretextkit.data._tensor_images import TensorImages
         >>> settings, source = Settings(epochs=1), TensorImages(torch.zeros(9, 1, 2, 2))
         >>> identity = run_identity(nn.Linear(2, 3), source, settings, Plan(9, 0.1, 1, 1, 0, 1), "fp32")
-        >>> identity["images"], identity["task.in_features"], identity["weight bias"]
-        (9, '2', (3,))
+        >>> identity["images"], identity["frozen weights"], identity["weight bias"]
+        (9, '0 of 2', (3,))
     """
     free = ("device", "compile") if settings.accumulate > 1 else ("device", "compile", "accumulate")
     options = {name: value for name, value in asdict(settings).items() if name not in free}
     return {
         "task": class_name(module),
-        **plain_attributes(module, "task"),
+        **module_options(module, "task"),
         "images": len(source),
         "first images": source.fingerprint(),
         **options,
         **asdict(plan),
         "precision": precision,
+        "frozen weights": frozen_weights(module),
         **{f"weight {name}": tuple(value.shape) for name, value in module.state_dict().items()},
     }

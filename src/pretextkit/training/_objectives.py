@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
@@ -12,6 +11,7 @@ from torch import Generator, Tensor, nn
 
 from pretextkit._color import as_float
 from pretextkit._evaluation_mode import evaluation_mode
+from pretextkit._fingerprint import function_name
 from pretextkit._modules import as_input, explain_complex_weights, module_device, module_dtype, unwrap
 from pretextkit._validation import described
 from pretextkit.contracts import PretextTask, TaskOutput
@@ -24,7 +24,7 @@ from pretextkit.training._monitors import Finding, ShortcutMonitor
 from pretextkit.training._optim import parameter_groups
 from pretextkit.views._augmentation import Augmentation, augmented
 
-__all__ = ["Objective", "TaskObjective", "function_name", "takes_images", "warn_of_range"]
+__all__ = ["Objective", "TaskObjective", "takes_images", "warn_of_range"]
 
 
 class Objective(ABC):
@@ -138,8 +138,7 @@ class TaskObjective(Objective):
         check_backbone_output(backbone, output, len(self.latest[:2]), error)
 
     def identity(self) -> dict[str, Any]:
-        own = getattr(self.module, "augmentation", None)  # functions are no plain attributes
-        return {"augment": function_name(self.augment), "task.augmentation": function_name(own) or "None"}
+        return {"augment": function_name(self.augment)}
 
     def augmentation(self) -> str | None:
         """Name the augmentation of the call and that of the task, in the order in which they are applied."""
@@ -162,18 +161,6 @@ class TaskObjective(Objective):
             found = detect_collapse(images, features, quality["spread"], quality["rankme"])
             self.collapsed = bool(found)
         return quality, found
-
-
-def function_name(function: Any) -> str | None:
-    """Name a function, without its address in memory; ``None`` for no function.
-
-    Example:
-        >>> function_name(nn.functional.relu), function_name(nn.Flatten()), function_name(None)
-        ('relu', 'Flatten(start_dim=1, end_dim=-1)', None)
-    """
-    if function is None:
-        return None
-    return str(getattr(function, "__qualname__", None) or re.sub(r" at 0x[0-9a-f]+", "", repr(function)))
 
 
 def warn_of_range(images: Tensor) -> None:

@@ -25,6 +25,7 @@ from pretextkit.data._sources import ImageSource
 from pretextkit.data._types import OnError, Size
 from pretextkit.distributed._group import current_group
 from pretextkit.distributed._sharding import class_name
+from pretextkit.errors import TrainingWarning, warn
 from pretextkit.registries import pretext_tasks
 from pretextkit.training._callbacks import CallbackLike, check_callbacks
 from pretextkit.training._collapse import monitor_batch_size
@@ -168,7 +169,8 @@ def pretrain(
             two that leaves 128 steps an epoch, within the bounds of the task, in general from 32 to 256. A last partial
             batch is left out; the next epoch has another order.
         accumulate: Parts in which each process computes its rows of a batch, one after the other, to save memory. A
-            loss that compares images, such as NT-Xent, then compares the images of one part.
+            loss that compares images, such as NT-Xent, then compares the images of one part, and BatchNorm takes the
+            statistics of one part.
         optimizer: ``"adamw"``, ``"sgd"`` (momentum 0.9) or ``"lars"``, for batches of thousands.
         learning_rate: Highest learning rate; by default that of the task for AdamW, in general 0.001, and proportional
             to the batch for the others.
@@ -246,6 +248,7 @@ def pretrain(
     plan = make_plan(settings, source, group, task)
     modes = {module: module.training for module in task.modules()}
     backbone = unwrap(task).backbone
+    _warn_of_frozen(backbone)
     trained = _describe_training(task, source, settings, plan, training_of(backbone))
     try:
         run = train(
@@ -277,6 +280,18 @@ def pretrain(
         precision=run.precision,
         stopped=run.stopped,
     )
+
+
+def _warn_of_frozen(backbone: nn.Module) -> None:
+    """Warn if no weight of a backbone trains, such as one that was frozen for a probe."""
+    weights = list(backbone.parameters())
+    if weights and not any(weight.requires_grad for weight in weights):
+        warn(
+            f"All {len(weights)} weights of the backbone are frozen: only the head of the task trains. "
+            "Call backbone.requires_grad_(True) first.",
+            TrainingWarning,
+            see="weights-that-do-not-train",
+        )
 
 
 def _describe_training(
