@@ -108,7 +108,7 @@ def test_normalization_repr_shows_mean_and_std() -> None:
 def test_normalization_refuses_channels_below_one(channels: int) -> None:
     with pytest.raises(OptionError) as caught:
         InputNormalization(channels)
-    assert caught.value.message == (
+    assert caught.value.text == (
         f"Expected in_channels to be an integer >= 1, but got {channels}. 1 is gray, 3 is color, 13 are thirteen bands."
     )
 
@@ -233,7 +233,7 @@ def test_measure_of_several_chunks_equals_one_chunk() -> None:
 def test_measure_refuses_an_empty_batch() -> None:
     with pytest.raises(ShapeError) as caught:
         InputNormalization(3).measure(torch.zeros(0, 3, 4, 4))
-    assert caught.value.message == "Expected at least one image, but got shape (0, 3, 4, 4). Pass the training images."
+    assert caught.value.text == "Expected at least one image, but got shape (0, 3, 4, 4). Pass the training images."
 
 
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.int64, torch.bool], ids=str)
@@ -249,6 +249,6 @@ def test_normalization_refuses_other_dtypes(dtype: torch.dtype) -> None:
 def test_normalization_refuses_images_without_pixels(shape: tuple[int, ...]) -> None:
     with pytest.raises(ShapeError) as caught:
         InputNormalization(3)(torch.zeros(shape))
-    assert caught.value.message == (
+    assert caught.value.text == (
         f"Expected images b c h w of at least one pixel, but got shape {shape}. Check how the images were cropped."
     )

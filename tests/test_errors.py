@@ -49,7 +49,7 @@ def test_message_joins_expected_got_and_fix(
 ) -> None:
     # A plain KeyError shows its argument in quotes; this one must not.
     error = kind("at least 2", **error_kwargs)
-    assert error.message == text
+    assert error.text == text
     assert str(error) == (f"{text} See {errors.TROUBLESHOOTING}#{kind.section}." if kind.section else text)
 
 

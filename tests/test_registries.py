@@ -123,7 +123,7 @@ def test_register_refuses_a_second_class_under_one_name(registry: Registry[pk.He
     registry.register("mine", Identity)
     with pytest.raises(errors.DuplicateNameError) as caught:
         registry.register("mine", Other)
-    assert caught.value.message == (
+    assert caught.value.text == (
         f"Expected one head named 'mine', but got {__name__}.Identity and {__name__}.Other. "
         "Give one of them another name."
     )
@@ -147,7 +147,7 @@ def test_register_replaces_a_class_that_is_defined_again(registry: Registry[pk.H
 def test_register_refuses_other_spellings_of_a_name(registry: Registry[pk.Head], name: str) -> None:
     with pytest.raises(errors.OptionError) as caught:
         registry.register(name, Identity)
-    assert caught.value.message == (
+    assert caught.value.text == (
         f"Expected the name of the head {__name__}.Identity to be lowercase words joined by hyphens, but got {name!r}. "
         "Choose a name like 'small-cnn'."
     )
@@ -160,7 +160,7 @@ def test_register_refuses_other_spellings_of_a_name(registry: Registry[pk.Head],
 def test_register_refuses_class_of_other_base(registry: Registry[pk.Head], thing: type[pk.Head], shown: str) -> None:
     with pytest.raises(errors.OptionError) as caught:
         registry.register("mine", thing)
-    assert caught.value.message == (
+    assert caught.value.text == (
         f"Expected the head 'mine' to be a subclass of Head, but got {shown}. Derive it from pretextkit.Head."
     )
 
@@ -169,7 +169,7 @@ def test_register_refuses_class_of_other_base(registry: Registry[pk.Head], thing
 def test_register_refuses_abstract_classes(registry: Registry[pk.Head], cls: type[pk.Head]) -> None:
     with pytest.raises(errors.OptionError) as caught:
         registry.register("half", cls)
-    assert caught.value.message == (
+    assert caught.value.text == (
         f"Expected the head 'half' to be a concrete class, but got {__name__}.Half without forward. "
         "Define forward, or register a subclass that does."
     )
@@ -180,7 +180,7 @@ def test_unknown_name_suggests_the_nearest_and_lists_all(registry: Registry[pk.H
     registry.register("mlp", Other)
     with pytest.raises(errors.UnknownNameError) as caught:
         registry["Linaer"]
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected the name of a head, but got 'Linaer'. Did you mean 'linear'? Known: linear, mlp. "
         f"Plug-ins use the entry-point group '{GROUP}'."
     )
@@ -283,7 +283,7 @@ def test_two_plugins_under_one_name_are_both_named_unloaded(registry: Registry[p
     assert list(registry) == ["other", "plugged"]
     with pytest.raises(errors.DuplicateNameError) as caught:
         registry["plugged"]
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected one installed head named 'plugged', "
         "but got acme:Plugged of acme 1.2.3 and beta:Plugged of beta 1.2.3. Uninstall all but one of them."
     )
@@ -297,7 +297,7 @@ def test_plugin_under_a_registered_name_is_refused(registry: Registry[pk.Head], 
     for _ in range(2):
         with pytest.raises(errors.DuplicateNameError) as caught:
             registry["mine"]
-        assert caught.value.message == (
+        assert caught.value.text == (
             f"Expected one head named 'mine', but got {__name__}.Identity and acme:Plugged of acme 1.2.3. "
             "Give one of them another name."
         )
@@ -318,7 +318,7 @@ def test_broken_plugin_error_names_its_distribution(
     for _ in range(2):
         with pytest.raises(errors.PluginError) as caught:
             registry["plugged"]
-        assert caught.value.message == (
+        assert caught.value.text == (
             f"Expected the head 'plugged' to load from acme:Plugged of acme 1.2.3, but got {got}. "
             "Repair, update or uninstall that distribution."
         )

@@ -143,4 +143,5 @@ def test_packages_are_installed_inside_the_folder_only(walkthrough: ModuleType, 
 
 def test_long_lines_are_broken_between_words(walkthrough: ModuleType) -> None:
     assert walkthrough.wrapped("a  b\n" + "word " * 20) == "a  b\n" + " ".join(["word"] * 17) + "\nword word word"
-    assert walkthrough.wrapped("x" * 500) == "x" * 399 + "…"  # an address would lose its link
+    assert walkthrough.wrapped("{" * 500) == "{" * 399 + "…"  # JSON
+    assert walkthrough.wrapped("x" * 500) == "x" * 500  # an address would lose its link

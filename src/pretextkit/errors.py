@@ -57,13 +57,13 @@ class PretextkitError(Exception):
         self.expected, self.got, self.fix, self.see = expected, got, fix, see
 
     @property
-    def message(self) -> str:
+    def text(self) -> str:
         """Problem and fix, without the address of the section."""
         problem = self.expected if self.got is ... else f"Expected {self.expected}, but got {self.got}."
         return f"{problem} {self.fix}".rstrip()
 
     def __str__(self) -> str:
-        return linked(self.message, self.see or self.section)
+        return linked(self.text, self.see or self.section)
 
 
 class DataWarning(UserWarning):
@@ -186,7 +186,7 @@ def _without_worker_traceback(kind: type[PretextkitError], text: str, see: str) 
     Example:
         >>> worker = "Caught DataError in DataLoader worker process 0.\\nOriginal Traceback (most recent call last):\\n"
         >>> worker += f"pretextkit.errors.DataError: {DataError('No images.', see='no-images')}"
-        >>> DataError(worker).message, DataError(worker).see
+        >>> DataError(worker).text, DataError(worker).see
         ('No images.', 'no-images')
     """
     if not (text.startswith("Caught ") and "\nOriginal Traceback" in text):
@@ -200,7 +200,7 @@ def unknown_name(kind: str, name: object, known: Iterable[str], fix: str = "") -
     """Build the error for an unknown name, with the most similar valid name and a list of all.
 
     Example:
-        >>> print(unknown_name("precision", "FP_16", ["bf16", "fp16", "fp32"]).message)
+        >>> print(unknown_name("precision", "FP_16", ["bf16", "fp16", "fp32"]).text)
         Expected the name of a precision, but got 'FP_16'. Did you mean 'fp16'? Known: bf16, fp16, fp32.
     """
     known = list(known)

@@ -76,7 +76,7 @@ def test_leave_one_out_gives_exact_false_positive_count() -> None:
 def test_calibrate_reports_how_many_scores_the_rate_needs() -> None:
     with pytest.raises(DataError) as caught:
         calibrate(torch.arange(98.0), false_positive_rate=0.01)
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected at least 99 normal scores for a false-positive rate of 0.01, but got 98. "
         "Hold out more normal images, or allow a higher rate."
     )
@@ -87,7 +87,7 @@ def test_calibrate_reports_how_many_scores_the_rate_needs() -> None:
 def test_calibrate_refuses_rates_out_of_range(rate: float) -> None:
     with pytest.raises(OptionError) as caught:
         calibrate(torch.arange(9.0), false_positive_rate=rate)
-    assert caught.value.message == (
+    assert caught.value.text == (
         f"Expected false_positive_rate to be a number in (0, 1), but got {rate}. "
         "0.05 calls 1 in 20 normal images an anomaly."
     )
@@ -114,7 +114,7 @@ def test_calibration_refuses_malformed_scores(scores: Tensor, kind: type[Pretext
     for call in calls:
         with pytest.raises(kind) as caught:
             call()
-        assert caught.value.message == text
+        assert caught.value.text == text
 
 
 def test_calibrate_accepts_anomaly_scores_unchanged() -> None:

@@ -34,7 +34,7 @@ def test_top_fraction_takes_at_least_one_pixel() -> None:
 def test_top_fraction_refuses_fractions_out_of_range(fraction: float) -> None:
     with pytest.raises(OptionError) as caught:
         TopFraction(fraction)
-    assert caught.value.message == (
+    assert caught.value.text == (
         f"Expected fraction to be a number in (0, 1], but got {fraction}. "
         "0.01 takes the highest hundredth of the pixels."
     )
@@ -43,7 +43,7 @@ def test_top_fraction_refuses_fractions_out_of_range(fraction: float) -> None:
 def test_reduction_of_wrong_shape_is_refused() -> None:
     with pytest.raises(ShapeError) as caught:
         reduced(torch.rand(3, 1, 4, 4), lambda maps: maps.mean(1))
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected a reduction that gives 3 scores for 3 maps, but got shape (3, 4). "
         "Reduce the last two axes: maps.amax((1, 2))."
     )

@@ -83,7 +83,7 @@ def test_backbone_state_is_restored() -> None:
 def test_constant_normal_features_are_refused(normal: Tensor, got: str) -> None:
     with pytest.raises(DataError) as caught:
         mahalanobis_anomaly_score(nn.Identity(), normal, torch.ones(2, 3))
-    assert caught.value.message == (
+    assert caught.value.text == (
         f"Expected normal images with different features, but got {got}. "
         "Pass more normal images, or train the backbone."
     )

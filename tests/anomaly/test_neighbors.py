@@ -86,13 +86,13 @@ def test_images_far_from_every_cluster_score_high() -> None:
 def test_invalid_options_are_refused(options: dict[str, Any], kind: type[PretextkitError], text: str) -> None:
     with pytest.raises(kind) as caught:
         neighbor_anomaly_score(nn.Identity(), uniform(3, 2), uniform(3, 2), **options)
-    assert caught.value.message == text
+    assert caught.value.text == text
 
 
 def test_features_of_different_widths_are_refused() -> None:
     with pytest.raises(ShapeError) as caught:
         neighbor_anomaly_score(nn.Flatten(), uniform(3, 1, 8, 8), uniform(3, 1, 8, 9))
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected features of one width from normal images and from images to score, but got 64 and 72. "
         "Resize all images to one size."
     )

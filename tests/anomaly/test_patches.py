@@ -84,7 +84,7 @@ def test_maps_ignore_batch_size_and_state_is_restored() -> None:
 def test_invalid_options_are_refused(name: str, default: int) -> None:
     with pytest.raises(OptionError) as caught:
         patch_anomaly_score(nn.Identity(), uniform(2, 3, 8, 8), uniform(2, 3, 8, 8), **{name: 0})  # type: ignore[arg-type]
-    assert caught.value.message == (f"Expected {name} to be an integer >= 1, but got 0. The default is {default}.")
+    assert caught.value.text == (f"Expected {name} to be an integer >= 1, but got 0. The default is {default}.")
 
 
 def test_unsuitable_maps_are_refused() -> None:
@@ -92,7 +92,7 @@ def test_unsuitable_maps_are_refused() -> None:
         patch_anomaly_score(nn.Flatten(), uniform(2, 3, 8, 8), uniform(2, 3, 8, 8))
     with pytest.raises(ShapeError) as caught:
         patch_anomaly_score(nn.Identity(), uniform(2, 3, 8, 8), uniform(2, 1, 8, 8))
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected maps of 3 channels, as for normal images, but got 1. "
         "Let the backbone give maps b d h w with the same d for all images."
     )

@@ -90,7 +90,7 @@ def test_ssim_localizes_a_blur() -> None:
 def test_ssim_refuses_images_smaller_than_its_window() -> None:
     with pytest.raises(ShapeError) as caught:
         reconstruction_anomaly_score(half, torch.rand(2, 3, 10, 64), error="ssim")
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected images of at least 11x11 pixels for error='ssim', but got 10x64. "
         "Use error='l2', or resize the images."
     )
@@ -182,13 +182,13 @@ def test_module_state_is_restored(fails: bool) -> None:
 def test_invalid_options_are_refused(options: dict[str, Any], kind: type[PretextkitError], text: str) -> None:
     with pytest.raises(kind) as caught:
         reconstruction_anomaly_score(half, oblong_images(), **options)
-    assert caught.value.message == text
+    assert caught.value.text == text
 
 
 def test_reconstruction_of_wrong_shape_is_refused() -> None:
     with pytest.raises(ShapeError) as caught:
         reconstruction_anomaly_score(lambda x: x.mean((2, 3)), oblong_images())
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected reconstructions with the shape of the images (5, 3, 16, 20), but got (5, 3). "
         "Return images from reconstruct: decoder(encoder(images))."
     )
@@ -197,7 +197,7 @@ def test_reconstruction_of_wrong_shape_is_refused() -> None:
 def test_nonfinite_reconstruction_is_refused() -> None:
     with pytest.raises(DataError) as caught:
         reconstruction_anomaly_score(lambda x: x / 0, oblong_images())
-    assert caught.value.message == "Expected finite reconstructions, but got NaN or inf. Check the model's weights."
+    assert caught.value.text == "Expected finite reconstructions, but got NaN or inf. Check the model's weights."
 
 
 def test_invalid_images_are_refused() -> None:
@@ -219,7 +219,7 @@ def test_errors_and_reductions_can_be_functions() -> None:
 def test_error_maps_of_wrong_shape_are_refused() -> None:
     with pytest.raises(ShapeError) as caught:
         reconstruction_anomaly_score(half, oblong_images(), error=lambda a, b: a - b)
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected error maps b h w of shape (5, 16, 20), but got shape (5, 3, 16, 20). "
         "Average over channels: maps.mean(1)."
     )
@@ -280,7 +280,7 @@ def test_feature_distance_is_differentiable() -> None:
 def test_feature_distance_refuses_layers_without_maps() -> None:
     with pytest.raises(ShapeError) as caught:
         reconstruction_anomaly_score(half, oblong_images(), error=feature_distance(nn.Flatten(), layers="last"))
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected maps b d h w from layer 'last', but got shape (5, 960). "
         "Choose a layer before the average over the map, by its name in dict(named_modules())."
     )
@@ -296,7 +296,7 @@ def test_anomaly_scores_print_as_one_line() -> None:
 def test_feature_distance_refuses_mismatched_shapes(shape: tuple[int, ...]) -> None:
     with pytest.raises(ShapeError) as caught:
         feature_distance(TinyBackbone())(torch.rand(4, 3, 16, 16), torch.rand(shape))
-    assert caught.value.message == (
+    assert caught.value.text == (
         f"Expected reconstructions with the shape of the images, but got {shape} for (4, 3, 16, 16). "
         "Pass one reconstruction for each image, resized to the image."
     )

@@ -84,4 +84,4 @@ def test_invalid_input_is_refused() -> None:
         rotation_anomaly_score(task, torch.rand(2, 3, 8, 9))
     with pytest.raises(OptionError) as caught:
         rotation_anomaly_score(task, random_images(2, size=8), batch_size=0)
-    assert caught.value.message == "Expected batch_size to be an integer >= 1, but got 0. The default is 256."
+    assert caught.value.text == "Expected batch_size to be an integer >= 1, but got 0. The default is 256."

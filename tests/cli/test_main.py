@@ -113,7 +113,8 @@ def test_second_set_may_stand_after_flags(folder: Path, capsys: pytest.CaptureFi
     ("words", "message"),
     [
         ([], "train a backbone on images without labels"),
-        (["pretrian"], "invalid choice: 'pretrian'"),
+        (["pretrian"], "unknown command: pretrian; did you mean pretrain?"),
+        (["nothing"], "invalid choice: 'nothing'"),
         (["pretrain"], "the following arguments are required: IMAGES"),
         (["pretrain", "photos", "--epochs", "many"], "argument --epochs: invalid int value: 'many'"),
         (["pretrain", "photos", "--optimizer", "adam"], "invalid choice: 'adam'"),
@@ -148,6 +149,12 @@ def test_wrong_flags_end_with_status_2(
         (["finetune", "photos", "--backbone", "run"], "\nOn the command line: --labels labels.csv\n"),
         (["predict", "run/backbone.pt", "photos"], "Expected a classifier in run/backbone.pt, but got a backbone."),
         (["predict", "labels.csv", "photos"], "labels.csv"),
+        (["predict", "new-photos", "pets.pt"], "The classifier comes first: pretextkit predict pets.pt new-photos. "),
+        (
+            ["predict", "run", "photos"],
+            "Pass a file that 'pretextkit finetune --out' or 'pretextkit probe --out' wrote.",
+        ),
+        (["probe", "photos", "--backbone", "run"], "that are all -1.\nOn the command line: --labels labels.csv\nLabel"),
         (["probe", "photos", "--labels", "none.csv", "--backbone", "run"], "got no file 'none.csv'"),
         (["compare", "photos", *LABELS], "\nOn the command line: --epochs 10, --views-per-image 40\n"),
     ],
@@ -158,7 +165,7 @@ def test_error_is_one_message_with_status_1(
     assert main([*words, "--json"]) == 1
     found = capsys.readouterr()
     assert message in found.err
-    assert found.err.splitlines()[-2 if "On the command" in found.err else -1].startswith("Error: ")
+    assert found.err.splitlines()[-3 if "On the command" in found.err else -1].startswith("Error: ")
     assert found.out == ""
 
 

@@ -294,7 +294,7 @@ def test_backbone_without_normalization_call_is_refused() -> None:
 
     with pytest.raises(OptionError) as error:
         compared(backbone=Bare)
-    assert error.value.message == (
+    assert error.value.text == (
         "Expected a backbone that calls self.normalization, but got Bare, which does not. "
         "Call self.normalization(images) first in its forward."
     )
@@ -441,7 +441,7 @@ def test_runs_of_another_call_are_refused_with_the_difference(
     path = finished / "results" / "random_init-0.json"
     assert str(error.value).startswith(f"Expected the run {path} to belong to this comparison, but got ")
     assert difference in str(error.value).replace('"', "'").replace("test: '", "test: ").replace("train: '", "train: ")
-    assert error.value.message.endswith(
+    assert error.value.text.endswith(
         "Repeat the original call to resume, or pass another folder to start a new comparison."
     )
     assert not counted  # refused before anything was trained
@@ -604,7 +604,7 @@ def another(backbone: Any) -> Any:
 def test_factory_that_returns_no_task_is_refused(factory: Callable[[Any], Any], got: str) -> None:
     with pytest.raises(DataError) as error:
         compared({"odd": factory})
-    assert error.value.message == (
+    assert error.value.text == (
         f"Expected a pretext task around the given backbone from the factory 'odd', but got {got}. "
         "Pass the class of a task, or a function: lambda backbone: SimCLR(backbone, temperature=0.2)."
     )

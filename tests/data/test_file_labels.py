@@ -83,9 +83,48 @@ def test_csv_with_accents_is_read_in_both_forms(root: Path, encoding: str, form:
     assert "é/dé.webp" in by_name(FolderImages(root, labels=csv(root, text, encoding)))
 
 
+@pytest.mark.parametrize(
+    ("text", "column"),
+    [
+        ("id,photo,animal\n0,a.png,owl\n1,b.JPG,bat\n2,c d.png,owl\n", "'animal'"),
+        ("photo,id,animal\na.png,0,owl\nb.JPG,1,bat\n", "'animal'"),
+        ("photo,note,animal\na.png,,owl\nb.JPG,,bat\n", "'animal'"),
+        ("photo,author,animal,date\na.png,me,owl,1\nb.JPG,you,owl,2\n", "'animal'"),
+        ("photo,id,number\na.png,0,7\nb.JPG,1,8\n", "'id'"),  # nothing looks like labels
+    ],
+)
+def test_unclear_csv_offers_the_likely_column(root: Path, text: str, column: str) -> None:
+    with pytest.raises(DataError, match=rf"label={column}\), or label="):
+        FolderImages(root, labels=csv(root, text))
+
+
+def spelled(root: Path, first: str, second: str) -> FolderImages:
+    return FolderImages(root, labels=csv(root, f"file,label\na.png,{first}\nb.JPG,{second}\nc d.png,owl\n"))
+
+
+def test_labels_that_differ_by_case_warn(root: Path) -> None:
+    with pytest.warns(DataWarning, match=r"^The labels 'Bat' and 'bat' in .*labels.csv differ only by case"):
+        assert spelled(root, "Bat", "bat").classes == ("Bat", "bat", "owl")
+
+
+def test_folders_that_differ_by_case_warn(tmp_path: Path) -> None:
+    for name in ("Cat", "cat", "dog"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        Image.new("L", (8, 8), 200).save(tmp_path / name / "1.png")
+    if len(list(tmp_path.iterdir())) < 3:
+        pytest.skip("the disk takes names of two cases for one")
+    with pytest.warns(DataWarning, match="The labels 'Cat' and 'cat' in"):
+        FolderImages(tmp_path)
+
+
+@pytest.mark.parametrize("names", [("bat", "bats"), ("a", "A"), ("bat", "bat"), ("bat 1", "bat-1")])
+def test_labels_that_differ_otherwise_do_not_warn(root: Path, names: tuple[str, str]) -> None:
+    assert set(spelled(root, *names).classes) == {*names, "owl"}
+
+
 def test_csv_columns_can_be_named(root: Path) -> None:
     path = csv(root, "id,photo,weight,kind\n0,a.png,3,owl\n1,b.JPG,4,bat\n2,c d.png,5,owl\n")
-    with pytest.raises(DataError, match=r"one column of labels .* got 4 columns, .* label='id'\), or label=0"):
+    with pytest.raises(DataError, match=r"one column of labels .* got 4 columns, .* label='kind'\), or label=3"):
         FolderImages(root, labels=path)
     for label in ("kind", "KIND", 3):
         assert by_name(FolderImages(root, labels=CsvLabels(path, label=label))) == PLAIN

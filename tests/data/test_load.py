@@ -251,7 +251,7 @@ def test_path_with_dataset_name_reads_folder(tmp_path: Path, monkeypatch: pytest
 def test_load_unknown_name_suggests_nearest() -> None:
     with pytest.raises(UnknownNameError) as caught:
         load("cifar-11")
-    assert str(caught.value) == (
+    assert caught.value.text == (
         "Expected the name of a dataset, but got 'cifar-11'. Did you mean 'cifar10'? "
         f"Known: sample, {', '.join(CATALOG)}. Or pass the path of an .npz file or of a folder."
     )
@@ -263,7 +263,7 @@ def test_load_unknown_name_suggests_nearest() -> None:
 def test_other_torchvision_dataset_is_passed_itself(name: str, class_name: str) -> None:
     with pytest.raises(UnknownNameError) as caught:
         load(name)
-    assert str(caught.value) == (
+    assert caught.value.text == (
         f"Expected the name of a dataset that load reads, but got {name!r}. "
         f"Pass torchvision.datasets.{class_name}(root, ...) itself to pretrain and the probes, without load."
     )

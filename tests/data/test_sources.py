@@ -354,7 +354,7 @@ def test_as_source_refuses_single_color_image(channels: int) -> None:
     array = np.zeros((6, 5, channels), np.uint8)
     with pytest.raises(ShapeError) as caught:
         as_source(array)
-    assert str(caught.value) == (
+    assert caught.value.text == (
         f"Expected images n h w c, n h w or n c h w, but got shape (6, 5, {channels}), which may be one image h w c. "
         "Pass array[None] for one image, or array[..., None] for gray images n h w."
     )

@@ -74,7 +74,7 @@ def test_workers_give_each_image_once(workers: int, shuffle: bool) -> None:
 def test_workers_with_equal_images_raise_error() -> None:
     with pytest.raises(DataError) as caught:
         list(StreamImages(Same(), workers=2).in_order(4))
-    assert str(caught.value) == (
+    assert caught.value.text == (
         "Expected another part of the stream for each worker, but got the same images. Let the dataset iterate over "
         "pretextkit.data.shards_for_this_worker(all_shards), or, if it is a WebDataset, split by node and by worker."
     )
@@ -106,7 +106,7 @@ def test_as_source_of_iterable_needs_length() -> None:
     assert len(StreamImages(Endless(), length=7)) == 7
     with pytest.raises(DataError) as caught:
         as_source(Endless())
-    assert str(caught.value) == (
+    assert caught.value.text == (
         "Expected a stream that says how many images it has, but got Endless without __len__. "
         "Pass pretextkit.data.StreamImages(dataset, length=...): a schedule and epochs need it."
     )
@@ -139,7 +139,7 @@ def test_resumed_run_reads_same_stream(start: int) -> None:
 def test_stream_shorter_than_length_raises_error() -> None:
     with torch.random.fork_rng(devices=[]), pytest.raises(DataError) as caught:
         list(BatchSampler(StreamImages(Shards(), length=40), 10, 4, 0).batches(0, 4))
-    assert str(caught.value) == (
+    assert caught.value.text == (
         "Expected 4 batches of 10 in an epoch of 40 images, but got only 2. The stream ends before its length says. "
         "Give every process and worker the same number of images: shards of equal size, whose number is a multiple of "
         "processes x workers. Or pass a smaller length."

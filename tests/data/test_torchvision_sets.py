@@ -125,7 +125,7 @@ def test_load_names_missing_package(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("torchvision.datasets.svhn.check_integrity", lambda *_: True)
     with pytest.raises(DataError) as caught:
         load("svhn", root=tmp_path)
-    assert str(caught.value) == (
+    assert caught.value.text == (
         "Expected the package scipy, with which torchvision reads svhn, but got none. Install it: pip install scipy."
     )
 

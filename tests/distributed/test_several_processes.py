@@ -240,7 +240,7 @@ def test_torchrun_without_process_group_is_refused(monkeypatch: pytest.MonkeyPat
     task = Rotation(TinyBackbone())
     with pytest.raises(OptionError) as caught:
         pretrain(task, runs.IMAGES, steps=1, progress=False)
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected an initialized process group, because torchrun started 2 processes, but got none. "
         "Call torch.distributed.init_process_group() first."
     )

@@ -214,7 +214,7 @@ def test_layer_that_does_not_run_is_named_in_the_error() -> None:
     model.unused = nn.Linear(2, 2)
     with pytest.raises(OptionError) as caught:
         extract(model, IMAGES[:2], layers=["layer1", "unused"])
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected layer 'unused' to run and return a tensor, but got no tensor from it. "
         "Name a layer that the model's forward calls."
     )
@@ -230,13 +230,13 @@ def test_empty_and_complex_features_are_refused() -> None:
 def test_features_with_wrong_count_or_width_are_refused() -> None:
     with pytest.raises(ShapeError) as caught:
         extract(lambda x: x.mean((2, 3))[:1], batch_size=5)
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected features of 5 images from layer 'last', but got shape (1, 3). "
         "Choose another layer, or keep the images as the first dimension."
     )
     with pytest.raises(ShapeError) as caught:
         extract(lambda x: x.mean((2, 3))[:, : len(x)], batch_size=8)
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected the same layers and widths for every image, but got {'last': 2} after {'last': 3}. "
         "Resize the images to one size."
     )

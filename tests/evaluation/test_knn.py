@@ -171,7 +171,7 @@ def test_zero_features_give_finite_predictions() -> None:
 def test_options_out_of_range_are_refused(options: dict[str, Any], text: str) -> None:
     with pytest.raises(OptionError) as caught:
         knn_probe(IDENTITY, clouds(10, 0), **options)
-    assert caught.value.message == text
+    assert caught.value.text == text
 
 
 def test_invalid_labels_are_refused() -> None:
@@ -197,7 +197,7 @@ def test_features_of_different_width_are_refused() -> None:
     with pytest.raises(ShapeError) as caught:
         knn_probe(IDENTITY, (features, labels), (features[:, 1:], labels))
     width = features.shape[1]
-    assert caught.value.message == (
+    assert caught.value.text == (
         f"Expected features of equal width from layer 'last' on train and test, but got {width} and {width - 1}. "
         "Give the model images of one size, or pass features of one width."
     )

@@ -361,7 +361,7 @@ def test_invalid_data_are_refused() -> None:
         linear_probe(IDENTITY, (x, y[1:]), (x, y))
     with pytest.raises(ShapeError) as shape:
         linear_probe(IDENTITY, (x, y), (x[:, 1:], y))
-    assert shape.value.message == (
+    assert shape.value.text == (
         "Expected features of equal width from layer 'last' on train and test, but got 6 and 5. "
         "Give the model images of one size, or pass features of one width."
     )
@@ -374,7 +374,7 @@ def test_penalties_out_of_range_are_refused(penalties: list[float]) -> None:
     what = (
         f"a number in (0, inf), but got {penalties[-1]}" if penalties else "a sequence of at least 1 value, but got []"
     )
-    assert caught.value.message == f"Expected penalties to be {what}. For example penalties=(1e-4, 1e-2, 1.0)."
+    assert caught.value.text == f"Expected penalties to be {what}. For example penalties=(1e-4, 1e-2, 1.0)."
 
 
 def test_unknown_layers_are_refused() -> None:
@@ -399,7 +399,7 @@ def test_features_whose_sum_overflows_are_refused() -> None:
     features, labels = torch.full((20, 3), 1e38), torch.arange(20) % 2
     with pytest.raises(DataError) as caught:
         linear_probe(IDENTITY, (features, labels))
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected features from layer 'last' whose sum fits float32 (3.4e38), but got a feature of 1e+38. "
         "Scale the features down; the probe standardizes them anyway."
     )

@@ -188,7 +188,7 @@ def test_invalid_memory_is_refused(memory: Any) -> None:
     for probe in (linear_probe, knn_probe, lambda *_, memory: extract_features(IDENTITY, train, memory=memory)):
         with pytest.raises(OptionError) as caught:
             probe(IDENTITY, train, train, memory=memory)
-        assert caught.value.message == (
+        assert caught.value.text == (
             f"Expected memory to be a number in (0, inf], but got {memory!r}. "
             "It counts bytes, for example 2e9; the default sets no limit."
         )
@@ -202,7 +202,7 @@ def test_full_disk_raises_option_error(folder: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(OptionError) as caught:
         FeatureStore(1e9).allocate(10**6, 1000)
-    assert caught.value.message == (
+    assert caught.value.text == (
         f"Expected room for 4 GB of features in {folder}, but got No space left on device. "
         "Set the environment variable TMPDIR to a folder on a larger disk, or raise memory."
     )

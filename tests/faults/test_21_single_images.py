@@ -30,7 +30,7 @@ def test_script_reads_one_image_or_refuses_it(file: Path) -> None:
         assert count(one) == 1
     with pytest.raises(ShapeError) as caught:
         count(array.transpose(2, 0, 1))
-    assert str(caught.value) == (
+    assert caught.value.text == (
         "Expected images n h w c, n h w or n c h w, but got shape (3, 64, 64), which may be one image c h w. "
         "Pass images[None] for one color image, or images[:, None] for three gray images."
     )

@@ -71,7 +71,7 @@ def test_folder_images_of_splits_names_them(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         FolderImages(tmp_path)
     train = str(tmp_path / "train")
-    assert str(caught.value) == (
+    assert caught.value.text == (
         f"Expected one set of images in {tmp_path}, but got the splits train, val. "
         f"Read one with FolderImages({train!r}), or all with pretextkit.data.load({str(tmp_path)!r})."
     )

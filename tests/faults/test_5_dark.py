@@ -14,6 +14,8 @@ import pretextkit as pk
 from pretextkit.data import FolderImages, as_source, load
 from pretextkit.errors import DataError, DataWarning
 from pretextkit.functional import knn_probe, pretrain
+from pretextkit.models import SmallCNN
+from pretextkit.tasks import Rotation
 
 
 def deep(path: Path, top: int, side: int = 64) -> None:
@@ -46,6 +48,70 @@ def test_deep_files_of_few_bits_warn(tmp_path: Path, top: int) -> None:
 def test_deep_files_of_full_range_do_not_warn(tmp_path: Path, top: int) -> None:
     deep(tmp_path / "a.png", top)
     FolderImages(tmp_path)
+
+
+def photo(path: Path, level: int = 200) -> None:
+    Image.new("RGB", (64, 64), (level, level, 9)).save(path)
+
+
+@pytest.mark.parametrize("names", [("a.png", "b.jpg"), ("b.png", "a.jpg"), ("a.tif", "b.png")])
+def test_deep_files_beside_photos_warn_by_themselves(tmp_path: Path, names: tuple[str, str]) -> None:
+    deep(tmp_path / names[0], 4095)
+    photo(tmp_path / names[1])
+    text = rf"of 1 16-bit images in .*, such as {names[0]}, is 4095, .* folder of their own"
+    with pytest.warns(DataWarning, match=text) as caught:
+        FolderImages(tmp_path)
+    assert len(caught) == 1
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (tmp_path / names[0]).rename(folder / names[0])
+    code = str(caught[0].message).partition("value: ")[2].partition(". See ")[0]
+    apart = eval(code, {"pretextkit": pk, "folder": folder})
+    assert len(set(apart[0][0].flatten().tolist())) == 4096
+
+
+def test_few_deep_files_among_many_photos_warn(tmp_path: Path) -> None:
+    for i in range(150):
+        photo(tmp_path / f"{i:03}.png")
+    deep(tmp_path / "077.png", 1023)
+    with pytest.warns(DataWarning, match=r"1 16-bit images in .*, such as 077.png, is 1023"):
+        FolderImages(tmp_path, size=8)
+
+
+@pytest.mark.parametrize("top", [65535, 7000, 0])
+def test_bright_or_black_deep_files_beside_photos_do_not_warn(tmp_path: Path, top: int) -> None:
+    photo(tmp_path / "a.jpg")
+    deep(tmp_path / "b.png", top)
+    deep(tmp_path / "c.png", top)
+    FolderImages(tmp_path)
+
+
+def test_one_bright_deep_file_beside_photos_does_not_warn(tmp_path: Path) -> None:
+    photo(tmp_path / "a.jpg")
+    for i, top in enumerate((4095, 60000, 4095)):
+        deep(tmp_path / f"{i}.png", top)
+    FolderImages(tmp_path)
+
+
+def test_dark_folder_warns_once_with_the_cause_of_files(tmp_path: Path) -> None:
+    for i in range(3):
+        deep(tmp_path / f"{i}.png", 4095)
+    with pytest.warns(DataWarning) as caught:
+        as_source(FolderImages(tmp_path, size=8), labels=False).in_memory()
+    assert [str(each.message).partition("16-bit")[1] for each in caught] == ["16-bit"]
+
+
+def test_dark_items_made_of_a_bright_folder_still_warn(tmp_path: Path) -> None:
+    photo(tmp_path / "a.png")
+    folder = FolderImages(tmp_path)
+    items: Any = [(folder[0][0] / 255 / 255, 0)]
+    with pytest.warns(DataWarning, match="divided by 255 twice"):
+        as_source(items).in_memory()
+
+
+def test_images_with_gradients_give_no_warning_of_torch() -> None:
+    images = torch.rand(4, 3, 8, 8, requires_grad=True)
+    assert len(list(as_source(images).in_order(2))) == 2
 
 
 def test_dark_files_beside_one_bright_pixel_do_not_warn(tmp_path: Path) -> None:
@@ -152,3 +218,12 @@ def test_dataset_that_divides_by_true_range_trains(tmp_path: Path) -> None:
         data = Deep(sorted(tmp_path.glob("*.tif")))
         task = pk.tasks.SimCLR(pk.models.SmallCNN(in_channels=1))
         assert pretrain(task, data, steps=1, batch_size=4, progress=False).steps == 1
+
+
+def test_pretraining_on_a_folder_of_deep_files_warns_once(tmp_path: Path) -> None:
+    for number in range(8):
+        pixels = np.random.default_rng(number).integers(0, 4096, (32, 32)).astype("uint16")
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    with pytest.warns(DataWarning, match="brightest pixel") as caught:
+        pretrain(Rotation(SmallCNN()), FolderImages(tmp_path, size=32), steps=1, batch_size=8, progress=False)
+    assert len([each for each in caught if "brightest" in str(each.message)]) == 1

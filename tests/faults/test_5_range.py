@@ -21,7 +21,7 @@ def save(root: Path) -> Path:
 
 def option(error: pytest.ExceptionInfo[Exception]) -> dict[str, Any]:
     """Evaluate the options that an error names."""
-    text = str(error.value)
+    text = str(error.value).partition(" See ")[0]
     options: dict[str, Any] = eval(f"dict({text[text.index('For example ') + 12 :].rstrip('.')})", {"numpy": numpy})
     return options
 

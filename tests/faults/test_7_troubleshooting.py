@@ -15,6 +15,7 @@ import torchvision
 import torchvision.transforms.v2
 from PIL import Image
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 import pretextkit as pk
 from pretextkit import plots
@@ -23,6 +24,7 @@ from pretextkit.errors import TROUBLESHOOTING, DataWarning, PretextkitError
 from pretextkit.finetuning._fixmatch import _warn_of_unsure
 from pretextkit.finetuning._score import warn_below_majority
 from pretextkit.functional import compare, extract_features, knn_probe, pretrain, views_per_image
+from pretextkit.inference._classifier import Classifier
 from pretextkit.metrics._classification import class_report, warn_of_missed_classes
 from pretextkit.models import LinearHead, ResNet18, SmallCNN, wrap
 from pretextkit.tasks import Rotation, SimCLR
@@ -238,9 +240,25 @@ def counted(right: int, wrong: int, other: int) -> Any:
     return class_report(predictions, torch.tensor([1] * (right + wrong) + [0] * other), ("a", "b"))
 
 
+def labels_of_two_cases(folder: Path) -> Path:
+    table = folder / "labels.csv"
+    table.write_text("file,class\na.png,cat\nc.png,Cat\n")
+    return table
+
+
+def mixed(folder: Path) -> Path:
+    oblong(deep(folder) / "photo", 64)
+    return folder
+
+
+def predict(loader: Any) -> None:
+    Classifier(TinyBackbone(), LinearHead(64, 2)).predict(loader)
+
+
 INSIDE = ["cat/train", "cat/test", "dog/train", "dog/test"]
-DARK, SPLITS, CHECKPOINT, UNSURE = (
+DARK, LOADER, SPLITS, CHECKPOINT, UNSURE = (
     "images-darker-or-brighter-than-expected",
+    "rows-in-the-order-of-a-loader",
     "split-folders-and-class-folders",
     "a-damaged-checkpoint",
     "fixmatch-that-learns-from-few-images",
@@ -249,6 +267,7 @@ WARNINGS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "class not read": (lambda root: FolderImages(unread(root / "photos", "cat")), "files-that-are-not-read"),
     "files not read": (lambda root: FolderImages(unread(root / "photos", "dog")), "files-that-are-not-read"),
     "labels": (lambda root: FolderImages(photos(root / "photos"), labels=labels_of_two(root)), LABELS),
+    "case": (lambda root: FolderImages(photos(root / "photos"), labels=labels_of_two_cases(root)), LABELS),
     "empty labels": (lambda root: FolderImages(photos(root / "photos"), labels=empty_labels(root)), LABELS),
     "folder beside splits": (
         lambda root: pk.data.load(pets(root / "pets", "train/cat", "train/dog", "test/cat", "unlabeled"), size=8),
@@ -258,6 +277,9 @@ WARNINGS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "crop": (lambda root: FolderImages(oblong(root / "photos"), size=32), "a-crop-that-removes-much"),
     "augment": (lambda _: warn_of_range(torch.tensor([0.0, 255.0])), "values-outside-the-unit-interval"),
     "dark files": (lambda root: FolderImages(deep(root / "scans")), DARK),
+    "mixed depths": (lambda root: FolderImages(mixed(root / "mixed"), labels=False), DARK),
+    "shuffled": (lambda _: predict(DataLoader(random_images(4), shuffle=True)), LOADER),  # type: ignore[arg-type]
+    "dropped": (lambda _: predict(DataLoader(random_images(5), batch_size=3, drop_last=True)), LOADER),  # type: ignore[arg-type]
     "clipped": (
         lambda _: as_source(torch.tensor([0, 4095]).int().expand(4, 1, 8, 2), black=0, white=1000),
         DARK,
@@ -326,7 +348,26 @@ def test_splits_within_classes_are_moved_as_the_page_does(tmp_path: Path, monkey
     assert (data.class_names, len(data.train_images), len(data.test_images)) == (("cat", "dog"), 2, 2)
 
 
-def test_error_without_a_section_ends_with_its_advice() -> None:
+def error_classes(of: type[PretextkitError] = PretextkitError) -> list[type[PretextkitError]]:
+    """List the classes of errors, as far as they are those of the library."""
+    found = [each for each in of.__subclasses__() if each.__module__.startswith("pretextkit.")]
+    return found + [each for parent in found for each in error_classes(parent)]
+
+
+@pytest.mark.parametrize("error", error_classes(), ids=lambda error: error.__name__)
+def test_every_class_of_errors_has_a_section(error: type[PretextkitError]) -> None:
+    assert f"`{error.__name__}`" in sections()[error.section]
+    assert str(error("A problem.")) == f"A problem. See {TROUBLESHOOTING}#{error.section}."
+    assert str(error("A problem.", see=NETWORK)) == f"A problem. See {TROUBLESHOOTING}#{NETWORK}."
+
+
+def test_sections_of_errors_are_for_the_classes_of_the_library() -> None:
+    assert {each.__name__ for each in error_classes()} == {*pk.errors.__all__} - {
+        *("PretextkitError", "CollapseWarning", "DataWarning", "TrainingWarning", "unknown_name")
+    } | {"ConformanceError"}
+
+
+def test_error_of_no_class_ends_with_its_advice() -> None:
     assert str(PretextkitError("a number", got="text", fix="Pass 1.")) == "Expected a number, but got text. Pass 1."
 
 

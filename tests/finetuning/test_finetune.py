@@ -324,7 +324,7 @@ def test_head_with_too_few_outputs_is_refused_unchanged(trainable: Any) -> None:
     before, head_before = snapshot(backbone), snapshot(head)
     with pytest.raises(DataError) as caught:
         tune(backbone, head, striped(12, 0, k=3), trainable=trainable)
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected at most 2 classes, because the head has 2 outputs, but got 3 classes. "
         "Give the head one output for each class."
     )
@@ -439,7 +439,7 @@ def test_invalid_input_is_refused_before_any_change(
 def test_batch_of_one_is_refused_with_batchnorm_in_head() -> None:
     with pytest.raises(OptionError) as caught:
         tune(Parts(), MLPHead(8, 2), batch_size=1)
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected a batch_size of at least 2, because the head has BatchNorm layers, but got 1. Raise batch_size."
     )
     assert tune(Parts(), LinearHead(8, 2), batch_size=1, epochs=1).accuracy is None
@@ -451,7 +451,7 @@ def test_batch_of_one_is_refused_with_batchnorm_in_backbone() -> None:
         before = snapshot(backbone)
         with pytest.raises(OptionError) as caught:
             tune(backbone, LinearHead(8, 2), batch_size=1, trainable=trainable)
-        assert caught.value.message == (
+        assert caught.value.text == (
             "Expected a batch_size of at least 2, because the backbone has BatchNorm layers, "
             "but got 1. Raise batch_size."
         )

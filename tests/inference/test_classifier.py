@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Subset, TensorDataset
 
 from pretextkit.data import FolderImages
 from pretextkit.data._image_format import ImageFormat
-from pretextkit.errors import DataError, ShapeError
+from pretextkit.errors import DataError, DataWarning, ShapeError
 from pretextkit.evaluation._features import extract_features
 from pretextkit.functional import Classifier, Predictions
 from pretextkit.models import LinearHead, SmallCNN
@@ -141,7 +141,8 @@ def test_shuffled_loader_gives_no_files(tmp_path: Path) -> None:
     folder = FolderImages(tmp_path, size=16)
     made = classifier()
     assert made.predict(DataLoader(folder)).files == tuple(map(str, folder.paths))
-    assert made.predict(DataLoader(folder, shuffle=True)).files == ("0", "1", "2")
+    with pytest.warns(DataWarning, match="The DataLoader shuffles"):
+        assert made.predict(DataLoader(folder, shuffle=True)).files == ("0", "1", "2")
 
 
 @pytest.mark.parametrize("channels", [1, 3])

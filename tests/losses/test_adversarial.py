@@ -51,7 +51,7 @@ def test_half_precision_is_computed_in_fp32() -> None:
 def test_invalid_logits_are_refused() -> None:
     with pytest.raises(ShapeError) as caught:
         discriminator_loss(torch.zeros(2), torch.zeros(3))
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected real and fake logits of the same shape, but got shapes (2,) and (3,). "
         "Pass real and fake images of the same shape to the discriminator."
     )

@@ -72,7 +72,7 @@ def test_half_precision_is_exact() -> None:
 def test_teacher_that_is_no_sharper_is_refused() -> None:
     with pytest.raises(OptionError) as caught:
         dino_loss(outputs(2), outputs(2), torch.zeros(4), teacher_temperature=0.1)
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected teacher_temperature to be a number in (0, 0.1), but got 0.1. The default is 0.04. It sharpens the "
         "targets; at the student's temperature or above, outputs become uniform."
     )

@@ -57,7 +57,7 @@ def test_panel_refuses_mismatched_shapes() -> None:
     images = uniform(3, 1, 8, 8)
     with pytest.raises(ShapeError) as caught:
         reconstruction_panel(images, images, uniform(3, 8, 9), torch.zeros(3))
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected images and reconstructions n c h w, maps n h w and scores n of the same images, but got shapes "
         "(3, 1, 8, 8), (3, 1, 8, 8), (3, 8, 9), (3,). Pass the result of reconstruction_anomaly_score with its images."
     )
@@ -100,7 +100,7 @@ def test_equal_scores_without_threshold_can_be_drawn() -> None:
 def test_missing_and_nonfinite_scores_are_refused(anomalous: Tensor, got: str) -> None:
     with pytest.raises(DataError) as caught:
         score_histogram(torch.ones(2), anomalous)
-    assert caught.value.message == (
+    assert caught.value.text == (
         f"Expected finite scores of normal and of anomalous images, but got {got} are NaN or infinite. "
         "Pass AnomalyScores.scores of both kinds of images."
     )

@@ -108,7 +108,7 @@ def test_invalid_input_is_refused() -> None:
         inpainting(batch, filled, count=0)
     with pytest.raises(ShapeError) as caught:
         inpainting(batch, filled[:2])
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected visible, target and filled b c h w and a bool mask b 1 h w of the same images, but got visible, "
         "mask, target and filled of shapes (4, 3, 6, 8), (4, 1, 6, 8), (4, 3, 6, 8), (2, 3, 6, 8). Pass a batch "
         "from views, and the reconstruction of its visible images."

@@ -90,7 +90,7 @@ def test_invalid_input_is_refused() -> None:
         jigsaw_tiles(batch, orders, count=0)
     with pytest.raises(DataError) as wrong:
         jigsaw_tiles(batch, orders[:2])
-    assert wrong.value.message == (
+    assert wrong.value.text == (
         "Expected permutations from 0 to 1, but got 2. Pass the orders of the task that made the batch."
     )
     with pytest.raises(DataError, match="but got -3"):

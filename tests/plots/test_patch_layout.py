@@ -105,7 +105,7 @@ def test_invalid_input_is_refused() -> None:
         patch_layout(uniform(0, 3, 32, 32))
     with pytest.raises(ShapeError) as caught:
         patch_layout(uniform(1, 3, 40, 30), PatchLayout(8, 4, 1))
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected images of at least 34 pixels a side, for PatchLayout(patch=8, gap=4, jitter=1), but got 40x30. "
         "Enlarge the images, or choose a smaller layout."
     )

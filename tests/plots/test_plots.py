@@ -145,7 +145,7 @@ def test_views_refuse_other_objects(batch: Any) -> None:
     message = f"Expected a named tuple with images b c h w, but got {type(batch).__name__}. "
     with pytest.raises(DataError) as error:
         views(batch)
-    assert error.value.message == message + "Pass the result of task.views(images, generator)."
+    assert error.value.text == message + "Pass the result of task.views(images, generator)."
 
 
 def test_views_refuse_invalid_options() -> None:
@@ -232,7 +232,7 @@ def test_chance_is_a_dashed_line_with_its_percentage() -> None:
 def test_comparison_refuses_invalid_accuracies(rows: Any, message: str) -> None:
     with pytest.raises(DataError) as error:
         comparison(rows)
-    assert error.value.message == message
+    assert error.value.text == message
 
 
 def history(epochs: int, **settings: float) -> History:
@@ -320,7 +320,7 @@ def test_metrics_of_built_in_tasks_have_a_direction(name: str, images: Tensor) -
 def test_empty_history_is_refused() -> None:
     with pytest.raises(DataError) as error:
         training_curves(History())
-    assert error.value.message == "Expected a history of at least one epoch, but got an empty history. Train first."
+    assert error.value.text == "Expected a history of at least one epoch, but got an empty history. Train first."
 
 
 def test_missing_matplotlib_error_names_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,7 +329,7 @@ def test_missing_matplotlib_error_names_the_install_command(monkeypatch: pytest.
     with pytest.raises(PretextkitError) as error:
         comparison({"a": 0.5})
     message = 'Plots need matplotlib, which is not installed. Run: pip install "pretextkit[plot]"'
-    assert error.value.message == message
+    assert error.value.text == message
 
 
 def test_pyplot_is_never_imported() -> None:

@@ -321,6 +321,36 @@ def test_labels_are_never_overwritten(photos: Path, tmp_path: Path) -> None:
     assert table.read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["a;{}.png", "a,{}.png", "a|{}.png", 'a"{}.png'])
+def test_table_of_any_names_is_written_again_until_filled(name: str, tmp_path: Path) -> None:
+    chosen = Selection(
+        indices=torch.arange(4),
+        scores=torch.ones(4),
+        score="distance",
+        method="k-center",
+        files=tuple(str(tmp_path / name.format(number)) for number in range(4)),
+        labeled=0,
+        duplicates=0,
+    )
+    table = tmp_path / "to_label.csv"
+    chosen.to_csv(table)
+    chosen.to_csv(table)
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([*lines[:-1], f"{lines[-1]}cat"]) + "\n")
+    with pytest.raises(DataError, match="1 label in it"):
+        chosen.to_csv(table)
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_labels_after_another_delimiter_are_not_overwritten(delimiter: str, photos: Path, tmp_path: Path) -> None:
+    table = tmp_path / "to_label.csv"
+    chosen = select_files(photos, nn.Flatten(), 6, table)
+    fill(table, ["cat", "dog"])
+    table.write_text(table.read_text().replace(",", delimiter))
+    with pytest.raises(DataError, match="2 labels in it"):
+        chosen.to_csv(table)
+
+
 def test_images_without_files_have_no_table(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="images with files, but got images without files"):
         select_to_label(blobs((5, 5))[0], 2).to_csv(tmp_path / "table.csv")

@@ -20,9 +20,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import pretextkit as pk
-from pretextkit.errors import DataError, OptionError, PretextkitError, ShapeError, UnknownNameError
+from pretextkit.errors import DataError, DataWarning, OptionError, PretextkitError, ShapeError, UnknownNameError
 from pretextkit.functional import extract_features, linear_probe
 from pretextkit.sklearn import FeatureExtractor, FinetuneClassifier, ProbeClassifier
 from pretextkit.sklearn._inputs import is_features
@@ -84,6 +85,23 @@ def test_classifier_keeps_words_and_learns(make: Callable[..., Any]) -> None:
     assert made.score(PIXELS, WORDS) == 1.0
     assert made.classifier_.class_names == ("ant", "zebra")
     assert numpy.allclose(made.predict_proba(PIXELS).sum(1), 1)
+
+
+@pytest.mark.parametrize("make", [probe, finetune])
+@pytest.mark.parametrize("y", [WORDS.tolist(), [9, 10] * 12], ids=["words", "numbers"])
+def test_images_labeled_none_are_left_out(make: Callable[..., Any], y: list[Any]) -> None:
+    made = make(layers="last").fit(PIXELS, [None, *y[1:-1], None])
+    twin = make(layers="last").fit(PIXELS[1:-1], y[1:-1])
+    assert made.classes_.tolist() == twin.classes_.tolist() == sorted(set(y))
+    assert made.classes_.dtype == twin.classes_.dtype
+    assert made.predict(PIXELS).tolist() == y
+
+
+def test_features_of_a_shuffled_loader_warn() -> None:
+    made, dataset = FeatureExtractor(tiny()).fit(PIXELS), TensorDataset(TENSORS)
+    with pytest.warns(DataWarning, match="The DataLoader shuffles"):
+        made.transform(DataLoader(dataset, shuffle=True))
+    assert numpy.allclose(made.transform(DataLoader(dataset, batch_size=7)), made.transform(PIXELS), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -204,6 +222,7 @@ def test_fit_draws_nothing_from_the_global_generator() -> None:
     [
         (lambda: probe().fit(PIXELS, None), DataError, "requires y to be passed"),
         (lambda: probe().fit(PIXELS, ["cat"] * 24), DataError, "at least two classes in y, but got one class, cat"),
+        (lambda: probe().fit(PIXELS, [None] * 24), DataError, "two classes in y, but got None for every image"),
         (lambda: probe().fit(PIXELS, WORDS[:9]), ValueError, "inconsistent numbers of samples"),
         (lambda: probe().fit(PIXELS, numpy.linspace(0, 1, 24)), ValueError, "Unknown label type"),
         (lambda: probe().fit(PIXELS, [1.0, numpy.nan] * 12), ValueError, "NaN"),

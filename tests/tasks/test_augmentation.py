@@ -92,7 +92,7 @@ def test_colorization_keeps_the_true_colors() -> None:
 def test_augmentation_that_is_no_function_is_refused(kind: Any, wrong: Any, got: str) -> None:
     with pytest.raises(OptionError) as caught:
         make(kind, augmentation=wrong)
-    assert caught.value.message == (
+    assert caught.value.text == (
         f"Expected augmentation to be a function of (images, generator), or None, but got {got}. "
         "Pass pretextkit.views.LightAugmentation() or another function; None leaves augmentation out."
     )

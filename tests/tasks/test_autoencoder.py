@@ -105,7 +105,7 @@ class Flat(Backbone):
 def test_backbone_without_maps_is_refused(task: type[Autoencoder | Denoising]) -> None:
     with pytest.raises(OptionError) as caught:
         task(Flat())  # type: ignore[arg-type]
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected a SpatialBackbone, because images are decoded from its last feature map, but got Flat. "
         "Derive it from pretextkit.SpatialBackbone and define stages()."
     )
@@ -115,9 +115,7 @@ def test_backbone_without_maps_is_refused(task: type[Autoencoder | Denoising]) -
 def test_bottleneck_below_one_is_refused(task: type[Autoencoder | Denoising]) -> None:
     with pytest.raises(OptionError) as caught:
         task(TinyBackbone(), bottleneck=0)
-    assert caught.value.message == (
-        "Expected bottleneck to be an integer >= 1, but got 0. None leaves the map as it is."
-    )
+    assert caught.value.text == ("Expected bottleneck to be an integer >= 1, but got 0. None leaves the map as it is.")
 
 
 def test_single_image_without_batch_axis_is_refused() -> None:

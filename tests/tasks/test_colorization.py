@@ -109,7 +109,7 @@ def test_pretrain_refuses_gray_images_before_training() -> None:
     sample = pk.data.load("sample").train_images[:64]
     with pytest.raises(ShapeError) as caught:
         pretrain(task_of(), sample, steps=2, batch_size=16, progress=False)
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected images of 3 channels, but got gray images. Gray images have no colors to predict: pretrain on "
         "color images, or with another task."
     )

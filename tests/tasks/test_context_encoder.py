@@ -117,7 +117,7 @@ def test_fill_changes_only_the_hole() -> None:
 def test_options_out_of_range_are_refused(overlap: int, border_weight: float) -> None:
     with pytest.raises(OptionError) as caught:
         ContextEncoder(TinyBackbone(), augmentation=None, overlap=overlap, border_weight=border_weight)
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected overlap to be an integer >= 0, but got -1. The default is 2. 0 leaves the border out."
         if overlap < 0
         else f"Expected border_weight to be a number in [0, inf), but got {border_weight}. The default is 10.0."
@@ -245,7 +245,7 @@ def test_separately_sharded_discriminator_is_refused() -> None:
         ContextEncoder(TinyBackbone(), augmentation=None, discriminator=discriminator).step(
             some(), Generator().manual_seed(0)
         )
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected a discriminator that is sharded only as part of the task, but got a discriminator that was passed to "
         "fully_shard itself. Call fully_shard on the task and on its other parts, but not on the discriminator."
     )
@@ -254,7 +254,7 @@ def test_separately_sharded_discriminator_is_refused() -> None:
 def test_discriminator_that_is_no_head_is_refused() -> None:
     with pytest.raises(OptionError) as caught:
         ContextEncoder(TinyBackbone(), augmentation=None, discriminator=True)  # type: ignore[arg-type]
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected discriminator to be a Head or None, but got bool. "
         "Pass pretextkit.models.PatchDiscriminator() or another Head."
     )

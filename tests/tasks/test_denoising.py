@@ -96,7 +96,7 @@ def test_backbone_sees_the_corrupted_images() -> None:
 def test_noise_out_of_range_is_refused(std: float) -> None:
     with pytest.raises(OptionError) as caught:
         views(some(), GaussianNoise(std))
-    assert caught.value.message == f"Expected std to be a number in (0, inf), but got {std}. For example 0.2."
+    assert caught.value.text == f"Expected std to be a number in (0, inf), but got {std}. For example 0.2."
 
 
 def test_custom_corruption_is_accepted() -> None:

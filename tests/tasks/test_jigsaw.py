@@ -186,6 +186,4 @@ def test_accuracy_counts_correct_predictions(right: int, monkeypatch: pytest.Mon
 def test_invalid_numbers_of_orders_are_refused(orders: int) -> None:
     with pytest.raises(OptionError) as caught:
         Jigsaw(TinyBackbone(), augmentation=None, orders=orders)
-    assert (
-        caught.value.message == f"Expected orders to be an integer from 2 to 362880, but got {orders}. For example 64."
-    )
+    assert caught.value.text == f"Expected orders to be an integer from 2 to 362880, but got {orders}. For example 64."

@@ -122,7 +122,7 @@ def test_views_exist_for_every_size(size: int) -> None:
 def test_fewer_than_one_pair_is_refused(pairs: int) -> None:
     with pytest.raises(OptionError) as caught:
         JigsawContext(TinyBackbone(), augmentation=None, pairs=pairs)
-    assert caught.value.message == f"Expected pairs to be an integer >= 1, but got {pairs}. The default is 4."
+    assert caught.value.text == f"Expected pairs to be an integer >= 1, but got {pairs}. The default is 4."
 
 
 def test_colors_are_dropped_from_each_patch_separately() -> None:

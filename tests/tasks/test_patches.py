@@ -31,7 +31,7 @@ def test_fitted_layout_fills_the_image_with_separate_patches(size: int) -> None:
 def test_images_too_small_for_any_layout_are_refused(task: PatchTasks, height: int, width: int) -> None:
     with pytest.raises(ShapeError) as caught:
         task(TinyBackbone()).step(torch.zeros(2, 3, height, width), Generator())
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected images of at least 26 pixels, for a 3x3 grid of 6-pixel patches, "
         f"but got {min(height, width)} pixels. Enlarge the images, or pass layout=PatchLayout(patch, gap, jitter)."
     )
@@ -50,7 +50,7 @@ def test_layout_larger_than_the_images_is_refused(task: PatchTasks, height: int,
     assert layout.span == 32
     with pytest.raises(ShapeError) as caught:
         task(TinyBackbone(), layout=layout).step(torch.zeros(2, 3, height, width), Generator())
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected images of at least 32 pixels a side, for PatchLayout(patch=6, gap=5, jitter=2), "
         f"but got {height}x{width}. Enlarge the images, or choose a smaller layout."
     )
@@ -69,7 +69,7 @@ def test_layout_larger_than_the_images_is_refused(task: PatchTasks, height: int,
 def test_invalid_layouts_are_refused(task: PatchTasks, layout: PatchLayout, wrong: str) -> None:
     with pytest.raises(OptionError) as caught:
         task(TinyBackbone(), layout=layout)
-    text = caught.value.message
+    text = caught.value.text
     assert text.startswith(f"Expected {wrong}. ")
     assert text.endswith("For example PatchLayout(patch=16, gap=6, jitter=2).")
     assert ("A gap of twice the jitter keeps neighbors from overlapping." in text) == ("gap" in wrong)
@@ -81,6 +81,5 @@ def test_color_drop_out_of_range_is_refused(task: PatchTasks, color_drop: float)
     with pytest.raises(OptionError) as caught:
         task(TinyBackbone(), color_drop=color_drop)
     assert (
-        caught.value.message
-        == f"Expected color_drop to be a number in [0, 1], but got {color_drop}. The default is 0.66."
+        caught.value.text == f"Expected color_drop to be a number in [0, 1], but got {color_drop}. The default is 0.66."
     )

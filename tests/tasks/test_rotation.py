@@ -68,7 +68,7 @@ def test_non_square_images_are_refused() -> None:
     task = Rotation(TinyBackbone(), augmentation=None)
     with pytest.raises(ShapeError) as caught:
         task.step(torch.zeros(2, 3, 32, 40), Generator())
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected square images b c h h, but got shape (2, 3, 32, 40). "
         "Crop them to squares: torchvision.transforms.functional.center_crop(images, min(images.shape[2:]))."
     )

@@ -170,7 +170,7 @@ def test_top1_has_no_ties_under_autocast(dtype: torch.dtype) -> None:
 def test_single_image_is_refused() -> None:
     with pytest.raises(ShapeError) as caught:
         SimCLR(TinyBackbone()).step(some_images(1), Generator())
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected a batch of at least 2 images, because other images are the negatives, but got 1. "
         "Increase the batch size, and drop a last batch of one image."
     )

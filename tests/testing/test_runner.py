@@ -19,7 +19,7 @@ def check(name: str, holds: bool, expected_failure: str | None = None) -> Check:
 def test_run_checks_reports_all_failures_together() -> None:
     with pytest.raises(ConformanceError) as caught:
         run_checks([check("one", False), check("two", True), check("three", False)])
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected the declared result of 3 checks, but got 2 other results:\n"
         "  one: one does not hold.\n"
         "  three: three does not hold."

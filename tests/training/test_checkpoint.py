@@ -150,7 +150,7 @@ def test_load_raises_if_all_checkpoints_are_damaged(tmp_path: Path) -> None:
     cut(previous)
     with pytest.raises(CheckpointError) as caught:
         load(tmp_path, RUN)
-    text = caught.value.message
+    text = caught.value.text
     assert text.startswith(f"Expected an intact checkpoint, but got damaged files only: {newest} (")
     assert f"), {previous} (" in text
     assert text.endswith("). Restore a file from a copy, or remove the files to start again.")
@@ -243,7 +243,7 @@ def test_require_writable_refuses_a_file(tmp_path: Path) -> None:
     for folder in (tmp_path / "run", tmp_path / "run" / "deeper"):
         with pytest.raises(CheckpointError) as caught:
             require_writable(folder)
-        assert caught.value.message == (
+        assert caught.value.text == (
             f"Expected a writable folder {folder}, but got a file {tmp_path / 'run'}. Name another folder."
         )
     require_writable(tmp_path / "new" / "deeper")
@@ -307,7 +307,7 @@ def test_load_refuses_a_later_format(tmp_path: Path) -> None:
     torch.save({"format": 3, "identity": {}, "state": {}}, tmp_path / "checkpoint.pt")
     with pytest.raises(CheckpointError) as caught:
         load(tmp_path, RUN)
-    assert caught.value.message == (
+    assert caught.value.text == (
         f"Expected a checkpoint of format 2 or older in {tmp_path / 'checkpoint.pt'}, but got format 3. "
         "Update pretextkit."
     )

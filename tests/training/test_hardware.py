@@ -44,7 +44,7 @@ def test_unknown_device_error_lists_choices(name: str) -> None:
 def test_unknown_precision_error_suggests_a_name() -> None:
     with pytest.raises(UnknownNameError) as caught:
         resolve_precision("FP-16", CPU)  # type: ignore[arg-type]
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected the name of a precision, but got 'FP-16'. Did you mean 'fp16'? Known: auto, fp32, bf16, fp16."
     )
 
@@ -52,7 +52,7 @@ def test_unknown_precision_error_suggests_a_name() -> None:
 def test_fp16_is_refused_on_the_cpu() -> None:
     with pytest.raises(OptionError) as caught:
         resolve_precision("fp16", CPU)
-    assert caught.value.message == "Expected fp16 on a CUDA device, but got device cpu. Use 'bf16', 'fp32' or 'auto'."
+    assert caught.value.text == "Expected fp16 on a CUDA device, but got device cpu. Use 'bf16', 'fp32' or 'auto'."
     assert resolve_precision("fp16", CUDA) == "fp16"
 
 

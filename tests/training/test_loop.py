@@ -354,7 +354,7 @@ def test_full_disk_at_last_checkpoint_raises_and_keeps_previous(
     objective = Toy(after)
     with pytest.raises(CheckpointError) as caught:
         run(objective, checkpoint=tmp_path, checkpoint_seconds=-1.0)
-    assert caught.value.message == (
+    assert caught.value.text == (
         f"Expected a writable folder {tmp_path}, but got OSError: [Errno 28] No space left on device. Free some space "
         "and repeat the call: it resumes from the previous checkpoint, if there is one. The weights of this process, "
         f"after step {stop}, are still in its memory."

@@ -223,7 +223,7 @@ class Unreduced(Plain):
 def test_loss_without_gradient_or_scalar_shape_is_refused(kind: type[Plain], got: str) -> None:
     with pytest.raises(ShapeError) as caught:
         run(kind())
-    assert caught.value.message == (
+    assert caught.value.text == (
         f"Expected a loss of shape () that depends on the weights, but got {got} gradient. Take the mean over the "
         "batch, and detach nothing between the weights and the loss."
     )
@@ -513,7 +513,7 @@ class TooShort(ImageSource):
 def test_source_that_ends_early_raises() -> None:
     with pytest.raises(DataError) as caught:
         run(Plain(), TooShort(), epochs=1)
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected 2 batches of 32 in an epoch of 64 images, but got only 1. The source ends before its length says, "
         "and the schedule would end with it. Fix its __len__."
     )

@@ -194,7 +194,7 @@ def test_every_optimizer_reduces_the_loss(name: Any) -> None:
 def test_unknown_optimizer_error_suggests_a_name(call: Any) -> None:
     with pytest.raises(UnknownNameError) as caught:
         call()
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected the name of an optimizer, but got 'adam'. Did you mean 'adamw'? Known: adamw, sgd, lars."
     )
 

@@ -305,7 +305,7 @@ def test_loader_with_distributed_sampler_is_refused() -> None:
     loader: DataLoader[Any] = DataLoader(data, batch_size=4, sampler=DistributedSampler(data, num_replicas=2, rank=0))
     with pytest.raises(OptionError) as caught:
         run(make(), loader)
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected the same full loader on every process, because each process takes its own rows of every batch, but "
         "got a DistributedSampler. Pass the dataset itself, and workers=...: each process then reads its own rows "
         "only."
@@ -597,7 +597,7 @@ def test_bad_input_raises_and_changes_nothing(
 def test_frozen_task_is_refused() -> None:
     with pytest.raises(OptionError) as caught:
         run(make().requires_grad_(False))
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected at least one trainable weight, but got requires_grad=False on all weights. Call requires_grad_(True) "
         "on some weights."
     )

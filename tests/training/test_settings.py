@@ -108,7 +108,7 @@ def test_default_batch_size_is_divisible_by_the_parts(processes: int, accumulate
 def test_indivisible_batch_size_is_refused() -> None:
     with pytest.raises(OptionError) as caught:
         make_plan(Settings(epochs=1, batch_size=10, accumulate=2), of(10), group_of(2))
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected a batch_size divisible by processes x accumulate = 2 x 2 = 4, but got 10. "
         "Use batch_size=8: it counts the images of all processes."
     )
@@ -118,7 +118,7 @@ def test_indivisible_batch_size_is_refused() -> None:
 def test_accumulate_below_one_is_refused(accumulate: Any) -> None:
     with pytest.raises(OptionError) as caught:
         make_plan(Settings(epochs=1, accumulate=accumulate), of(10))
-    assert caught.value.message == (
+    assert caught.value.text == (
         f"Expected accumulate to be an integer >= 1, but got {accumulate}. "
         "It is the number of parts that a batch is computed in."
     )
@@ -130,13 +130,13 @@ def test_batch_size_out_of_range_is_refused(batch_size: Any) -> None:
         make_plan(Settings(epochs=1, batch_size=batch_size), of(10))
     integer = isinstance(batch_size, int) and not isinstance(batch_size, bool)
     wanted = "batch_size to be between 1 and 10, the number of images" if integer else "batch_size to be an integer"
-    assert caught.value.message == f"Expected {wanted}, but got {batch_size}. Use batch_size=10."
+    assert caught.value.text == f"Expected {wanted}, but got {batch_size}. Use batch_size=10."
 
 
 def test_epochs_and_steps_together_are_refused() -> None:
     with pytest.raises(OptionError) as caught:
         make_plan(Settings(epochs=1, steps=1), of(10))
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected either epochs or steps, but got epochs=1, steps=1. Pass one of them, e.g. epochs=10."
     )
 
@@ -146,7 +146,7 @@ def test_epochs_and_steps_together_are_refused() -> None:
 def test_epochs_and_steps_must_be_positive_integers(name: str, value: Any) -> None:
     with pytest.raises(OptionError) as caught:
         make_plan(Settings(**{name: value}), of(10))
-    assert caught.value.message == f"Expected {name} to be an integer >= 1, but got {value}. For example {name}=10."
+    assert caught.value.text == f"Expected {name} to be an integer >= 1, but got {value}. For example {name}=10."
 
 
 @pytest.mark.parametrize("name", ["learning_rate", "weight_decay", "clip_norm"])
@@ -155,7 +155,7 @@ def test_rates_must_be_finite_and_not_negative(name: str, value: float) -> None:
     with pytest.raises(OptionError) as caught:
         make_plan(Settings(epochs=1, **{name: value}), of(10))  # type: ignore[arg-type]
     assert (
-        caught.value.message
+        caught.value.text
         == f"Expected {name} to be a number in [0, inf), but got {value}. Leave it out for the default."
     )
 
@@ -164,7 +164,7 @@ def test_rates_must_be_finite_and_not_negative(name: str, value: float) -> None:
 def test_warmup_must_be_a_fraction(value: float) -> None:
     with pytest.raises(OptionError) as caught:
         make_plan(Settings(epochs=1, warmup=value), of(10))
-    assert caught.value.message == (
+    assert caught.value.text == (
         f"Expected warmup to be a number in [0, 1], but got {value}. "
         "It is a fraction of all steps; the default is 0.05."
     )

@@ -149,7 +149,7 @@ def test_strengths_out_of_range_are_refused(strengths: dict[str, float]) -> None
     ((name, value),) = strengths.items()
     with pytest.raises(OptionError) as caught:
         jitter(some_images(), **strengths)
-    assert caught.value.message == (
+    assert caught.value.text == (
         f"Expected {name} to be a number in [0, {0.5 if name == 'hue' else 100}], but got {value}. "
         "0 leaves that property unchanged."
     )

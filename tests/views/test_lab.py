@@ -158,7 +158,7 @@ def test_memory_layout_does_not_matter_and_input_is_kept(memory: str) -> None:
 def test_non_color_images_are_refused() -> None:
     with pytest.raises(ShapeError) as caught:
         rgb_to_lab(uniform(2, 1, 4, 4))
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected sRGB images b 3 h w, but got shape (2, 1, 4, 4). Expand gray images: images.expand(-1, 3, -1, -1)."
     )
     with pytest.raises(ShapeError):

@@ -159,7 +159,7 @@ def test_blocks_out_of_range_are_refused(side: float) -> None:
     for mask in (mask_center, partial(mask_blocks, generator=generator())):
         with pytest.raises(OptionError) as caught:
             mask(blank(), side=side)
-        assert caught.value.message == (
+        assert caught.value.text == (
             f"Expected side to be a number in (0, 1), but got {side}. "
             "It is a fraction of the image, for example side=0.5."
         )
@@ -168,14 +168,14 @@ def test_blocks_out_of_range_are_refused(side: float) -> None:
 def test_count_below_one_is_refused() -> None:
     with pytest.raises(OptionError) as caught:
         mask_blocks(blank(), count=0, generator=generator())
-    assert caught.value.message == "Expected count to be an integer >= 1, but got 0. For example count=4."
+    assert caught.value.text == "Expected count to be an integer >= 1, but got 0. For example count=4."
 
 
 @pytest.mark.parametrize(("fraction", "patch"), [(0, 4), (1, 4), (float("nan"), 4), (0.5, 0)])
 def test_patches_out_of_range_are_refused(fraction: float, patch: int) -> None:
     with pytest.raises(OptionError) as caught:
         mask_patches(blank(), fraction=fraction, patch=patch, generator=generator())
-    assert caught.value.message == (
+    assert caught.value.text == (
         f"Expected fraction to be a number in (0, 1), but got {fraction}. For example fraction=0.5."
         if patch
         else "Expected patch to be an integer >= 1, but got 0. For example patch=4."
@@ -185,12 +185,12 @@ def test_patches_out_of_range_are_refused(fraction: float, patch: int) -> None:
 def test_images_without_room_for_a_mask_are_refused() -> None:
     with pytest.raises(ShapeError) as caught:
         mask_patches(blank(1, 4, 3), generator=generator())
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected images larger than one patch of 4 pixels, but got 4x3. Choose smaller patches, or enlarge the images."
     )
     with pytest.raises(ShapeError) as caught:
         mask_center(blank(1, 1, 8))
-    assert caught.value.message == "Expected images of at least 2x2 pixels, but got 1x8. Enlarge the images."
+    assert caught.value.text == "Expected images of at least 2x2 pixels, but got 1x8. Enlarge the images."
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_images_without_room_for_a_mask_are_refused() -> None:
 def test_malformed_masks_are_refused(mask: Tensor, got: str) -> None:
     with pytest.raises(ShapeError) as caught:
         hide_pixels(blank(2), mask)
-    assert caught.value.message == (
+    assert caught.value.text == (
         f"Expected a bool mask b 1 h w of shape (2, 1, 12, 12), but got {got}. "
         "Make masks with pretextkit.views.mask_patches, mask_blocks or mask_center."
     )

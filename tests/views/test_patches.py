@@ -34,7 +34,7 @@ def test_patches_beyond_the_edge_are_refused(top: int, left: int) -> None:
     with pytest.raises(ShapeError) as caught:
         cut_patches(torch.zeros(2, 1, 6, 8), torch.tensor([0, top]), torch.tensor([left, 0]), 4)
     tops, lefts = sorted((0, top)), sorted((0, left))
-    assert caught.value.message == (
+    assert caught.value.text == (
         f"Expected patches of 4 pixels inside images of 6x8, but got tops {tops[0]} to {tops[1]} and "
         f"lefts {lefts[0]} to {lefts[1]}. Use smaller patches or larger images."
     )
@@ -47,7 +47,7 @@ def test_patches_at_the_edge_are_accepted() -> None:
 def test_missing_corners_are_refused() -> None:
     with pytest.raises(ShapeError) as caught:
         cut_patches(torch.zeros(3, 1, 6, 8), torch.tensor([0, 1]), torch.tensor([0, 1, 2]), 4)
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected one top and one left for each image, but got (2,) tops and (3,) lefts for 3 images. "
         "Pass top and left of shape (b,)."
     )

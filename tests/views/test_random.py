@@ -43,8 +43,7 @@ def test_bernoulli_refuses_invalid_probabilities(p: float) -> None:
     with pytest.raises(OptionError) as caught:
         bernoulli(IMAGES, p, generator())
     assert (
-        caught.value.message
-        == f"Expected the probability to be a number in [0, 1], but got {p}. 0 is never, 1 is always."
+        caught.value.text == f"Expected the probability to be a number in [0, 1], but got {p}. 0 is never, 1 is always."
     )
 
 

@@ -54,11 +54,11 @@ def test_non_square_images_are_refused() -> None:
     for rotate in (all_rotations, lambda images: rotate90(images, torch.zeros(2).long())):
         with pytest.raises(ShapeError) as caught:
             rotate(torch.zeros(2, 3, 4, 5))
-        assert caught.value.message == text
+        assert caught.value.text == text
 
 
 @pytest.mark.parametrize("shape", [(1,), (3,), (2, 1), ()])
 def test_wrong_number_of_turns_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ShapeError) as caught:
         rotate90(torch.zeros(2, 3, 4, 4), torch.zeros(shape).long())
-    assert caught.value.message == f"Expected one turn for each image, but got {shape} turns. Pass turns of shape (b,)."
+    assert caught.value.text == f"Expected one turn for each image, but got {shape} turns. Pass turns of shape (b,)."

@@ -80,6 +80,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         parser.print_help(sys.stderr)
         raise SystemExit(USAGE)
     if words[0] not in commands:
+        if near := difflib.get_close_matches(words[0].lower(), commands, n=1):
+            parser.error(f"unknown command: {words[0]}; did you mean {near[0]}?")
         return parser.parse_args(words)
     own = commands[words[0]]
     options, unknown = own.parse_known_intermixed_args(words[1:])
@@ -137,8 +139,7 @@ def _run(command: Command, options: argparse.Namespace) -> int:
         except BrokenPipeError:
             raise
         except (PretextkitError, OSError) as error:
-            fix = error.fix if isinstance(error, PretextkitError) else ""
-            print("\n".join(filter(None, [f"Error: {error}", as_flags(fix, flags)])), file=sys.stderr)
+            print("\n".join(_error_lines(error, flags)), file=sys.stderr)
             return FAILED
     if options.json:
         about: Mapping[str, Any] = {"files": [path for path in script.files if path], "warnings": texts}
@@ -146,6 +147,15 @@ def _run(command: Command, options: argparse.Namespace) -> int:
     else:
         _tell(script)
     return OK
+
+
+def _error_lines(error: Exception, flags: Mapping[str, str]) -> list[str]:
+    """Say what is wrong; then the flags that mend it, if there are any; and last what to do in Python."""
+    advice = as_flags(error.fix, flags) if isinstance(error, PretextkitError) else ""
+    if not isinstance(error, PretextkitError) or not advice:
+        return [f"Error: {error}"]
+    problem = error.text.removesuffix(error.fix).rstrip()
+    return [f"Error: {problem}", advice, str(error)[len(problem) :].strip()]
 
 
 def _tell(script: Script) -> None:

@@ -57,7 +57,8 @@ def as_source(
             pattern of paths; one PIL image; an :class:`ImageSource`, which is returned; or a pair (images, labels) of
             one of these. Of a folder or file with several splits, the training split is read. Items of a dataset may be
             dictionaries with keys such as ``image`` and ``label``, which :func:`select_keys` chooses; a list of such
-            dictionaries, or of pairs (image, label), is a dataset.
+            dictionaries, or of pairs (image, label), is a dataset. The orientation of the camera (Exif) is applied to
+            PIL images, as to files.
         labels: ``n`` integers, -1 for unlabeled images, or ``n`` class names; not with a ``DataLoader`` or a stream.
             Beside the path of a folder, also what :class:`FolderImages` takes. ``False`` ignores everything beside the
             images: labels, boxes, masks, texts. By default the labels of ``images`` are kept.

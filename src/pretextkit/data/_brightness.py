@@ -55,7 +55,7 @@ def watch_brightness(batches: Iterator[ImageBatch]) -> Iterator[ImageBatch]:
     for batch in batches:
         if brightest < DARK and batch.images.numel():
             white = 1.0 if batch.images.is_floating_point() else 255.0
-            brightest = max(brightest, float(batch.images.max()) / white)
+            brightest = max(brightest, float(batch.images.detach().max()) / white)
         yield batch
     if brightest < DARK:
         _warn(brightest * white, white, "the images")

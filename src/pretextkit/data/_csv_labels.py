@@ -122,7 +122,7 @@ class CsvLabels:
         if len(named) == 1 and named[0] != file and self.header is not False:
             return named[0]
         first = ", ".join(cell.strip() for cell in rows[0])
-        other = next(column for column in range(width) if column != file)
+        other = _likely_labels(rows, file)
         example = rows[0][other].strip() if other < len(rows[0]) else other
         raise DataError(
             f"one column of labels beside the files in {path}",
@@ -168,6 +168,23 @@ def _cells(text: str, delimiter: str) -> list[list[str]]:
 
 def _hits(rows: list[list[str]], column: int, knows: Knows) -> int:
     return sum(column < len(row) and knows(row[column]) for row in rows[:SNIFFED])
+
+
+def _likely_labels(rows: list[list[str]], file: int) -> int:
+    """Find the column beside the files that looks most like labels: filled, no running number, and with repetitions.
+
+    Example:
+        >>> rows = [["id", "photo", "animal"], ["1", "a.png", "cat"], ["2", "b.png", "dog"], ["3", "c.png", "cat"]]
+        >>> _likely_labels(rows, 1)
+        2
+    """
+
+    def flaws(column: int) -> tuple[bool, bool, bool]:
+        cells = [row[column].strip() for row in rows[1:SNIFFED] if column < len(row) and row[column].strip()]
+        differ = len(set(cells)) == len(cells)
+        return not cells, differ and all(cell.isdecimal() for cell in cells), differ
+
+    return min((column for column in range(max(map(len, rows))) if column != file), key=flaws)
 
 
 def _column(rows: list[list[str]], wanted: str | int) -> int | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 from torch import Tensor
 
-from pretextkit.data._image_conversion import note_depth, pil_tensor
+from pretextkit.data._image_conversion import note_depth, orientation, pil_tensor, upright
 from pretextkit.data._image_size import height_width
 from pretextkit.data._resizing import Fit, longest_sides, resize
 from pretextkit.data._types import Size
@@ -25,8 +25,8 @@ __all__ = ["MAX_PIXELS", "OR_SKIP", "decode", "decode_resized", "opened", "store
 Convert: TypeAlias = "Callable[[PilImage], Tensor]"
 """Function from a PIL image to a tensor ``c h w``."""
 
-ORIENTATION = 0x0112
-"""Exif tag of the camera orientation."""
+JPEG = ("JPEG", "MPO")
+"""Formats that are decoded at a part of their size."""
 
 MAX_PIXELS = 100_000_000
 
@@ -74,10 +74,10 @@ def decode_resized(
     """
     with opened(path, max_pixels) as image:
         shape = (image.height, image.width)
-        turns = image.getexif().get(ORIENTATION, 1)
+        turns = orientation(image) if image.format in JPEG else 1  # others are not reduced
         height, width = height_width(size)
         reduced = _reduce(image, (width, height) if turns in (5, 6, 7, 8) else (height, width), fit)
-        pixels = _upright(image, convert)
+        pixels = convert(upright(image))
     if not reduced:
         shape = (pixels.shape[1], pixels.shape[2])
     elif turns in (5, 6, 7, 8):
@@ -92,7 +92,7 @@ def decode(path: Path, max_pixels: int, *, fix: str = OR_SKIP, convert: Convert 
         DataError: The file cannot be decoded.
     """
     with opened(path, max_pixels, fix=fix) as image:
-        return _upright(image, convert)
+        return convert(upright(image))
 
 
 def stored_shape(path: Path, max_pixels: int) -> tuple[int, int]:
@@ -101,16 +101,9 @@ def stored_shape(path: Path, max_pixels: int) -> tuple[int, int]:
         return image.height, image.width
 
 
-def _upright(image: PilImage, convert: Convert) -> Tensor:
-    from PIL import ImageOps
-
-    turned = image.getexif().get(ORIENTATION, 1) != 1  # otherwise Pillow would copy the image
-    return convert(ImageOps.exif_transpose(image) if turned else image)
-
-
 def _reduce(image: PilImage, size: tuple[int, int], fit: Fit) -> bool:
     """Let a JPEG file be decoded at a part of its size, if it remains large enough for ``size``, stored like it."""
-    if image.format not in ("JPEG", "MPO"):
+    if image.format not in JPEG:
         return False
     cast("ImageFile", image).decodermaxblock = BLOCK
     sides, longest = (image.height, image.width), longest_sides(image.height, image.width, size)

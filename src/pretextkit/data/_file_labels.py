@@ -25,7 +25,7 @@ LabelsOfFiles: TypeAlias = (
 """Where the labels of files come from, as for :class:`FolderImages`."""
 
 NAMED = 5
-"""Unknown names that a warning lists."""
+"""Names, or groups of names, that a warning lists."""
 
 KINDS = (
     'labels "folders", the path of a CSV file, a CsvLabels, a mapping from file to label, a function of the path, '
@@ -55,7 +55,7 @@ def label_files(labels: LabelsOfFiles, listing: Listing, listed: bool) -> FileLa
         ShapeError: There is not one label for each file of a list.
 
     Warns:
-        DataWarning: Some names fit no file, or no row of a CSV file has a label.
+        DataWarning: Some names fit no file, no row of a CSV file has a label, or names of classes differ only by case.
     """
     if labels is False:
         return FileLabels([-1] * len(listing.paths), ())
@@ -79,6 +79,7 @@ def _folder_labels(listing: Listing) -> FileLabels:
             got="images directly in it alone",
             fix="Name the class of each path, as in labels=lambda path: path.stem.partition('_')[0].",
         )
+    _warn_of_case(listing.folders, str(listing.root))
     numbers = {name: number for number, name in enumerate(listing.folders)}
     return FileLabels([numbers.get(part, -1) for part in listing.parts()], listing.folders)
 
@@ -160,7 +161,27 @@ def _numbered(values: Sequence[Any], where: str) -> FileLabels:
         fix = "Write either for all images."
         raise DataError(f"words or numbers as labels in {where}", got=f"{words[0]!r} and {number}", fix=fix)
     numbers, classes = number_texts(["" if value is None else str(value) for value in plain], _sorted(set(words)))
+    _warn_of_case(classes, where)
     return FileLabels(numbers.tolist(), classes)
+
+
+def _warn_of_case(classes: Sequence[str], where: str) -> None:
+    """Warn of names that differ only by case; single letters are classes of their own in sets of letters.
+
+    Example:
+        >>> _warn_of_case(["a", "A", "cat", "cats"], "labels.csv")
+    """
+    alike: dict[str, list[str]] = {}
+    for name in sorted(classes):
+        alike.setdefault(name.casefold(), []).append(name)
+    groups = [" and ".join(map(repr, names)) for names in alike.values() if len(names) > 1 and len(names[0]) > 1]
+    if groups:
+        text = "; ".join(groups[:NAMED]) + ("; …" if len(groups) > NAMED else "")
+        warn(
+            f"The labels {text} in {where} differ only by case, and are different classes. Write them alike.",
+            DataWarning,
+            see="labels-that-do-not-fit",
+        )
 
 
 def _plain(value: Any, where: str) -> Label:

@@ -184,7 +184,7 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         self._warn_of_files(listing, rows if by_folder else None, sorted(lost))
         if fit is None:
             self._warn_of_crop(shapes)
-        warn_of_darkness(self.reader, self.paths, self.root)
+        self._is_dark = warn_of_darkness(self.reader, self.paths, self.root)
         self._cache = self._open_cache(cache, listed, root, on_error)
         self._cached = (self.paths, self.size, self.fit)  # a caller may change them; then images are decoded
         self._decodes_again = cache is True and self._cache is None and self.reader.reads_bytes

@@ -14,7 +14,19 @@ from pretextkit.errors import DataError, ShapeError
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
 
-__all__ = ["brightest_pixel", "channels_second", "image_tensor", "note_depth", "pil_tensor", "stored_tensor"]
+__all__ = [
+    "brightest_pixel",
+    "channels_second",
+    "image_tensor",
+    "note_depth",
+    "orientation",
+    "pil_tensor",
+    "stored_tensor",
+    "upright",
+]
+
+ORIENTATION = 0x0112
+"""Exif tag of the camera orientation."""
 
 MOST_BANDS = 32
 """Most channels for which an array of three axes, of which the first are a square, may be one image."""
@@ -32,6 +44,8 @@ REDUCED = "colors of 16 bits"
 def image_tensor(image: Any) -> Tensor:
     """Convert a tensor ``c h w``, an array ``h w c`` or ``h w``, or a PIL image to a tensor ``c h w``.
 
+    The orientation of the camera (Exif) of a PIL image is applied, as for files.
+
     Raises:
         ShapeError: A tensor or array has another shape.
         DataError: ``image`` has another type.
@@ -45,7 +59,7 @@ def image_tensor(image: Any) -> Tensor:
     from PIL.Image import Image
 
     if isinstance(image, Image):
-        return pil_tensor(image)
+        return pil_tensor(upright(image))
     if isinstance(image, numpy.ndarray):
         tensor = tensor_from_array(image)
         tensor = tensor[None] if tensor.ndim == 2 else tensor.movedim(-1, 0)
@@ -112,7 +126,7 @@ def pil_tensor(image: PilImage) -> Tensor:
 def stored_tensor(image: Any) -> Tensor:
     """Convert an image to a tensor ``c h w`` of the values as they are stored, for images with a stated range.
 
-    Deep PIL images keep their values, others become bytes as in :func:`pil_tensor`.
+    Deep PIL images keep their values, others become bytes as in :func:`pil_tensor`. PIL images are turned upright.
 
     Raises:
         ShapeError: A tensor or array has another shape.
@@ -128,13 +142,44 @@ def stored_tensor(image: Any) -> Tensor:
 
     if not isinstance(image, Image):
         return image_tensor(image)
+    note_depth(image)
+    image = upright(image)
     if image.mode == "F" or image.mode.startswith("I"):
         kind = numpy.float32 if image.mode == "F" else numpy.int32
         return torch.from_numpy(numpy.array(image, dtype=kind))[None]
-    note_depth(image)
     if REDUCED in image.info:
         raise DataError("gray levels of 16 bits", got=f"{image.mode} of 16 bits, reduced to 8", fix=READ_YOURSELF)
     return pil_tensor(image)
+
+
+def orientation(image: PilImage) -> int:
+    """Give the Exif orientation of a PIL image, 1 if it is upright or if its Exif cannot be read.
+
+    Example:
+        >>> from PIL import Image
+        >>> orientation(Image.new("L", (2, 2)))
+        1
+    """
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # damaged Exif raises almost any type of error, and the pixels are intact
+        return 1
+
+
+def upright(image: PilImage) -> PilImage:
+    """Turn a PIL image as its Exif orientation says; Exif is removed from the result, which is not turned again.
+
+    Example:
+        >>> from PIL import Image
+        >>> photo = Image.new("L", (3, 2))
+        >>> photo.getexif()[ORIENTATION] = 6
+        >>> upright(photo).size, upright(upright(photo)).size
+        ((2, 3), (2, 3))
+    """
+    from PIL import ImageOps
+
+    image.load()  # errors of the pixels are raised here, and not taken for those of the Exif
+    return image if orientation(image) == 1 else ImageOps.exif_transpose(image)  # it would copy an upright image
 
 
 def note_depth(image: PilImage) -> None:

@@ -17,6 +17,7 @@ from pretextkit.data._collate import (
     ImageBatch,
     concat,
 )
+from pretextkit.data._image_files import inner_datasets
 from pretextkit.errors import DataError, ShapeError
 
 if TYPE_CHECKING:
@@ -49,7 +50,13 @@ class ImageSource(ABC):
             DataError: The source ends before its length says.
         """
         batch_size = check_int("batch_size", batch_size, fix="For example 256.")
-        return watch_brightness(_counted(self.batches(torch.split(torch.arange(len(self)), batch_size)), len(self)))
+        batches = _counted(self.batches(torch.split(torch.arange(len(self)), batch_size)), len(self))
+        return batches if self.known_as_dark else watch_brightness(batches)
+
+    @property
+    def known_as_dark(self) -> bool:
+        """Whether a folder behind the source has warned of dark images when its files were listed."""
+        return any(getattr(each, "_is_dark", False) for each in inner_datasets(self))
 
     def without_labels(self) -> ImageSource:
         """Drop the labels; pretextkit's own sources then do not read them."""

@@ -15,7 +15,7 @@ from pretextkit._modules import as_input, module_device, refuse_meta
 from pretextkit._validation import check_features, check_int
 from pretextkit.data import FolderImages, ImagesLike, as_source
 from pretextkit.data._file_options import is_pattern
-from pretextkit.data._image_files import find_files
+from pretextkit.data._image_files import find_files, warn_of_lost_order
 from pretextkit.data._image_format import ImageFormat, in_format
 from pretextkit.data._sources import ImageSource
 from pretextkit.errors import ShapeError
@@ -174,6 +174,9 @@ class Classifier(nn.Module):
             DataError: There are no images, or they hold something else.
             ShapeError: The images have another shape, or the head does not fit the class names.
 
+        Warns:
+            DataWarning: A ``DataLoader`` shuffles or drops images: rows have the order of the loader.
+
         Example:
             >>> from pretextkit.models import LinearHead, SmallCNN
             >>> classifier = Classifier(SmallCNN(), LinearHead(256, 2), class_names=("cat", "dog"))
@@ -181,13 +184,13 @@ class Classifier(nn.Module):
             ['class', 'file', 'probability']
         """
         source = self._open(images, workers, on_error)
+        files = find_files(source) or tuple(map(str, range(len(source))))
         labels, probabilities, width = [], [], 0
         for batch in self._probabilities(source, batch_size):
             highest = batch.max(1)
             labels.append(highest.indices)
             probabilities.append(highest.values)
             width = batch.shape[1]
-        files = find_files(source) or tuple(map(str, range(len(source))))
         names = self.class_names or tuple(map(str, range(width)))
         return Predictions(files, torch.cat(labels), torch.cat(probabilities), names)
 
@@ -214,12 +217,17 @@ class Classifier(nn.Module):
             DataError: There are no images, or they hold something else.
             ShapeError: The images have another shape, or the head does not fit the class names.
 
+        Warns:
+            DataWarning: As for :meth:`predict`.
+
         Example:
             >>> from pretextkit.models import LinearHead, SmallCNN
             >>> Classifier(SmallCNN(), LinearHead(256, 5)).predict_proba(torch.rand(2, 3, 32, 32)).shape
             torch.Size([2, 5])
         """
-        return torch.cat(list(self._probabilities(self._open(images, workers, on_error), batch_size)))
+        source = self._open(images, workers, on_error)
+        warn_of_lost_order(source)
+        return torch.cat(list(self._probabilities(source, batch_size)))
 
     def save(self, path: str | Path, *, weights_only: bool = False) -> None:
         """Write the classifier to one file: weights, architecture, class names, size of the images, and its training.

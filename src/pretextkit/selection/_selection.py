@@ -11,6 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from pretextkit._display import Displayed
+from pretextkit.data._csv_labels import DELIMITERS
 from pretextkit.errors import DataError
 from pretextkit.inference._predictions import write_csv
 
@@ -88,8 +89,9 @@ def _filled(path: Path) -> int:
     if not path.exists():
         return 0
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        rows = [row for row in csv.reader(file.read().replace(";", ",").replace("\t", ",").splitlines()) if row][1:]
-    return sum(any(cell.strip() for cell in row[1:]) for row in rows)
+        header, *lines = file.read().splitlines() or [""]
+    delimiter = next((each for each in DELIMITERS if each in header), ",")  # a spreadsheet may have changed it
+    return sum(any(cell.strip() for cell in row[1:]) for row in csv.reader(lines, delimiter=delimiter))
 
 
 def _relative(files: Sequence[str]) -> list[str]:

@@ -9,6 +9,7 @@ import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from pretextkit.data._image_files import warn_of_lost_order
 from pretextkit.data._types import Size
 from pretextkit.evaluation._features import Layers, extract_features
 from pretextkit.sklearn._backbones import built_backbone
@@ -104,7 +105,11 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             DataError: ``X`` holds something other than in ``fit``.
         """
         check_is_fitted(self)
-        return self._features(read_features(self, X)[0] if check_kind(self, X) else read_images(X, self.size))
+        if check_kind(self, X):
+            return self._features(read_features(self, X)[0])
+        images = read_images(X, self.size)
+        warn_of_lost_order(images)
+        return self._features(images)
 
     def _features(self, images: Any) -> numpy.ndarray[Any, Any]:
         layers = extract_features(

@@ -36,7 +36,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc
         Args:
             X: Images: an array ``n h w`` or ``n h w c``, a tensor ``n c h w``, a list of paths, or features ``n d``
                 where the backbone takes them.
-            y: ``n`` words or numbers.
+            y: ``n`` words or numbers; images with None have no label, and are left out.
 
         Returns:
             The classifier itself.

@@ -73,13 +73,17 @@ def read_images(X: Any, size: Size | None) -> ImageSource:
 
 
 def read_labels(X: Any, y: Any) -> tuple[numpy.ndarray[Any, Any], numpy.ndarray[Any, Any]]:
-    """Check labels by the rules of scikit-learn, and number them.
+    """Check labels by the rules of scikit-learn, and number them; None is an image without a label.
 
     Returns:
-        Classes ``k``, sorted; and the number ``n`` of the class of each image, int64.
+        Classes ``k``, sorted; and the number ``n`` of the class of each image, int64, -1 where unlabeled.
 
     Raises:
         DataError: There are no labels, or one class only.
+
+    Example:
+        >>> read_labels([0, 0, 0], ["dog", None, "cat"])
+        (array(['cat', 'dog'], dtype='<U3'), array([ 1, -1,  0]))
     """
     if y is None:
         text = "A classifier requires y to be passed, but the target y is None."  # words that scikit-learn looks for
@@ -87,10 +91,17 @@ def read_labels(X: Any, y: Any) -> tuple[numpy.ndarray[Any, Any], numpy.ndarray[
     check_consistent_length(X, y)
     y = column_or_1d(y, warn=True)
     check_array(y, ensure_2d=False, dtype=None, input_name="y")  # no NaN
-    check_classification_targets(y)
-    classes, numbers = numpy.unique(y, return_inverse=True)
+    numbers = numpy.full(len(y), -1)
+    labeled = numpy.array([label is not None for label in y])
+    if not labeled.all():
+        y = numpy.array(y[labeled].tolist())  # of texts or numbers, and not of objects
+    classes: numpy.ndarray[Any, Any] = numpy.array([])
+    if len(y):
+        check_classification_targets(y)
+        classes, numbers[labeled] = numpy.unique(y, return_inverse=True)
     if len(classes) < 2:
-        raise DataError("at least two classes in y", got=f"one class, {classes[0]}", fix="Add images of another class.")
+        got = f"one class, {classes[0]}" if len(classes) else "None for every image"
+        raise DataError("at least two classes in y", got=got, fix="Add labeled images of another class.")
     return classes, numbers
 
 

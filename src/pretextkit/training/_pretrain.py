@@ -83,7 +83,7 @@ class PretrainResult(Displayed):
         """Return the length of the run and its last loss."""
         loss = f", loss {self.history.last['loss']:.3f}" if self.history.rows else ""
         notes = f"{self._stop_note}{starts_note(self.settings.starts_from)}"
-        return f"{self.steps} steps in {self.seconds:.1f} s, {self.device}{loss}{notes}"
+        return f"{self._steps} in {self.seconds:.1f} s, {self.device}{loss}{notes}"
 
     def display_table(self) -> list[list[str]]:
         """Return the newest rows of the history."""
@@ -95,10 +95,15 @@ class PretrainResult(Displayed):
             for name, value in self.history.last.items()
             if name not in ("epoch", "step", "learning_rate", "seconds")
         )
+        rate = f"{self.images_per_second:,.0f} images/s, " if self.images_per_second else ""  # 0: finished before
         return (
-            f"{self.settings}: {self.steps} steps in {self.seconds:.1f} s ({self.images_per_second:,.0f} images/s, "
+            f"{self.settings}: {self._steps} in {self.seconds:.1f} s ({rate}"
             f"{self.precision} on {self.device}), {values}{self._stop_note}"
         )
+
+    @property
+    def _steps(self) -> str:
+        return f"{self.steps} step{'' if self.steps == 1 else 's'}"
 
     @property
     def _stop_note(self) -> str:

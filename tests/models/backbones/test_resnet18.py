@@ -162,7 +162,7 @@ def test_default_stem_is_the_small_one() -> None:
 def test_unknown_stems_are_refused(stem: Any) -> None:
     with pytest.raises(OptionError) as caught:
         ResNet18(stem=stem)
-    assert caught.value.message == (
+    assert caught.value.text == (
         f"Expected stem to be 'small', 'imagenet' or None, but got {stem!r}. "
         "Use 'small' for images up to about 96x96 pixels, 'imagenet' for larger ones."
     )

@@ -38,7 +38,7 @@ def test_options_out_of_range_are_refused(option: str) -> None:
 def test_images_too_small_to_halve_are_refused() -> None:
     with pytest.raises(ShapeError) as caught:
         PatchDiscriminator()(torch.rand(2, 3, 8, 7))
-    assert caught.value.message == (
+    assert caught.value.text == (
         "Expected images of at least 8x8 pixels, but got 8x7. "
         "Enlarge the images, or create the discriminator with fewer halvings."
     )

@@ -29,7 +29,7 @@ def test_single_row_is_refused_in_training_only(rows: int) -> None:
     head = MLPHead(5, 2)
     with pytest.raises(ShapeError) as caught:
         head(torch.zeros(rows, 5))
-    assert caught.value.message == (
+    assert caught.value.text == (
         f"Expected at least 2 rows, because the head uses BatchNorm, but got {rows}. "
         "Increase the batch size, or call eval() first."
     )
