@@ -47,6 +47,7 @@ QUESTIONS = {
     "finetuning-svhn-all-labels": "How accurate is the same network with all labels of street digits?",
     "finetuning-svhn-longer": "Does FixMatch gain from a longer training on street digits?",
     "finetuning-svhn-none": "How accurate is training on the labels alone on street digits?",
+    "finetuning-layers": "Which layers should a head on random weights read?",
     "finetuning-steps": "How long must random weights train on few labels?",
     "finetuning-svhn-simclr": "Does fine-tuning add to the linear probe after SimCLR?",
     "defaults-svhn-short": "Are the defaults good on street digits, in a shorter training?",

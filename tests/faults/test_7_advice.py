@@ -499,6 +499,8 @@ EXEMPT: dict[Site, str] = {
     ): "test_9_wrapped_networks::test_graph_of_evaluation_mode_has_the_features_of_the_network",
     ("_modules/_refusals.py", "explain_complex_weights"): "test_14_dtypes::test_complex_weights_that_convert_work",
     ("_modules/_refusals.py", "not_built"): "test_7_troubleshooting::test_name_of_a_backbone_is_built_as_advised",
+    ("anomaly/_reconstruction.py", "_refuse_task"): "the tests of anomaly scores follow it",
+    ("cli/_commands/_predict.py", "_check_order"): "a command, which the tests of the commands run",
     ("cli/_outputs.py", "check_file"): "the name of a file, or a command",
     ("evaluation/_labels.py", "labeled_rows"): "test_7_followed_files::test_labels_of_files",
     ("report/_folders.py", "read_folder"): "the folder of an earlier call of the reader",

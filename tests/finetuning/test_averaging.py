@@ -140,6 +140,7 @@ def test_loss_is_that_of_all_images_in_evaluation_mode() -> None:
 
 def test_average_of_zero_is_the_linear_probe() -> None:
     backbone = TinyBackbone()
+    backbone.starts_from = "weights of a test"  # a head on random weights would read the last layer
     backbone.normalization.measure(IMAGES)
     probe = linear_probe(backbone, (IMAGES, LABELS))
     before = state_of(backbone)

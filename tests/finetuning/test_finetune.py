@@ -554,7 +554,7 @@ def test_named_head_of_a_frozen_backbone_is_the_linear_probe_of_the_chosen_layer
 
 
 def test_training_of_a_named_head_begins_from_the_probe_of_the_chosen_layers() -> None:
-    backbone, train = TinyBackbone(), striped(50, 3)
+    backbone, train = pretrained(TinyBackbone()), striped(50, 3)
     probe = linear_probe(backbone, train, VAL)
     still: dict[str, Any] = {"trainable": "all", "augment": None, "optimizer": "sgd", "learning_rate": 0.0}
     result = tune(backbone, "linear", train, VAL, **still)
@@ -563,9 +563,9 @@ def test_training_of_a_named_head_begins_from_the_probe_of_the_chosen_layers() -
 
 
 def test_training_of_a_named_head_reaches_every_stage() -> None:
-    backbone, train = SmallCNN(), striped(40, 3)
+    backbone, train = pretrained(SmallCNN()), striped(40, 3)
     before = snapshot(backbone)
-    result = tune(backbone, "linear", train, trainable="all", steps=3)
+    result = tune(backbone, "linear", train, trainable="all", average=1.0, steps=3)
     assert any(layer == "stage4" for layer, _ in result.classifier.layers)
     assert {name for name, _ in backbone.named_parameters()} <= changed(backbone, before)
 
@@ -583,7 +583,7 @@ class LastIsNoise(SpatialBackbone):
 
 
 def test_last_layer_joins_with_weights_of_zero_if_it_is_not_chosen() -> None:
-    backbone, (images, labels) = LastIsNoise(), striped(50, 3)
+    backbone, (images, labels) = pretrained(LastIsNoise()), striped(50, 3)
     train = images * (0.5 + 0.5 * labels[:, None, None, None]), labels
     probe = linear_probe(backbone, train, VAL)
     assert "stage2" not in probe.layer
@@ -611,12 +611,21 @@ def test_head_reads_the_layers_that_are_named() -> None:
 
 
 def test_other_heads_by_name_read_the_chosen_layers() -> None:
-    backbone, train = TinyBackbone(), striped(50, 3)
+    backbone, train = pretrained(TinyBackbone()), striped(50, 3)
     result = tune(backbone, "mlp", train, VAL, trainable="all", steps=30)
     assert result.settings.layers != "last"
     assert result.settings.head_start == "30 steps on features"
     assert result.accuracy is not None
     assert result.accuracy > 0.8
+
+
+def test_head_on_random_weights_that_train_reads_the_output() -> None:
+    train = striped(50, 3)
+    assert tune(SmallCNN(), "linear", train, trainable="all", steps=1).settings.layers == "last"
+    assert tune(SmallCNN(), "linear", train, trainable="none").settings.layers != "last"
+    assert tune(pretrained(SmallCNN()), "linear", train, trainable="all", steps=1).settings.layers != "last"
+    named = tune(SmallCNN(), "linear", train, trainable="all", layers=["stage2"], steps=1)
+    assert named.settings.layers == "stage2 1x1"
 
 
 def test_training_begins_from_the_linear_probe() -> None:
@@ -690,6 +699,12 @@ def test_divided_batches_leave_few_images_over(count: int, most: int) -> None:
 @pytest.mark.parametrize(("labels", "steps", "batch"), [(100, 600, 50), (732, 600, 61), (10**6, 4000, 255)])
 def test_default_budget_follows_from_the_number_of_labels(labels: int, steps: int, batch: int) -> None:
     assert (divide_evenly(labels, None), default_steps(labels, divide_evenly(labels, None))) == (batch, steps)
+
+
+def pretrained(backbone: Any) -> Any:
+    """Mark a backbone as trained before."""
+    backbone.starts_from = "weights of a test"
+    return backbone
 
 
 def default_steps_of(backbone: nn.Module, trainable: Any = "all") -> int:

@@ -104,7 +104,7 @@ def compare(
         UnknownNameError: A task, backbone or option does not exist.
         DataError: Labels are missing, or too few.
         CheckpointError: ``save`` holds runs of another call; the message shows the difference.
-        DataWarning: More than a tenth of the test images are training images.
+        DataWarning: More than a quarter of the test images are training images.
         DivergenceError: A loss became NaN or infinite; ``save`` keeps the runs that were finished before.
 
     Example:

@@ -99,7 +99,7 @@ def linear_probe(
         UnknownNameError: The model has no layer of that name.
 
     Warns:
-        DataWarning: More than a tenth of the test images are training images, or a class has not a single hit.
+        DataWarning: More than a quarter of the test images are training images, or a class has not a single hit.
 
     Example:
         >>> features, labels = torch.eye(4).repeat(5, 1), torch.arange(4).repeat(5)

@@ -12,7 +12,7 @@ from pretextkit.errors import DataWarning, warn
 
 __all__ = ["image_marks", "is_same_data", "warn_of_training_images"]
 
-MOST_SHARED = 0.1
+MOST_SHARED = 0.25
 """Share of the test images that may be among the training images; large sets have a few copies."""
 
 FEWEST_IMAGES = 5
@@ -51,7 +51,7 @@ def is_same_data(train: Any, test: Any) -> bool:
 
 
 def warn_of_training_images(train: Tensor, test: Tensor, *, same: bool, fix: str) -> None:
-    """Warn if more than a tenth of the test images are training images.
+    """Warn if more than a quarter of the test images are training images.
 
     Copies of one image count once, so that blank images or features of a few values claim nothing.
 

@@ -150,7 +150,7 @@ def freeze_and_finetune(
     modules named by ``trainable`` train together.
 
     A head that is given by its name reads the layers that :func:`linear_probe` chooses, and begins at its accuracy. The
-    last layer is read, too, so that all stages train.
+    last layer is read, too, so that all stages train. On a backbone with random weights it reads the last layer alone.
 
     Fine-tuning on few labels overfits. So a pretrained backbone and its head end with an average of their weights
     before and after the training (Wortsman et al. 2022, arXiv 2109.01903), for which BatchNorm is measured again.
@@ -174,8 +174,8 @@ def freeze_and_finetune(
             once if the images are equal on a second reading, and a linear head keeps the solution of the linear probe
             unless ``epochs`` or ``steps`` is given.
         layers: Layers that the head reads. ``"auto"`` is the choice of :func:`linear_probe` for a head that is given by
-            name, on a ``SpatialBackbone``, and the output for any other. ``"last"`` is the output; a list has names of
-            layers as in results, such as ``["stage3 2x2", "stage4"]``.
+            name, on a pretrained ``SpatialBackbone``, and the output for any other. ``"last"`` is the output; a list
+            has names of layers as in results, such as ``["stage3 2x2", "stage4"]``.
         epochs: Passes over the labeled images; pass at most one of ``epochs`` and ``steps``.
         steps: Optimizer steps; by default 20 passes over the labeled images, but at least 600, or 2,400 for a backbone
             with random weights, and at most 4,000.

@@ -48,11 +48,17 @@ class ChosenLayers(NamedTuple):
     """Logistic regression on the concatenated features."""
 
 
-def resolve_layers(layers: HeadLayers, backbone: nn.Module, head: nn.Module | str) -> HeadLayers:
-    """Let the linear probe choose the layers for a head that is built by name; another head gets the output."""
+def resolve_layers(
+    layers: HeadLayers, backbone: nn.Module, head: nn.Module | str, *, from_random: bool = False
+) -> HeadLayers:
+    """Let the linear probe choose the layers for a head that is built by name; another head gets the output.
+
+    Of random weights that will train, the first layers are the best, and a head on them keeps the others from learning.
+    So it gets the output, too.
+    """
     if layers != "auto":
         return layers
-    return "auto" if isinstance(head, str) and has_stages(backbone, "auto") else "last"
+    return "auto" if isinstance(head, str) and has_stages(backbone, "auto") and not from_random else "last"
 
 
 def first_layers(layers: HeadLayers, backbone: nn.Module) -> tuple[Part, ...]:

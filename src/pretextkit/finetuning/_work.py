@@ -103,11 +103,13 @@ def prepare_work(
     """
     check_module(backbone, "backbone")
     trained = find_trained_modules(backbone, recipe.trainable, data.source, given.seed)
-    from_random = not is_pretrained(backbone)
-    settings = resolve_settings(given, len(data.source), trained, from_random=from_random and bool(trained))
+    pretrained = is_pretrained(backbone)
+    from_random = bool(trained) and not pretrained
+    settings = resolve_settings(given, len(data.source), trained, from_random=from_random)
     plan = make_plan(settings, data.source)
-    average = 1.0 if recipe.average == "auto" and from_random else recipe.average
-    recipe = replace(recipe, layers=resolve_layers(recipe.layers, backbone, head), average=average)
+    average = recipe.average if pretrained or recipe.average != "auto" else 1.0
+    layers = resolve_layers(recipe.layers, backbone, head, from_random=from_random)
+    recipe = replace(recipe, layers=layers, average=average)
     parts = first_layers(recipe.layers, backbone)
     name, head = head if isinstance(head, str) else None, build_head(head, backbone, parts, data, settings.seed)
     check_module(head, "head")
