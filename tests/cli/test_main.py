@@ -321,7 +321,8 @@ def test_forgotten_labels_are_named(folder: Path, capsys: pytest.CaptureFixture[
     assert main(["finetune", "photos", "--backbone", "run", "--labels", "to_label.csv"]) == 1
     shown = capsys.readouterr().err
     assert "Warning: None of the 3 rows of to_label.csv has a label. Fill in its column of labels." in shown
-    assert "Error: Expected labels for train, but got labels that are all -1. Label some images of each class." in shown
+    assert "Error: Expected labels for train, but got labels that are all -1.\nOn the command line: --labels" in shown
+    assert "\nLabel some images of each class" in shown
 
 
 @pytest.mark.parametrize(

@@ -51,10 +51,10 @@ class ImageSource(ABC):
         """
         batch_size = check_int("batch_size", batch_size, fix="For example 256.")
         batches = _counted(self.batches(torch.split(torch.arange(len(self)), batch_size)), len(self))
-        return batches if self.known_as_dark else watch_brightness(batches)
+        return batches if self._known_as_dark else watch_brightness(batches)
 
     @property
-    def known_as_dark(self) -> bool:
+    def _known_as_dark(self) -> bool:
         """Whether a folder behind the source has warned of dark images when its files were listed."""
         return any(getattr(each, "_is_dark", False) for each in inner_datasets(self))
 

@@ -253,7 +253,7 @@ def pretrain(
     plan = make_plan(settings, source, group, task)
     modes = {module: module.training for module in task.modules()}
     backbone = unwrap(task).backbone
-    _warn_of_frozen(backbone)
+    _warn_of_frozen(task, backbone)
     trained = _describe_training(task, source, settings, plan, training_of(backbone))
     try:
         run = train(
@@ -287,10 +287,10 @@ def pretrain(
     )
 
 
-def _warn_of_frozen(backbone: nn.Module) -> None:
-    """Warn if no weight of a backbone trains, such as one that was frozen for a probe."""
-    weights = list(backbone.parameters())
-    if weights and not any(weight.requires_grad for weight in weights):
+def _warn_of_frozen(task: nn.Module, backbone: nn.Module) -> None:
+    """Warn if the head trains and no weight of the backbone, such as one that was frozen for a probe."""
+    weights, trains = list(backbone.parameters()), any(weight.requires_grad for weight in task.parameters())
+    if weights and trains and not any(weight.requires_grad for weight in weights):
         warn(
             f"All {len(weights)} weights of the backbone are frozen: only the head of the task trains. "
             "Call backbone.requires_grad_(True) first.",

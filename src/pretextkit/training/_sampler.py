@@ -113,6 +113,6 @@ def sample_images(source: ImageSource, seed: int) -> Tensor:
     order = torch.randperm(len(source), generator=derived_generator(seed, "normalization"))[:MEASURED_IMAGES]
     with seeded(derived_seed(seed, "normalization")):  # a loader draws from the global generator
         sample = concat(list(source.batches(torch.split(order, 256)))).images
-    if not (isinstance(source, TensorImages) or source.known_as_dark):  # checked when they became a source
+    if not (isinstance(source, TensorImages) or source._known_as_dark):  # checked when they became a source
         warn_of_dark_images(sample, f"{len(sample)} images")
     return sample
