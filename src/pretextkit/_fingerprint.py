@@ -84,7 +84,7 @@ def module_options(module: nn.Module, prefix: str) -> dict[str, str]:
                 continue
             if all(map(_is_plain, _leaves(value))):
                 found[f"{place}.{name}"] = repr(value)
-            elif callable(value):
+            elif callable(value) and not hasattr(type(part), name):  # not a method that was replaced
                 found[f"{place}.{name}"] = str(function_name(value))
     return found
 
