@@ -26,7 +26,7 @@ def test_check_images_accepts_valid_images(channels: int, dtype: torch.dtype) ->
         ((2, 8, 8, 3), r"Put channels second: images.permute\(0, 3, 1, 2\)."),
         ((2, 8, 8, 1), r"Put channels second"),
         ((2, 24, 32, 4), r"Put channels second: images.permute\(0, 3, 1, 2\). If they are RGBA, also drop the alpha"),
-        ((2, 64, 64, 13), r"Put channels second: images.permute\(0, 3, 1, 2\).$"),
+        ((2, 64, 64, 13), r"Put channels second: images.permute\(0, 3, 1, 2\). See"),
         ((3, 8, 8), r"Add the missing axis: images\[None\] for one image c h w, images\[:, None\] for gray"),
         ((8, 8), r"Add the missing axes: images\[None, None\] for one gray image h w\."),
         ((8,), r"Pass images with channels second."),

@@ -23,7 +23,15 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDa
 import pretextkit as pk
 from pretextkit.data import StreamImages
 from pretextkit.data._image_format import ImageFormat
-from pretextkit.errors import CheckpointError, DataError, DivergenceError, OptionError, ShapeError, UnknownNameError
+from pretextkit.errors import (
+    CheckpointError,
+    DataError,
+    DivergenceError,
+    OptionError,
+    ShapeError,
+    TrainingWarning,
+    UnknownNameError,
+)
 from pretextkit.functional import PretrainResult, pretrain
 from pretextkit.testing import TinyBackbone, toy_images
 from pretextkit.views import LightAugmentation
@@ -607,7 +615,8 @@ def test_frozen_backbone_stays_and_the_head_trains() -> None:
     task = make()
     task.backbone.requires_grad_(False)
     before = {name: weight.clone() for name, weight in task.named_parameters()}
-    run(task, epochs=1)
+    with pytest.warns(TrainingWarning, match="only the head of the task trains"):
+        run(task, epochs=1)
     changed = {name for name, weight in task.named_parameters() if not torch.equal(weight, before[name])}
     assert changed == {"head.linear.weight", "head.linear.bias"}
 

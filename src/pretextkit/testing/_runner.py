@@ -84,7 +84,7 @@ def failure(check: Check) -> str | None:
     try:
         check.run()
     except ConformanceError as error:
-        return str(error)
+        return error.text
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return None
