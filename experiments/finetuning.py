@@ -29,6 +29,7 @@ from pretextkit.functional import fixmatch, freeze_and_finetune, linear_probe, p
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     "last layer": {"layers": "last"},
+    "last layer, 2400 steps": {"layers": "last", "steps": 2400},
     "not averaged": {"average": 1.0},
     "mean of first and last weights": {"average": 0.5},
     "learning rate 3e-4": {"learning_rate": 3e-4},

@@ -28,8 +28,10 @@ from pretextkit.testing import TinyBackbone, toy_images
 from pretextkit.training._progress import BarProgress, LineProgress, progress_for
 from tests.helpers import generator
 
-TRAIN = (toy_images(24, size=16, generator=generator(0)), torch.arange(24) % 2)
-TEST = (toy_images(24, size=16, generator=generator(1)), torch.arange(24) % 2)
+LABELS = torch.arange(24) % 2
+BRIGHTNESS = (0.2 + 0.8 * LABELS)[:, None, None, None]
+TRAIN = (toy_images(24, size=16, generator=generator(0)) * BRIGHTNESS, LABELS)
+TEST = (toy_images(24, size=16, generator=generator(1)) * BRIGHTNESS, LABELS)
 FAST: dict[str, Any] = {"device": "cpu", "progress": False}
 
 
@@ -37,7 +39,7 @@ def results() -> dict[str, Displayed]:
     torch.manual_seed(0)
     task = pk.tasks.Rotation(TinyBackbone())
     comparison = compare(["rotation"], TinyBackbone, TRAIN, TEST, epochs=1, batch_size=8, label_fractions=[], **FAST)
-    finetuned = freeze_and_finetune(TinyBackbone(), "linear", TRAIN, TEST, steps=2, **FAST)
+    finetuned = freeze_and_finetune(TinyBackbone(), "linear", TRAIN, TEST, steps=20, **FAST)
     return {
         "PretrainResult": pretrain(task, TRAIN[0], epochs=2, batch_size=8, **FAST),
         "ProbeResult": linear_probe(task.backbone, TRAIN, TEST),
@@ -89,7 +91,7 @@ def test_names_are_escaped_in_html() -> None:
 
 def test_display_changes_no_equality_or_fields() -> None:
     one = AnomalyScores(torch.zeros(2))
-    assert list(one.__dataclass_fields__) == ["scores", "maps", "files"]
+    assert list(one.__dataclass_fields__) == ["scores", "maps", "files", "measure", "by"]
     assert KNNResult.__eq__ is not object.__eq__
 
 

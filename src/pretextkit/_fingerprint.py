@@ -94,24 +94,26 @@ def frozen_weights(module: nn.Module) -> str:
 
     Example:
         >>> frozen_weights(nn.Linear(2, 2)), frozen_weights(nn.Linear(2, 2).requires_grad_(False))
-        ('0 of 2', '2 of 2, f9ce8283')
+        ('none', '2 of 2, f9ce8283')
     """
     names = [name for name, weight in module.named_parameters() if not weight.requires_grad]
-    total = sum(1 for _ in module.parameters())
-    mark = f", {hashlib.blake2b(' '.join(names).encode(), digest_size=4).hexdigest()}" if names else ""
-    return f"{len(names)} of {total}{mark}"
+    if not names:
+        return "none"
+    mark = hashlib.blake2b(" ".join(names).encode(), digest_size=4).hexdigest()
+    return f"{len(names)} of {sum(1 for _ in module.parameters())}, {mark}"
 
 
 def function_name(function: Any) -> str | None:
-    """Name a function, without its address in memory; ``None`` for no function.
+    """Name a function, without its address in memory; a string names itself, and ``None`` is no function.
 
     Example:
-        >>> function_name(nn.functional.relu), function_name(nn.Flatten()), function_name(None)
-        ('relu', 'Flatten(start_dim=1, end_dim=-1)', None)
+        >>> function_name(nn.functional.relu), function_name(nn.MSELoss()), function_name("ssim"), function_name(None)
+        ('relu', 'MSELoss()', 'ssim', None)
     """
-    if function is None:
-        return None
-    return str(getattr(function, "__qualname__", None) or re.sub(r" at 0x[0-9a-f]+", "", repr(function)))
+    if function is None or isinstance(function, str):
+        return function
+    name = getattr(function, "__qualname__", None) or re.sub(r" at 0x[0-9a-f]+", "", repr(function))
+    return str(name).rpartition("<locals>.")[2]
 
 
 def differences(saved: Mapping[str, Any], here: Mapping[str, Any]) -> str:

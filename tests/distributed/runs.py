@@ -213,7 +213,7 @@ def refusal(run: Callable[[], Any]) -> str:
     try:
         run()
     except (DataError, DivergenceError, OptionError) as error:
-        return str(error)
+        return error.text
     return "nothing was refused"
 
 

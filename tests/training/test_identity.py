@@ -65,9 +65,13 @@ def test_identity_includes_accumulate_above_one() -> None:
     assert different(identity(), identity(accumulate=2)) == {"accumulate"}
 
 
-def test_identity_excludes_private_and_complex_attributes() -> None:
-    task = Options(_private=1, function=lambda: None, objects=(object(),), array=[1])
-    assert different(identity(task.eval()), identity()) == set()
+def test_identity_excludes_private_attributes_and_objects() -> None:
+    assert different(identity(Options(_private=1, objects=(object(),)).eval()), identity()) == set()
+
+
+def test_identity_includes_lists_and_names_of_functions() -> None:
+    assert different(identity(Options(function=len, array=[1])), identity()) == {"task.function", "task.array"}
+    assert different(identity(Options(function=len)), identity(Options(function=max))) == {"task.function"}
 
 
 def test_identity_includes_the_first_images() -> None:

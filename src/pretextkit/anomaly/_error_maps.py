@@ -17,7 +17,6 @@ __all__ = [
     "ErrorMaps",
     "Reduction",
     "TopFraction",
-    "described",
     "feature_distance",
     "resize_maps",
     "resolve_error",
@@ -78,6 +77,7 @@ def feature_distance(backbone: Model, *, layers: Layers = "all") -> Callable[[Te
             maps = [(nn.functional.normalize(a) - nn.functional.normalize(b)).square().sum(1) for a, b in pairs]
         return sum((resize_maps(each, images) for each in maps[1:]), resize_maps(maps[0], images)) / len(maps)
 
+    distance.__qualname__ = "feature_distance"  # named so in results
     return distance
 
 
@@ -91,18 +91,6 @@ def resize_maps(maps: Tensor, images: Tensor) -> Tensor:
     """
     size = (images.shape[-2], images.shape[-1])
     return nn.functional.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
-
-
-def described(function: object) -> str:
-    """Name an error or a reduction of maps, as its caller gave it.
-
-    Example:
-        >>> described("ssim"), described(TopFraction(0.01)), described(nn.MSELoss())
-        ('ssim', 'TopFraction(fraction=0.01)', 'MSELoss')
-    """
-    if isinstance(function, str | TopFraction):
-        return str(function)
-    return str(getattr(function, "__name__", type(function).__name__))
 
 
 def resolve_error(error: ErrorMaps) -> Callable[[Tensor, Tensor], Tensor]:

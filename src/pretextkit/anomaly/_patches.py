@@ -8,9 +8,10 @@ import torch
 from torch import Generator, Tensor, nn
 
 from pretextkit._evaluation_mode import evaluation_mode
+from pretextkit._fingerprint import function_name
 from pretextkit._modules import check_model, module_device, refuse_meta
 from pretextkit._validation import check_finite, check_int
-from pretextkit.anomaly._error_maps import Reduction, described, resize_maps, resolve_reduction
+from pretextkit.anomaly._error_maps import Reduction, resize_maps, resolve_reduction
 from pretextkit.anomaly._neighbors import nearest_distances
 from pretextkit.anomaly._scores import AnomalyScores, files_of, full_images, image_batches
 from pretextkit.data import ImagesLike, as_source
@@ -110,7 +111,7 @@ def patch_anomaly_score(
         reduce(maps),
         maps,
         files_of(images),
-        measure=f"distance of patches to the nearest normal patches ({described(reduction)})",
+        measure=f"distance of patches to the nearest normal patches ({function_name(reduction)})",
         by="patch_anomaly_score",
     )
 

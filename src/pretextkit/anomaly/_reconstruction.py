@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from pretextkit._evaluation_mode import evaluation_mode
+from pretextkit._fingerprint import function_name
 from pretextkit._modules import module_device, module_dtype, refuse_meta, unwrap
 from pretextkit._validation import check_finite, check_tensor
-from pretextkit.anomaly._error_maps import ErrorMaps, Reduction, described, resolve_error, resolve_reduction
+from pretextkit.anomaly._error_maps import ErrorMaps, Reduction, resolve_error, resolve_reduction
 from pretextkit.anomaly._scores import AnomalyScores, files_of, full_images, image_batches
 from pretextkit.contracts import PretextTask
 from pretextkit.data import ImagesLike, as_source
@@ -81,7 +82,7 @@ def reconstruction_anomaly_score(
         reduce(errors),
         errors,
         files_of(images),
-        measure=f"{described(error)} error of the reconstruction ({described(reduction)})",
+        measure=f"{function_name(error)} error of the reconstruction ({function_name(reduction)})",
         by="reconstruction_anomaly_score",
     )
 

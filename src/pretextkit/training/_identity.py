@@ -28,7 +28,7 @@ def run_identity(
         >>> settings, source = Settings(epochs=1), TensorImages(torch.zeros(9, 1, 2, 2))
         >>> identity = run_identity(nn.Linear(2, 3), source, settings, Plan(9, 0.1, 1, 1, 0, 1), "fp32")
         >>> identity["images"], identity["frozen weights"], identity["weight bias"]
-        (9, '0 of 2', (3,))
+        (9, 'none', (3,))
     """
     free = ("device", "compile") if settings.accumulate > 1 else ("device", "compile", "accumulate")
     options = {name: value for name, value in asdict(settings).items() if name not in free}
