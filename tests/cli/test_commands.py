@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,11 @@ CALLS: dict[str, list[str]] = {
     "select": ["select", "photos", "--n", "3", "--backbone", "run", "--csv", "to_label.csv"],
     "select more": ["select", "photos", "--n", "3", "--method", "k-center", *LABELS, "--csv", "to_label.csv"],
     "report": ["report", "run", "--out", "pages/run.html"],
+    "report views": ["report", "run", "--images", "new-photos", "--out", "views.html"],
     "list": ["list"],
 }
+
+CONTEXT = ["--task", "context-encoder", "--out", "context"]
 
 KEYS = {
     "pretrain": {"steps", "settings", "history", "last", "seconds"},
@@ -193,3 +197,27 @@ def test_npz_file_takes_the_place_of_a_folder(folder: Path, capsys: pytest.Captu
 def test_code_with_workers_runs_in_processes_that_import_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", "pets.pt", "new-photos", "--workers", "1", "--show-code"]) == 0
     assert '\nif __name__ == "__main__":\n    classifier' in capsys.readouterr().out
+
+
+def test_report_draws_the_views_of_the_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    assert main(["pretrain", "photos", "--backbone", "small-cnn", "--task-option", "overlap=2", *CONTEXT, *TRAIN]) == 0
+    printed = capsys.readouterr().err
+    report = next(line.removeprefix("Report: ") for line in printed.splitlines() if line.startswith("Report: "))
+    assert report == "pretextkit report context --images photos --task-option overlap=2"
+    assert main([*shlex.split(report)[1:], "--out", "context.html"]) == 0
+    assert "Views of ContextEncoder: its input" in (folder / "context.html").read_text("utf-8")
+    assert main(CALLS["report"]) == 0
+    assert "Views of" not in (folder / "pages/run.html").read_text("utf-8")
+
+
+def test_views_that_cannot_be_drawn_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "run", "--task-option", "temperature=0.2"]) == 2
+    assert "--task-option needs --images, whose views are drawn" in capsys.readouterr().err
+    Path("compared").mkdir()
+    Path("compared/comparison.json").write_text('{"settings": {}, "table": [], "runs": []}')
+    assert main(["report", "compared", "--images", "photos"]) == 2
+    assert "--images needs the folder of a training; this one holds a comparison" in capsys.readouterr().err
+    Path("run/settings.json").write_text('{"task": "mine"}')
+    assert main(["report", "run", "--images", "photos"]) == 1
+    assert "pretext task" in capsys.readouterr().err

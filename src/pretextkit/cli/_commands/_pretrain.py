@@ -59,11 +59,18 @@ def _write(options: Namespace) -> Script:
         f"result = {call('pretrain', 'task', 'photos', **chosen)}",
         call("pk.save_backbone", "backbone", literal(file)),
     ]
-    words = ["pretextkit", "probe", options.images[0], "--backbone", str(options.out)]
-    labels = [] if has_labels(options.images[0]) else ["--labels", "labels.csv"]
-    flags = image_flags(options, leave_out=("size", "fit"))  # it finds these in the run
-    next_step = shlex.join([*words, *labels, *flags])
-    return Script(body, files=(options.out, file), hints=(f"Next: {next_step}",))
+    return Script(body, files=(options.out, file), hints=_next_steps(options))
+
+
+def _next_steps(options: Namespace) -> tuple[str, str]:
+    """Write the commands of a probe and of a report."""
+    images, run = options.images[0], str(options.out)
+    flags = image_flags(options, leave_out=("size", "fit"))  # commands find these in the run
+    labels = [] if has_labels(images) else ["--labels", "labels.csv"]
+    views = [word for text in options.task_option for word in ("--task-option", text)]
+    probe = shlex.join(["pretextkit", "probe", images, "--backbone", run, *labels, *flags])
+    report = shlex.join(["pretextkit", "report", run, "--images", images, *views, *flags])
+    return f"Next: {probe}", f"Report: {report}"
 
 
 def _describe(result: PretrainResult) -> Mapping[str, Any]:
