@@ -47,6 +47,7 @@ QUESTIONS = {
     "finetuning-svhn-all-labels": "How accurate is the same network with all labels of street digits?",
     "finetuning-svhn-longer": "Does FixMatch gain from a longer training on street digits?",
     "finetuning-labels-alone": "How accurate is training on the labels alone on street digits?",
+    "finetuning-labels-alone-cifar10": "How accurate is training on the labels alone on photographs?",
     "finetuning-svhn-none": "How accurate was training on the labels alone with 600 steps?",
     "finetuning-layers": "Which layers should a head on random weights read?",
     "finetuning-steps": "How long must random weights train on few labels?",
