@@ -219,6 +219,26 @@ def test_image_of_another_size_than_the_network_takes_is_refused() -> None:
         backbone(random_images(2, size=(40, 40)))
 
 
+class OneSize(nn.Module):
+    """A network for 96 pixels, which adds a grid of positions; an image of one patch is broadcast to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = nn.Conv2d(3, 8, 3, padding=1)
+        self.positions = nn.Parameter(torch.randn(1, 3, 6, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.block(nn.functional.avg_pool2d(x, 16) + self.positions)  # type: ignore[no-any-return]
+
+
+def test_size_that_the_network_states_comes_before_one_that_broadcasts() -> None:
+    network: Any = OneSize()
+    network.pretrained_cfg = {"input_size": (3, 96, 96), "fixed_input_size": True}
+    assert wrap(network).eval()(random_images(2, size=96)).shape == (2, 8)
+    network.pretrained_cfg["fixed_input_size"] = False
+    assert wrap(network).smallest_image == 28  # as without a statement
+
+
 def test_patches_below_the_smallest_image_are_refused_with_the_size_that_works() -> None:
     backbone = wrap(torchvision.models.vgg11(), size=64)
     with pytest.raises(ShapeError, match=r"smallest that VGG takes.*at least 120 pixels a side") as caught:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -39,12 +39,12 @@ class Call(NamedTuple):
 
 
 def dry_run_sizes(network: nn.Module, channels: int, size: int | None) -> Iterator[int]:
-    """Yield the sizes of images that the network takes, smallest trial first.
+    """Yield the sizes of images that the network takes: first the only one that timm states for it, then others.
 
     Raises:
         OptionError: It takes none of the sizes.
     """
-    sizes = SIZES if size is None else (check_int("size", size, fix="For example size=64."),)
+    sizes = _trials(network) if size is None else [check_int("size", size, fix="For example size=64.")]
     first: Exception | None = None
     working = []
     for side in sizes:
@@ -63,6 +63,14 @@ def dry_run_sizes(network: nn.Module, channels: int, size: int | None) -> Iterat
             got=reason(first),
             fix="Pass size=, the side in pixels of images that it takes, or a module that maps b c h w.",
         ) from first
+
+
+def _trials(network: nn.Module) -> list[int]:
+    """List the sizes to try. A network for one size may take a wrong one without an error, by broadcasting."""
+    config = getattr(network, "pretrained_cfg", None)
+    if not isinstance(config, Mapping) or not config.get("fixed_input_size"):
+        return list(SIZES)
+    return list(dict.fromkeys((config["input_size"][-1], *SIZES)))
 
 
 def black_image(network: nn.Module, channels: int, side: int) -> Tensor:
