@@ -61,6 +61,7 @@ QUESTIONS = {
     "label-selection": "Which images should get the first labels?",
     "one-class-cifar10": "Which score finds other classes among photographs?",
     "one-class-fashion-mnist": "Which score finds other classes among clothes?",
+    "beside-lightly": "Are the methods as good as those of lightly, and at what cost?",
     "methods-cifar10": "Which method of joint embedding is best on photographs?",
     "probe-cost": "What does a linear probe cost, from 100 to 50,000 labels?",
     "penalty-choice": "By which held-out score is the penalty of a linear probe chosen best?",

@@ -8,7 +8,7 @@ from pretextkit.losses import negative_cosine_similarity
 from pretextkit.models.heads import MLPHead
 from pretextkit.registries import register_pretext_task
 from pretextkit.tasks._projection import check_widths, normed_projection
-from pretextkit.tasks._two_views import TwoViewTask, two_view_metrics
+from pretextkit.tasks._two_views import TwoViewTask, per_view, two_view_metrics
 from pretextkit.views import Augmentation, CropAndRecolor
 
 __all__ = ["SimSiam"]
@@ -19,7 +19,8 @@ class SimSiam(TwoViewTask[BackboneT]):
     """Predict the embedding of another view, which gets no gradient.
 
     A predictor and a stop-gradient keep the features from collapsing (Chen & He 2020, arXiv 2011.10566). BatchNorm ends
-    the projector; in the predictor it is in the hidden layer only, which is narrow.
+    the projector; in the predictor it is in the hidden layer only, which is narrow. Its statistics in both are those of
+    one view, as in the paper: with those of both views together, the features are worse.
 
     Not suited to runs without a look at ``spread``: only the predictor and the stop-gradient prevent a collapse.
 
@@ -56,8 +57,8 @@ class SimSiam(TwoViewTask[BackboneT]):
         self.predictor = MLPHead(width, width, narrow)
 
     def forward(self, batch: TwoViews) -> TaskOutput:
-        z = self.projector(self.features(batch))
-        p_a, p_b = self.predictor(z).chunk(2)
+        z = per_view(self.projector, self.features(batch))
+        p_a, p_b = per_view(self.predictor, z).chunk(2)
         z_a, z_b = z.detach().chunk(2)
         loss = (negative_cosine_similarity(p_a, z_b) + negative_cosine_similarity(p_b, z_a)) / 2
         return TaskOutput(loss, two_view_metrics(z_a, z_b))

@@ -14,7 +14,7 @@ from pretextkit.contracts import BackboneT, PretextTask, Recommended
 from pretextkit.metrics import alignment, uniformity
 from pretextkit.views import Augmentation
 
-__all__ = ["IMAGES_TO_READ", "TwoViewTask", "two_view_metrics"]
+__all__ = ["IMAGES_TO_READ", "TwoViewTask", "per_view", "two_view_metrics"]
 
 IMAGES_TO_READ = 1_000_000
 """Images that a training of joint embedding reads, because each pass has new views, and gains until late."""
@@ -45,6 +45,17 @@ class TwoViewTask(PretextTask[TwoViews, BackboneT]):
     def features(self, batch: TwoViews) -> Tensor:
         """Compute features ``2b d`` of both views with one pass, those of view ``a`` first."""
         return self.backbone(torch.cat(batch))
+
+
+def per_view(head: nn.Module, rows: Tensor) -> Tensor:
+    """Apply a head to rows ``2b d``, those of each view alone: its BatchNorm has the statistics of one view.
+
+    Example:
+        >>> norm, rows = nn.BatchNorm1d(1, affine=False), torch.tensor([[0.0], [2.0], [10.0], [14.0]])
+        >>> per_view(norm, rows).flatten().round().tolist()
+        [-1.0, 1.0, -1.0, 1.0]
+    """
+    return torch.cat([head(view) for view in rows.chunk(2)])
 
 
 @torch.no_grad()
