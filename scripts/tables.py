@@ -46,7 +46,7 @@ QUESTIONS = {
     "finetuning-svhn": "Does fine-tuning add to the linear probe?",
     "finetuning-svhn-all-labels": "How accurate is the same network with all labels of street digits?",
     "finetuning-svhn-longer": "Does FixMatch gain from a longer training on street digits?",
-    "finetuning-pretrained": "Does a pretrained network gain from longer fine-tuning, or from a head on the last layer?",
+    "finetuning-pretrained": "Does a pretrained network gain from longer fine-tuning, or from the last layer?",
     "finetuning-labels-alone": "How accurate is training on the labels alone on street digits?",
     "finetuning-labels-alone-cifar10": "How accurate is training on the labels alone on photographs?",
     "finetuning-svhn-none": "How accurate was training on the labels alone with 600 steps?",
