@@ -44,6 +44,7 @@ QUESTIONS = {
     "defaults-cifar10-short": "Are the defaults good on photographs, in a shorter training?",
     "defaults-svhn": "Are the defaults good on street digits?",
     "finetuning-svhn": "Does fine-tuning add to the linear probe?",
+    "fixmatch-svhn": "How accurate is FixMatch with 100 labels on street digits?",
     "finetuning-svhn-all-labels": "How accurate is the same network with all labels of street digits?",
     "finetuning-svhn-longer": "Does FixMatch gain from a longer training on street digits?",
     "finetuning-pretrained": "Does a pretrained network gain from longer fine-tuning, or from the last layer?",
