@@ -10,10 +10,10 @@ from typing import Any
 import torch  # noqa: F401 - in the example
 
 from pretextkit._atomic import atomic_write
+from pretextkit.comparison._folders import read_folder
 from pretextkit.contracts import PretextTask
 from pretextkit.data import ImagesLike, as_source
 from pretextkit.errors import OptionError
-from pretextkit.report._folders import read_folder
 from pretextkit.report._origin import program_note, repeat_of, title_of
 from pretextkit.report._page import Section, page
 from pretextkit.report._sections import Shown, sections_of

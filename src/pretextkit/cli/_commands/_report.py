@@ -13,7 +13,7 @@ from pretextkit.cli._flags import parse_assignments
 from pretextkit.cli._inputs import IMAGES, add_image_flags, image_lines, trained_format
 from pretextkit.cli._outputs import add_out_flag, check_file
 from pretextkit.cli._script import Code, Script, call, literal
-from pretextkit.report._folders import read_folder
+from pretextkit.comparison._folders import read_folder
 from pretextkit.training import History
 
 __all__ = ["COMMAND"]

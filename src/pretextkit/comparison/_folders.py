@@ -7,7 +7,7 @@ import json
 import math
 from pathlib import Path
 
-from pretextkit.comparison import Comparison
+from pretextkit.comparison._result import Comparison
 from pretextkit.errors import DataError, reason
 from pretextkit.training._history import History
 
