@@ -63,5 +63,23 @@ def test_neighbors_are_plural_and_functions_have_their_names() -> None:
     assert own.measure == "l2 error of the reconstruction (highest)"
 
 
+class Distance(nn.Module):
+    """An error with a network inside, whose repr has many lines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*[nn.Identity() for _ in range(20)])
+
+    def forward(self, images: torch.Tensor, reconstructions: torch.Tensor) -> torch.Tensor:
+        return (images - reconstructions).abs().mean(1)
+
+
+def test_name_of_a_network_is_one_short_line() -> None:
+    measure = reconstruction_anomaly_score(nn.Identity(), IMAGES, error=Distance()).measure
+    assert measure.startswith("Distance(")
+    assert "\n" not in measure
+    assert len(measure) < 110
+
+
 def test_scores_from_elsewhere_have_a_general_measure() -> None:
     assert (AnomalyScores(torch.zeros(2)).measure, AnomalyScores(torch.zeros(2)).by) == ("anomaly score", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -82,7 +83,7 @@ def reconstruction_anomaly_score(
         reduce(errors),
         errors,
         files_of(images),
-        measure=f"{function_name(error)} error of the reconstruction ({function_name(reduction)})",
+        measure=f"{shorten(str(function_name(error)), 60)} error of the reconstruction ({function_name(reduction)})",
         by="reconstruction_anomaly_score",
     )
 
