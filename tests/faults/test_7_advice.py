@@ -503,7 +503,7 @@ EXEMPT: dict[Site, str] = {
     ("cli/_commands/_predict.py", "_check_order"): "a command, which the tests of the commands run",
     ("cli/_outputs.py", "check_file"): "the name of a file, or a command",
     ("evaluation/_labels.py", "labeled_rows"): "test_7_followed_files::test_labels_of_files",
-    ("report/_folders.py", "read_folder"): "the folder of an earlier call of the reader",
+    ("comparison/_folders.py", "read_folder"): "the folder of an earlier call of the reader",
     ("report/_sections.py", "scored"): "test_7_followed_files::test_images_of_a_report",
     ("selection/_select.py", "_labeled_rows"): "test_7_followed_files::test_mask_of_labeled_images",
     ("selection/_select.py", "_method"): "test_7_followed_files::test_method_of_selection",
