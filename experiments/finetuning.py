@@ -40,6 +40,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "300 steps": {"steps": 300},
     "600 steps": {"steps": 600},
     "1200 steps": {"steps": 1200},
+    "1800 steps": {"steps": 1800},
     "2400 steps": {"steps": 2400},
     "4800 steps": {"steps": 4800},
 }

@@ -1,7 +1,7 @@
-"""Which images to label first? Methods of selection, by linear probes and FixMatch on what they choose.
+"""Which images to label first? Methods of selection, by linear probes, fine-tuning and FixMatch on what they choose.
 
     python experiments/label_selection.py --data cifar10 --task simclr --epochs 60
-    python experiments/label_selection.py --data svhn --weights simclr.pt --fixmatch 40 100
+    python experiments/label_selection.py --data svhn --weights simclr.pt --finetune 10 40 100 --fixmatch 40
 
 Each draw chooses the largest number of labels once, and its beginnings serve as the smaller numbers: a selection is
 ordered. Stratified random sampling needs all labels, and is no method that a user has; it shows what a perfect balance
@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import argparse
 import copy
-from collections.abc import Callable
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,20 @@ from _report import Rows, write_report
 from torch import Tensor, nn
 
 import pretextkit as pk
-from pretextkit.functional import extract_features, fixmatch, linear_probe, pretrain, select_to_label
+from pretextkit.functional import (
+    extract_features,
+    fixmatch,
+    freeze_and_finetune,
+    linear_probe,
+    pretrain,
+    select_to_label,
+)
 
 METHODS = ("random", "stratified random", "k-center", "k-means++", "typiclust", "probcover")
+FINETUNED, FIXMATCH = "fine-tuned", "FixMatch"
+
+Labeled = tuple[Tensor, Tensor]
+"""Images and their labels."""
 
 
 class Experiment:
@@ -95,23 +106,29 @@ class Experiment:
         )
         return labels, known, targets
 
+    def finetuned(self, method: str, number: int, draw: int) -> dict[str, Any]:
+        """Fine-tune a copy of the backbone on the chosen labels."""
+        train, test, share = self.chosen(method, number, draw)
+        backbone, steps = copy.deepcopy(self.backbone), self.options.steps
+        result = freeze_and_finetune(backbone, "linear", train, test, steps=steps, seed=draw, progress=False)
+        assert result.accuracy is not None
+        return {"accuracy": result.accuracy * share, "seconds": result.seconds}
+
     def fixmatch(self, method: str, number: int, draw: int) -> dict[str, Any]:
         """Train with FixMatch on the chosen labels and the pool."""
+        train, test, share = self.chosen(method, number, draw)
+        run = self.options.out / "runs" / f"{Path(self.options.data).stem}-{method}-{number}-{draw}"
+        backbone, steps = copy.deepcopy(self.backbone), self.options.steps
+        result = fixmatch(backbone, "linear", train, self.images, test, steps=steps, seed=draw, checkpoint=run)
+        assert result.accuracy is not None
+        return {"accuracy": result.accuracy * share, "seconds": result.seconds, "sure": result.history.last["sure"]}
+
+    def chosen(self, method: str, number: int, draw: int) -> tuple[Labeled, Labeled, float]:
+        """Return chosen images with labels, test images of their classes, and the share of these in all."""
         rows = self.order(method, draw, number)
         labels, known, targets = self.renumbered(rows)
-        result = fixmatch(
-            copy.deepcopy(self.backbone),
-            "linear",
-            (self.images[rows], labels),
-            self.images,
-            (self.data.test_images[known], targets),
-            steps=self.options.steps,
-            seed=draw,
-            checkpoint=self.options.out / "runs" / f"{Path(self.options.data).stem}-{method}-{number}-{draw}",
-        )
-        assert result.accuracy is not None
-        accuracy = result.accuracy * known.float().mean().item()
-        return {"accuracy": accuracy, "seconds": result.seconds, "sure": result.history.last["sure"]}
+        test = self.data.test_images[known], targets
+        return (self.images[rows], labels), test, known.float().mean().item()
 
     def run(self) -> None:
         """Measure all rows that are missing."""
@@ -123,16 +140,15 @@ class Experiment:
             raise SystemExit(f"The rows of {data} began from {before}, not from {start}. Give another --out.")
         for draw in range(self.options.draws):
             for method in self.options.methods:
-                self.row(f"{data}; {method}; {draw}", partial(self.probe, method, draw))
-        for number in self.options.fixmatch:
-            for draw in range(self.options.fixmatch_draws):
-                for method in self.options.methods:
-                    name = f"{data}; {method}; FixMatch; {number}; {draw}"
-                    self.row(name, partial(self.fixmatch, method, number, draw))
-
-    def row(self, name: str, measure: Callable[[], dict[str, Any]]) -> None:
-        """Measure one row, unless an earlier command has finished it."""
-        self.rows.measure(name, measure)
+                self.rows.measure(f"{data}; {method}; {draw}", partial(self.probe, method, draw))
+        trainings = (
+            (FINETUNED, self.finetuned, self.options.finetune),
+            (FIXMATCH, self.fixmatch, self.options.fixmatch),
+        )
+        for title, train, numbers in trainings:
+            for number, draw, method in product(numbers, range(self.options.trained_draws), self.options.methods):
+                name = f"{data}; {method}; {title}; {number}; {draw}"
+                self.rows.measure(name, partial(train, method, number, draw))
 
 
 def tables_of(rows: dict[str, Any], labels: list[int], layers: list[str]) -> dict[str, Any]:
@@ -142,8 +158,8 @@ def tables_of(rows: dict[str, Any], labels: list[int], layers: list[str]) -> dic
         data, method, *rest = name.split("; ")
         if method == "start":
             continue
-        if rest[0] == "FixMatch":
-            table = tables.setdefault(f"{data}: FixMatch", {"columns": [], "rows": {}})
+        if rest[0] in (FINETUNED, FIXMATCH):
+            table = tables.setdefault(f"{data}: {rest[0]}", {"columns": [], "rows": {}})
             column = f"{rest[1]} labels"
             table["columns"] = sorted({*table["columns"], column}, key=lambda text: int(text.split()[0]))
             table["rows"].setdefault(method, {}).setdefault(column, []).append(row["accuracy"])
@@ -173,9 +189,10 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--layers", nargs="+", default=["last"], help="the selection uses the first")
     parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--finetune", type=int, nargs="*", default=[], help="numbers of labels for fine-tuning")
     parser.add_argument("--fixmatch", type=int, nargs="*", default=[], help="numbers of labels for FixMatch")
-    parser.add_argument("--fixmatch-draws", type=int, default=3)
-    parser.add_argument("--steps", type=int, help="steps of FixMatch; by default those of fixmatch")
+    parser.add_argument("--trained-draws", type=int, default=3, help="draws of fine-tuning and of FixMatch")
+    parser.add_argument("--steps", type=int, help="steps of both; by default those of the library")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("out/label-selection"))
     options = parser.parse_args()

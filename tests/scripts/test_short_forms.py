@@ -67,7 +67,7 @@ SHORT_FORMS: Mapping[str, tuple[str, ...]] = {
     "experiments/images_table.py": ("--channels", "1", "5", "--tasks", "rotation", "colorization"),
     "experiments/label_selection.py": (
         *("--data=sample", "--images=400", "--epochs=1", "--labels", "10", "20", "--draws=1"),
-        *("--methods", "random", "typiclust", "--fixmatch", "20", "--fixmatch-draws=1", "--steps=2"),
+        *("--methods", "random", "typiclust", "--finetune", "20", "--fixmatch", "20", "--trained-draws=1", "--steps=2"),
     ),
     "experiments/methods.py": (
         *("--data", "sample=sample", "--images=128", "--tasks", "rotation", "--views=1", "--labels"),
