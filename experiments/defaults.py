@@ -5,7 +5,8 @@
 Each row pretrains one backbone and reads it by a linear probe, by nearest neighbors and, for defaults and the best of
 the grid, by fine-tuning, all of them with default options. The best of the grid is chosen on training images that have
 no label, and reported on test. The row "random init" has no pretraining. Prints tables and writes them to ``--out`` as
-JSON. Repeat the command to resume; several processes may run it at once, each on its own data or tasks.
+JSON. Repeat the command to resume, also with more tasks or data; several processes may run it at once, each on its own
+data or tasks. ``--earlier`` takes over the rows of a report of another machine.
 """
 
 from __future__ import annotations
@@ -296,6 +297,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--finetune", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--earlier", type=Path, help="report of this program whose rows are not measured again")
     parser.add_argument("--out", type=Path, default=Path("out/defaults"))
     return parser.parse_args()
 
@@ -306,6 +308,8 @@ def main() -> None:
     warnings.simplefilter("ignore", pk.errors.DataWarning)
     asked = ("images", "backbone", "labels", "read")
     rows = Rows(options.out / "rows", {name: getattr(options, name) for name in asked})
+    if options.earlier is not None:
+        rows.take_over(options.earlier)
     for seed in options.seeds:
         for name, path in (each.split("=", 1) for each in options.data):
             Experiment(Images.load(name, path, options.images), options, rows, seed).run()
@@ -315,7 +319,8 @@ def main() -> None:
         for row, cells in table["rows"].items():
             print(f"  {row:40}", *(_text(cell) for cell in cells), sep="  ")
     budget = f"{options.read} images read" if options.read else "the library's budget"
-    write_report(options.out / "defaults.json", " ".join(options.data), budget=budget, tables=tables)
+    content = {"settings": rows.settings, "rows": rows.all()}
+    write_report(options.out / "defaults.json", " ".join(options.data), budget=budget, tables=tables, **content)
 
 
 def _text(cell: Any) -> str:
