@@ -5,7 +5,8 @@ A map of this folder, in the order in which a run passes through it::
     _pretrain    the public call: images in, a backbone out
     _settings    options of a run, and the plan that follows from them and the data
     _objectives  what trains: a pretext task; fine-tuning has its own
-    _loop        this file: all steps of a run
+    _loop        this file: what a run is made of
+    _steps       all steps of a run, and what happens between them
     _sampler     the images of every step
     _step        one step: views, forward pass, backward pass, optimizer (_optim), precision (_hardware)
     _watch       what looks at the run: history, monitors and callbacks
@@ -19,7 +20,6 @@ A map of this folder, in the order in which a run passes through it::
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -49,6 +49,7 @@ from pretextkit.training._run_checkpoints import RunCheckpoints, check_finite_we
 from pretextkit.training._sampler import BatchSampler, sample_images, unmeasured_normalizations
 from pretextkit.training._settings import Plan, RunSettings, Settings, run_settings
 from pretextkit.training._step import TrainStep
+from pretextkit.training._steps import RunSteps
 from pretextkit.training._user_code import check_trained_dtype
 from pretextkit.training._watch import RunWatch
 
@@ -150,8 +151,7 @@ def train(
     checkpoints = RunCheckpoints(checkpoint, checkpoint_seconds, identity, strategy, start_from, about)
     plan = checkpoints.resume_plan(plan, settings)
     train_step = TrainStep(objective, settings, plan, device, precision, strategy)
-    done, recorded = checkpoints.resume(train_step)
-    start = done
+    start, recorded = checkpoints.resume(train_step)
     resolved = run_settings(settings, plan, objective.augmentation(), starting_point(module), objective.chance_accuracy)
     place = {"device": describe_device(device), "precision": precision}
     recorder = Recorder(**recorded, settings={**(described or {}), **place, **asdict(resolved)})
@@ -163,44 +163,10 @@ def train(
     user_code = RunCallbacks(callbacks if group.is_first else [], plan, train_step.state, recorder, checkpoints.folder)
     watch = RunWatch(objective, train_step, recorder, monitor, user_code, warn_once)
 
-    flush_every = 1 if device.type == "cpu" else 10  # reading a loss waits for the device
     forked = [device] if device.type == "cuda" else []
     with deferred_interrupts() as interrupt, torch.random.fork_rng(devices=forked), closing(bar):
-        watch.on_start(done)
-        interrupt.by_callback = watch.stopped
-        interrupt.share(group)
-        for step, images, labels in sampler.batches(start, start if interrupt.stops else plan.total):
-            done = step + 1
-            if step == start and source.splits_itself:
-                group.check_different_images(images)
-            batches = train_step.prepare(step, images, labels)
-            watch.on_batch(step, images, batches)
-            while normalizations:  # only now: images that the task refuses leave no trace
-                normalizations.pop().measure(sample.to(device))
-            watch.add(step, train_step.step(step, batches))
-
-            synchronized = done % flush_every == 0 or done == plan.total  # on all processes
-            ends_epoch = done % plan.per_epoch == 0 or done == plan.total
-            if synchronized or ends_epoch or user_code.watch_steps:
-                watch.on_step(step)
-            if ends_epoch:
-                watch.on_epoch(step)
-            interrupt.by_callback = interrupt.by_callback or watch.stopped
-            if synchronized:
-                bar.update(done, recorder.latest)
-                interrupt.share(group)
-            stop = interrupt.stops and (synchronized or group.is_alone)
-            last = stop or done == plan.total
-            if checkpoints.due(last, synchronized):
-                watch.read_numbers()
-                checkpoints.save(done, train_step, recorder, last)
-                warn_once(monitor.on_save(checkpoints.identity) if checkpoints.writes else [])
-            if stop:
-                if checkpoints.writes:
-                    why = f": {user_code.stopped}." if watch.stopped else "; repeat the call to resume."
-                    print(f"Stopped at step {done} of {plan.total}{why}", file=sys.stderr)
-                interrupt.raise_now()
-                break
+        steps = RunSteps(sampler, train_step, watch, checkpoints, bar, interrupt, normalizations, sample)
+        done = steps.run(start)
         group.barrier()  # waits for the last checkpoint
         watch.on_end(done)
     check_finite_weights(strategy, done)  # the last step changed them, and no loss was computed since

@@ -12,6 +12,7 @@ from pretextkit.training._callbacks import RunCallbacks
 from pretextkit.training._history import Recorder
 from pretextkit.training._monitors import Finding, TrainingMonitor, WarnOnce
 from pretextkit.training._objectives import Objective
+from pretextkit.training._run_checkpoints import RunCheckpoints
 from pretextkit.training._step import TrainStep
 
 __all__ = ["RunWatch"]
@@ -70,6 +71,10 @@ class RunWatch:
         self.warn_once(findings + self.monitor.on_epoch(row["epoch"], row["loss"], scale))
         self.warn_once(self.train_step.state.on_epoch())
         self.warn_once(self.callbacks.on_epoch(step + 1, row))
+
+    def on_save(self, checkpoints: RunCheckpoints) -> None:
+        """After a checkpoint."""
+        self.warn_once(self.monitor.on_save(checkpoints.identity) if checkpoints.writes else [])
 
     def on_end(self, done: int) -> None:
         """After the last step and the last checkpoint."""
