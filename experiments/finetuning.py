@@ -43,6 +43,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "1800 steps": {"steps": 1800},
     "2400 steps": {"steps": 2400},
     "4800 steps": {"steps": 4800},
+    "batch 32": {"batch_size": 32},
+    "batch 16": {"batch_size": 16},
 }
 FIXMATCH = "FixMatch, with the unlabeled images"
 FIXMATCHES: dict[str, dict[str, Any]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from pretextkit.finetuning._fixmatch_objective import (
     AveragedClassifier,
     FixMatchBatch,
     FixMatchObjective,
+    FixMatchRules,
     consistency_loss,
     draw_rows,
 )
@@ -99,10 +101,8 @@ def objective(threshold: float = 0.95, weight: float = 1.0, batch_size: int = 3)
         backbone = TinyBackbone()
         classifier = Classifier(backbone, LinearHead(backbone.feature_dim, 2), torch.arange(2))
     supervised = ClassifierObjective(classifier, [backbone], None, torch.arange(2), 1.0)
-    views = LightAugmentation(jitter=0.0), StrongAugmentation()
-    return FixMatchObjective(
-        supervised, IMAGES[:6], LABELS[:6], ("across", "down"), *views, batch_size, threshold, weight, 0.9
-    )
+    rules = FixMatchRules(LightAugmentation(jitter=0.0), StrongAugmentation(), batch_size, threshold, weight, 0.9)
+    return FixMatchObjective(supervised, IMAGES[:6], LABELS[:6], ("across", "down"), rules)
 
 
 def test_labeled_rows_are_never_masked() -> None:
@@ -155,7 +155,9 @@ def test_batch_has_two_views_of_the_same_images_and_labels_of_their_own() -> Non
 
 def test_each_view_has_its_own_augmentation() -> None:
     matched = objective()
-    matched.weak, matched.strong = (lambda images, generator: images * 0.5), (lambda images, generator: 1 - images)
+    matched.rules = replace(
+        matched.rules, weak=lambda images, generator: images * 0.5, strong=lambda images, generator: 1 - images
+    )
     batch = matched.prepare_batch(IMAGES[6:10], None, generator())
     assert torch.equal(batch.weak, IMAGES[6:10] * 0.5)
     assert torch.equal(batch.strong, 1 - IMAGES[6:10])

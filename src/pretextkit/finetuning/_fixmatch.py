@@ -22,7 +22,7 @@ from pretextkit.errors import DataError, OptionError, ShapeError, TrainingWarnin
 from pretextkit.evaluation._labels import labeled_images
 from pretextkit.finetuning._data import FinetuneData, read_data
 from pretextkit.finetuning._finetune import FinetuneResult, finetune_result
-from pretextkit.finetuning._fixmatch_objective import FixMatchObjective
+from pretextkit.finetuning._fixmatch_objective import FixMatchObjective, FixMatchRules
 from pretextkit.finetuning._head_start import start_head
 from pretextkit.finetuning._layers import HeadLayers
 from pretextkit.finetuning._normalization import measure_normalizations
@@ -157,18 +157,13 @@ def fixmatch(
         >>> result.classifier(images).shape, 0 <= result.history.last["sure"] <= 1
         (torch.Size([16, 2]), True)
     """
-    threshold = check_float("threshold", threshold, "(0, 1]", of=fixmatch)
-    unlabeled_weight = check_float("unlabeled_weight", unlabeled_weight, "[0, inf)", of=fixmatch)
-    momentum = check_float("momentum", momentum, "[0, 1)", of=fixmatch)
-    batch_size = check_int("batch_size", batch_size, of=fixmatch)
-    for name, view in (("weak", weak), ("strong", strong)):
-        check_callable(name, view, "images", "generator")
+    rules = _rules(weak, strong, batch_size, threshold, unlabeled_weight, momentum)
     callbacks = check_callbacks(callbacks)
     labeled, unlabeled, test = read_files([labeled, unlabeled, test], size, on_error, workers=workers)
     data, source = _read(labeled, unlabeled, test, seed, workers)
     given = Settings(
         steps=steps,
-        batch_size=_unlabeled_batch_size(unlabeled_batch_size, batch_size, len(source)),
+        batch_size=_unlabeled_batch_size(unlabeled_batch_size, rules.batch_size, len(source)),
         optimizer=optimizer,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
@@ -177,8 +172,8 @@ def fixmatch(
         device=device,
         seed=seed,
     )
-    settings = _with_steps(given, views, batch_size, len(source))
-    labeled_settings = replace(settings, batch_size=batch_size)
+    settings = _with_steps(given, views, rules.batch_size, len(source))
+    labeled_settings = replace(settings, batch_size=rules.batch_size)
     work = prepare_work(backbone, head, data, labeled_settings, Recipe(trainable, layers, augment), progress)
     settings = replace(settings, learning_rate=work.settings.learning_rate)
     plan = make_plan(settings, source)
@@ -188,29 +183,19 @@ def fixmatch(
         check_fit(work)
         measure_normalizations(replace(work, data=replace(data, source=source)))
         work, begun = start_head(work, on_features=True)
-        objective = FixMatchObjective(
-            work.objective(),
-            data.source.images,
-            data.labels,
-            data.classes.shown_names,
-            weak,
-            strong,
-            batch_size,
-            threshold,
-            unlabeled_weight,
-            momentum,
-        )
+        names = data.classes.shown_names
+        objective = FixMatchObjective(work.objective(), data.source.images, data.labels, names, rules)
         run = train(
             objective, source, settings, plan, title="FixMatch", checkpoint=checkpoint, progress=progress,
             callbacks=callbacks,
         )  # fmt: skip
         objective.averaged.finish()
     work.classifier.eval()
-    _warn_of_unsure(run.history, run.steps, threshold)
+    _warn_of_unsure(run.history, run.steps, rules.threshold)
     described = FinetuneSettings(
         trained=f"{_trained(trainable)} by FixMatch with {len(source)} unlabeled images",
         steps=run.steps,
-        batch_size=batch_size + 2 * plan.batch_size,
+        batch_size=rules.batch_size + 2 * plan.batch_size,
         optimizer=settings.optimizer,
         learning_rate=plan.learning_rate,
         augmentation=objective.augmentation(),
@@ -218,6 +203,26 @@ def fixmatch(
         layers=described_layers(work.classifier.layers),
     )
     return finetune_result(work, Trained(described, run.history, run.stopped), time.monotonic() - start, "fixmatch")
+
+
+def _rules(
+    weak: Any, strong: Any, batch_size: Any, threshold: Any, unlabeled_weight: Any, momentum: Any
+) -> FixMatchRules:
+    """Check the options of FixMatch.
+
+    Raises:
+        OptionError: One is of another kind or out of range.
+    """
+    for name, view in (("weak", weak), ("strong", strong)):
+        check_callable(name, view, "images", "generator")
+    return FixMatchRules(
+        weak,
+        strong,
+        check_int("batch_size", batch_size, of=fixmatch),
+        check_float("threshold", threshold, "(0, 1]", of=fixmatch),
+        check_float("unlabeled_weight", unlabeled_weight, "[0, inf)", of=fixmatch),
+        check_float("momentum", momentum, "[0, 1)", of=fixmatch),
+    )
 
 
 def _read(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -20,7 +21,7 @@ from pretextkit.training._objectives import Objective
 from pretextkit.views import Augmentation
 from pretextkit.views._augmentation import augmented
 
-__all__ = ["AveragedClassifier", "FixMatchBatch", "FixMatchObjective", "consistency_loss", "draw_rows"]
+__all__ = ["AveragedClassifier", "FixMatchBatch", "FixMatchObjective", "FixMatchRules", "consistency_loss", "draw_rows"]
 
 
 class FixMatchBatch(NamedTuple):
@@ -79,6 +80,24 @@ class AveragedClassifier(nn.Module):
         self.classifier.load_state_dict(self.average.modules_copied[0].state_dict())
 
 
+@dataclass(frozen=True)
+class FixMatchRules:
+    """How FixMatch learns from labeled and unlabeled images together."""
+
+    weak: Augmentation
+    """Augmentation of unlabeled images for the pseudo-labels."""
+    strong: Augmentation
+    """Augmentation of unlabeled images that learn the pseudo-labels."""
+    batch_size: int
+    """Labeled images in a step."""
+    threshold: float
+    """Probability from which a prediction is a pseudo-label."""
+    unlabeled_weight: float
+    """Weight of the loss of the unlabeled images."""
+    momentum: float
+    """Momentum of the averaged weights."""
+
+
 class FixMatchObjective(Objective):
     """A classifier that learns from labels and from its own confident predictions.
 
@@ -87,12 +106,7 @@ class FixMatchObjective(Objective):
         images: Labeled images ``n c h w``.
         labels: Labels ``n``.
         names: Names of the classes by label.
-        weak: Augmentation of unlabeled images for the pseudo-labels.
-        strong: Augmentation of unlabeled images that learn the pseudo-labels.
-        batch_size: Labeled images in a step.
-        threshold: Probability from which a prediction is a pseudo-label.
-        unlabeled_weight: Weight of the loss of the unlabeled images.
-        momentum: Momentum of the averaged weights.
+        rules: How it learns from unlabeled images.
     """
 
     def __init__(
@@ -101,19 +115,13 @@ class FixMatchObjective(Objective):
         images: Tensor,
         labels: Tensor,
         names: Sequence[str],
-        weak: Augmentation,
-        strong: Augmentation,
-        batch_size: int,
-        threshold: float,
-        unlabeled_weight: float,
-        momentum: float,
+        rules: FixMatchRules,
     ) -> None:
         self.supervised, self.images, self.labels, self.names = supervised, images, labels, names
-        self.weak, self.strong, self.batch_size = weak, strong, batch_size
-        self.threshold, self.unlabeled_weight = threshold, unlabeled_weight
-        self.averaged = AveragedClassifier(supervised.module, momentum)
+        self.rules = rules
+        self.averaged = AveragedClassifier(supervised.module, rules.momentum)
         self.module: nn.Module = self.averaged
-        self.usual_loss = (1 + unlabeled_weight) * supervised.usual_loss
+        self.usual_loss = (1 + rules.unlabeled_weight) * supervised.usual_loss
         self.chance_accuracy = supervised.chance_accuracy
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -127,12 +135,12 @@ class FixMatchObjective(Objective):
         return self.supervised.precision(precision, device)
 
     def prepare_batch(self, images: Tensor, labels: Tensor | None, generator: Generator) -> FixMatchBatch:
-        rows = draw_rows(len(self.labels), self.batch_size, generator)
+        rows = draw_rows(len(self.labels), self.rules.batch_size, generator)
         known = as_float(self.images[rows].to(images.device))
         if known.shape[1] != images.shape[1]:
             known, images = (in_color(ImageBatch(each, None)).images for each in (known, images))
         known, targets = self.supervised.prepare_batch(known, self.labels[rows].to(images.device), generator)
-        weak, strong = (augmented(view, images, generator) for view in (self.weak, self.strong))
+        weak, strong = (augmented(view, images, generator) for view in (self.rules.weak, self.rules.strong))
         return FixMatchBatch(known, targets, weak, strong)
 
     def loss(self, batch: FixMatchBatch) -> TaskOutput:
@@ -142,7 +150,7 @@ class FixMatchObjective(Objective):
         classes = self.supervised.classes
         labeled = classification_loss(logits[: sizes[0]], batch.labels, classes, None, self.supervised.label_smoothing)
         _, weak, strong = logits.split(sizes)
-        loss, sure, guesses = consistency_loss(weak.float(), strong.float(), self.threshold)
+        loss, sure, guesses = consistency_loss(weak.float(), strong.float(), self.rules.threshold)
         counts = guesses[sure].bincount(minlength=logits.shape[1]).float()
         metrics = {
             **labeled.metrics,
@@ -151,20 +159,22 @@ class FixMatchObjective(Objective):
             "sure": sure.float().mean(),
             **{f"sure {self.names[label]}": counts[label] for label in classes.tolist()},
         }
-        return TaskOutput(labeled.loss + self.unlabeled_weight * loss, metrics)
+        return TaskOutput(labeled.loss + self.rules.unlabeled_weight * loss, metrics)
 
     def after_step(self) -> None:
         self.averaged.follow()
 
     def augmentation(self) -> str | None:
-        return ", ".join(str(function_name(each)) for each in (self.supervised.augment, self.weak, self.strong))
+        return ", ".join(
+            str(function_name(each)) for each in (self.supervised.augment, self.rules.weak, self.rules.strong)
+        )
 
     def identity(self) -> dict[str, Any]:
         return {
             "labeled images": digest([self.images, self.labels]),
-            "labeled batch": self.batch_size,
-            "threshold": self.threshold,
-            "unlabeled weight": self.unlabeled_weight,
+            "labeled batch": self.rules.batch_size,
+            "threshold": self.rules.threshold,
+            "unlabeled weight": self.rules.unlabeled_weight,
             "label smoothing": self.supervised.label_smoothing,
             "augmentation": self.augmentation(),
             "layers": described_layers(self.supervised.module.layers),
