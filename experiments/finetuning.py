@@ -44,6 +44,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "2400 steps": {"steps": 2400},
     "4800 steps": {"steps": 4800},
     "batch 32": {"batch_size": 32},
+    "batch 32, 3000 steps": {"batch_size": 32, "steps": 3000},
+    "batch 32, 1200 steps": {"batch_size": 32, "steps": 1200},
     "batch 16": {"batch_size": 16},
 }
 FIXMATCH = "FixMatch, with the unlabeled images"

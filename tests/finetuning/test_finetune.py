@@ -696,7 +696,7 @@ def test_divided_batches_leave_few_images_over(count: int, most: int) -> None:
     assert count - batches * size <= min(size - 1, batches)
 
 
-@pytest.mark.parametrize(("labels", "steps", "batch"), [(100, 600, 50), (732, 600, 61), (10**6, 4000, 255)])
+@pytest.mark.parametrize(("labels", "steps", "batch"), [(100, 600, 25), (732, 600, 31), (1000, 600, 62), (10**6, 4000, 255)])
 def test_default_budget_follows_from_the_number_of_labels(labels: int, steps: int, batch: int) -> None:
     assert (divide_evenly(labels, None), default_steps(labels, divide_evenly(labels, None))) == (batch, steps)
 
@@ -715,7 +715,7 @@ def default_steps_of(backbone: nn.Module, trainable: Any = "all") -> int:
 
 def test_random_weights_train_longer() -> None:
     backbone = Parts()
-    assert default_steps_of(backbone) == 2400
+    assert default_steps_of(backbone) == 3000
     assert default_steps_of(backbone, "none") == 600  # no weight of the backbone trains
     backbone.train()(TRAIN[0])
     assert default_steps_of(backbone) == 600

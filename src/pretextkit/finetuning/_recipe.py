@@ -31,7 +31,7 @@ AugmentationChoice = Augmentation | Literal["auto"] | None
 """Function from a batch and a generator to the augmented batch, ``"auto"`` for light crops and colors, or None."""
 
 FEWEST_STEPS, MOST_STEPS = 600, 4000
-FEWEST_STEPS_FROM_RANDOM = 2400
+FEWEST_STEPS_FROM_RANDOM = 3000
 """Fewest steps where the backbone has random weights, which learn features from the labels alone."""
 PASSES = 20
 """Passes over the labels, where these are more than the fewest steps and fewer than the most."""
@@ -54,8 +54,8 @@ class FinetuneSettings:
     """Settings of a fine-tuning, with the values that stood for those that the call left out.
 
     Example:
-        >>> print(FinetuneSettings("all weights", 600, 61, "adamw", 0.001, "light", "logistic regression"))
-        all weights, 600 steps of 61, learning rate 0.001, head from logistic regression
+        >>> print(FinetuneSettings("all weights", 600, 31, "adamw", 0.001, "light", "logistic regression"))
+        all weights, 600 steps of 31, learning rate 0.001, head from logistic regression
     """
 
     trained: str
@@ -112,27 +112,27 @@ def divide_evenly(count: int, batch_size: int | None) -> int:
 
     Args:
         count: Number of images.
-        batch_size: Most images in a batch; by default 64, and more for many images.
+        batch_size: Most images in a batch; by default 32, and more for many images.
 
     Example:
         >>> divide_evenly(100, 64), divide_evenly(732, None), divide_evenly(3, 2)
-        (50, 61, 2)
+        (50, 31, 2)
     """
     if batch_size is None:
-        batch_size = 64 if count < 10_000 else 128 if count < 40_000 else 256
+        batch_size = 32 if count < 1000 else 64 if count < 10_000 else 128 if count < 40_000 else 256
     most = min(batch_size, count)
     batches = -(-count // most)
     return max(min(2, most), count // batches)
 
 
 def default_steps(count: int, batch_size: int, *, from_random: bool = False) -> int:
-    """Return twenty passes over ``count`` images, but at least 600, or 2,400 from random weights, and at most 4,000.
+    """Return twenty passes over ``count`` images, but at least 600, or 3,000 from random weights, and at most 4,000.
 
     Example:
-        >>> default_steps(100, 50), default_steps(5000, 63), default_steps(10**6, 256)
+        >>> default_steps(100, 25), default_steps(5000, 63), default_steps(10**6, 256)
         (600, 1580, 4000)
-        >>> default_steps(100, 50, from_random=True)
-        2400
+        >>> default_steps(100, 25, from_random=True)
+        3000
     """
     fewest = FEWEST_STEPS_FROM_RANDOM if from_random else FEWEST_STEPS
     return min(max(fewest, PASSES * (count // batch_size)), MOST_STEPS)

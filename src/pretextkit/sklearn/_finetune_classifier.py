@@ -36,7 +36,7 @@ class FinetuneClassifier(ImageClassifier):
         trainable: Trained part of the backbone: ``"all"``, ``"none"``, or names of stages or submodules.
         layers: Layers that the head reads: ``"auto"`` for those that the linear probe chooses, ``"last"``, or names.
         epochs: Passes over the images; pass at most one of ``epochs`` and ``steps``.
-        steps: Optimizer steps; by default 20 passes, but at least 600, or 2,400 from random weights, and at most 4,000.
+        steps: Optimizer steps; by default 20 passes, but at least 600, or 3,000 from random weights, and at most 4,000.
         batch_size: Most images in a step; None for the default of ``freeze_and_finetune``.
         learning_rate: Highest learning rate; None for the default of ``freeze_and_finetune``.
         layer_decay: Factor on the learning rate for each layer further from the head; 1 switches it off.
