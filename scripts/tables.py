@@ -51,6 +51,7 @@ QUESTIONS = {
     "finetuning-labels-alone": "How accurate is training on the labels alone on street digits?",
     "finetuning-labels-alone-cifar10": "How accurate is training on the labels alone on photographs?",
     "finetuning-svhn-none": "How accurate was training on the labels alone with 600 steps?",
+    "finetuning-batches": "How large should the batches of a fine-tuning on few labels be?",
     "finetuning-layers": "Which layers should a head on random weights read?",
     "finetuning-steps": "How long must random weights train on few labels?",
     "finetuning-svhn-simclr": "Does fine-tuning add to the linear probe after SimCLR?",

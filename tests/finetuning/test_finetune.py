@@ -696,7 +696,9 @@ def test_divided_batches_leave_few_images_over(count: int, most: int) -> None:
     assert count - batches * size <= min(size - 1, batches)
 
 
-@pytest.mark.parametrize(("labels", "steps", "batch"), [(100, 600, 25), (732, 600, 31), (1000, 600, 62), (10**6, 4000, 255)])
+@pytest.mark.parametrize(
+    ("labels", "steps", "batch"), [(100, 600, 25), (732, 600, 31), (1000, 600, 62), (10**6, 4000, 255)]
+)
 def test_default_budget_follows_from_the_number_of_labels(labels: int, steps: int, batch: int) -> None:
     assert (divide_evenly(labels, None), default_steps(labels, divide_evenly(labels, None))) == (batch, steps)
 
