@@ -43,6 +43,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "1800 steps": {"steps": 1800},
     "2400 steps": {"steps": 2400},
     "4800 steps": {"steps": 4800},
+    "batch 64": {"batch_size": 64},
     "batch 32": {"batch_size": 32},
     "batch 32, 3000 steps": {"batch_size": 32, "steps": 3000},
     "batch 32, 1200 steps": {"batch_size": 32, "steps": 1200},
