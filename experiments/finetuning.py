@@ -46,7 +46,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "batch 64": {"batch_size": 64},
     "batch 32": {"batch_size": 32},
     "batch 32, 3000 steps": {"batch_size": 32, "steps": 3000},
+    "batch 32, 900 steps": {"batch_size": 32, "steps": 900},
     "batch 32, 1200 steps": {"batch_size": 32, "steps": 1200},
+    "batch 32, 3600 steps": {"batch_size": 32, "steps": 3600},
     "batch 16": {"batch_size": 16},
 }
 FIXMATCH = "FixMatch, with the unlabeled images"

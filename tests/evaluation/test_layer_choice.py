@@ -33,6 +33,21 @@ def test_default_reads_all_stages_and_head_reads_the_chosen() -> None:
     assert other.accuracy != result.accuracy
 
 
+def test_one_label_of_each_class_takes_the_last_layer() -> None:
+    """Nothing compares the layers, although the first one would be perfect here."""
+    torch.manual_seed(0)
+    images, labels = torch.rand(6, 3, 16, 16), torch.arange(6) % 3
+    few, test = (images[:3], labels[:3]), (images[3:], labels[3:])
+    probe = linear_probe(SmallCNN(), few, test)
+    assert probe.layer == probe.last == "stage4 1x1"
+    assert "at stage4 1x1, the last layer, as no class has two of the 3 labels" in str(probe)
+    named = linear_probe(SmallCNN(), few, test, layers=["stage3", "stage1"])
+    assert named.layer == named.last
+    assert named.layer.startswith("stage1")
+    two = linear_probe(SmallCNN(), (images[:4], labels[:4]), test)
+    assert "chosen from" in str(two)
+
+
 def test_cross_validation_of_noise_is_chance_and_of_clouds_is_good() -> None:
     noise = torch.randn(200, 30, generator=Generator().manual_seed(0)), torch.arange(200) % 4
     result = linear_probe(nn.Identity(), noise)

@@ -28,7 +28,7 @@ from pretextkit.evaluation._logistic_classifier import fit_logistic_classifier
 from pretextkit.finetuning._data import read_data
 from pretextkit.finetuning._head import find_linear_layer
 from pretextkit.finetuning._objectives import HeadObjective
-from pretextkit.finetuning._recipe import Recipe, default_steps, divide_evenly
+from pretextkit.finetuning._recipe import Recipe, default_steps, divide_evenly, resolve_settings
 from pretextkit.finetuning._score import warn_below_majority
 from pretextkit.finetuning._work import prepare_work
 from pretextkit.functional import FinetuneResult, extract_features, freeze_and_finetune, linear_probe
@@ -696,9 +696,7 @@ def test_divided_batches_leave_few_images_over(count: int, most: int) -> None:
     assert count - batches * size <= min(size - 1, batches)
 
 
-@pytest.mark.parametrize(
-    ("labels", "steps", "batch"), [(100, 600, 25), (732, 600, 31), (1000, 600, 62), (10**6, 4000, 255)]
-)
+@pytest.mark.parametrize(("labels", "steps", "batch"), [(100, 600, 50), (732, 600, 61), (10**6, 4000, 255)])
 def test_default_budget_follows_from_the_number_of_labels(labels: int, steps: int, batch: int) -> None:
     assert (divide_evenly(labels, None), default_steps(labels, divide_evenly(labels, None))) == (batch, steps)
 
@@ -707,6 +705,11 @@ def pretrained(backbone: Any) -> Any:
     """Mark a backbone as trained before."""
     backbone.starts_from = "weights of a test"
     return backbone
+
+
+@pytest.mark.parametrize(("labels", "batch"), [(100, 25), (732, 31), (999, 31), (1000, 62), (5000, 63)])
+def test_random_weights_train_on_few_labels_in_small_batches(labels: int, batch: int) -> None:
+    assert resolve_settings(Settings(), labels, [nn.Linear(1, 1)], from_random=True).batch_size == batch
 
 
 def default_steps_of(backbone: nn.Module, trainable: Any = "all") -> int:

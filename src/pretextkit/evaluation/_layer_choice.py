@@ -13,6 +13,7 @@ from torch import Tensor
 from pretextkit.evaluation._calibration import log_loss
 from pretextkit.evaluation._layer_names import PLUS
 from pretextkit.evaluation._logistic_classifier import LogisticProblem, Validated, predict_logits, standardize
+from pretextkit.evaluation._probe_candidates import last
 from pretextkit.models.heads import LinearHead
 
 __all__ = ["Choice", "Heldout", "choose_layers"]
@@ -46,6 +47,8 @@ class Choice:
     """Held-out scores of each candidate."""
     heads: Mapping[str, LinearHead] = field(repr=False)
     """Classifier of each kind of features."""
+    compared: bool = True
+    """Whether held-out labels compared the candidates; if no class has two labels, the last candidate is taken."""
 
     def head(self) -> LinearHead:
         """Join the chosen classifiers into one of the concatenated features."""
@@ -79,6 +82,9 @@ def choose_layers(
 ) -> Choice:
     """Fit a classifier to every kind of features, and choose the candidate with the lowest held-out log loss.
 
+    If no class has two labels, nothing compares the candidates, and the last layer is taken: of pretrained networks it
+    is better than a first one.
+
     Args:
         problem: Labels, folds and penalties.
         features: Name to features ``n d``.
@@ -96,6 +102,9 @@ def choose_layers(
     logits = {name: _mean([solved[part].logits for part in parts]) for name, parts in candidates.items()}
     every = dict(candidates)
     scores = {name: Heldout(*problem.score(logits[name]), solved[every[name][0]].penalty) for name in candidates}
+    heads = {name: each.head for name, each in solved.items()}
+    if not problem.judged.any():
+        return Choice(last(list(candidates)), every, scores, heads, compared=False)
     chosen = min(scores, key=lambda name: (scores[name].loss, -scores[name].accuracy))
     if combine:
         order = sorted(candidates, key=lambda name: scores[name].loss)[:MEMBERS]
@@ -105,7 +114,7 @@ def choose_layers(
         if count > 1:
             every[chosen] = tuple(part for name in order[:count] for part in candidates[name])
             scores[chosen] = Heldout(*problem.score(averages[count - 1]), scores[order[0]].penalty)
-    return Choice(chosen, every, scores, {name: each.head for name, each in solved.items()})
+    return Choice(chosen, every, scores, heads)
 
 
 def _best_count(problem: LogisticProblem, averages: Sequence[Tensor]) -> int:
@@ -115,8 +124,6 @@ def _best_count(problem: LogisticProblem, averages: Sequence[Tensor]) -> int:
         problem: Labels and weights of the held-out rows.
         averages: Held-out logits of the average of one classifier, of two, and so on.
     """
-    if not problem.judged.any():
-        return 1
     labels = problem.labels[: len(problem.heldout)]
     losses = torch.stack([log_loss(each, labels, problem.judged) for each in averages])[:, problem.judged > 0]  # m n
     worse = losses - losses[losses.mean(1).argmin()]

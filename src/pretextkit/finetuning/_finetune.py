@@ -179,9 +179,9 @@ def freeze_and_finetune(
         epochs: Passes over the labeled images; pass at most one of ``epochs`` and ``steps``.
         steps: Optimizer steps; by default 20 passes over the labeled images, but at least 600, or 3,000 for a backbone
             with random weights, and at most 4,000.
-        batch_size: Most images in a step; by default 32, 64 from 1,000 images, 128 from 10,000 and 256 from 40,000. The
-            labeled images are divided into equal batches, so that fewer images than batches are left over for another
-            epoch.
+        batch_size: Most images in a step; by default 64, 128 from 10,000 images and 256 from 40,000; 32 for a backbone
+            with random weights and fewer than 1,000 images. The labeled images are divided into equal batches, so that
+            fewer images than batches are left over for another epoch.
         optimizer: ``"adamw"``, ``"sgd"`` or ``"lars"``, as for :func:`~pretextkit.functional.pretrain`.
         learning_rate: Highest learning rate; by default 0.003 for AdamW where BatchNorm trains and 0.001 elsewhere, and
             proportional to the batch for the others.

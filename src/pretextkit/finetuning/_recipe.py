@@ -31,8 +31,8 @@ AugmentationChoice = Augmentation | Literal["auto"] | None
 """Function from a batch and a generator to the augmented batch, ``"auto"`` for light crops and colors, or None."""
 
 FEWEST_STEPS, MOST_STEPS = 600, 4000
-FEWEST_STEPS_FROM_RANDOM = 3000
-"""Fewest steps where the backbone has random weights, which learn features from the labels alone."""
+FEWEST_STEPS_FROM_RANDOM, BATCH_FROM_RANDOM = 3000, 32
+"""The same with random weights, which learn features from the labels alone, and their batch of few labels."""
 PASSES = 20
 """Passes over the labels, where these are more than the fewest steps and fewer than the most."""
 
@@ -54,8 +54,8 @@ class FinetuneSettings:
     """Settings of a fine-tuning, with the values that stood for those that the call left out.
 
     Example:
-        >>> print(FinetuneSettings("all weights", 600, 31, "adamw", 0.001, "light", "logistic regression"))
-        all weights, 600 steps of 31, learning rate 0.001, head from logistic regression
+        >>> print(FinetuneSettings("all weights", 600, 61, "adamw", 0.001, "light", "logistic regression"))
+        all weights, 600 steps of 61, learning rate 0.001, head from logistic regression
     """
 
     trained: str
@@ -105,21 +105,25 @@ def resolve_augmentation(augment: AugmentationChoice, trained: Sequence[nn.Modul
     return augment
 
 
-def divide_evenly(count: int, batch_size: int | None) -> int:
+def divide_evenly(count: int, batch_size: int | None, *, from_random: bool = False) -> int:
     """Return the largest batch, up to ``batch_size``, that leaves the fewest images over.
 
     Images left over are fewer than the batches; another order in the next epoch reaches them.
 
     Args:
         count: Number of images.
-        batch_size: Most images in a batch; by default 32, and more for many images.
+        batch_size: Most images in a batch; by default 64, and more for many images.
+        from_random: Whether they train random weights, by default in smaller batches of few images.
 
     Example:
         >>> divide_evenly(100, 64), divide_evenly(732, None), divide_evenly(3, 2)
-        (50, 31, 2)
+        (50, 61, 2)
+        >>> divide_evenly(732, None, from_random=True)
+        31
     """
     if batch_size is None:
-        batch_size = 32 if count < 1000 else 64 if count < 10_000 else 128 if count < 40_000 else 256
+        batch_size = 64 if count < 10_000 else 128 if count < 40_000 else 256
+        batch_size = BATCH_FROM_RANDOM if from_random and count < 1000 else batch_size
     most = min(batch_size, count)
     batches = -(-count // most)
     return max(min(2, most), count // batches)
@@ -129,7 +133,7 @@ def default_steps(count: int, batch_size: int, *, from_random: bool = False) -> 
     """Return twenty passes over ``count`` images, but at least 600, or 3,000 from random weights, and at most 4,000.
 
     Example:
-        >>> default_steps(100, 25), default_steps(5000, 63), default_steps(10**6, 256)
+        >>> default_steps(100, 50), default_steps(5000, 63), default_steps(10**6, 256)
         (600, 1580, 4000)
         >>> default_steps(100, 25, from_random=True)
         3000
@@ -158,7 +162,7 @@ def resolve_settings(
         settings: Settings of the call.
         count: Number of labeled images, which decides the batch and the steps.
         trained: Modules of the backbone that train, which decide the learning rate of AdamW.
-        from_random: Whether they train from random weights, which needs more steps.
+        from_random: Whether they train from random weights, which needs more steps, and smaller ones.
 
     Raises:
         OptionError: The batch size is no integer >= 1, or both epochs and steps are given.
@@ -168,7 +172,7 @@ def resolve_settings(
     if settings.epochs is not None and settings.steps is not None:
         got = f"epochs={settings.epochs}, steps={settings.steps}"
         raise OptionError("at most one of epochs and steps", got=got, fix="Leave one of them out, or both.")
-    batch_size = divide_evenly(count, settings.batch_size)
+    batch_size = divide_evenly(count, settings.batch_size, from_random=from_random)
     given = settings.epochs is not None or settings.steps is not None
     steps = settings.steps if given else default_steps(count, batch_size, from_random=from_random)
     if settings.learning_rate is None and settings.optimizer == "adamw":
