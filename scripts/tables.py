@@ -63,6 +63,7 @@ QUESTIONS = {
     "fashion-mnist-transfer": "Do features of photographs and of clothes transfer to each other?",
     "images": "Which channels and shapes work?",
     "label-selection": "Which images should get the first labels?",
+    "label-selection-short": "Which images should get the first labels, by features of a short training?",
     "one-class-cifar10": "Which score finds other classes among photographs?",
     "one-class-fashion-mnist": "Which score finds other classes among clothes?",
     "beside-lightly": "Are the methods as good as those of lightly, and at what cost?",

@@ -40,12 +40,14 @@ def test_one_label_of_each_class_takes_the_last_layer() -> None:
     few, test = (images[:3], labels[:3]), (images[3:], labels[3:])
     probe = linear_probe(SmallCNN(), few, test)
     assert probe.layer == probe.last == "stage4 1x1"
-    assert "at stage4 1x1, the last layer, as no class has two of the 3 labels" in str(probe)
+    assert "at stage4 1x1, the last layer, as too few of the 3 labels share a class to choose by" in str(probe)
     named = linear_probe(SmallCNN(), few, test, layers=["stage3", "stage1"])
     assert named.layer == named.last
     assert named.layer.startswith("stage1")
-    two = linear_probe(SmallCNN(), (images[:4], labels[:4]), test)
-    assert "chosen from" in str(two)
+    one_pair = linear_probe(SmallCNN(), (images[:4], labels[:4]), test)
+    assert one_pair.layer == one_pair.last
+    two_pairs = linear_probe(SmallCNN(), (images[:5], labels[:5]), test)
+    assert "chosen from" in str(two_pairs)
 
 
 def test_cross_validation_of_noise_is_chance_and_of_clouds_is_good() -> None:

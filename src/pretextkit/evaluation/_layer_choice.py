@@ -48,7 +48,7 @@ class Choice:
     heads: Mapping[str, LinearHead] = field(repr=False)
     """Classifier of each kind of features."""
     compared: bool = True
-    """Whether held-out labels compared the candidates; if no class has two labels, the last candidate is taken."""
+    """Whether held-out labels compared the candidates; if too few labels share a class, the last layer is taken."""
 
     def head(self) -> LinearHead:
         """Join the chosen classifiers into one of the concatenated features."""
@@ -82,8 +82,8 @@ def choose_layers(
 ) -> Choice:
     """Fit a classifier to every kind of features, and choose the candidate with the lowest held-out log loss.
 
-    If no class has two labels, nothing compares the candidates, and the last layer is taken: of pretrained networks it
-    is better than a first one.
+    If fewer labels share a class with another than there are classes, they would choose by chance, and the last layer
+    is taken.
 
     Args:
         problem: Labels, folds and penalties.
@@ -103,7 +103,7 @@ def choose_layers(
     every = dict(candidates)
     scores = {name: Heldout(*problem.score(logits[name]), solved[every[name][0]].penalty) for name in candidates}
     heads = {name: each.head for name, each in solved.items()}
-    if not problem.judged.any():
+    if int((problem.judged > 0).sum()) < len(problem.classes.present):
         return Choice(last(list(candidates)), every, scores, heads, compared=False)
     chosen = min(scores, key=lambda name: (scores[name].loss, -scores[name].accuracy))
     if combine:

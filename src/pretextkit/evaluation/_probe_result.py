@@ -62,7 +62,7 @@ class ProbeResult(Displayed):
     label_count: int
     """Number of labeled training images."""
     rule: str
-    """Held-out score by which layer and penalty are chosen; empty where no class has two labels to choose by."""
+    """Held-out score by which layer and penalty are chosen; empty where too few labels share a class."""
     cross_validated: bool
     """Whether the scores are of held-out training images, without test."""
     seconds: float = field(repr=False)
@@ -93,7 +93,7 @@ class ProbeResult(Displayed):
         many = len(self.layers) > 1
         choice = f"chosen from {len(self.layers)} candidates by {self.rule} on {labels}" if many else f"from {labels}"
         if many and not self.rule:
-            choice = f"the last layer, as no class has two of the {labels}"
+            choice = f"the last layer, as too few of the {labels} share a class to choose by"
         text = f"{kind}: {self.class_report.accuracy_text} at {self.layer}, {choice}"
         note = starts_note(self.classifier.trained.get(KEY))
         if not many or self.last == self.layer:
