@@ -221,6 +221,7 @@ def documents(root: Path) -> dict[Path, str]:
             root / "README.md",
             *sorted((root / "docs" / "explanation").glob("*.md")),
             *sorted((root / "docs" / "how-to").glob("*.md")),
+            *sorted((root / "docs" / "tutorial").glob("*.md")),
         )
     }
     values = {name: values_of(report) for name, report in reports.items()}
