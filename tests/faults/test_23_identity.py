@@ -156,7 +156,7 @@ def test_frozen_backbone_is_warned_of() -> None:
 
 def test_partly_frozen_backbone_is_no_mistake(recwarn: pytest.WarningsRecorder) -> None:
     task = SimCLR(TinyBackbone())
-    next(task.backbone.parameters()).requires_grad_(False)
+    task.backbone.layers[-1].requires_grad_(False)  # of a first convolution alone, GroupNorm crashes in torch 2.4
     pretrain(task, IMAGES, steps=1, batch_size=8, **QUIET)
     assert not [each for each in recwarn if "frozen" in str(each.message)]
 
