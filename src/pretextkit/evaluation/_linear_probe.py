@@ -51,9 +51,8 @@ def linear_probe(
     multinomial logistic regression with L-BFGS (Alain & Bengio 2016, arXiv 1610.01644, for probes of inner layers). The
     penalty, and the layers if there are several, are chosen by the log loss on held-out parts of *train*: five folds
     for up to 5000 labels, one fifth above. The same parts scale the logits down where predictions are too sure (Guo et
-    al. 2017, arXiv 1706.04599), before they are compared. Where fewer labels share
-    a class with another than there are classes, the last layer is taken. Test is used once, at the end. The backbone
-    does not change.
+    al. 2017, arXiv 1706.04599), before they are compared. Where fewer labels share a class with another than there are
+    classes, the last layer is taken. Test is used once, at the end. The backbone does not change.
 
     By default, a ``SpatialBackbone`` is probed at every stage, each averaged over grids of 1, 2 and 4 cells a side
     where the map is that large. The classifiers of the best three candidates are averaged, or of fewer where more would
