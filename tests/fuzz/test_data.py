@@ -42,12 +42,13 @@ anything = st.one_of(
 def test_check_images_any_value_passes_or_raises(x: Tensor) -> None:
     good = (
         x.ndim == 4
-        and x.shape[1] in (1, 3)
         and x.numel() > 0
         and (x.dtype == torch.uint8 or (x.is_floating_point() and bool(((x >= -1e-4) & (x <= 1 + 1e-4)).all())))
     )
     source = answer(data.TensorImages, x)
-    assert (source is not None) == good
+    assert source is None or good
+    if good and x.shape[1] in (1, 3):  # with other channels than these, the last axis may look like the channels
+        assert source is not None
 
 
 @given(x=st.one_of(any_tensors(), images()), labels=anything)

@@ -136,12 +136,16 @@ def class_masks_fix(masks: Tensor) -> str:
     Example:
         >>> class_masks_fix(torch.tensor([[[0.0, 2.0]]]))
         'Convert with masks.long().'
+        >>> class_masks_fix(torch.full((1, 2, 2), torch.nan))
+        'Pass classes as integers: these masks have no value.'
     """
     return "Pass integers." if masks.is_complex() else _float_masks_fix(masks)
 
 
 def _float_masks_fix(masks: Tensor) -> str:
     values = masks[masks.isfinite()].float()
+    if not len(values):
+        return "Pass classes as integers: these masks have no value."
     if len(values) == masks.numel() and bool((values == values.round()).all()):
         scaled = "" if float(values.max()) != 1 else " If 1 stands for 255, use (masks * 255).round().long()."
         return f"Convert with masks.long().{scaled}"
