@@ -21,6 +21,7 @@ from pretextkit.testing import TinyBackbone, TinyTokenBackbone
 
 __all__ = [
     "ROOT",
+    "TORCH",
     "LargestTensor",
     "WithDropoutAndNorm",
     "generator",
@@ -35,6 +36,9 @@ __all__ = [
 
 ROOT = Path(__file__).parents[1]
 """Root of the repository."""
+
+TORCH = tuple(map(int, torch.__version__.split(".")[:2]))
+"""Release of PyTorch, such as (2, 12)."""
 
 
 def generator(seed: int = 0) -> Generator:

@@ -21,7 +21,7 @@ import torch
 from torch import Generator
 
 from pretextkit.testing import toy_images
-from tests.helpers import ROOT, load_script
+from tests.helpers import ROOT, TORCH, load_script
 
 BLOCK = re.compile(r"^((?:<!-- test: [^\n]* -->\n)*)```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 MARK = re.compile(r"<!-- test: (?:(?P<skip>skip), .+|(?P<long>.+?) ->(?: (?P<short>.+?))?) -->")
@@ -38,6 +38,7 @@ PHOTOS = {
     "docs/how-to/windows-and-macos.md",
 }  # read a folder of images
 UNTIDY = {"docs/tutorial/own-photos.md"}  # reads an untidy folder of photos and labels.csv
+NEWER_TORCH = {"docs/how-to/export.md": (2, 7)}
 SLOW = {"docs/how-to/own-task.md", "docs/tutorial/own-task.md"}  # run the conformance kit
 
 
@@ -100,6 +101,8 @@ def write_photos(folder: Path) -> None:
 def test_code_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import pretextkit as pk
 
+    if (needed := NEWER_TORCH.get(page, TORCH)) > TORCH:
+        pytest.skip(f"needs PyTorch {needed[0]}.{needed[1]}")
     monkeypatch.chdir(tmp_path)
     for registry in (pk.pretext_tasks, pk.backbones, pk.heads):  # undo a page's registrations
         monkeypatch.setattr(registry, "_classes", dict(registry._classes))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pretextkit.functional import Classifier
 from pretextkit.models import LinearHead, ResNet18, SmallCNN
-from tests.helpers import generator
+from tests.helpers import TORCH, generator
 
 SIZE = 16
 
@@ -43,16 +43,18 @@ def moved(network: nn.Module) -> nn.Module:
     return network.eval()
 
 
+@pytest.mark.filterwarnings("ignore:.*get_attr:UserWarning")  # torch 2.6 and older
 @pytest.mark.parametrize("name", list(networks()))
 def test_exported_program_gives_the_same_numbers(name: str) -> None:
     network = moved(networks()[name])
     batch = torch.export.Dim("batch")
-    program = torch.export.export(network, (pixels(2),), dynamic_shapes=({0: batch},)).module()
+    program = torch.export.export(network, (pixels(2),), dynamic_shapes=({0: batch},), strict=False).module()
     for count in (1, 5):
         torch.testing.assert_close(program(pixels(count)), network(pixels(count)), atol=1e-5, rtol=0)
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(TORCH < (2, 7), reason="export to ONNX needs PyTorch 2.7")
 @pytest.mark.parametrize("name", ["small-cnn", "classifier", "stage", "resnet18"])
 def test_onnx_gives_the_same_numbers(name: str, tmp_path: Path) -> None:
     onnxruntime: Any = pytest.importorskip("onnxruntime")

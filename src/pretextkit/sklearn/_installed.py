@@ -11,7 +11,7 @@ def require_sklearn() -> None:
     """Import scikit-learn.
 
     Raises:
-        PretextkitError: scikit-learn is missing, or older than 1.6.
+        PretextkitError: scikit-learn is missing, or older than 1.6.1.
     """
     fix = 'Run: pip install "pretextkit[sklearn]"'
     try:
@@ -22,4 +22,4 @@ def require_sklearn() -> None:
     except ImportError as error:
         import sklearn
 
-        raise PretextkitError("scikit-learn 1.6 or newer", got=sklearn.__version__, fix=fix) from error
+        raise PretextkitError("scikit-learn 1.6.1 or newer", got=sklearn.__version__, fix=fix) from error
