@@ -32,6 +32,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "last layer, 2400 steps": {"layers": "last", "steps": 2400},
     "not averaged": {"average": 1.0},
     "mean of first and last weights": {"average": 0.5},
+    "a quarter of the trained weights": {"average": 0.25},
     "learning rate 3e-4": {"learning_rate": 3e-4},
     "learning rate 1e-3": {"learning_rate": 1e-3},
     "learning rate 3e-3": {"learning_rate": 3e-3},

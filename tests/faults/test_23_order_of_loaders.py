@@ -22,7 +22,18 @@ from torch.utils.data import (
 from pretextkit.data import FolderImages
 from pretextkit.data._image_files import find_files
 from pretextkit.errors import DataWarning
-from pretextkit.functional import Classifier, knn_probe, linear_probe, near_duplicates, nearest_neighbors, pretrain
+from pretextkit.functional import (
+    Classifier,
+    extract_features,
+    knn_probe,
+    linear_probe,
+    mahalanobis_anomaly_score,
+    near_duplicates,
+    nearest_neighbors,
+    neighbor_anomaly_score,
+    pretrain,
+    select_to_label,
+)
 from pretextkit.models import LinearHead
 from pretextkit.tasks import SimCLR
 from pretextkit.testing import TinyBackbone
@@ -61,6 +72,7 @@ def by_position() -> list[Callable[[Any], Any]]:
         lambda images: nearest_neighbors(nn.Flatten(), images, IMAGES, k=1),
         lambda images: nearest_neighbors(nn.Flatten(), IMAGES, images, k=1),
         lambda images: near_duplicates(nn.Flatten(), images, threshold=0.0),
+        lambda images: select_to_label(images, 1, backbone=nn.Flatten(), method="random"),
     ]
 
 
@@ -71,6 +83,21 @@ def test_shuffled_loaders_warn_once_where_rows_are_counted(kind: str) -> None:
             call(LOADERS[kind](DATA))
         assert len(caught) == 1
         assert Path(caught[0].filename) == Path(__file__)
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_features_without_labels_warn_and_those_with_labels_do_not(kind: str) -> None:
+    assert extract_features(nn.Flatten(), LOADERS[kind](DATA)).labels is not None
+    with pytest.warns(DataWarning, match=SHUFFLED) as caught:
+        extract_features(nn.Flatten(), LOADERS[kind](TensorDataset(IMAGES)))
+    assert len(caught) == 1
+    assert Path(caught[0].filename) == Path(__file__)
+
+
+def test_normal_images_may_be_shuffled() -> None:
+    normal = DataLoader(TensorDataset(random_images(40, seed=1)), 8, shuffle=True)
+    neighbor_anomaly_score(nn.Flatten(), normal, IMAGES, k=1)
+    mahalanobis_anomaly_score(nn.Flatten(), normal, IMAGES)
 
 
 def test_dropped_images_are_counted() -> None:

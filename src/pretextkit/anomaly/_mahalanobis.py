@@ -10,7 +10,7 @@ from pretextkit.anomaly._scores import AnomalyScores, files_of, full_images
 from pretextkit.data import ImagesLike
 from pretextkit.data._types import OnError, Size
 from pretextkit.errors import DataError
-from pretextkit.evaluation._features import Layers, Model, extract_features
+from pretextkit.evaluation._features import Layers, Model, image_features
 from pretextkit.training._hardware import Precision
 
 __all__ = ["mahalanobis_anomaly_score", "shrunk_covariance"]
@@ -68,9 +68,7 @@ def mahalanobis_anomaly_score(
     pair = full_images(normal, images, size=size, on_error=on_error)
     reference, queries = join_layers(
         *(
-            extract_features(
-                backbone, each, layers=layers, pool=pool, batch_size=batch_size, precision=precision
-            ).layers
+            image_features(backbone, each, layers=layers, pool=pool, batch_size=batch_size, precision=precision).layers
             for each in pair
         )
     )

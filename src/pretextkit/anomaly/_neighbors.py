@@ -14,7 +14,7 @@ from pretextkit.anomaly._scores import AnomalyScores, files_of, full_images
 from pretextkit.data import ImagesLike
 from pretextkit.data._types import OnError, Size
 from pretextkit.errors import ShapeError, unknown_name
-from pretextkit.evaluation._features import Layers, Model, extract_features
+from pretextkit.evaluation._features import Layers, Model, image_features
 from pretextkit.training._hardware import Precision
 
 __all__ = ["Metric", "join_layers", "nearest_distances", "neighbor_anomaly_score"]
@@ -86,7 +86,7 @@ def neighbor_anomaly_score(
         by="neighbor_anomaly_score",
     )
     reference, queries = (
-        extract_features(backbone, data, layers=layers, pool=pool, batch_size=batch_size, precision=precision).layers
+        image_features(backbone, data, layers=layers, pool=pool, batch_size=batch_size, precision=precision).layers
         for data in pair
     )
     if metric == "euclidean":

@@ -18,6 +18,7 @@ from pretextkit.data import ImagesLike, LabeledLike, as_source
 from pretextkit.data._accepted_channels import retry_in_color
 from pretextkit.data._as_source import read_files
 from pretextkit.data._collate import join_labels
+from pretextkit.data._image_files import warn_of_lost_order
 from pretextkit.data._types import OnError, Size
 from pretextkit.errors import DataError, OptionError, ShapeError
 from pretextkit.evaluation._labels import labeled_rows
@@ -27,7 +28,16 @@ from pretextkit.evaluation._storage import FeatureStore, row_slices
 from pretextkit.inference._capture import Layers, Model, capture_layers, last_map_layer
 from pretextkit.training._hardware import Precision, forward_context
 
-__all__ = ["Features", "LabeledFeatures", "Layers", "Model", "extract_features", "labeled_features", "pool_sides"]
+__all__ = [
+    "Features",
+    "LabeledFeatures",
+    "Layers",
+    "Model",
+    "extract_features",
+    "image_features",
+    "labeled_features",
+    "pool_sides",
+]
 
 
 class Features(NamedTuple):
@@ -117,6 +127,9 @@ def extract_features(
         ShapeError: A layer returns something other than features, tokens or maps, or its width varies between images.
         DataError: Features are NaN or infinite.
 
+    Warns:
+        DataWarning: A ``DataLoader`` without labels shuffles or drops images: rows have the order of the loader.
+
     Example:
         >>> from pretextkit.models import SmallCNN
         >>> features, _ = extract_features(SmallCNN(), torch.rand(4, 3, 32, 32), layers="all")
@@ -125,6 +138,16 @@ def extract_features(
     """
     options: ExtractOptions = {"layers": layers, "pool": pool, "batch_size": batch_size, "precision": precision}
     (images,) = read_files([images], size, on_error)
+    features = image_features(model, images, memory, **options)
+    if features.labels is None:  # labels come in the order of their rows
+        warn_of_lost_order(images)
+    return features
+
+
+def image_features(
+    model: Model, images: ImagesLike, memory: float = math.inf, **options: Unpack[ExtractOptions]
+) -> Features:
+    """Extract features as :func:`extract_features` does, where the order of the rows does not matter or is checked."""
     return _extract_any_channels(model, images, FeatureStore(memory), **options)[0]
 
 

@@ -18,7 +18,7 @@ from pretextkit.data._as_source import read_files
 from pretextkit.data._image_files import find_files
 from pretextkit.data._types import OnError, Size
 from pretextkit.errors import DataError, OptionError
-from pretextkit.evaluation._features import ExtractOptions, Layers, Model, extract_features
+from pretextkit.evaluation._features import ExtractOptions, Layers, Model, image_features
 from pretextkit.evaluation._neighbor_search import nearest_rows, similar_pairs
 from pretextkit.evaluation._shared_images import is_same_data
 from pretextkit.evaluation._storage import row_slices
@@ -292,7 +292,7 @@ def unit_features(
 ) -> tuple[Tensor, tuple[str, ...]]:
     """Extract the features of one layer, of unit length, and the files of the images or their numbers as texts."""
     source = images if getattr(images, "ndim", 0) == 2 else as_source(images, labels=False)
-    layers = extract_features(backbone, source, memory=memory, **options).layers
+    layers = image_features(backbone, source, memory=memory, **options).layers
     if len(layers) != 1:
         raise OptionError("one layer", got=", ".join(layers), fix="For example layers='last'.")
     (features,) = layers.values()

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from pretextkit.data._image_files import warn_of_lost_order
 from pretextkit.data._types import Size
-from pretextkit.evaluation._features import Layers, extract_features
+from pretextkit.evaluation._features import Layers, image_features
 from pretextkit.sklearn._backbones import built_backbone
 from pretextkit.sklearn._inputs import check_kind, is_features, read_features, read_images
 from pretextkit.training._hardware import Precision
@@ -112,7 +112,7 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return self._features(images)
 
     def _features(self, images: Any) -> numpy.ndarray[Any, Any]:
-        layers = extract_features(
+        layers = image_features(
             self.backbone_,
             images,
             layers=self.layers,
