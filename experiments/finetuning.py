@@ -33,6 +33,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "not averaged": {"average": 1.0},
     "mean of first and last weights": {"average": 0.5},
     "a quarter of the trained weights": {"average": 0.25},
+    "half of the trained weights, learning rate 3e-3": {"average": 0.5, "learning_rate": 3e-3},
     "learning rate 3e-4": {"learning_rate": 3e-4},
     "learning rate 1e-3": {"learning_rate": 1e-3},
     "learning rate 3e-3": {"learning_rate": 3e-3},

@@ -53,6 +53,7 @@ QUESTIONS = {
     "finetuning-svhn-none": "How accurate was training on the labels alone with 600 steps?",
     "finetuning-batches": "How large should batches of a training on few labels alone be?",
     "finetuning-batches-pretrained": "How large should batches of a fine-tuning on few labels be, after pretraining?",
+    "finetuning-few-digits": "Is fine-tuning on few labels of street digits better than the linear probe?",
     "finetuning-few-photographs": "Does fine-tuning on few labels of photographs reach the linear probe?",
     "finetuning-layers": "Which layers should a head on random weights read?",
     "finetuning-steps": "How long must random weights train on few labels?",

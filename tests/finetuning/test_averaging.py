@@ -76,6 +76,26 @@ def test_random_weights_are_not_averaged_and_pretrained_weights_are() -> None:
     assert tune(backbone).settings.average < 1.0  # trained by the first call
 
 
+@pytest.mark.parametrize(("count", "rate", "averages"), [(19, 0.001, {0.25}), (20, 0.003, {0.5, 0.75})])
+def test_few_labels_change_a_pretrained_backbone_less(count: int, rate: float, averages: set[float]) -> None:
+    backbone = SmallCNN()
+    backbone.starts_from = "weights of a friend"
+    train = IMAGES[:count], LABELS[:count]
+    options: Any = {"steps": 1, "augment": None, "device": "cpu", "progress": False}
+    settings = freeze_and_finetune(backbone, "linear", train, **options).settings
+    assert settings.learning_rate == rate
+    assert settings.average in averages
+    given = freeze_and_finetune(backbone, "linear", train, learning_rate=0.002, average=0.9, **options).settings
+    assert (given.learning_rate, given.average) == (0.002, 0.9)
+
+
+def test_random_weights_learn_few_labels_at_the_usual_rate() -> None:
+    settings = freeze_and_finetune(
+        SmallCNN(), "linear", (IMAGES[:19], LABELS[:19]), steps=1, device="cpu", progress=False
+    ).settings
+    assert (settings.learning_rate, settings.average) == (0.003, 1.0)
+
+
 @pytest.mark.parametrize("kind", ["record", "origin", "statistics"])
 def test_pretrained_backbones_are_known(kind: str) -> None:
     backbone: Any = TinyBackbone()
@@ -101,15 +121,26 @@ def test_statistics_are_the_mean_over_batches_of_training_images() -> None:
     norm.running_mean = torch.full((3,), 9.0)
     norm.num_batches_tracked = torch.tensor(7)
     end = state_of(classifier)
-    average_weights(classifier, start, TensorImages(IMAGES, LABELS), 0.5, 0, batch_size=8)
-    rows = torch.randperm(24, generator=derived_generator(0, "average"))
-    batches = [IMAGES[part] for part in torch.tensor_split(rows, 3)]
+    images, labels = random_images(100, size=16), torch.arange(100) % 2
+    average_weights(classifier, start, TensorImages(images, labels), 0.5, 0, batch_size=33)
+    rows = torch.randperm(100, generator=derived_generator(0, "average"))
+    batches = [images[part] for part in torch.tensor_split(rows, 3)]
     mean = torch.stack([batch.mean((0, 2, 3)) for batch in batches]).mean(0)
     variance = torch.stack([batch.transpose(0, 1).flatten(1).var(1) for batch in batches]).mean(0)
     torch.testing.assert_close(norm.running_mean, mean)
     torch.testing.assert_close(norm.running_var, variance)
     assert (norm.momentum, int(norm.num_batches_tracked), norm.training) == (0.1, 7, False)
     assert all(torch.equal(values, end[name]) for name, values in state_of(classifier).items() if ".1." in name)
+
+
+def test_statistics_of_few_images_are_averaged_like_weights() -> None:
+    norm = nn.BatchNorm2d(3)
+    classifier = Classifier(nn.Sequential(norm, nn.AdaptiveAvgPool2d(1), nn.Flatten()), LinearHead(3, 2)).eval()
+    start = state_of(classifier)
+    norm.running_mean = torch.full((3,), 8.0)
+    images, labels = random_images(99, size=16), torch.arange(99) % 2
+    average_weights(classifier, start, TensorImages(images, labels), 0.25, 0)
+    torch.testing.assert_close(norm.running_mean, torch.full((3,), 2.0))
 
 
 @pytest.mark.parametrize("part", [0.0, 1.0])

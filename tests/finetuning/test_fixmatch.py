@@ -199,6 +199,14 @@ def test_average_follows_its_closed_form() -> None:
     assert weight.item() == copied[0].weight.item()
 
 
+@pytest.mark.parametrize(("images", "rate"), [(19, 0.001), (40, 0.003)])
+def test_rate_follows_from_all_images(images: int, rate: float) -> None:
+    backbone = SmallCNN()
+    backbone.starts_from = "weights of a friend"
+    result = match(backbone, (IMAGES[:images], FEW[:images]), steps=1)
+    assert result.settings.learning_rate == rate
+
+
 def test_result_is_the_average_and_classifies() -> None:
     backbone = TinyBackbone()
     result = match(backbone, (IMAGES, FEW), None, TEST, steps=30, threshold=0.8)

@@ -21,6 +21,7 @@ from pretextkit.errors import OptionError
 from pretextkit.inference._classifier import Classifier
 
 __all__ = [
+    "NEAREST",
     "AverageChoice",
     "average_weights",
     "check_average",
@@ -33,14 +34,17 @@ __all__ = [
 AverageChoice = float | Literal["auto"]
 """Part of the trained weights in the average, or ``"auto"``."""
 
-NEAR, FAR = 0.5, 0.75
-"""Parts of the trained weights in the averages of a pretrained backbone."""
+NEAREST, NEAR, FAR = 0.25, 0.5, 0.75
+"""Parts of the trained weights in the averages of a pretrained backbone; the first is that of few labels."""
 
 TOLERANCE = 1.2
 """Largest log loss of the nearer average on the training images, in units of that of the trained weights."""
 
 IMAGES = 2048
 """Training images on which averages are compared, and BatchNorm is measured, at most."""
+
+FEWEST_IMAGES = 100
+"""Training images on which BatchNorm is measured, at least; of fewer, its statistics are averaged like weights."""
 
 
 def check_average(average: Any) -> AverageChoice:
@@ -109,8 +113,8 @@ def average_weights(
     """Average the weights of a pretrained classifier before and after its training.
 
     Few labels are fitted in many ways. Of these, weights close to the pretrained ones classify other images best.
-    Averaged weights give other features than either, so BatchNorm measures them again (Izmailov et al. 2018, arXiv
-    1803.05407).
+    Averaged weights give other features than either, so BatchNorm measures them again, if there are a hundred images
+    (Izmailov et al. 2018, arXiv 1803.05407).
 
     Args:
         classifier: The trained classifier.
@@ -144,7 +148,10 @@ def _average(
     batch_size: int,
     seed: int,
 ) -> None:
-    """Mix the weights, and measure BatchNorm where its statistics changed; those of either end are known."""
+    """Mix the weights, and measure BatchNorm where its statistics changed; those of either end are known.
+
+    Few images give statistics of few images. Those of the start have seen many, so the mixed ones are better then.
+    """
     mix_weights(classifier, start, end, part)
     changed = {name for name, values in end.items() if not torch.equal(start[name], values)}
     norms = [
@@ -152,7 +159,7 @@ def _average(
         for name, module in classifier.named_modules()
         if isinstance(module, _BatchNorm) and f"{name}.running_mean" in changed
     ]
-    if norms and 0 < part < 1:
+    if norms and 0 < part < 1 and len(source) >= FEWEST_IMAGES:
         measure_statistics(classifier, norms, source, batch_size, seed)
 
 

@@ -122,7 +122,7 @@ def fixmatch(
         weak: Augmentation of unlabeled images whose prediction is used; crops by default.
         strong: Augmentation of unlabeled images that learn; crops, colors and a hidden square by default.
         optimizer: ``"adamw"``, ``"sgd"`` or ``"lars"``, as for :func:`~pretextkit.functional.pretrain`.
-        learning_rate: Highest learning rate; by default as for :func:`freeze_and_finetune`.
+        learning_rate: Highest learning rate; by default as for :func:`freeze_and_finetune` on as many images as train.
         weight_decay: Weight decay of matrices and filters; by default as for :func:`~pretextkit.functional.pretrain`.
         clip_norm: Maximum norm of the gradient; no clipping by default.
         precision: ``"auto"``, ``"fp32"``, ``"bf16"`` or ``"fp16"``, as for :func:`~pretextkit.functional.pretrain`.
@@ -174,7 +174,8 @@ def fixmatch(
     )
     settings = _with_steps(given, views, rules.batch_size, len(source))
     labeled_settings = replace(settings, batch_size=rules.batch_size)
-    work = prepare_work(backbone, head, data, labeled_settings, Recipe(trainable, layers, augment), progress)
+    recipe = Recipe(trainable, layers, augment)
+    work = prepare_work(backbone, head, data, labeled_settings, recipe, progress, images=len(source))
     settings = replace(settings, learning_rate=work.settings.learning_rate)
     plan = make_plan(settings, source)
     assert isinstance(data.source, TensorImages)

@@ -14,7 +14,7 @@ from pretextkit._modules import explain_complex_weights, module_device, module_d
 from pretextkit._seeding import derived_generator, derived_seed, seeded
 from pretextkit.data._sources import ImageSource
 from pretextkit.errors import ShapeError
-from pretextkit.finetuning._averaging import is_pretrained
+from pretextkit.finetuning._averaging import NEAREST, is_pretrained
 from pretextkit.finetuning._data import FinetuneData
 from pretextkit.finetuning._head import build_head
 from pretextkit.finetuning._layers import (
@@ -24,6 +24,7 @@ from pretextkit.finetuning._layers import (
 from pretextkit.finetuning._objectives import ClassifierObjective, HeadObjective
 from pretextkit.finetuning._recipe import (
     Recipe,
+    has_few_labels,
     resolve_augmentation,
     resolve_settings,
 )
@@ -94,8 +95,19 @@ def prepare_work(
     given: Settings,
     recipe: Recipe,
     progress: bool,
+    *,
+    images: int | None = None,
 ) -> FinetuneWork:
     """Check the options and resolve those that the call left out, before anything changes.
+
+    Args:
+        backbone: Module from images to features.
+        head: Module from features to logits, or the name of a head.
+        data: Labeled images.
+        given: Settings of the call.
+        recipe: Other options of the call.
+        progress: Show a progress bar.
+        images: Number of images that train, if not the labeled ones alone.
 
     Raises:
         OptionError: An option is out of range, or BatchNorm would train on batches of one image.
@@ -105,9 +117,14 @@ def prepare_work(
     trained = find_trained_modules(backbone, recipe.trainable, data.source, given.seed)
     pretrained = is_pretrained(backbone)
     from_random = bool(trained) and not pretrained
-    settings = resolve_settings(given, len(data.source), trained, from_random=from_random)
+    few_labels = pretrained and has_few_labels(images or len(data.source), len(data.classes.present))
+    settings = resolve_settings(
+        given, len(data.source), trained, from_random=from_random, few_labels=few_labels and bool(trained)
+    )
     plan = make_plan(settings, data.source)
-    average = recipe.average if pretrained or recipe.average != "auto" else 1.0
+    average = recipe.average
+    if average == "auto" and (few_labels or not pretrained):
+        average = NEAREST if pretrained else 1.0
     layers = resolve_layers(recipe.layers, backbone, head, from_random=from_random)
     recipe = replace(recipe, layers=layers, average=average)
     parts = first_layers(recipe.layers, backbone)
