@@ -118,13 +118,11 @@ def prepare_work(
     pretrained = is_pretrained(backbone)
     from_random = bool(trained) and not pretrained
     few_labels = pretrained and has_few_labels(images or len(data.source), len(data.classes.present))
-    settings = resolve_settings(
-        given, len(data.source), trained, from_random=from_random, few_labels=few_labels and bool(trained)
-    )
+    settings = resolve_settings(given, len(data.source), trained, from_random=from_random, few_labels=few_labels)
     plan = make_plan(settings, data.source)
     average = recipe.average
     if average == "auto" and (few_labels or not pretrained):
-        average = NEAREST if pretrained else 1.0
+        average = NEAREST if few_labels else 1.0
     layers = resolve_layers(recipe.layers, backbone, head, from_random=from_random)
     recipe = replace(recipe, layers=layers, average=average)
     parts = first_layers(recipe.layers, backbone)
