@@ -177,8 +177,8 @@ def test_predictions_that_are_too_sure_are_made_less_sure() -> None:
     plain = fit_logistic((train[0] - mean) / std, train[1], 3, torch.tensor([1e-4])).logits((test[0] - mean) / std)[0]
     ours = result.head(test[0])
     scale = (ours.std() / plain.std()).item()
-    centered = [each - each.mean(1, keepdim=True) for each in (ours, scale * plain)]
-    torch.testing.assert_close(*centered, rtol=0, atol=0.15 * centered[0].std().item())
+    centered = [(each - each.mean(1, keepdim=True)).flatten() for each in (ours, plain)]
+    assert torch.corrcoef(torch.stack(centered))[0, 1] > 0.99  # so weak a penalty is solved to a few percent
     assert 0.1 < scale < 0.6
     assert plain.softmax(1).amax(1).mean() > result.probabilities.amax(1).mean() + 0.1
     losses = [nn.functional.cross_entropy(each, test[1]) for each in (ours, plain)]
