@@ -45,6 +45,8 @@ QUESTIONS = {
     "defaults-svhn": "Are the defaults good on street digits?",
     "finetuning-svhn": "Does fine-tuning add to the linear probe?",
     "fixmatch-svhn": "How accurate is FixMatch with 100 labels on street digits?",
+    "fixmatch-svhn-first-draw": "What does FixMatch add after rotation?",
+    "fixmatch-svhn-simclr": "What does FixMatch add after SimCLR?",
     "finetuning-svhn-all-labels": "How accurate is the same network with all labels of street digits?",
     "finetuning-svhn-longer": "Does FixMatch gain from a longer training on street digits?",
     "finetuning-pretrained": "Does a pretrained network gain from longer fine-tuning, or from the last layer?",

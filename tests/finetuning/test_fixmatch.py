@@ -28,6 +28,7 @@ from pretextkit.finetuning._fixmatch_objective import (
     draw_rows,
 )
 from pretextkit.finetuning._objectives import ClassifierObjective
+from pretextkit.finetuning._work import FinetuneWork
 from pretextkit.functional import Classifier, FinetuneResult, fixmatch
 from pretextkit.inference._saving import load_classifier
 from pretextkit.models import LinearHead, SmallCNN
@@ -199,12 +200,35 @@ def test_average_follows_its_closed_form() -> None:
     assert weight.item() == copied[0].weight.item()
 
 
-@pytest.mark.parametrize(("images", "rate"), [(19, 0.001), (40, 0.003)])
-def test_rate_follows_from_all_images(images: int, rate: float) -> None:
+def test_pretrained_backbone_learns_at_the_rate_of_random_weights() -> None:
     backbone = SmallCNN()
     backbone.starts_from = "weights of a friend"
-    result = match(backbone, (IMAGES[:images], FEW[:images]), steps=1)
-    assert result.settings.learning_rate == rate
+    settings = match(backbone, steps=1).settings
+    assert (settings.learning_rate, settings.average) == (0.003, 1.0)
+
+
+def test_head_that_is_not_linear_begins_at_the_same_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+    train = FinetuneWork.train
+
+    def recorded(work: FinetuneWork, objective: Any, source: Any, plan: Any, callbacks: Any = ()) -> Any:
+        rates.append(plan.learning_rate)
+        return train(work, objective, source, plan, callbacks)
+
+    monkeypatch.setattr(FinetuneWork, "train", recorded)
+    head = nn.Sequential(nn.Linear(256, 8), nn.ReLU(), nn.Linear(8, 2))
+    result = fixmatch(SmallCNN(), head, (IMAGES, FEW), steps=1, batch_size=4, device="cpu", progress=False)
+    assert rates == [0.003]  # of the head alone
+    assert result.settings.learning_rate == 0.003
+
+
+@pytest.mark.parametrize("given", [None, 0.2])
+def test_rate_of_sgd_is_its_own(given: float | None) -> None:
+    backbone = SmallCNN()
+    backbone.starts_from = "weights of a friend"
+    expected = match(SmallCNN(), steps=1, optimizer="sgd", learning_rate=given).settings.learning_rate
+    assert match(backbone, steps=1, optimizer="sgd", learning_rate=given).settings.learning_rate == expected
+    assert given is None or expected == given
 
 
 def test_result_is_the_average_and_classifies() -> None:
@@ -292,7 +316,7 @@ def test_budget_in_views_counts_every_view() -> None:
 @pytest.mark.parametrize(
     ("options", "rate"), [({}, "0.003"), ({"trainable": "none"}, "0.001"), ({"learning_rate": 0.02}, "0.02")]
 )
-def test_learning_rate_is_that_of_fine_tuning(options: dict[str, Any], rate: str) -> None:
+def test_learning_rate_is_that_of_fine_tuning_from_random_weights(options: dict[str, Any], rate: str) -> None:
     backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     result = match(backbone, steps=1, **options)
     assert f"learning rate {rate}," in str(result.settings)

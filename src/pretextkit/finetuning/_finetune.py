@@ -153,8 +153,7 @@ def freeze_and_finetune(
     last layer is read, too, so that all stages train. On a backbone with random weights it reads the last layer alone.
 
     Fine-tuning on few labels overfits. So a pretrained backbone and its head end with an average of their weights
-    before and after the training (Wortsman et al. 2022, arXiv 2109.01903), for which BatchNorm is measured again on a
-    hundred images or more.
+    before and after the training (Wortsman et al. 2022, arXiv 2109.01903), statistics of BatchNorm included.
 
     Frozen modules stay in evaluation mode, BatchNorm statistics included, and are bit-identical afterwards. Backbone
     and head are returned in evaluation mode. After an error, their modes are restored. Classes without training images
@@ -184,15 +183,14 @@ def freeze_and_finetune(
             with random weights and fewer than 1,000 images. The labeled images are divided into equal batches, so that
             fewer images than batches are left over for another epoch.
         optimizer: ``"adamw"``, ``"sgd"`` or ``"lars"``, as for :func:`~pretextkit.functional.pretrain`.
-        learning_rate: Highest learning rate; by default 0.003 for AdamW where BatchNorm trains, and 0.001 elsewhere and
-            for a pretrained backbone with fewer than ten labels a class; proportional to the batch for the others.
+        learning_rate: Highest learning rate; by default 0.001 for AdamW, and 0.003 where BatchNorm trains from random
+            weights; proportional to the batch for the others.
         weight_decay: Weight decay of matrices and filters; by default as for :func:`~pretextkit.functional.pretrain`.
         layer_decay: Factor on the learning rate for each layer further from the head; 1 switches it off.
         label_smoothing: Part of each target that is spread over all classes; 0 switches it off.
         average: Part of the trained weights in the average with the weights before the training; 1 keeps the trained
             weights. ``"auto"`` is 1 for a backbone with random weights. For a pretrained one it is 0.25 with fewer than
-            ten labels a class, 0.5 if that average fits the training images as well, with a log loss of at most 1.2
-            times, and otherwise 0.75.
+            ten labels a class, in the mean, 0.5 with fewer than a hundred, and 0.75 from there on.
         augment: Function from a batch and a generator to the augmented batch. ``"auto"`` crops and jitters colors
             lightly, without flips, where a part of the backbone trains. None switches it off.
         clip_norm: Maximum norm of the gradient; no clipping by default.

@@ -26,7 +26,7 @@ from pretextkit.finetuning._fixmatch_objective import FixMatchObjective, FixMatc
 from pretextkit.finetuning._head_start import start_head
 from pretextkit.finetuning._layers import HeadLayers
 from pretextkit.finetuning._normalization import measure_normalizations
-from pretextkit.finetuning._recipe import AugmentationChoice, FinetuneSettings, Recipe
+from pretextkit.finetuning._recipe import AugmentationChoice, FinetuneSettings, Recipe, default_learning_rate
 from pretextkit.finetuning._trained_modules import Trainable, restored
 from pretextkit.finetuning._training import Trained
 from pretextkit.finetuning._work import check_fit, prepare_work
@@ -122,7 +122,8 @@ def fixmatch(
         weak: Augmentation of unlabeled images whose prediction is used; crops by default.
         strong: Augmentation of unlabeled images that learn; crops, colors and a hidden square by default.
         optimizer: ``"adamw"``, ``"sgd"`` or ``"lars"``, as for :func:`~pretextkit.functional.pretrain`.
-        learning_rate: Highest learning rate; by default as for :func:`freeze_and_finetune` on as many images as train.
+        learning_rate: Highest learning rate; by default 0.003 for AdamW where BatchNorm trains, also of a pretrained
+            backbone, and 0.001 elsewhere.
         weight_decay: Weight decay of matrices and filters; by default as for :func:`~pretextkit.functional.pretrain`.
         clip_norm: Maximum norm of the gradient; no clipping by default.
         precision: ``"auto"``, ``"fp32"``, ``"bf16"`` or ``"fp16"``, as for :func:`~pretextkit.functional.pretrain`.
@@ -175,8 +176,13 @@ def fixmatch(
     settings = _with_steps(given, views, rules.batch_size, len(source))
     labeled_settings = replace(settings, batch_size=rules.batch_size)
     recipe = Recipe(trainable, layers, augment)
-    work = prepare_work(backbone, head, data, labeled_settings, recipe, progress, images=len(source))
-    settings = replace(settings, learning_rate=work.settings.learning_rate)
+    work = prepare_work(backbone, head, data, labeled_settings, recipe, progress)
+    if learning_rate is None and optimizer == "adamw":
+        rate = default_learning_rate(work.trained, from_random=True)  # all images train it, not the labeled ones alone
+        work = replace(
+            work, settings=replace(work.settings, learning_rate=rate), plan=replace(work.plan, learning_rate=rate)
+        )
+        settings = replace(settings, learning_rate=rate)
     plan = make_plan(settings, source)
     assert isinstance(data.source, TensorImages)
     start = time.monotonic()

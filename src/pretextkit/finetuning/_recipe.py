@@ -23,7 +23,6 @@ __all__ = [
     "default_learning_rate",
     "default_steps",
     "divide_evenly",
-    "has_few_labels",
     "resolve_augmentation",
     "resolve_settings",
 ]
@@ -34,8 +33,6 @@ AugmentationChoice = Augmentation | Literal["auto"] | None
 FEWEST_STEPS, MOST_STEPS = 600, 4000
 FEWEST_STEPS_FROM_RANDOM, BATCH_FROM_RANDOM = 3000, 32
 """The same with random weights, which learn features from the labels alone, and their batch of few labels."""
-FEW = 10
-"""Labels of each class, in the mean, below which a pretrained backbone changes less."""
 PASSES = 20
 """Passes over the labels, where these are more than the fewest steps and fewer than the most."""
 
@@ -145,39 +142,24 @@ def default_steps(count: int, batch_size: int, *, from_random: bool = False) -> 
     return min(max(fewest, PASSES * (count // batch_size)), MOST_STEPS)
 
 
-def has_few_labels(count: int, classes: int) -> bool:
-    """Whether ``count`` images are fewer than ten of each class, in the mean.
+def default_learning_rate(trained: Sequence[nn.Module], *, from_random: bool = False) -> float:
+    """Return AdamW's learning rate: 0.003 for random weights with BatchNorm, which bears it, otherwise 0.001.
+
+    At a higher rate, labels overwrite pretrained features.
 
     Example:
-        >>> has_few_labels(99, 10), has_few_labels(100, 10)
-        (True, False)
-    """
-    return count < FEW * classes
-
-
-def default_learning_rate(trained: Sequence[nn.Module], *, few_labels: bool = False) -> float:
-    """Return AdamW's learning rate for the trained modules: 0.003 with BatchNorm, which bears it, otherwise 0.001.
-
-    Few labels would change pretrained features more than they can tell, so the rate is 0.001 with them.
-
-    Example:
-        >>> default_learning_rate([nn.BatchNorm2d(8)]), default_learning_rate([nn.LayerNorm(8)])
-        (0.003, 0.001)
-        >>> default_learning_rate([nn.BatchNorm2d(8)], few_labels=True)
+        >>> default_learning_rate([nn.BatchNorm2d(8)]), default_learning_rate([nn.BatchNorm2d(8)], from_random=True)
+        (0.001, 0.003)
+        >>> default_learning_rate([nn.LayerNorm(8)], from_random=True)
         0.001
     """
     modules = (module for each in trained for module in each.modules())
     with_norm = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in modules)
-    return 0.003 if with_norm and not few_labels else 0.001
+    return 0.003 if with_norm and from_random else 0.001
 
 
 def resolve_settings(
-    settings: Settings,
-    count: int,
-    trained: Sequence[nn.Module],
-    *,
-    from_random: bool = False,
-    few_labels: bool = False,
+    settings: Settings, count: int, trained: Sequence[nn.Module], *, from_random: bool = False
 ) -> Settings:
     """Fill in what a call left out.
 
@@ -185,8 +167,7 @@ def resolve_settings(
         settings: Settings of the call.
         count: Number of labeled images, which decides the batch and the steps.
         trained: Modules of the backbone that train, which decide the learning rate of AdamW.
-        from_random: Whether they train from random weights, which needs more steps, and smaller ones.
-        few_labels: Whether they train pretrained weights on few labels, at a lower rate.
+        from_random: Whether they train from random weights, which needs more steps, and smaller and faster ones.
 
     Raises:
         OptionError: The batch size is no integer >= 1, or both epochs and steps are given.
@@ -200,5 +181,5 @@ def resolve_settings(
     given = settings.epochs is not None or settings.steps is not None
     steps = settings.steps if given else default_steps(count, batch_size, from_random=from_random)
     if settings.learning_rate is None and settings.optimizer == "adamw":
-        settings = replace(settings, learning_rate=default_learning_rate(trained, few_labels=few_labels))
+        settings = replace(settings, learning_rate=default_learning_rate(trained, from_random=from_random))
     return replace(settings, batch_size=batch_size, steps=steps)

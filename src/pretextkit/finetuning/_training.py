@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pretextkit._fingerprint import function_name
-from pretextkit.finetuning._averaging import average_weights, state_of
+from pretextkit.finetuning._averaging import mix_weights, state_of
 from pretextkit.finetuning._head_start import SOLVED, HeadStart, start_head
 from pretextkit.finetuning._recipe import (
     FinetuneSettings,
@@ -35,22 +35,20 @@ def train_classifier(work: FinetuneWork) -> tuple[FinetuneWork, Trained]:
         The work, with the layers and the head that were trained; and the outcome.
     """
     work, start = start_head(work, on_features=bool(work.trained))
-    before = state_of(work.classifier) if work.trained and work.recipe.average != 1 else None
+    before = state_of(work.classifier) if work.average != 1 else None
     if work.trained or work.augment is not None or not start.fixed:
         run = work.train(work.objective(), work.data.source, work.plan, work.callbacks)
     elif start.described == SOLVED and not work.budget_given:
-        return work, Trained(_describe(work, 0, start, 1.0), History())
+        return work, Trained(_describe(work, 0, start), History())
     else:
         assert start.features is not None
         run = work.train(work.head_objective(), start.features, work.plan, work.callbacks)
-    part = 1.0
     if before is not None:
-        own, source = work.recipe.average, work.data.source
-        part = average_weights(work.classifier, before, source, own, work.settings.seed, work.plan.batch_size)
-    return work, Trained(_describe(work, run.steps, start, part), run.history, run.stopped)
+        mix_weights(work.classifier, before, state_of(work.classifier), work.average)
+    return work, Trained(_describe(work, run.steps, start), run.history, run.stopped)
 
 
-def _describe(work: FinetuneWork, steps: int, start: HeadStart, part: float) -> FinetuneSettings:
+def _describe(work: FinetuneWork, steps: int, start: HeadStart) -> FinetuneSettings:
     """Collect the settings, with the values that stood for those that the call left out."""
     trainable = work.recipe.trainable
     trained = {"all": "all weights", "none": "the head"}
@@ -63,5 +61,5 @@ def _describe(work: FinetuneWork, steps: int, start: HeadStart, part: float) -> 
         augmentation=function_name(work.augment),
         head_start=start.described,
         layers=described_layers(work.classifier.layers),
-        average=part,
+        average=work.average,
     )

@@ -14,7 +14,7 @@ from pretextkit._modules import explain_complex_weights, module_device, module_d
 from pretextkit._seeding import derived_generator, derived_seed, seeded
 from pretextkit.data._sources import ImageSource
 from pretextkit.errors import ShapeError
-from pretextkit.finetuning._averaging import NEAREST, is_pretrained
+from pretextkit.finetuning._averaging import default_average, is_pretrained
 from pretextkit.finetuning._data import FinetuneData
 from pretextkit.finetuning._head import build_head
 from pretextkit.finetuning._layers import (
@@ -24,7 +24,6 @@ from pretextkit.finetuning._layers import (
 from pretextkit.finetuning._objectives import ClassifierObjective, HeadObjective
 from pretextkit.finetuning._recipe import (
     Recipe,
-    has_few_labels,
     resolve_augmentation,
     resolve_settings,
 )
@@ -53,6 +52,8 @@ class FinetuneWork:
     augment: Augmentation | None
     recipe: Recipe
     """Options of the call; with the layers ``"auto"``, the classifier reads the output until they are chosen."""
+    average: float
+    """Part of the trained weights in the average with those before the training; 1 keeps the trained weights."""
     settings: Settings
     plan: Plan
     budget_given: bool
@@ -95,8 +96,6 @@ def prepare_work(
     given: Settings,
     recipe: Recipe,
     progress: bool,
-    *,
-    images: int | None = None,
 ) -> FinetuneWork:
     """Check the options and resolve those that the call left out, before anything changes.
 
@@ -107,7 +106,6 @@ def prepare_work(
         given: Settings of the call.
         recipe: Other options of the call.
         progress: Show a progress bar.
-        images: Number of images that train, if not the labeled ones alone.
 
     Raises:
         OptionError: An option is out of range, or BatchNorm would train on batches of one image.
@@ -117,14 +115,13 @@ def prepare_work(
     trained = find_trained_modules(backbone, recipe.trainable, data.source, given.seed)
     pretrained = is_pretrained(backbone)
     from_random = bool(trained) and not pretrained
-    few_labels = pretrained and has_few_labels(images or len(data.source), len(data.classes.present))
-    settings = resolve_settings(given, len(data.source), trained, from_random=from_random, few_labels=few_labels)
+    settings = resolve_settings(given, len(data.source), trained, from_random=from_random)
     plan = make_plan(settings, data.source)
     average = recipe.average
-    if average == "auto" and (few_labels or not pretrained):
-        average = NEAREST if few_labels else 1.0
+    if average == "auto":
+        average = default_average(len(data.source), len(data.classes.present)) if pretrained else 1.0
     layers = resolve_layers(recipe.layers, backbone, head, from_random=from_random)
-    recipe = replace(recipe, layers=layers, average=average)
+    recipe = replace(recipe, layers=layers)
     parts = first_layers(recipe.layers, backbone)
     name, head = head if isinstance(head, str) else None, build_head(head, backbone, parts, data, settings.seed)
     check_module(head, "head")
@@ -139,6 +136,7 @@ def prepare_work(
         data=data,
         augment=resolve_augmentation(recipe.augment, trained),
         recipe=recipe,
+        average=average if trained else 1.0,
         settings=settings,
         plan=plan,
         budget_given=given.epochs is not None or given.steps is not None,
