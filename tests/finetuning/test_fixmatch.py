@@ -34,6 +34,7 @@ from pretextkit.inference._saving import load_classifier
 from pretextkit.models import LinearHead, SmallCNN
 from pretextkit.testing import TinyBackbone
 from pretextkit.training._history import History
+from pretextkit.training._optim import default_learning_rate
 from pretextkit.views import LightAugmentation, StrongAugmentation
 from tests.helpers import WithDropoutAndNorm, generator, normal, random_images, same_numbers
 
@@ -217,18 +218,18 @@ def test_head_that_is_not_linear_begins_at_the_same_rate(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(FinetuneWork, "train", recorded)
     head = nn.Sequential(nn.Linear(256, 8), nn.ReLU(), nn.Linear(8, 2))
-    result = fixmatch(SmallCNN(), head, (IMAGES, FEW), steps=1, batch_size=4, device="cpu", progress=False)
+    backbone = SmallCNN()
+    backbone.starts_from = "weights of a friend"
+    result = fixmatch(backbone, head, (IMAGES, FEW), steps=1, batch_size=4, device="cpu", progress=False)
     assert rates == [0.003]  # of the head alone
     assert result.settings.learning_rate == 0.003
 
 
-@pytest.mark.parametrize("given", [None, 0.2])
-def test_rate_of_sgd_is_its_own(given: float | None) -> None:
+def test_rate_of_sgd_follows_from_the_batch() -> None:
     backbone = SmallCNN()
     backbone.starts_from = "weights of a friend"
-    expected = match(SmallCNN(), steps=1, optimizer="sgd", learning_rate=given).settings.learning_rate
-    assert match(backbone, steps=1, optimizer="sgd", learning_rate=given).settings.learning_rate == expected
-    assert given is None or expected == given
+    settings = match(backbone, steps=1, optimizer="sgd", unlabeled_batch_size=8).settings
+    assert settings.learning_rate == default_learning_rate("sgd", 8)
 
 
 def test_result_is_the_average_and_classifies() -> None:
