@@ -53,7 +53,7 @@ class FinetuneWork:
     recipe: Recipe
     """Options of the call; with the layers ``"auto"``, the classifier reads the output until they are chosen."""
     average: float
-    """Part of the trained weights in the average with those before the training; 1 keeps the trained weights."""
+    """Weight of the trained parameters when they are averaged with the first ones; 1 keeps the trained ones alone."""
     settings: Settings
     plan: Plan
     budget_given: bool
